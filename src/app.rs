@@ -1,0 +1,94 @@
+//! Puts the house together: from a configuration folder to an engine, and from an engine to the roles that run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::gateway::{Gateway, mock};
+use crate::store::Store;
+use crate::vault::Vault;
+use crate::{web, worker};
+
+/// The ring provider serves every TLS connection; two providers in one binary would quarrel.
+pub fn install_tls() {
+    // Already installed is fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Opens everything a configuration names.
+pub async fn open(dir: &Path, clock: Clock) -> Result<Engine> {
+    let config = load(dir)?;
+    let vault = Vault::open(&config.key_file)?;
+    let store = Store::open(&config.database).await?;
+    build(config, vault, store, clock)
+}
+
+pub fn load(dir: &Path) -> Result<Config> {
+    if !dir.join("permesso.toml").exists() {
+        bail!("there is no permesso.toml in {}; remedy: `permesso init`, or --config DIR", dir.display());
+    }
+    Ok(Config::load(dir)?)
+}
+
+pub fn build(config: Config, vault: Vault, store: Store, clock: Clock) -> Result<Engine> {
+    let mut gateways: BTreeMap<String, Arc<dyn Gateway>> = BTreeMap::new();
+    for gateway in &config.gateways {
+        let driver: Arc<dyn Gateway> = match gateway.driver.as_str() {
+            "mock" => Arc::new(mock::Mock::new(
+                &mock::Account {
+                    name: &gateway.name,
+                    url: gateway.url.as_str(),
+                    token: gateway.token.expose(),
+                    webhook_secret: gateway.webhook_secret.expose(),
+                    dedupes: gateway.dedupes,
+                    timeout: Duration::from_millis(gateway.timeout_ms),
+                },
+                clock.clone(),
+            )?),
+            other => bail!("gateway `{}`: no driver `{other}`", gateway.name),
+        };
+        gateways.insert(gateway.name.clone(), driver);
+    }
+    Ok(Engine::new(config, store, vault, clock, gateways))
+}
+
+/// What one process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    pub web: bool,
+    pub worker: bool,
+}
+
+/// Runs the roles until `stop`; the web role hears before the worker role speaks.
+pub async fn run(engine: Arc<Engine>, roles: Roles, doors: Option<web::Doors>, stop: CancellationToken) -> Result<()> {
+    let mut tasks = tokio::task::JoinSet::new();
+    if roles.web {
+        let doors = match doors {
+            Some(doors) => doors,
+            None => web::Doors::bind(&engine).await?,
+        };
+        tracing::info!(public = %doors.public_address()?, operator = %doors.operator_address()?, "Listening");
+        web::hear_once(&engine).await?;
+        tasks.spawn(doors.serve(engine.clone(), stop.clone()));
+    }
+    if roles.worker {
+        tasks.spawn(worker::run(engine.clone(), stop.clone()));
+    }
+    let mut first = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        // One role down takes the process down: half a service would be silent about it.
+        stop.cancel();
+        let ended = ended.context("a role panicked").and_then(|r| r);
+        if first.is_ok() {
+            first = ended;
+        }
+    }
+    first
+}

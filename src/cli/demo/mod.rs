@@ -1,0 +1,337 @@
+//! `demo`: the whole story on a fresh machine, in one process, over real HTTP: list, dry run, sending through a gateway in
+//! bad weather, people who answer, the report, and everything to look at in a browser.
+
+mod crowd;
+pub mod people;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use chrono::{DateTime, Utc};
+use clap::Args as ClapArgs;
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, bar, campaign, import, init, stop_signal};
+use crate::app::{self, Roles};
+use crate::clock::Clock;
+use crate::engine::{Engine, import as import_verb, plan, report};
+use crate::gateway::mock::faults::Faults;
+use crate::gateway::mock::server::{MockGateway, MockOptions, start};
+use crate::store::{self, Store};
+use crate::vault::Vault;
+use crate::web::Doors;
+use crowd::{Crowd, Noes};
+
+/// A Tuesday morning, when everybody may be written to: the demo's clock starts here, at any hour of the real one.
+const MORNING: &str = "2026-12-01T09:45:00Z";
+const SEED: u64 = 2026;
+const ROWS: usize = 3000;
+const CAMPAIGNS: [&str; 2] = ["rinnovo-consensi", "renew-consents"];
+const REPLY_NUMBER: &str = "+393001234567";
+
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// End after the report, in place of staying up for a browser.
+    #[arg(long)]
+    exit: bool,
+    /// Where to put the demo's files; a new folder under the system's temporary folder if left out.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+/// The one object `--json` prints.
+#[derive(Debug, serde::Serialize)]
+struct Outcome {
+    contacts: u64,
+    eligible: u64,
+    skipped: BTreeMap<String, u64>,
+    messages: BTreeMap<String, u64>,
+    /// People who got more than one accepted ask, by the gateway's own count.
+    duplicates: u64,
+    /// Accepted asks to people who had said no before the claim, by the gateway's log against the list and the replies.
+    sent_to_suppressed: u64,
+    /// Sends of which it could not be said whether the gateway took them.
+    unknown: u64,
+    consents: BTreeMap<String, u64>,
+    inbound: BTreeMap<String, u64>,
+    seconds: f64,
+}
+
+pub async fn run(context: &Context, args: &Args) -> Result<()> {
+    let started = Instant::now();
+    let stop = stop_signal()?;
+    let say = |text: String| {
+        if !context.json {
+            println!("{text}");
+        }
+    };
+    let clock = Clock::starting(MORNING.parse::<DateTime<Utc>>()?);
+
+    let dir = match &args.dir {
+        Some(dir) => dir.clone(),
+        None => std::env::temp_dir().join(format!("permesso-demo-{}", std::process::id())),
+    };
+    let ports = Ports::find().await?;
+    let config_dir = dir.join("config");
+    write_config(&config_dir, &ports)?;
+    let config = app::load(&config_dir)?;
+    Vault::create(&config.key_file)?;
+    let store = Store::migrate(&config.database).await?;
+    let engine = Arc::new(app::build(config.clone(), Vault::open(&config.key_file)?, store, clock.clone())?);
+    say(format!("A demo of Permesso in {}; its clock says Tuesday, 1 December 2026, 10:45 in Rome.\n", dir.display()));
+
+    say("1. Two lists are imported: contacts as they come from a CRM, and numbers that unsubscribed.".into());
+    let list = people::generate(SEED, ROWS);
+    let (contacts, unsubscribed) = (dir.join("contacts.csv"), dir.join("unsubscribed.csv"));
+    std::fs::write(&contacts, &list.contacts_csv)?;
+    std::fs::write(&unsubscribed, &list.suppressions_csv)?;
+    import_verb::suppressions(&engine, &unsubscribed, |_| {}).await?;
+    let summary = import_verb::contacts(&engine, &contacts, |_| {}).await?;
+    if !context.json {
+        import::print(&summary, false)?;
+    }
+
+    say("\n2. The dry run: who would be asked, who not, and why. Nothing is sent.".into());
+    for name in CAMPAIGNS {
+        let campaign = engine.config.campaign(name)?;
+        let counts = plan::preview(&engine, &campaign, |_| {}).await?;
+        let id = plan::save(&engine, &campaign, &counts).await?;
+        if !context.json {
+            campaign::print_plan(&engine, &campaign, &counts)?;
+        }
+        plan::start(&engine, name, &id).await?;
+        say(format!("\n   started with plan id {id}\n"));
+    }
+
+    say("3. The worker sends through the mock gateway, which refuses, throttles, hangs up, garbles and delays.".into());
+    let gateway = Arc::new(mock(&ports, &clock).await?);
+    let doors = Doors::bind(&engine).await?;
+    let work = tokio::spawn(app::run(engine.clone(), Roles { web: true, worker: true }, Some(doors), stop.clone()));
+    let noes = play(&engine, &gateway, &clock, &list, &stop).await?;
+
+    let outcome = outcome(&engine, &gateway, &list, &noes, started).await?;
+    if context.json {
+        println!("{}", serde_json::to_string(&outcome)?);
+    } else {
+        println!("\n4. The report.");
+        for name in CAMPAIGNS {
+            campaign::print_report(&report::campaign(&engine, name).await?);
+            println!();
+        }
+        println!("   people asked twice, by the gateway's own count:       {}", outcome.duplicates);
+        println!("   asks sent to people who had said no before the claim: {}", outcome.sent_to_suppressed);
+        println!("   sends whose outcome was not known at first:           {}", outcome.unknown);
+        println!("   {:.1} seconds\n", outcome.seconds);
+    }
+    if !args.exit && !stop.is_cancelled() {
+        show_addresses(&engine, &ports, &gateway, &dir);
+        stop.cancelled().await;
+    }
+    stop.cancel();
+    work.await??;
+    engine.store.close().await;
+    if args.dir.is_none() {
+        // Nothing of the demo stays behind; a folder that was named does.
+        std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    }
+    if outcome.duplicates > 0 || outcome.sent_to_suppressed > 0 {
+        bail!("a promise was broken: somebody was asked twice, or after a no");
+    }
+    Ok(())
+}
+
+fn show_addresses(engine: &Engine, ports: &Ports, gateway: &MockGateway, dir: &Path) {
+    println!("Open in a browser:");
+    println!("   the phones           {}", gateway.url());
+    println!("   operator's report    http://{}/", ports.operator);
+    let link = gateway
+        .log()
+        .iter()
+        .find(|m| m.reference.starts_with("ask"))
+        .and_then(|m| m.text.split_whitespace().find(|w| w.starts_with("http")).map(str::to_owned));
+    println!("   a preference page    {}", link.unwrap_or_else(|| engine.config.public_url.to_string()));
+    println!("Try in another terminal:");
+    println!("   permesso --config {}/config contact explain +393000000005", dir.display());
+    println!("   permesso --config {}/config consents export", dir.display());
+    println!("Ctrl-C ends the demo.");
+}
+
+/// Where the demo listens: the usual ports if they are free, else any.
+struct Ports {
+    public: SocketAddr,
+    operator: SocketAddr,
+    gateway: SocketAddr,
+}
+
+impl Ports {
+    async fn find() -> Result<Ports> {
+        let mut held = Vec::new();
+        let mut found = Vec::new();
+        for port in [8080, 8081, 8082] {
+            let listener = match tokio::net::TcpListener::bind(("127.0.0.1", port)).await {
+                Ok(listener) => listener,
+                Err(_) => tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?,
+            };
+            found.push(listener.local_addr()?);
+            // All are held until all are found, so that no two get the same.
+            held.push(listener);
+        }
+        Ok(Ports { public: found[0], operator: found[1], gateway: found[2] })
+    }
+}
+
+/// The shipped configuration with the demo's addresses and rates.
+fn write_config(dir: &Path, ports: &Ports) -> Result<()> {
+    if dir.join("permesso.toml").exists() {
+        bail!("{} holds a configuration already; remedy: name a new folder", dir.display());
+    }
+    for (name, text) in init::FILES {
+        let path = dir.join(name);
+        std::fs::create_dir_all(path.parent().context("a file in a folder")?)?;
+        let text = text
+            .replace("127.0.0.1:8080", &ports.public.to_string())
+            .replace("127.0.0.1:8081", &ports.operator.to_string())
+            .replace("127.0.0.1:8082", &ports.gateway.to_string());
+        let text = if name.starts_with("countries") || name.starts_with("replies") { text } else { faster(&text) };
+        std::fs::write(&path, text)?;
+    }
+    Ok(())
+}
+
+/// A demo need not take an hour: every rate becomes 400 a second, no ramp-up waits for its manager, and a gateway that hangs is
+/// given up after a second.
+fn faster(text: &str) -> String {
+    let line = |line: &str| match line.trim_start() {
+        l if l.starts_with("rate = \"") => "rate = \"400/s\"".to_owned(),
+        l if l.starts_with("rate =") => "rate = 400.0".to_owned(),
+        l if l.starts_with("timeout_ms") => "timeout_ms = 1000".to_owned(),
+        l if l.starts_with("first =") => String::new(),
+        _ => line.to_owned(),
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+async fn mock(ports: &Ports, clock: &Clock) -> Result<MockGateway> {
+    let now = clock.clone();
+    start(MockOptions {
+        listen: ports.gateway,
+        token: "mock-token".into(),
+        webhook_secret: "mock-webhook-secret".into(),
+        webhook_url: Some(format!("http://{}/webhooks/mock", ports.public)),
+        faults: Faults::bad_weather(SEED),
+        two_way: vec![REPLY_NUMBER.into()],
+        dedupe: false,
+        now: Arc::new(move || now.now()),
+    })
+    .await
+}
+
+/// Lets the crowd react until everything planned is out and everybody has done what they do.
+async fn play(
+    engine: &Arc<Engine>,
+    gateway: &Arc<MockGateway>,
+    clock: &Clock,
+    list: &people::List,
+    stop: &CancellationToken,
+) -> Result<Noes> {
+    let now = clock.clone();
+    let crowd = Crowd {
+        gateway: gateway.clone(),
+        http: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?,
+        noes: Noes::default(),
+        now: Arc::new(move || now.now()),
+        seed: SEED,
+        reply_number: REPLY_NUMBER.to_owned(),
+    };
+    // Some say STOP before they were ever asked, and one is a number nobody knows.
+    for person in list.good.iter().rev().take(12).map(String::as_str).chain(["+393009999999"]) {
+        crowd.no(person, REPLY_NUMBER, "STOP").await;
+    }
+    let bar = bar(0, "messages").with_message("sending");
+    let mut reactions = tokio::task::JoinSet::new();
+    let (mut seen, mut quiet_since) = (0, Instant::now());
+    let began = Instant::now();
+    loop {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let log = gateway.log();
+        for message in log.iter().skip(seen).cloned() {
+            let crowd = crowd.clone();
+            reactions.spawn(async move { crowd.react(&message).await });
+            quiet_since = Instant::now();
+        }
+        seen = log.len();
+        while let Some(done) = reactions.try_join_next() {
+            if let Err(error) = done.context("a person of the demo panicked").and_then(|r| r) {
+                tracing::warn!(error = format!("{error:#}"), "A person of the demo could not do what they wanted");
+            }
+            quiet_since = Instant::now();
+        }
+        let mut tx = engine.store.read().await?;
+        let messages = store::report::all_messages(&mut tx, &engine.controller).await?;
+        tx.rollback().await?;
+        let waiting: i64 = messages.iter().filter(|(_, s, _)| s == "planned" || s == "sending").map(|(_, _, n)| n).sum();
+        let all: i64 = messages.iter().map(|(_, _, n)| n).sum();
+        bar.set_length(all.unsigned_abs());
+        bar.set_position((all - waiting).unsigned_abs());
+        let still = reactions.is_empty() && waiting == 0 && quiet_since.elapsed() > Duration::from_millis(1500);
+        if still || stop.is_cancelled() || began.elapsed() > Duration::from_secs(240) {
+            break;
+        }
+    }
+    gateway.idle().await;
+    bar.finish_and_clear();
+    Ok(crowd.noes)
+}
+
+async fn outcome(engine: &Engine, gateway: &MockGateway, list: &people::List, noes: &Noes, started: Instant) -> Result<Outcome> {
+    let mut tx = engine.store.read().await?;
+    let mut people: BTreeMap<i64, (bool, String)> = BTreeMap::new();
+    for (contact, outcome, code) in store::report::verdicts(&mut tx, &engine.controller).await? {
+        let best = people.entry(contact).or_insert((false, code.clone()));
+        if outcome != "skip" {
+            *best = (true, code);
+        } else if !best.0 && best.1 == "NOT_IN_SEGMENT" {
+            // The two campaigns share the countries out; the reason of the one whose country it is counts.
+            best.1 = code;
+        }
+    }
+    let claims: BTreeMap<String, i64> = store::report::claims(&mut tx, &engine.controller).await?.into_iter().collect();
+    let unknown = store::report::unknown_outcomes(&mut tx, &engine.controller).await?;
+    let mut out = Outcome {
+        contacts: people.len() as u64,
+        eligible: people.values().filter(|(eligible, _)| *eligible).count() as u64,
+        skipped: BTreeMap::new(),
+        messages: BTreeMap::new(),
+        duplicates: gateway.stats().duplicates as u64,
+        sent_to_suppressed: 0,
+        unknown: unknown.unsigned_abs(),
+        consents: BTreeMap::new(),
+        inbound: BTreeMap::new(),
+        seconds: 0.0,
+    };
+    for (_, code) in people.values().filter(|(eligible, _)| !eligible) {
+        *out.skipped.entry(code.clone()).or_default() += 1;
+    }
+    for (_, state, count) in store::report::all_messages(&mut tx, &engine.controller).await? {
+        *out.messages.entry(state).or_default() += count.unsigned_abs();
+    }
+    for (state, count) in store::report::preferences(&mut tx, &engine.controller).await? {
+        out.consents.insert(state, count.unsigned_abs());
+    }
+    for (intent, count) in store::report::inbound(&mut tx, &engine.controller).await? {
+        out.inbound.insert(intent, count.unsigned_abs());
+    }
+    tx.rollback().await?;
+    let noes = noes.lock().expect("no panic while held").clone();
+    for message in gateway.log().iter().filter(|m| m.reference.starts_with("ask") || m.reference.starts_with("rem")) {
+        let claimed = claims.get(&message.reference).copied().unwrap_or(i64::MAX);
+        let said_no = noes.get(&message.to).is_some_and(|at| *at < claimed);
+        out.sent_to_suppressed += u64::from(said_no || list.said_no.contains(&message.to));
+    }
+    out.seconds = (started.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+    Ok(out)
+}

@@ -1,0 +1,55 @@
+//! `init`: a configuration folder that works with the mock gateway, a key, a database.
+
+use anyhow::{Context as _, Result};
+
+use super::Context;
+use crate::store::Store;
+use crate::vault::Vault;
+
+/// The files that ship, as they are in the repository.
+pub const FILES: [(&str, &str); 15] = [
+    ("permesso.toml", include_str!("../../config/permesso.toml")),
+    ("campaigns/rinnovo-consensi.toml", include_str!("../../config/campaigns/rinnovo-consensi.toml")),
+    ("campaigns/renew-consents.toml", include_str!("../../config/campaigns/renew-consents.toml")),
+    ("countries/it.toml", include_str!("../../config/countries/it.toml")),
+    ("countries/pl.toml", include_str!("../../config/countries/pl.toml")),
+    ("countries/de.toml", include_str!("../../config/countries/de.toml")),
+    ("countries/fr.toml", include_str!("../../config/countries/fr.toml")),
+    ("countries/es.toml", include_str!("../../config/countries/es.toml")),
+    ("countries/uk.toml", include_str!("../../config/countries/uk.toml")),
+    ("replies/it.toml", include_str!("../../config/replies/it.toml")),
+    ("replies/en.toml", include_str!("../../config/replies/en.toml")),
+    ("replies/pl.toml", include_str!("../../config/replies/pl.toml")),
+    ("replies/de.toml", include_str!("../../config/replies/de.toml")),
+    ("replies/fr.toml", include_str!("../../config/replies/fr.toml")),
+    ("replies/es.toml", include_str!("../../config/replies/es.toml")),
+];
+
+pub async fn run(context: &Context) -> Result<()> {
+    let dir = &context.dir;
+    let mut written = 0;
+    for (name, text) in FILES {
+        let path = dir.join(name);
+        // What is there was written by somebody.
+        if path.exists() || (name != "permesso.toml" && dir.join("permesso.toml").exists() && written == 0) {
+            continue;
+        }
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        written += 1;
+    }
+    let config = crate::app::load(dir)?;
+    if config.key_file.exists() {
+        println!("kept the key {}", config.key_file.display());
+    } else {
+        Vault::create(&config.key_file)?;
+        println!("made the key {} (back it up apart from the database)", config.key_file.display());
+    }
+    let store = Store::migrate(&config.database).await?;
+    store.close().await;
+    println!("{written} files written to {}, database ready", dir.display());
+    println!("next: permesso mock-gateway & permesso run & then permesso import contacts FILE.csv");
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! `run`, `halt`, `resume`
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use clap::Args as ClapArgs;
+
+use super::{Context, stop_signal};
+use crate::app::{self, Roles};
+use crate::store::control;
+
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// What this process does: web, worker, or both.
+    #[arg(long, value_delimiter = ',', default_value = "web,worker")]
+    roles: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Resume {
+    /// Settle a time in which nobody listened by your word that no reply was lost; say who you are and what you did.
+    #[arg(long, value_name = "WORDS")]
+    heard: Option<String>,
+}
+
+pub async fn run(context: &Context, args: &Args) -> Result<()> {
+    let mut roles = Roles { web: false, worker: false };
+    for role in &args.roles {
+        match role.as_str() {
+            "web" => roles.web = true,
+            "worker" => roles.worker = true,
+            other => bail!("there is no role `{other}`; remedy: --roles web,worker"),
+        }
+    }
+    let engine = Arc::new(context.engine().await?);
+    let stop = stop_signal()?;
+    app::run(engine.clone(), roles, None, stop).await?;
+    engine.store.close().await;
+    Ok(())
+}
+
+pub async fn halt(context: &Context) -> Result<()> {
+    let engine = context.engine().await?;
+    let mut tx = engine.store.write().await?;
+    control::set_halt(&mut tx, &engine.controller, Some(engine.now()), &operator()).await?;
+    tx.commit().await?;
+    println!("halted: nothing more is sent until `permesso resume`; at most one slice a worker was under way");
+    Ok(())
+}
+
+pub async fn resume(context: &Context, args: &Resume) -> Result<()> {
+    let engine = context.engine().await?;
+    let mut tx = engine.store.write().await?;
+    control::set_halt(&mut tx, &engine.controller, None, &operator()).await?;
+    let gaps = control::open_gaps(&mut tx, &engine.controller).await?;
+    if let Some(words) = &args.heard {
+        for (gap, ..) in &gaps {
+            control::settle_gap(&mut tx, *gap, &format!("{}: {words}", operator()), engine.now()).await?;
+        }
+    }
+    tx.commit().await?;
+    match (&args.heard, gaps.len()) {
+        (None, n) if n > 0 => {
+            println!("resumed, but {n} times of deafness are not settled; `permesso resume --heard WORDS` does")
+        }
+        _ => println!("resumed"),
+    }
+    Ok(())
+}
+
+/// Who does this, for the record.
+pub fn operator() -> String {
+    std::env::var("USER").unwrap_or_else(|_| "operator".into())
+}

@@ -1,0 +1,304 @@
+//! Reads `campaigns/NAME.toml` (design section 7) into the value the engine freezes, or into everything that is wrong with it.
+
+use std::collections::BTreeMap;
+
+use chrono_tz::Tz;
+
+use super::problem::{Problem, Problems};
+use super::read::{File, Table, nearest};
+use super::{Config, accounts, lint, templates, values};
+use crate::domain::campaign::{Ask, Campaign, Limits, Mode, Sender};
+use crate::domain::channel::{Channel, Permission, Purpose};
+use crate::domain::contact::Kind;
+use crate::domain::hours::Hours;
+use crate::domain::wording::Values;
+
+/// One ask a person in 24 months (design section 7); a campaign may only wait longer.
+const CAP_DAYS: i64 = 730;
+
+pub fn read(config: &Config, name: &str) -> Result<Campaign, Problems> {
+    if let Err((what, remedy)) = values::name(name) {
+        return Err(Problems::one(config.dir.join("campaigns").display().to_string(), what, remedy));
+    }
+    let file = File::open(&config.dir.join("campaigns").join(format!("{name}.toml")))?;
+    let mut found = Vec::new();
+    let campaign = {
+        let tree = file.parse();
+        if file.is_sound() { campaign(&Table::root(&file, &tree), config, name, &mut found) } else { None }
+    };
+    found.extend(file.found());
+    Problems::or(found, campaign)
+}
+
+fn campaign(root: &Table, config: &Config, name: &str, found: &mut Vec<Problem>) -> Option<Campaign> {
+    let written = root.need::<String>("name");
+    if root.has("name") && written != name {
+        root.note("name", format!("the file is {name}.toml, but the campaign is `{written}`"), "give both one name");
+    }
+    let family = root.read_or("family", "default", values::name);
+
+    let audience = root.table("audience");
+    let kinds = audience.each("kinds", |text| match Kind::parse(text) {
+        Some(Kind::Customer) => Err(("active customers are never asked".into(), "write prospect, dormant or both".into())),
+        Some(kind) => Ok(kind),
+        None => Err((format!("there is no kind `{text}`"), "write prospect, dormant or both".into())),
+    });
+    some(&audience, "kinds", "write prospect, dormant or both");
+    let dormant_after_days = audience.read_or("dormant_after", "12 months", values::days);
+    let countries = audience.each("countries", accounts::country);
+    some(&audience, "countries", "write the codes of the countries asked, as in [\"IT\", \"PL\"]");
+    for code in countries.iter().filter(|code| !config.packs.contains_key(*code)) {
+        let known: Vec<&str> = config.packs.keys().map(String::as_str).collect();
+        audience.note(
+            "countries",
+            format!("{code} has no country pack, so nobody there may be asked"),
+            format!("there are {}", known.join(", ")),
+        );
+    }
+    audience.end();
+
+    let schedule = schedule(root.table("schedule"), &countries);
+    let page = root.table("preferences");
+    let page_channels = page.each("channels", channel);
+    let page_purposes = page.each("purposes", purpose);
+    some(&page, "channels", "write what the page offers, as in [\"sms\", \"call\"]");
+    some(&page, "purposes", "write what the page offers, as in [\"product_info\", \"promotions\"]");
+    page.end();
+    let page = (page_channels.as_slice(), page_purposes.as_slice());
+    let (asks_for, asks) = asks(root.table("ask"), config, &countries, page, found);
+
+    let limits = root.table("limits");
+    limits.not_yet(&["max_cost", "stop_if"]);
+    let sender_rate = asks.first().map_or(1.0, |ask| ask.sender.rate);
+    let rate = if limits.has("rate") { limits.read("rate", values::rate) } else { Some(sender_rate) };
+    let first = limits.has("first").then(|| limits.within("first", 1, 1..=i64::MAX)).and_then(|n| u64::try_from(n).ok());
+    let cap_days = limits.read_or("cap", "24 months", |text| match values::days(text)? {
+        days if days < CAP_DAYS => {
+            Err((format!("{text} is too short: one ask a person in 24 months"), "write at least \"24 months\"".into()))
+        }
+        days => Ok(days),
+    });
+    limits.end();
+    root.end();
+
+    let texts =
+        config.wordings.iter().filter(|(name, _)| templates::SERVICE.contains(&name.split('.').next().unwrap_or_default()));
+    let packs = config.packs.iter().filter(|(code, _)| countries.contains(code));
+    let packs = packs.map(|(code, pack)| (code.clone(), pack.clone())).collect();
+    let Schedule { start, deadline, time_zone, hours, reminder_after_days } = schedule?;
+    Some(Campaign {
+        name: name.to_owned(),
+        family: family?,
+        kinds,
+        dormant_after_days: dormant_after_days?,
+        countries,
+        start,
+        deadline,
+        time_zone,
+        hours,
+        reminder_after_days,
+        asks_for,
+        asks,
+        page_channels,
+        page_purposes,
+        limits: Limits { rate: rate?, first },
+        brand: config.controller.brand.clone(),
+        pending_days: config.pending_days,
+        link_days: config.link_days,
+        cap_days: cap_days?,
+        default_locale: config.default_locale.clone(),
+        texts: texts.map(|(name, wording)| (name.clone(), wording.text.clone())).collect(),
+        packs,
+        pack_stale_days: config.pack_stale_days,
+    })
+}
+
+struct Schedule {
+    start: chrono::DateTime<chrono::Utc>,
+    deadline: chrono::DateTime<chrono::Utc>,
+    time_zone: String,
+    hours: Option<String>,
+    reminder_after_days: Option<i64>,
+}
+
+fn schedule(table: Table, countries: &[String]) -> Option<Schedule> {
+    table.not_yet(&["repeat"]);
+    let time_zone = table.need::<String>("time_zone");
+    let zone: Option<Tz> = time_zone.parse().ok();
+    if zone.is_none() && table.has("time_zone") {
+        table.note("time_zone", format!("there is no time zone `{time_zone}`"), "write an IANA name, as in \"Europe/Rome\"");
+    }
+    // Without a zone the form can still be checked.
+    let instant = |text: &str| values::instant(text, zone.unwrap_or(Tz::UTC));
+    let [start, deadline] = ["start", "deadline"].map(|key| table.read_needed(key, instant));
+    // In the hour that a clock change repeats, the later start and the earlier deadline: never longer than written.
+    let (start, deadline) = (start.map(|(_, latest)| latest), deadline.map(|(earliest, _)| earliest));
+    if let (Some(start), Some(deadline)) = (start, deadline)
+        && deadline <= start
+    {
+        table.note("deadline", "the deadline is not after the start", "write a later deadline or an earlier start");
+    }
+    let reminder = table.read("reminder_after", values::days);
+    if let (Some(days), Some(start), Some(deadline)) = (reminder, start, deadline)
+        && deadline > start
+        && start + chrono::Duration::days(days) >= deadline
+    {
+        table.note("reminder_after", "the deadline comes before any reminder", "write a shorter time, or remove it");
+    }
+    let hours = Some(table.or("hours", "country".to_owned())).filter(|hours| hours != "country");
+    let countries = countries.iter().map(|code| Some(code.as_str()));
+    let error = hours.as_ref().and_then(|hours| countries.map(|country| Hours::parse(hours, country)).find_map(Result::err));
+    if let Some(error) = error {
+        table.note("hours", error.to_string(), "write \"country\" or OSM opening hours, as in \"Mo-Fr 09:00-20:00; PH off\"");
+    }
+    table.end();
+    Some(Schedule { start: start?, deadline: deadline?, time_zone, hours, reminder_after_days: reminder })
+}
+
+fn asks(
+    table: Table,
+    config: &Config,
+    countries: &[String],
+    page: (&[Channel], &[Purpose]),
+    found: &mut Vec<Problem>,
+) -> (Vec<Permission>, Vec<Ask>) {
+    if !table.has("asks_for") {
+        table.note(
+            "asks_for",
+            "is missing",
+            "add { purposes = [\"promotions\"], channels = [\"sms\"] }: what a yes by reply grants",
+        );
+    }
+    let wanted = table.table("asks_for");
+    let (purposes, channels) = (wanted.each("purposes", purpose), wanted.each("channels", channel));
+    if table.has("asks_for") {
+        some(&wanted, "purposes", "write what a yes by reply grants");
+        some(&wanted, "channels", "write what a yes by reply grants");
+    }
+    for (key, missing) in
+        [("channels", channels.iter().any(|c| !page.0.contains(c))), ("purposes", purposes.iter().any(|p| !page.1.contains(p)))]
+    {
+        if missing {
+            wanted.note(
+                key,
+                format!("a yes would grant what the page does not show ([preferences] {key})"),
+                "offer it there too",
+            );
+        }
+    }
+    wanted.end();
+    let asks_for: Vec<Permission> =
+        channels.iter().flat_map(|&channel| purposes.iter().map(move |&purpose| Permission { channel, purpose })).collect();
+
+    let mut written: Vec<Channel> = Channel::ALL.into_iter().filter(|channel| table.has(channel.code())).collect();
+    written.sort_by_key(|channel| table.line(channel.code()));
+    if written.is_empty() {
+        table.note("sms", "no channel asks", "add [ask.sms] with mode, sender and template");
+    }
+    for second in written.iter().skip(1) {
+        table.note(second.code(), "a second channel is not available in this version", "remove it");
+    }
+    let mut asks = Vec::new();
+    for channel in written {
+        let one = table.table(channel.code());
+        if channel == Channel::Call {
+            table.note("call", "nobody is asked by a call", "ask by sms or whatsapp");
+        }
+        asks.extend(ask(one, config, countries, channel, &asks_for, found));
+    }
+    table.end();
+    (asks_for, asks)
+}
+
+fn ask(
+    table: Table,
+    config: &Config,
+    countries: &[String],
+    channel: Channel,
+    asks_for: &[Permission],
+    found: &mut Vec<Problem>,
+) -> Option<Ask> {
+    let mode = table.read_needed("mode", |text| match Mode::parse(text) {
+        Some(Mode::LinkCode) => Err(("link_code is not available in this version".into(), "write link_reply or reply".into())),
+        Some(mode) => Ok(mode),
+        None => Err((format!("there is no mode `{text}`"), "write link_reply or reply".into())),
+    });
+    let id = table.need::<String>("sender");
+    let sender = config.senders.iter().find(|sender| sender.id == id);
+    if sender.is_none() && table.has("sender") {
+        let known = nearest(&id, config.senders.iter().map(|sender| sender.id.as_str()));
+        let remedy = known.map_or("add it to permesso.toml".to_owned(), |near| format!("did you mean `{near}`?"));
+        table.note("sender", format!("permesso.toml has no sender `{id}`"), remedy);
+    }
+    if let Some(sender) = sender {
+        fits(&table, config, countries, channel, mode, sender);
+    }
+    let template = table.need::<String>("template");
+    let of_template = |name: &str| name.rsplit_once('.').is_some_and(|(stem, _)| stem == template);
+    let wordings: Vec<_> = config.wordings.iter().filter(|(name, _)| of_template(name)).collect();
+    if table.has("template") && !config.wordings.contains_key(&format!("{template}.{}", config.default_locale)) {
+        let names = config.wordings.keys().filter_map(|name| Some(name.rsplit_once('.')?.0));
+        let remedy = match nearest(&template, names).filter(|near| *near != template) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "add the file to templates/messages".to_owned(),
+        };
+        table.note("template", format!("there is no text {template}.{}.txt", config.default_locale), remedy);
+    }
+    table.end();
+    let (mode, sender) = (mode?, sender?);
+    let (link, reply_number) = (config.sample_link(), sender.reply_number.as_deref().unwrap_or_default());
+    let values = Values { brand: &config.controller.brand, link: &link, reply_number, code: "" };
+    let asking = lint::Asking { channel, mode, asks_for };
+    found.extend(wordings.iter().flat_map(|(name, wording)| lint::ask(name, wording, &values, &asking)));
+    let locale = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let texts: BTreeMap<_, _> = wordings.iter().map(|(name, wording)| (locale(name), wording.text.clone())).collect();
+    Some(Ask { channel, mode, sender: sender.clone(), template, texts })
+}
+
+/// Whether the sender can do what the channel, the mode and the countries need.
+fn fits(table: &Table, config: &Config, countries: &[String], channel: Channel, mode: Option<Mode>, sender: &Sender) {
+    let id = &sender.id;
+    if sender.channel != channel {
+        table.note(
+            "sender",
+            format!("`{id}` sends by {}", sender.channel.code()),
+            format!("name a sender of channel {}", channel.code()),
+        );
+    }
+    match mode {
+        Some(Mode::Reply) if !sender.two_way => {
+            table.note("mode", format!("nobody can reply to `{id}`"), "write link_reply, or name a sender that is a number");
+        }
+        Some(Mode::LinkReply) if sender.reply_number.is_none() => match sender.two_way {
+            true => table.note("mode", format!("`{id}` takes answers itself"), "write reply"),
+            false => table.note("sender", format!("`{id}` has no number to reply to"), "give it a reply_number in permesso.toml"),
+        },
+        _ => {}
+    }
+    let must = |code: &&String| config.packs.get(*code).is_some_and(|pack| pack.sender_registration);
+    if channel == Channel::Sms && !sender.two_way {
+        for code in countries.iter().filter(must).filter(|code| !sender.registered.contains(code)) {
+            table.note(
+                "sender",
+                format!("{code} takes only registered sender names, and `{id}` is not"),
+                "register it, then add the code to its `registered`",
+            );
+        }
+    }
+}
+
+/// Notes a list that is missing or empty.
+fn some(table: &Table, key: &str, remedy: &str) {
+    if !table.has(key) || table.get::<Vec<String>>(key).is_some_and(|list| list.is_empty()) {
+        table.note(key, "nothing is listed", remedy);
+    }
+}
+
+fn channel(text: &str) -> values::Parsed<Channel> {
+    Channel::parse(text).ok_or_else(|| (format!("there is no channel `{text}`"), "write sms, whatsapp or call".into()))
+}
+
+fn purpose(text: &str) -> values::Parsed<Purpose> {
+    Purpose::parse(text)
+        .ok_or_else(|| (format!("there is no purpose `{text}`"), "write product_info, promotions or profiling".into()))
+}

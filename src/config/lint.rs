@@ -1,0 +1,149 @@
+//! Whether a text may be sent: what an ask must say and may not say (compliance L4, L28, S7, S8, S22, S23), which
+//! placeholders it has, and how many SMS parts it fills. Looks at the text as a phone would show it.
+
+use super::problem::Problem;
+use super::templates::Wording;
+use super::words::{Words, said};
+use crate::domain::campaign::Mode;
+use crate::domain::channel::{Channel, Permission};
+use crate::domain::sms::{self, Encoding};
+use crate::domain::wording::{self, PLACEHOLDERS, Values, WordingError};
+
+/// What an ask's text has to fit.
+#[derive(Debug)]
+pub struct Asking<'a> {
+    pub channel: Channel,
+    pub mode: Mode,
+    pub asks_for: &'a [Permission],
+}
+
+/// Checks the text of an ask; `name` is `repermission.it`.
+pub fn ask(name: &str, text: &Wording, values: &Values, asking: &Asking) -> Vec<Problem> {
+    let mut check = Check { name, text, found: Vec::new() };
+    let Some((bare, used)) = check.placeholders(values) else { return check.found };
+    check.brand(values);
+    if asking.channel == Channel::Sms {
+        check.length(values);
+    }
+    let Some(words) = Words::of(check.locale()) else {
+        check.says("is in a language whose words the check does not know", "write it in it, en, pl, de, fr or es");
+        return check.found;
+    };
+    if said(&bare, words.reason).is_none() {
+        check.says("does not say why we write (S22)", format!("add a reason, with one of: {}", words.reason.join(", ")));
+    }
+    if !used.iter().any(|p| p == "link") {
+        check.says("does not name the page where people choose (S23)", "add {{ link }}, best at the end");
+    }
+    if said(&bare, &["stop"]).is_none() {
+        check.says("has no stop route (L28)", "say that STOP as an answer ends it");
+    }
+    if asking.mode == Mode::LinkReply && !used.iter().any(|p| p == "reply_number") {
+        check.says("does not say which number takes answers, as its sender cannot", "add {{ reply_number }} beside STOP");
+    }
+    for Permission { channel, purpose } in asking.asks_for {
+        let known = words.purpose(*purpose);
+        if said(&bare, known).is_none() {
+            check.says(format!("does not name the purpose {} (S8)", purpose.code()), format!("use one of: {}", known.join(", ")));
+        }
+        // A yes by reply grants what the text names; on the page the boxes name it.
+        let known = words.channel(*channel);
+        if asking.mode == Mode::Reply && said(&bare, known).is_none() {
+            check.says(
+                format!("does not name the channel {} (design 5)", channel.code()),
+                format!("use one of: {}", known.join(", ")),
+            );
+        }
+    }
+    let sign = bare.chars().find(|c| "%€$£¥".contains(*c)).map(String::from);
+    if let Some(offer) = sign.or_else(|| said(&bare, words.offer)) {
+        check.at(
+            line_of(&text.text, &offer),
+            format!("`{offer}` reads as an offer or a price (L4)"),
+            "take it out: an ask offers nothing",
+        );
+    }
+    check.found
+}
+
+/// Checks a confirmation, acknowledgement or help.
+pub fn service(name: &str, text: &Wording, values: &Values) -> Vec<Problem> {
+    let mut check = Check { name, text, found: Vec::new() };
+    if check.placeholders(values).is_some() {
+        check.brand(values);
+        check.length(values);
+    }
+    check.found
+}
+
+struct Check<'a> {
+    name: &'a str,
+    text: &'a Wording,
+    found: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn locale(&self) -> &str {
+        self.name.rsplit('.').next().unwrap_or_default()
+    }
+
+    fn says(&mut self, what: impl AsRef<str>, remedy: impl Into<String>) {
+        self.at(1, format!("the text {}", what.as_ref()), remedy);
+    }
+
+    fn at(&mut self, line: usize, what: impl Into<String>, remedy: impl Into<String>) {
+        let (file, key) = (self.text.file.clone(), self.name.to_owned());
+        self.found.push(Problem { file, line, key, what: what.into(), remedy: remedy.into() });
+    }
+
+    /// The text with its placeholders blank, and their names; none if it cannot be written with `values`.
+    fn placeholders(&mut self, values: &Values) -> Option<(String, Vec<String>)> {
+        let blank = Values { brand: " ", link: " ", reply_number: " ", code: " " };
+        let read = wording::render(&self.text.text, values)
+            .and_then(|_| Ok((wording::render(&self.text.text, &blank)?, wording::placeholders(&self.text.text)?)));
+        read.map_err(|error| {
+            let (line, remedy) = match &error {
+                WordingError::Unknown(name) => {
+                    (line_of(&self.text.text, name), format!("there are only {}", PLACEHOLDERS.join(", ")))
+                }
+                WordingError::NoValue(name) if name == "reply_number" => {
+                    (line_of(&self.text.text, name), "take it out, or give the sender a reply_number in permesso.toml".into())
+                }
+                WordingError::NoValue(name) => (line_of(&self.text.text, name), "take it out".into()),
+                _ => (1, "name values only, as in {{ brand }}".into()),
+            };
+            self.at(line, error.to_string(), remedy);
+        })
+        .ok()
+    }
+
+    fn brand(&mut self, values: &Values) {
+        if !wording::render(&self.text.text, values).is_ok_and(|shown| shown.contains(values.brand)) {
+            self.says("does not say who writes (L28)", "begin it with {{ brand }}");
+        }
+    }
+
+    fn length(&mut self, values: &Values) {
+        let Ok(shown) = wording::render(&self.text.text, values) else { return };
+        let size = sms::parts(&shown);
+        if size.fits() {
+            return;
+        }
+        let limits = format!("at most {} (GSM-7) or {} (UCS-2)", sms::MAX_PARTS_GSM7, sms::MAX_PARTS_UCS2);
+        let what = format!("the text fills {} SMS parts ({} units of {}), {limits}", size.parts, size.units, size.per_part);
+        if size.encoding == Encoding::Gsm7 {
+            return self.at(1, what, "shorten it, or the brand or public_url in it");
+        }
+        let forcing: Vec<String> =
+            sms::forcing_ucs2(&shown).iter().take(5).map(|(at, c)| format!("`{c}` at character {}", at + 1)).collect();
+        let plain = sms::parts(&sms::without_accents(&shown));
+        let line = sms::forcing_ucs2(&self.text.text).first().map_or(1, |(_, c)| line_of(&self.text.text, &c.to_string()));
+        let remedy = format!("shorten it; without accents it fills {} parts of {} characters", plain.parts, plain.per_part);
+        self.at(line, format!("{what}; {} forces UCS-2", forcing.join(", ")), remedy);
+    }
+}
+
+/// Line of the first place where `text` has `word`, in any case.
+fn line_of(text: &str, word: &str) -> usize {
+    text.lines().position(|line| line.to_lowercase().contains(&word.to_lowercase())).map_or(1, |line| line + 1)
+}

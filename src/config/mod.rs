@@ -1,0 +1,200 @@
+//! The configuration folder: `permesso.toml`, `countries/`, `replies/`, `campaigns/` and the wording beside them, read and
+//! checked as a whole, without a database or a clock.
+
+mod accounts;
+mod campaign;
+mod lint;
+mod packs;
+mod problem;
+mod read;
+mod settings;
+mod templates;
+mod values;
+mod words;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+pub use problem::{Problem, Problems};
+pub use settings::FIELDS;
+
+use crate::domain::campaign::{Ask, Campaign, Sender};
+use crate::domain::country::CountryPack;
+use crate::domain::phone::Fiction;
+use crate::domain::reply::PhraseSet;
+use crate::domain::wording::{self, Values, WordingError};
+
+/// Everything an installation is told by its files. Holds secrets, so `Debug` shows the folder alone.
+#[derive(Clone)]
+pub struct Config {
+    pub dir: PathBuf,
+    pub controller: Controller,
+    /// `sqlite:` with an absolute path, or `postgres://…`.
+    pub database: String,
+    pub key_file: PathBuf,
+    pub public_url: Url,
+    pub public_listen: SocketAddr,
+    pub operator_listen: SocketAddr,
+    pub operator_token_file: Option<PathBuf>,
+    /// Addresses or networks (`10.0.0.0/8`) whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<String>,
+    /// ISO 3166 code of the country of numbers written without one.
+    pub default_country: Option<String>,
+    pub default_locale: String,
+    pub gateways: Vec<GatewayConfig>,
+    pub senders: Vec<Sender>,
+    /// E.164 numbers that get test messages.
+    pub testers: Vec<String>,
+    pub import: ImportMapping,
+    pub packs: BTreeMap<String, CountryPack>,
+    pub phrases: Vec<PhraseSet>,
+    /// The folder whose texts replace the built-in ones, if there is one.
+    pub templates: Option<PathBuf>,
+    /// Days after which a country pack's review is too old to send by.
+    pub pack_stale_days: i64,
+    /// Days a first yes waits for its second step.
+    pub pending_days: i64,
+    /// Days a link can still grant.
+    pub link_days: i64,
+    wordings: templates::Wordings,
+}
+
+/// Who asks (Art. 13(1)(a) GDPR), and how the pages look.
+#[derive(Debug, Clone)]
+pub struct Controller {
+    /// Short and never changed: it begins every key in the database.
+    pub id: String,
+    pub name: String,
+    pub address: String,
+    pub privacy_contact: String,
+    pub brand: String,
+    /// `#rrggbb`, readable under white text (contrast 4.5:1, WCAG 2.2 SC 1.4.3).
+    pub brand_color: String,
+    pub notice_url: Url,
+    pub notice_version: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    pub name: String,
+    pub driver: String,
+    pub url: Url,
+    pub token: Secret,
+    pub webhook_secret: Secret,
+    /// Messages a second.
+    pub rate: f64,
+    pub timeout_ms: u64,
+    /// Whether it rejects a second message with our reference.
+    pub dedupes: bool,
+}
+
+/// Which header of an imported file holds which of our fields ([`FIELDS`]).
+#[derive(Debug, Clone, Default)]
+pub struct ImportMapping {
+    pub columns: BTreeMap<&'static str, String>,
+}
+
+impl ImportMapping {
+    pub fn header<'a>(&'a self, field: &'a str) -> &'a str {
+        self.columns.get(field).map_or(field, String::as_str)
+    }
+}
+
+/// A text that is never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The text itself, for the request or the signature that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// Reads a configuration folder with the process's environment.
+    pub fn load(dir: &Path) -> Result<Config, Problems> {
+        Config::load_with(dir, &|name| std::env::var(name).ok())
+    }
+
+    /// Reads a configuration folder; `env` answers `PERMESSO_DATABASE` and the names that `…_env` keys give.
+    pub fn load_with(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
+        settings::read(dir, env)
+    }
+
+    /// Reads and checks `campaigns/NAME.toml`.
+    pub fn campaign(&self, name: &str) -> Result<Campaign, Problems> {
+        campaign::read(self, name)
+    }
+
+    /// The names of the campaign files, in order.
+    pub fn campaign_names(&self) -> Result<Vec<String>, Problems> {
+        let files = templates::files(&self.dir.join("campaigns"), "toml")?;
+        Ok(files.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect())
+    }
+
+    /// Checks everything in the folder. Campaigns are checked against settings, so only once those are right.
+    pub fn check_all(dir: &Path) -> Result<Config, Problems> {
+        let config = Config::load(dir)?;
+        let names = config.campaign_names()?;
+        let found = names.iter().filter_map(|name| config.campaign(name).err()).flat_map(|problems| problems.0).collect();
+        Problems::or(found, Some(config))
+    }
+
+    /// Whether every gateway is the mock, so that no message can reach a real phone.
+    pub fn allows_fiction(&self) -> bool {
+        self.gateways.iter().all(|gateway| gateway.driver == "mock")
+    }
+
+    pub fn fiction(&self) -> Fiction {
+        if self.allows_fiction() { Fiction::Allowed } else { Fiction::Refused }
+    }
+
+    /// The address of a person's page.
+    pub fn link(&self, token: &str) -> String {
+        format!("{}/p/{token}", self.public_url.as_str().trim_end_matches('/'))
+    }
+
+    /// The wording of a message that belongs to no campaign, in the person's language, else the default one.
+    pub fn text(&self, name: &str, locale: &str) -> Option<&str> {
+        let wording = self.wordings.get(&format!("{name}.{locale}"));
+        Some(&wording.or_else(|| self.wordings.get(&format!("{name}.{}", self.default_locale)))?.text)
+    }
+
+    /// An ask's text as a phone shows it, with a link as long as a real one.
+    pub fn sample(&self, campaign: &Campaign, ask: &Ask, text: &str) -> Result<String, WordingError> {
+        let reply_number = ask.sender.reply_number.as_deref().unwrap_or_default();
+        wording::render(text, &Values { brand: &campaign.brand, link: &self.sample_link(), reply_number, code: "" })
+    }
+
+    /// A link whose token is as long as a real one: 22 base58 characters.
+    fn sample_link(&self) -> String {
+        self.link("7Yk2mXq9PfWcT4vHsB8nRd")
+    }
+}

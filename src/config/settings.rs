@@ -1,0 +1,159 @@
+//! Reads `permesso.toml`.
+
+use std::path::{Path, PathBuf};
+
+use super::problem::{Problem, Problems};
+use super::read::{File, Table};
+use super::values::{self, web_address};
+use super::{Config, Controller, ImportMapping, accounts, lint, packs, templates};
+use crate::domain::phone::Fiction;
+use crate::domain::wording::Values;
+
+/// What a row of an import can say. The header of each is its name unless `[import.columns]` gives another.
+#[rustfmt::skip]
+pub const FIELDS: [&str; 16] = [
+    "number", "country", "kind", "last_action", "locale", "time_zone", "source", "external_id", "ask_basis", "basis_evidence",
+    "basis_date", "basis_channels", "box_default", "approver", "unsubscribed", "no_contact_reason",
+];
+
+pub fn read(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
+    let file = File::open(&dir.join("permesso.toml"))?;
+    let mut found = Vec::new();
+    let config = {
+        let tree = file.parse();
+        // What follows from half a file would only confuse.
+        if file.is_sound() { settings(&Table::root(&file, &tree), dir, env, &mut found) } else { None }
+    };
+    if let Some(config) = &config {
+        // These texts go out from the sender that was written to, so they need no number to answer to.
+        let values = Values { brand: &config.controller.brand, link: &config.sample_link(), reply_number: "", code: "" };
+        let is_service = |name: &str| templates::SERVICE.contains(&name.split('.').next().unwrap_or_default());
+        let service = config.wordings.iter().filter(|(name, _)| is_service(name));
+        found.extend(service.flat_map(|(name, text)| lint::service(name, text, &values)));
+    }
+    found.extend(file.found());
+    Problems::or(found, config)
+}
+
+fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, found: &mut Vec<Problem>) -> Option<Config> {
+    let packs = packs::countries(dir, found);
+    let phrases = packs::phrases(dir, found);
+    let controller = controller(root.table("controller"));
+    let gateways = accounts::gateways(root, dir, env);
+    let mock = gateways.iter().all(|gateway| gateway.driver == "mock");
+    let fiction = if mock { Fiction::Allowed } else { Fiction::Refused };
+    let senders = accounts::senders(root, &gateways, fiction);
+
+    let written = root.or("database", "sqlite:permesso.db".to_owned());
+    let database = root.parsed("database", &env("PERMESSO_DATABASE").unwrap_or(written), |text| values::database(text, dir));
+    let public_url = root.read_needed("public_url", |text| web_address(text, mock));
+    let public_listen = root.read_or("public_listen", "127.0.0.1:8080", values::listen);
+    let operator_listen = root.read_or("operator_listen", "127.0.0.1:8081", values::listen);
+    let operator_token_file = root.get::<String>("operator_token_file").map(|path| dir.join(path));
+    if operator_listen.is_some_and(|address| !address.ip().is_loopback()) && operator_token_file.is_none() {
+        let remedy = "set operator_token_file, or listen on 127.0.0.1";
+        root.note("operator_listen", "any machine that reaches this address could operate this installation", remedy);
+    }
+
+    let default_country = root.get::<String>("default_country");
+    if let Some(code) = default_country.as_ref().filter(|code| !packs.contains_key(*code)) {
+        root.note("default_country", format!("`{code}` has no country pack"), "write the code of a file in countries/");
+    }
+    let templates = templates_folder(root, dir);
+    let wordings = templates::load(templates.as_deref()).unwrap_or_else(|problems| {
+        found.extend(problems.0);
+        templates::Wordings::new()
+    });
+    let default_locale = root.need::<String>("default_locale");
+    for name in templates::SERVICE.iter().filter(|name| !wordings.contains_key(&format!("{name}.{default_locale}"))) {
+        root.note("default_locale", format!("there is no text {name}.{default_locale}.txt"), "add it to templates/messages");
+    }
+
+    let key_file = dir.join(root.or("key_file", "permesso.key".to_owned()));
+    let trusted_proxies = root.each("trusted_proxies", values::network);
+    let testers = root.each("testers", |text| values::number(text, fiction));
+    let pack_stale_days = root.within("pack_stale_days", 365, 1..=3650);
+    let pending_days = root.within("pending_days", 7, 1..=30);
+    let link_days = root.within("link_days", 30, 1..=365);
+    let import = import(root.table("import"));
+    root.end();
+    Some(Config {
+        dir: dir.to_owned(),
+        controller: controller?,
+        database: database?,
+        key_file,
+        public_url: public_url?,
+        public_listen: public_listen?,
+        operator_listen: operator_listen?,
+        operator_token_file,
+        trusted_proxies,
+        default_country,
+        default_locale,
+        gateways,
+        senders,
+        testers,
+        import,
+        packs,
+        phrases,
+        templates,
+        pack_stale_days,
+        pending_days,
+        link_days,
+        wordings,
+    })
+}
+
+fn controller(table: Table) -> Option<Controller> {
+    let text = |key: &str| {
+        let text = table.need::<String>(key);
+        if table.has(key) && text.trim().is_empty() {
+            table.note(key, "is empty", "write what people should read");
+        }
+        text
+    };
+    let [name, address, privacy_contact, brand, notice_version] =
+        ["name", "address", "privacy_contact", "brand", "notice_version"].map(text);
+    let id = table.read_or("id", "default", values::name);
+    let brand_color = table.read_or("brand_color", "#1f4e79", values::brand_color);
+    let notice_url = table.read_needed("notice_url", |text| web_address(text, true));
+    table.end();
+    Some(Controller {
+        id: id?,
+        name,
+        address,
+        privacy_contact,
+        brand,
+        brand_color: brand_color?,
+        notice_url: notice_url?,
+        notice_version,
+    })
+}
+
+/// The folder of our own texts: the one named, else `templates/messages` beside the configuration folder if there is one.
+fn templates_folder(root: &Table, dir: &Path) -> Option<PathBuf> {
+    let named = root.get::<String>("templates").map(|path| dir.join(path));
+    if let Some(folder) = named.as_ref().filter(|folder| !folder.is_dir()) {
+        root.note(
+            "templates",
+            format!("{} is no folder", folder.display()),
+            "create it, or remove the key: the built-in texts then serve",
+        );
+        return None;
+    }
+    named.or_else(|| Some(dir.join("../templates/messages")).filter(|folder| folder.is_dir()))
+}
+
+fn import(table: Table) -> ImportMapping {
+    let columns = table.table("columns");
+    let mut mapping = ImportMapping::default();
+    for field in FIELDS {
+        let header = columns.or(field, field.to_owned());
+        if let Some((other, _)) = mapping.columns.iter().find(|(_, taken)| **taken == header) {
+            columns.note(field, format!("the column `{header}` is already {other}"), "give each field its own column");
+        }
+        mapping.columns.insert(field, header);
+    }
+    columns.end();
+    table.end();
+    mapping
+}

@@ -1,0 +1,74 @@
+//! Message wording as files, `NAME.LOCALE.txt`: the built-in texts, and the folder whose files replace or add to them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::problem::{Problem, Problems};
+
+/// One text and where to mend it.
+#[derive(Debug, Clone)]
+pub struct Wording {
+    pub text: String,
+    pub file: String,
+}
+
+/// By `NAME.LOCALE`, as in `repermission.it`.
+pub type Wordings = BTreeMap<String, Wording>;
+
+macro_rules! built_in {
+    ($($name:literal)*) => {
+        [$(($name, include_str!(concat!("../../templates/messages/", $name, ".txt")))),*]
+    };
+}
+
+#[rustfmt::skip]
+const BUILT_IN: [(&str, &str); 48] = built_in![
+    "repermission.it" "repermission.en" "repermission.pl" "repermission.de" "repermission.fr" "repermission.es"
+    "repermission_reply.it" "repermission_reply.en" "repermission_reply.pl" "repermission_reply.de" "repermission_reply.fr" "repermission_reply.es"
+    "confirm.it" "confirm.en" "confirm.pl" "confirm.de" "confirm.fr" "confirm.es"
+    "ack_yes.it" "ack_yes.en" "ack_yes.pl" "ack_yes.de" "ack_yes.fr" "ack_yes.es"
+    "ack_no.it" "ack_no.en" "ack_no.pl" "ack_no.de" "ack_no.fr" "ack_no.es"
+    "ack_stop.it" "ack_stop.en" "ack_stop.pl" "ack_stop.de" "ack_stop.fr" "ack_stop.es"
+    "ack_wrong_person.it" "ack_wrong_person.en" "ack_wrong_person.pl" "ack_wrong_person.de" "ack_wrong_person.fr" "ack_wrong_person.es"
+    "help.it" "help.en" "help.pl" "help.de" "help.fr" "help.es"
+];
+
+/// The texts every campaign needs beside its ask.
+pub const SERVICE: [&str; 6] = ["confirm", "ack_yes", "ack_no", "ack_stop", "ack_wrong_person", "help"];
+
+/// The built-in texts, with those of `folder` over them.
+pub fn load(folder: Option<&Path>) -> Result<Wordings, Problems> {
+    let built_in = |(name, text): (&str, &str)| {
+        (name.to_owned(), Wording { text: text.trim_end().to_owned(), file: format!("templates/messages/{name}.txt (built in)") })
+    };
+    let mut wordings: Wordings = BUILT_IN.into_iter().map(built_in).collect();
+    let mut found = Vec::new();
+    for path in folder.map_or(Ok(Vec::new()), |folder| files(folder, "txt"))? {
+        let file = path.display().to_string();
+        let Some(name) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
+        if name.split('.').count() != 2 {
+            let what = "the name of a message text is NAME.LOCALE.txt";
+            found.push(Problem { file, line: 0, key: String::new(), what: what.into(), remedy: "rename or move it".into() });
+            continue;
+        }
+        match std::fs::read_to_string(&path) {
+            Ok(text) => drop(wordings.insert(name.to_owned(), Wording { text: text.trim_end().to_owned(), file })),
+            Err(error) => found.extend(Problems::one(file, format!("cannot be read: {error}"), "save it as UTF-8 text").0),
+        }
+    }
+    Problems::or(found, Some(wordings))
+}
+
+/// The files of a folder that end in `.ext`, by name.
+pub fn files(folder: &Path, ext: &str) -> Result<Vec<std::path::PathBuf>, Problems> {
+    let unreadable = |error| Problems::one(folder.display().to_string(), format!("cannot be read: {error}"), "create the folder");
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|e| e == ext) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}

@@ -1,0 +1,159 @@
+//! A campaign as the engine sees it: checked, frozen, without any text position of the file it came from.
+//! The file form and its checks live in `config::campaign`.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::channel::{Channel, Permission, Purpose};
+use super::contact::Kind;
+use super::country::CountryPack;
+
+/// How a campaign asks and what completes a yes (`design`: ask modes). Belongs to a channel and must fit its sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Alphanumeric sender; the second step is a one-time code typed on the page.
+    LinkCode,
+    /// Alphanumeric sender plus a two-way reply number; the second step is SI to that number after the submission.
+    LinkReply,
+    /// A sender that can be replied to; the second step is a reply to the confirmation.
+    Reply,
+}
+
+impl Mode {
+    pub fn code(self) -> &'static str {
+        match self {
+            Mode::LinkCode => "link_code",
+            Mode::LinkReply => "link_reply",
+            Mode::Reply => "reply",
+        }
+    }
+    pub fn parse(code: &str) -> Option<Mode> {
+        [Mode::LinkCode, Mode::LinkReply, Mode::Reply].into_iter().find(|m| m.code() == code)
+    }
+}
+
+/// A sender ID of `permesso.toml` with everything a send needs to know about it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sender {
+    pub id: String,
+    pub gateway: String,
+    pub channel: Channel,
+    /// Whether a person can answer this sender: a number or a WhatsApp account, not an alphanumeric name.
+    pub two_way: bool,
+    /// The number named in the text and on the page where people reply, for an alphanumeric sender.
+    pub reply_number: Option<String>,
+    /// Highest rate of this sender, messages a second.
+    pub rate: f64,
+    /// Countries in which the sender ID is registered where registration is required.
+    pub registered: Vec<String>,
+}
+
+/// How one channel of a campaign asks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ask {
+    pub channel: Channel,
+    pub mode: Mode,
+    pub sender: Sender,
+    pub template: String,
+    /// Locale (`it`) to wording of the ask, as it stood when the revision was frozen.
+    pub texts: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Highest rate of the campaign, messages a second.
+    pub rate: f64,
+    /// Ramp-up: pause by itself after this many asks until the manager resumes.
+    pub first: Option<u64>,
+}
+
+/// A campaign's frozen revision: the file, the wording and the country packs it was planned with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Campaign {
+    pub name: String,
+    /// One ask a person a family; the whole controller is one family unless the campaign says otherwise.
+    pub family: String,
+    pub kinds: Vec<Kind>,
+    /// Days without a qualifying action after which a customer is dormant.
+    pub dormant_after_days: i64,
+    pub countries: Vec<String>,
+    pub start: DateTime<Utc>,
+    pub deadline: DateTime<Utc>,
+    pub time_zone: String,
+    /// `None`: the country pack's quiet hours; `Some`: an OSM opening-hours string that narrows them.
+    pub hours: Option<String>,
+    /// Days after an unanswered ask at which its one reminder goes out.
+    pub reminder_after_days: Option<i64>,
+    /// What a yes by reply grants.
+    pub asks_for: Vec<Permission>,
+    /// In order of preference.
+    pub asks: Vec<Ask>,
+    /// What the preference page offers.
+    pub page_channels: Vec<Channel>,
+    pub page_purposes: Vec<Purpose>,
+    pub limits: Limits,
+    pub brand: String,
+    /// Days a first yes waits for its second step.
+    pub pending_days: i64,
+    /// Days a link can still grant.
+    pub link_days: i64,
+    /// Days between two asks of one person, whatever the campaign's name (at least 730, design section 7).
+    pub cap_days: i64,
+    pub default_locale: String,
+    /// Wording of confirmations, acknowledgements and help: `confirm.it` to text.
+    pub texts: BTreeMap<String, String>,
+    pub packs: BTreeMap<String, CountryPack>,
+    /// Days after which a country pack's review date is too old to send by.
+    pub pack_stale_days: i64,
+}
+
+impl Campaign {
+    pub fn ask(&self, channel: Channel) -> Option<&Ask> {
+        self.asks.iter().find(|a| a.channel == channel)
+    }
+
+    /// The wording of `name` (`confirm`, `ack_stop`, …) in the person's language, else in the campaign's default.
+    pub fn text(&self, name: &str, locale: &str) -> Option<&str> {
+        self.texts
+            .get(&format!("{name}.{locale}"))
+            .or_else(|| self.texts.get(&format!("{name}.{}", self.default_locale)))
+            .map(String::as_str)
+    }
+}
+
+/// The life of a campaign (design section 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CampaignState {
+    /// Started by its manager, waiting for its start time.
+    Scheduled,
+    Running,
+    Paused,
+    Finished,
+    Cancelled,
+}
+
+impl CampaignState {
+    const ALL: [CampaignState; 5] = [
+        CampaignState::Scheduled,
+        CampaignState::Running,
+        CampaignState::Paused,
+        CampaignState::Finished,
+        CampaignState::Cancelled,
+    ];
+    pub fn code(self) -> &'static str {
+        match self {
+            CampaignState::Scheduled => "scheduled",
+            CampaignState::Running => "running",
+            CampaignState::Paused => "paused",
+            CampaignState::Finished => "finished",
+            CampaignState::Cancelled => "cancelled",
+        }
+    }
+    pub fn parse(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.code() == code)
+    }
+}

@@ -1,0 +1,112 @@
+//! Who a contact is and why we may ask them at all.
+
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+
+use super::channel::Channel;
+
+/// Prospect, customer or dormant customer (compliance S12–S14). Ordered so that the strictest reading is the greatest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Left a number, never did a qualifying action.
+    Prospect,
+    /// Was a customer, no qualifying action for `dormant_after`.
+    Dormant,
+    /// Active customer: never asked.
+    Customer,
+}
+
+impl Kind {
+    pub fn code(self) -> &'static str {
+        match self {
+            Kind::Prospect => "prospect",
+            Kind::Dormant => "dormant",
+            Kind::Customer => "customer",
+        }
+    }
+    pub fn parse(code: &str) -> Option<Kind> {
+        [Kind::Prospect, Kind::Dormant, Kind::Customer].into_iter().find(|k| k.code() == code)
+    }
+
+    /// What a contact is on `today`: dates decide where there are any, the imported word where there are none.
+    /// A customer of unknown last action counts as active: the strict reading.
+    pub fn on(today: NaiveDate, stated: Option<Kind>, last_action: Option<NaiveDate>, dormant_after_days: i64) -> Kind {
+        match (stated, last_action) {
+            (_, Some(date)) if (today - date).num_days() <= dormant_after_days => Kind::Customer,
+            (Some(Kind::Customer), None) => Kind::Customer,
+            (_, Some(_)) => Kind::Dormant,
+            (Some(kind), None) => kind,
+            (None, None) => Kind::Prospect,
+        }
+    }
+}
+
+/// Why we may ask this person at all (compliance L1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AskBasis {
+    PriorConsent,
+    SoftOptIn,
+    InboundRequest,
+    EndOfRetentionFr,
+    OtherApproved,
+}
+
+impl AskBasis {
+    pub const ALL: [AskBasis; 5] = [
+        AskBasis::PriorConsent,
+        AskBasis::SoftOptIn,
+        AskBasis::InboundRequest,
+        AskBasis::EndOfRetentionFr,
+        AskBasis::OtherApproved,
+    ];
+    pub fn code(self) -> &'static str {
+        match self {
+            AskBasis::PriorConsent => "prior_consent",
+            AskBasis::SoftOptIn => "soft_opt_in",
+            AskBasis::InboundRequest => "inbound_request",
+            AskBasis::EndOfRetentionFr => "end_of_retention_fr",
+            AskBasis::OtherApproved => "other_approved",
+        }
+    }
+    pub fn parse(code: &str) -> Option<AskBasis> {
+        AskBasis::ALL.into_iter().find(|b| b.code() == code)
+    }
+}
+
+/// How an earlier consent was collected (compliance S16, S18): a pre-ticked or bundled box is no consent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BoxDefault {
+    Unticked,
+    PreTicked,
+    Bundled,
+}
+
+impl BoxDefault {
+    pub fn code(self) -> &'static str {
+        match self {
+            BoxDefault::Unticked => "unticked",
+            BoxDefault::PreTicked => "pre_ticked",
+            BoxDefault::Bundled => "bundled",
+        }
+    }
+    pub fn parse(code: &str) -> Option<BoxDefault> {
+        [BoxDefault::Unticked, BoxDefault::PreTicked, BoxDefault::Bundled].into_iter().find(|b| b.code() == code)
+    }
+}
+
+/// One imported reason to ask, with what proves it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BasisEvidence {
+    pub basis: AskBasis,
+    /// What proves it: a document, a form version, a till receipt number. Never empty.
+    pub evidence: String,
+    pub date: NaiveDate,
+    pub box_default: BoxDefault,
+    /// Channels the evidence covers.
+    pub channels: Vec<Channel>,
+    /// `other_approved` only: who approved it, and why.
+    pub approver: Option<String>,
+}

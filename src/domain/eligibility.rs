@@ -1,0 +1,415 @@
+//! One answer to "why was this person (not) contacted?": [`decide`]. Planning and delivery both call it, all seven kinds
+//! of message go through it, and only it can make the [`Cleared`] value a gateway demands. There is no other door.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+
+use super::campaign::{Ask, Campaign};
+use super::channel::{Channel, Permission};
+use super::contact::{AskBasis, BasisEvidence, BoxDefault, Kind};
+use super::hours::Opening;
+use super::message;
+use super::suppression;
+
+/// After its claim a message may leave for this long and no longer (promise 2 allows 10 s in all; the rest is the request's).
+pub const SEND_WITHIN_S: i64 = 5;
+
+const DAY: i64 = 24 * 60 * 60 * 1_000_000;
+const MINUTE: i64 = 60 * 1_000_000;
+
+/// What the store knows about one person. Fetched for many people at once.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Facts {
+    pub contact: i64,
+    pub mobile: bool,
+    pub country: Option<String>,
+    pub kind: Option<Kind>,
+    pub last_action: Option<NaiveDate>,
+    pub evidence: Vec<BasisEvidence>,
+    /// Every row of this person came from a purchased or unknown source.
+    pub only_quarantined: bool,
+    pub restricted: bool,
+    /// An unclear reply waits for an operator.
+    pub held: bool,
+    /// The live suppressions of this number and of every number of the same human: reason and time.
+    pub suppressions: Vec<(suppression::Reason, i64)>,
+    /// Latest ask of this person or the same human, whatever the campaign's name, and the message it was.
+    pub asked: Option<(i64, i64)>,
+    /// Asked in this family already, by this message.
+    pub asked_in_family: Option<i64>,
+    pub reminded_in_family: Option<i64>,
+    pub granted: Vec<Permission>,
+    /// Campaign of the open conversation and when its first yes was said.
+    pub conversation: Option<Conversation>,
+    /// Messages made for this person in the last 24 hours and when the newest was made.
+    pub confirms_today: i64,
+    pub codes_today: i64,
+    pub last_code: Option<i64>,
+    pub answers_today: i64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conversation {
+    pub campaign: Option<i64>,
+    pub answered: bool,
+    pub first_yes_at: Option<i64>,
+}
+
+/// What a message of one kind is decided against.
+#[derive(Debug, Clone, Copy)]
+pub enum Cause<'a> {
+    /// An ask or a reminder: from a plan.
+    Plan {
+        kind: message::Kind,
+        campaign: &'a Campaign,
+        campaign_id: i64,
+        ask: &'a Ask,
+        /// The message being sent, so that its own mark does not count against it; `None` while planning.
+        message: Option<i64>,
+        /// The ask a reminder reminds of is accepted or better.
+        ask_arrived: bool,
+        opening: &'a Opening,
+        today: NaiveDate,
+    },
+    Confirm,
+    Code,
+    /// An acknowledgement or help: an inbound message received then.
+    Answer {
+        received_at: i64,
+        gateway_answered: bool,
+    },
+    Test {
+        tester: bool,
+        opening: &'a Opening,
+    },
+}
+
+/// The right to send one message once, soon. Only [`decide`] makes one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cleared {
+    contact: i64,
+    send_before: i64,
+    basis: Option<AskBasis>,
+}
+
+impl Cleared {
+    pub fn contact(&self) -> i64 {
+        self.contact
+    }
+    /// Microseconds UTC after which a gateway refuses it.
+    pub fn send_before(&self) -> i64 {
+        self.send_before
+    }
+    pub fn basis(&self) -> Option<AskBasis> {
+        self.basis
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    Send(Cleared),
+    Wait { until: i64, because: Reason },
+    Skip(Reason),
+}
+
+/// Every reason a person is not contacted (codes: compliance section 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Reason {
+    SuppressedObjection,
+    SuppressedUnsub,
+    AlreadyRefused,
+    WrongPerson,
+    Erased,
+    Restricted,
+    HeldForOperator,
+    AlreadyGranted,
+    BadNumber,
+    CountryBlocked,
+    PackStale,
+    ActiveCustomer,
+    NotInSegment,
+    SourceQuarantined,
+    LegacyInvalid,
+    NoAskBasis,
+    ChannelNoOptin,
+    SenderUnregistered,
+    AskCap,
+    InConversation,
+    CalendarMissing,
+    DeadlinePassed,
+    QuietHours,
+    AskNotArrived,
+    AlreadyAnswered,
+    DailyLimit,
+    TooLate,
+    GatewayAnswered,
+    NotATester,
+}
+
+impl Reason {
+    pub const ALL: [Reason; 29] = [
+        Reason::SuppressedObjection,
+        Reason::SuppressedUnsub,
+        Reason::AlreadyRefused,
+        Reason::WrongPerson,
+        Reason::Erased,
+        Reason::Restricted,
+        Reason::HeldForOperator,
+        Reason::AlreadyGranted,
+        Reason::BadNumber,
+        Reason::CountryBlocked,
+        Reason::PackStale,
+        Reason::ActiveCustomer,
+        Reason::NotInSegment,
+        Reason::SourceQuarantined,
+        Reason::LegacyInvalid,
+        Reason::NoAskBasis,
+        Reason::ChannelNoOptin,
+        Reason::SenderUnregistered,
+        Reason::AskCap,
+        Reason::InConversation,
+        Reason::CalendarMissing,
+        Reason::DeadlinePassed,
+        Reason::QuietHours,
+        Reason::AskNotArrived,
+        Reason::AlreadyAnswered,
+        Reason::DailyLimit,
+        Reason::TooLate,
+        Reason::GatewayAnswered,
+        Reason::NotATester,
+    ];
+
+    pub fn code(self) -> &'static str {
+        self.words().0
+    }
+
+    /// The sentence shown to operators and to the person alike.
+    pub fn sentence(self) -> &'static str {
+        self.words().1
+    }
+
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Reason::SuppressedObjection => ("SUPPRESSED_OBJECTION", "The person said STOP: no marketing of any kind."),
+            Reason::SuppressedUnsub => ("SUPPRESSED_UNSUB", "The person had unsubscribed before."),
+            Reason::AlreadyRefused => ("ALREADY_REFUSED", "The person said no when asked; nobody is asked twice."),
+            Reason::WrongPerson => ("WRONG_PERSON", "Whoever has this number now is not the person we knew."),
+            Reason::Erased => ("ERASED", "The person asked to be erased; only a keyed note not to write remains."),
+            Reason::Restricted => ("RESTRICTED", "Processing of this person's data is restricted (Art. 18 GDPR)."),
+            Reason::HeldForOperator => {
+                ("HELD_FOR_OPERATOR", "A reply was unclear; nothing is sent until an operator has read it.")
+            }
+            Reason::AlreadyGranted => ("ALREADY_GRANTED", "The person already allows everything this campaign asks for."),
+            Reason::BadNumber => ("BAD_NUMBER", "The number is not a mobile number."),
+            Reason::CountryBlocked => ("COUNTRY_BLOCKED", "No country pack allows writing to this country."),
+            Reason::PackStale => ("PACK_STALE", "The country's rules were last reviewed too long ago."),
+            Reason::ActiveCustomer => ("ACTIVE_CUSTOMER", "An active customer: re-permission is not for them."),
+            Reason::NotInSegment => ("NOT_IN_SEGMENT", "Outside the audience the campaign names."),
+            Reason::SourceQuarantined => ("SOURCE_QUARANTINED", "The number comes from a bought or unknown source."),
+            Reason::LegacyInvalid => ("LEGACY_INVALID", "The earlier consent came from a pre-ticked or bundled box."),
+            Reason::NoAskBasis => ("NO_ASK_BASIS", "Nothing on record gives us the right to ask this person here."),
+            Reason::ChannelNoOptin => ("CHANNEL_NO_OPTIN", "No opt-in on record for this channel."),
+            Reason::SenderUnregistered => ("SENDER_UNREGISTERED", "The sender is not registered in the person's country."),
+            Reason::AskCap => ("ASK_CAP", "The person was already asked."),
+            Reason::InConversation => ("IN_CONVERSATION", "The person is in another campaign's open conversation."),
+            Reason::CalendarMissing => ("CALENDAR_MISSING", "No moment of the campaign is known to be outside quiet hours."),
+            Reason::DeadlinePassed => ("DEADLINE_PASSED", "The campaign's deadline comes before the next allowed moment."),
+            Reason::QuietHours => ("QUIET_HOURS", "Quiet hours where the person lives."),
+            Reason::AskNotArrived => {
+                ("ASK_NOT_ARRIVED", "The ask is not known to have been accepted, so nothing is there to remind of.")
+            }
+            Reason::AlreadyAnswered => ("ALREADY_ANSWERED", "The person has answered."),
+            Reason::DailyLimit => ("DAILY_LIMIT", "The person got as many such messages as one day allows."),
+            Reason::TooLate => ("TOO_LATE", "An answer this late would only confuse."),
+            Reason::GatewayAnswered => ("GATEWAY_ANSWERED", "The gateway answered the person itself."),
+            Reason::NotATester => ("NOT_A_TESTER", "Not a number in [testers]."),
+        }
+    }
+
+    pub fn parse(code: &str) -> Option<Reason> {
+        Reason::ALL.into_iter().find(|r| r.code() == code)
+    }
+
+    fn of(suppression: suppression::Reason) -> Reason {
+        match suppression {
+            suppression::Reason::Refused => Reason::AlreadyRefused,
+            suppression::Reason::UnsubscribedBefore => Reason::SuppressedUnsub,
+            suppression::Reason::Stopped => Reason::SuppressedObjection,
+            suppression::Reason::Erased => Reason::Erased,
+            suppression::Reason::WrongPerson => Reason::WrongPerson,
+        }
+    }
+}
+
+/// The verdict about one message to one person at `now` (microseconds UTC), from the first rule that decides.
+pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
+    let clear = |send_before: i64, basis| {
+        Decision::Send(Cleared { contact: facts.contact, send_before: send_before.min(now + SEND_WITHIN_S * 1_000_000), basis })
+    };
+    match cause {
+        Cause::Plan { .. } => match plan(cause, facts, now) {
+            Ok((send_before, basis)) => clear(send_before, Some(basis)),
+            Err(decision) => decision,
+        },
+        Cause::Confirm => {
+            let yes = facts.conversation.as_ref().and_then(|c| c.first_yes_at);
+            let newest_no = facts.suppressions.iter().map(|(_, at)| *at).max();
+            if let Some((reason, _)) = strictest(facts).filter(|_| newest_no >= yes) {
+                return Decision::Skip(Reason::of(reason));
+            }
+            match () {
+                _ if facts.restricted => Decision::Skip(Reason::Restricted),
+                _ if facts.held => Decision::Skip(Reason::HeldForOperator),
+                _ if yes.is_none() => Decision::Skip(Reason::AlreadyAnswered),
+                _ if facts.confirms_today > 3 => Decision::Skip(Reason::DailyLimit),
+                _ => clear(i64::MAX, None),
+            }
+        }
+        Cause::Code => {
+            let limit = if facts.suppressions.is_empty() { 5 } else { 1 };
+            let soon = facts.last_code.is_some_and(|at| now < at + MINUTE);
+            if facts.codes_today >= limit || soon { Decision::Skip(Reason::DailyLimit) } else { clear(i64::MAX, None) }
+        }
+        Cause::Answer { received_at, gateway_answered } => match () {
+            _ if gateway_answered => Decision::Skip(Reason::GatewayAnswered),
+            _ if now > received_at + 5 * MINUTE => Decision::Skip(Reason::TooLate),
+            _ if facts.answers_today > 1 => Decision::Skip(Reason::DailyLimit),
+            _ => clear(received_at + 5 * MINUTE, None),
+        },
+        Cause::Test { tester, opening } => match (tester, window(opening)) {
+            (false, _) => Decision::Skip(Reason::NotATester),
+            (true, Ok(until)) => clear(until, None),
+            (true, Err(decision)) => decision,
+        },
+    }
+}
+
+/// The rules of an ask or a reminder, strictest first.
+fn plan(cause: Cause<'_>, facts: &Facts, now: i64) -> Result<(i64, AskBasis), Decision> {
+    let Cause::Plan { kind, campaign, campaign_id, ask, message, ask_arrived, opening, today } = cause else {
+        return Err(Decision::Skip(Reason::NotInSegment));
+    };
+    let skip = |reason| Err(Decision::Skip(reason));
+    let channel = ask.channel;
+
+    // No is final (promise 2).
+    if let Some((reason, _)) = strictest(facts) {
+        return skip(Reason::of(reason));
+    }
+    if facts.restricted {
+        return skip(Reason::Restricted);
+    }
+    if facts.held {
+        return skip(Reason::HeldForOperator);
+    }
+    if !facts.mobile {
+        return skip(Reason::BadNumber);
+    }
+
+    // Is this a person the campaign is for?
+    let Some((country, pack)) = facts.country.as_ref().and_then(|c| campaign.packs.get_key_value(c)) else {
+        return skip(Reason::CountryBlocked);
+    };
+    if (today - pack.reviewed).num_days() > campaign.pack_stale_days {
+        return skip(Reason::PackStale);
+    }
+    if !campaign.countries.contains(country) {
+        return skip(Reason::NotInSegment);
+    }
+    match Kind::on(today, facts.kind, facts.last_action, campaign.dormant_after_days) {
+        Kind::Customer => return skip(Reason::ActiveCustomer),
+        kind if !campaign.kinds.contains(&kind) => return skip(Reason::NotInSegment),
+        _ => {}
+    }
+    if !campaign.asks_for.is_empty() && campaign.asks_for.iter().all(|p| facts.granted.contains(p)) {
+        return skip(Reason::AlreadyGranted);
+    }
+
+    // No ask without a right to ask (promise 1).
+    let basis = right_to_ask(facts, |basis, channel| pack.allows(basis, channel), channel, today).map_err(Decision::Skip)?;
+    if pack.sender_registration && !ask.sender.two_way && !ask.sender.registered.contains(country) {
+        return skip(Reason::SenderUnregistered);
+    }
+
+    // Never twice (promise 3).
+    let mine = |other: i64| message == Some(other);
+    let cap_starts = now - campaign.cap_days * DAY;
+    match kind {
+        message::Kind::Reminder => {
+            if !ask_arrived {
+                return skip(Reason::AskNotArrived);
+            }
+            if facts.conversation.as_ref().is_none_or(|c| c.answered) {
+                return skip(Reason::AlreadyAnswered);
+            }
+            if facts.reminded_in_family.is_some_and(|m| !mine(m)) {
+                return skip(Reason::AskCap);
+            }
+        }
+        _ => {
+            if facts.asked_in_family.is_some_and(|m| !mine(m)) {
+                return skip(Reason::AskCap);
+            }
+            if facts.asked.is_some_and(|(at, m)| at > cap_starts && !mine(m)) {
+                return skip(Reason::AskCap);
+            }
+            if facts.conversation.as_ref().is_some_and(|c| c.campaign != Some(campaign_id)) {
+                return skip(Reason::InConversation);
+            }
+        }
+    }
+
+    let deadline = campaign.deadline.timestamp_micros();
+    if now >= deadline {
+        return skip(Reason::DeadlinePassed);
+    }
+    match window(opening) {
+        Ok(until) => Ok((until.min(deadline), basis)),
+        Err(Decision::Wait { until, .. }) if until >= deadline => skip(Reason::DeadlinePassed),
+        Err(decision) => Err(decision),
+    }
+}
+
+/// The evidence that gives the right to ask, or why none does. Every row was kept; the best valid one counts.
+fn right_to_ask(
+    facts: &Facts,
+    allowed: impl Fn(AskBasis, Channel) -> bool,
+    channel: Channel,
+    today: NaiveDate,
+) -> Result<AskBasis, Reason> {
+    if facts.only_quarantined {
+        return Err(Reason::SourceQuarantined);
+    }
+    // One invalid way of collecting does not spoil another, valid one.
+    let (valid, invalid): (Vec<_>, Vec<_>) = facts
+        .evidence
+        .iter()
+        .filter(|e| !e.evidence.trim().is_empty() && e.date <= today)
+        .partition(|e| e.basis != AskBasis::PriorConsent || e.box_default == BoxDefault::Unticked);
+    let valid: Vec<_> = valid
+        .into_iter()
+        .filter(|e| e.basis != AskBasis::OtherApproved || e.approver.as_deref().is_some_and(|a| !a.trim().is_empty()))
+        .filter(|e| allowed(e.basis, channel))
+        .collect();
+    if let Some(best) = valid.iter().filter(|e| e.channels.contains(&channel)).map(|e| e.basis).min() {
+        return Ok(best);
+    }
+    if !valid.is_empty() {
+        return Err(Reason::ChannelNoOptin);
+    }
+    Err(if invalid.is_empty() { Reason::NoAskBasis } else { Reason::LegacyInvalid })
+}
+
+fn strictest(facts: &Facts) -> Option<(suppression::Reason, i64)> {
+    facts.suppressions.iter().copied().max()
+}
+
+fn window(opening: &Opening) -> Result<i64, Decision> {
+    let micros = |at: &DateTime<Utc>| at.timestamp_micros();
+    match opening {
+        Opening::Open { until } => Ok(micros(until)),
+        Opening::Opens { at } => Err(Decision::Wait { until: micros(at), because: Reason::QuietHours }),
+        Opening::Never => Err(Decision::Skip(Reason::CalendarMissing)),
+    }
+}

@@ -1,0 +1,160 @@
+//! The form of a ledger entry, its hashes, and how preferences follow from entries. Storing them is `store::ledger`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::channel::Permission;
+
+/// What a ledger entry says happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entry {
+    /// First yes: nothing is allowed yet.
+    Pending,
+    /// The second step completed the first yes.
+    Granted,
+    /// No to everything that was asked.
+    Refused,
+    /// Taken back by the person for these permissions.
+    Withdrawn,
+    /// STOP: all marketing of this controller.
+    Stopped,
+    WrongPerson,
+    /// A first yes whose second step never came.
+    Expired,
+    /// A no that arrived after the person had opened a new conversation and said yes in it.
+    LateNo,
+    /// An operator ruled an unclear reply a stop.
+    OperatorStop,
+    Erased,
+    Retention,
+}
+
+impl Entry {
+    pub fn code(self) -> &'static str {
+        match self {
+            Entry::Pending => "pending",
+            Entry::Granted => "granted",
+            Entry::Refused => "refused",
+            Entry::Withdrawn => "withdrawn",
+            Entry::Stopped => "stopped",
+            Entry::WrongPerson => "wrong_person",
+            Entry::Expired => "expired",
+            Entry::LateNo => "late_no",
+            Entry::OperatorStop => "operator_stop",
+            Entry::Erased => "erased",
+            Entry::Retention => "retention",
+        }
+    }
+}
+
+/// Everything that proves one change (Art. 7(1) GDPR): who, when, how, the exact wording, why we were allowed to ask.
+/// It holds no number and no reply text. Field order is the hashed form: append, never reorder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    pub subject: String,
+    pub entry: Entry,
+    pub at: i64,
+    /// `sms`, `whatsapp`, `page`, `operator`.
+    pub channel: String,
+    /// What the person did: `reply`, `form_post`, `none` for a time-out.
+    pub action: String,
+    pub permissions: Vec<Permission>,
+    pub campaign: Option<String>,
+    pub ask_basis: Option<String>,
+    /// Our reference of the message that asked.
+    pub ask_reference: Option<String>,
+    pub wording_hash: Option<String>,
+    pub locale: Option<String>,
+    pub notice_version: Option<String>,
+    /// The gateway's id of the inbound message, or the page's form hash.
+    pub evidence: Option<String>,
+    /// Keyed hash of what the person wrote; the text itself is deleted sooner.
+    pub text_hash: Option<String>,
+    /// `granted` only: how and when the first yes was said.
+    pub first_yes: Option<FirstYes>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstYes {
+    pub at: i64,
+    pub channel: String,
+    pub action: String,
+    pub evidence: String,
+}
+
+pub const GENESIS: &str = "genesis";
+
+pub fn body_hash(body: &str) -> String {
+    hex(&Sha256::digest(body.as_bytes()))
+}
+
+/// Hash of a row, over everything it holds and its predecessor's hash, so that a changed, missing or moved row shows.
+pub fn row_hash(controller: &str, subject: &str, kind: &str, at: i64, body_hash: &str, prev: &str) -> String {
+    let mut hash = Sha256::new();
+    for field in [controller, subject, kind, &at.to_string(), body_hash, prev] {
+        // Length first: no two rows share a byte string.
+        hash.update((field.len() as u64).to_be_bytes());
+        hash.update(field.as_bytes());
+    }
+    hex(&hash.finalize())
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, b| {
+        let _ = write!(out, "{b:02x}");
+        out
+    })
+}
+
+/// State of one permission. `granted` is the only one that lets marketing be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preference {
+    Granted,
+    Refused,
+    Withdrawn,
+}
+
+impl Preference {
+    pub fn code(self) -> &'static str {
+        match self {
+            Preference::Granted => "granted",
+            Preference::Refused => "refused",
+            Preference::Withdrawn => "withdrawn",
+        }
+    }
+    pub fn parse(code: &str) -> Option<Preference> {
+        [Preference::Granted, Preference::Refused, Preference::Withdrawn].into_iter().find(|p| p.code() == code)
+    }
+}
+
+/// The current state of one subject, derived from its entries in order. The stored table is this function's cache.
+pub fn apply(preferences: &mut BTreeMap<Permission, Preference>, body: &Body) {
+    match body.entry {
+        Entry::Granted => {
+            preferences.extend(body.permissions.iter().map(|p| (*p, Preference::Granted)));
+        }
+        Entry::Refused => {
+            for permission in &body.permissions {
+                let state = match preferences.get(permission) {
+                    Some(Preference::Granted | Preference::Withdrawn) => Preference::Withdrawn,
+                    _ => Preference::Refused,
+                };
+                preferences.insert(*permission, state);
+            }
+        }
+        Entry::Withdrawn => preferences.extend(body.permissions.iter().map(|p| (*p, Preference::Withdrawn))),
+        Entry::Stopped | Entry::OperatorStop | Entry::WrongPerson | Entry::Erased => {
+            for state in preferences.values_mut() {
+                if *state == Preference::Granted {
+                    *state = Preference::Withdrawn;
+                }
+            }
+        }
+        Entry::Pending | Entry::Expired | Entry::LateNo | Entry::Retention => {}
+    }
+}

@@ -1,0 +1,16 @@
+//! The rules, without I/O, clock or database: who may be asked, what a reply means, what a yes needs, what a no does.
+
+pub mod campaign;
+pub mod channel;
+pub mod consent;
+pub mod contact;
+pub mod country;
+pub mod eligibility;
+pub mod hours;
+pub mod ledger;
+pub mod message;
+pub mod phone;
+pub mod reply;
+pub mod sms;
+pub mod suppression;
+pub mod wording;

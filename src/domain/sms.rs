@@ -1,0 +1,230 @@
+//! SMS text: which encoding it needs, how many parts it fills, and how to write it so that it fills fewer (3GPP TS 23.038).
+
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
+
+/// The most parts a message may fill. Above it a text is an error: long messages arrive torn and cost by the part.
+pub const MAX_PARTS_GSM7: usize = 2;
+pub const MAX_PARTS_UCS2: usize = 3;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// The GSM 7-bit default alphabet with its extension table; units are septets.
+    Gsm7,
+    /// UTF-16; units are its code units. One character outside GSM 7-bit puts the whole message here.
+    Ucs2,
+}
+
+/// What a text costs to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    pub encoding: Encoding,
+    /// Septets or UTF-16 code units of the whole text.
+    pub units: usize,
+    /// SMS parts, at least 1. It may exceed `units / per_part`, as no part ends inside a character of two units.
+    pub parts: usize,
+    /// Units one part holds: 160 or 70 alone; 153 or 67 of several, after the header that joins them (8-bit reference).
+    pub per_part: usize,
+}
+
+impl Parts {
+    /// Whether the text fills no more parts than its encoding allows.
+    pub fn fits(&self) -> bool {
+        match self.encoding {
+            Encoding::Gsm7 => self.parts <= MAX_PARTS_GSM7,
+            Encoding::Ucs2 => self.parts <= MAX_PARTS_UCS2,
+        }
+    }
+}
+
+const GSM7: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§\
+                    ¿abcdefghijklmnopqrstuvwxyzäöñüà";
+/// Written as an escape and a second septet.
+const GSM7_EXTENSION: &str = "^{}\\[~]|€\u{c}";
+
+/// Septets of a character, none where GSM 7-bit has not got it.
+fn septets(c: char) -> Option<usize> {
+    match c {
+        _ if GSM7.contains(c) => Some(1),
+        _ if GSM7_EXTENSION.contains(c) => Some(2),
+        _ => None,
+    }
+}
+
+pub fn parts(text: &str) -> Parts {
+    match text.chars().map(septets).collect::<Option<Vec<_>>>() {
+        Some(widths) => fill(Encoding::Gsm7, &widths, 160, 153),
+        None => fill(Encoding::Ucs2, &text.chars().map(char::len_utf16).collect::<Vec<_>>(), 70, 67),
+    }
+}
+
+fn fill(encoding: Encoding, widths: &[usize], alone: usize, joined: usize) -> Parts {
+    let units = widths.iter().sum();
+    if units <= alone {
+        return Parts { encoding, units, parts: 1, per_part: alone };
+    }
+    let (mut parts, mut used) = (1, 0);
+    for width in widths {
+        if used + width > joined {
+            parts += 1;
+            used = 0;
+        }
+        used += width;
+    }
+    Parts { encoding, units, parts, per_part: joined }
+}
+
+/// The characters that force UCS-2, each with its place, counted in characters from 0.
+pub fn forcing_ucs2(text: &str) -> Vec<(usize, char)> {
+    text.chars().enumerate().filter(|(_, c)| septets(*c).is_none()).collect()
+}
+
+/// The text as GSM 7-bit can write it: accents it lacks go (`È` becomes `E`), curly quotes and dashes become straight, invisible
+/// characters disappear. What has no plain form, such as an emoji or Cyrillic, stays: [`forcing_ucs2`] then still names it.
+pub fn without_accents(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    // Composed first, so that an `e` with a separate accent stays the `é` that GSM 7-bit has.
+    for c in text.nfc() {
+        if septets(c).is_some() {
+            plain.push(c);
+        } else if let Some(instead) = replacement(c) {
+            plain.push_str(instead);
+        } else {
+            let base: String = c.nfd().filter(|part| !is_combining_mark(*part)).collect();
+            match base.chars().all(|part| septets(part).is_some()) {
+                true => plain.push_str(&base),
+                false => plain.push(c),
+            }
+        }
+    }
+    plain
+}
+
+/// Stand-ins that taking a letter's accents off does not find.
+fn replacement(c: char) -> Option<&'static str> {
+    Some(match c {
+        '‘' | '’' | '‚' | '‛' | '′' | '´' | '`' | 'ʼ' | '‹' | '›' => "'",
+        '“' | '”' | '„' | '‟' | '″' | '«' | '»' => "\"",
+        '\u{2010}'..='\u{2015}' | '−' => "-",
+        '…' => "...",
+        '•' | '·' => "-",
+        '\t' | '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => " ",
+        '\u{2028}' | '\u{2029}' => "\n",
+        '\u{ad}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{2064}'
+        | '\u{2066}'..='\u{2069}'
+        | '\u{feff}' => "",
+        'ł' => "l",
+        'Ł' => "L",
+        'œ' => "oe",
+        'Œ' => "OE",
+        'ẞ' => "SS",
+        'ı' => "i",
+        'đ' | 'ð' => "d",
+        'Đ' | 'Ð' => "D",
+        'þ' => "th",
+        'Þ' => "Th",
+        'ħ' => "h",
+        'Ħ' => "H",
+        '№' => "No",
+        '™' => "TM",
+        '®' => "(R)",
+        '©' => "(C)",
+        'º' => "o",
+        'ª' => "a",
+        '×' => "x",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Encoding::{Gsm7, Ucs2};
+    use super::*;
+
+    /// Derived from the tables of 3GPP TS 23.038: text, encoding, units, parts.
+    #[test]
+    fn golden_counts() {
+        let straddling_euro = format!("{}€{}", "A".repeat(152), "A".repeat(152));
+        let straddling_emoji = format!("{}😀{}", "ł".repeat(66), "ł".repeat(66));
+        for (text, encoding, units, count) in [
+            ("", Gsm7, 0, 1),
+            (&*"A".repeat(160), Gsm7, 160, 1),
+            (&"A".repeat(161), Gsm7, 161, 2),
+            (&"A".repeat(306), Gsm7, 306, 2),
+            (&"A".repeat(307), Gsm7, 307, 3),
+            (&"A".repeat(459), Gsm7, 459, 3),
+            (&"A".repeat(460), Gsm7, 460, 4),
+            (&"€".repeat(80), Gsm7, 160, 1),
+            (&"€".repeat(81), Gsm7, 162, 2),
+            (&straddling_euro, Gsm7, 306, 3),
+            ("^{}\\[~]|€", Gsm7, 18, 1),
+            ("Perché no? Così è più bello, là", Gsm7, 31, 1),
+            ("È UN'OFFERTA", Ucs2, 12, 1),
+            ("É", Gsm7, 1, 1),
+            ("Ça va", Gsm7, 5, 1),
+            ("ça va", Ucs2, 5, 1),
+            ("Proszę odpisz TAK", Ucs2, 17, 1),
+            ("Grüße, Maße Ä Ö Ü ß", Gsm7, 19, 1),
+            ("¿Mañana? ¡Sí", Ucs2, 12, 1),
+            ("l’offerta", Ucs2, 9, 1),
+            ("9–18", Ucs2, 4, 1),
+            ("`", Ucs2, 1, 1),
+            ("a\u{a0}b", Ucs2, 3, 1),
+            ("a\nb", Gsm7, 3, 1),
+            ("a\tb", Ucs2, 3, 1),
+            ("ΔΦΓΛΩΠΨΣΘΞ", Gsm7, 10, 1),
+            ("Α", Ucs2, 1, 1),
+            (&"ł".repeat(70), Ucs2, 70, 1),
+            (&"ł".repeat(71), Ucs2, 71, 2),
+            (&"ł".repeat(134), Ucs2, 134, 2),
+            (&"ł".repeat(135), Ucs2, 135, 3),
+            (&"😀".repeat(35), Ucs2, 70, 1),
+            (&"😀".repeat(36), Ucs2, 72, 2),
+            (&straddling_emoji, Ucs2, 134, 3),
+        ] {
+            let found = parts(text);
+            assert_eq!((found.encoding, found.units, found.parts), (encoding, units, count), "{text}");
+        }
+        assert_eq!(GSM7.chars().count(), 127, "128 code points less the escape");
+    }
+
+    #[test]
+    fn a_text_is_named_by_what_forces_it_and_rewritten() {
+        assert_eq!(forcing_ucs2("Sì, È l’ok"), [(4, 'È'), (7, '’')]);
+        for (text, plain) in [
+            ("È l’ora… – “sì”", "E l'ora... - \"sì\""),
+            ("Zażółć gęślą jaźń ŁÓDŹ", "Zazolc gesla jazn LODZ"),
+            ("ça va, cœur, être", "ca va, coeur, etre"),
+            ("„Straße“\u{a0}ẞ\u{200b}", "\"Straße\" SS"),
+            ("¿Mañana? ¡Sí, mamá!", "¿Mañana? ¡Si, mama!"),
+            ("e\u{301} E\u{300}", "é E"),
+            ("ok 😀 привет", "ok 😀 привет"),
+        ] {
+            assert_eq!(without_accents(text), plain);
+        }
+    }
+
+    #[test]
+    fn two_gsm_parts_and_three_ucs2_parts_fit() {
+        assert!(parts(&"a".repeat(306)).fits() && !parts(&"a".repeat(307)).fits());
+        assert!(parts(&"ł".repeat(201)).fits() && !parts(&"ł".repeat(202)).fits());
+    }
+
+    proptest! {
+        #[test]
+        fn parts_hold_all_units_and_rewriting_never_costs_a_new_encoding(text in "(\\PC|[€^łęÈ’😀]){0,300}") {
+            let found = parts(&text);
+            prop_assert!(found.parts * found.per_part >= found.units);
+            prop_assert!(found.parts <= 1 + found.units / (found.per_part - 1));
+            prop_assert_eq!(found.encoding == Gsm7, forcing_ucs2(&text).is_empty());
+            let plain = without_accents(&text);
+            prop_assert!(forcing_ucs2(&plain).len() <= forcing_ucs2(&text).len());
+            prop_assert_eq!(&without_accents(&plain), &plain);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Why a number is left in peace, and how far that reaches.
+
+/// The reason code is all a suppression keeps beside the keyed number and the time (compliance section 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The person said no to everything asked (L3: refusals are never asked again).
+    Refused,
+    /// The imported list says the person unsubscribed, refused or objected (S20).
+    UnsubscribedBefore,
+    /// STOP: objection to all marketing of this controller (Art. 21(2)–(3) GDPR).
+    Stopped,
+    /// Erased at the person's request; the number stays out.
+    Erased,
+    /// "Wrong person": the contact point is closed (T16).
+    WrongPerson,
+}
+
+impl Reason {
+    pub const ALL: [Reason; 5] =
+        [Reason::Refused, Reason::UnsubscribedBefore, Reason::Stopped, Reason::Erased, Reason::WrongPerson];
+
+    pub fn code(self) -> &'static str {
+        match self {
+            Reason::Refused => "refused",
+            Reason::UnsubscribedBefore => "unsubscribed_before",
+            Reason::Stopped => "stopped",
+            Reason::Erased => "erased",
+            Reason::WrongPerson => "wrong_person",
+        }
+    }
+
+    pub fn parse(code: &str) -> Option<Reason> {
+        Reason::ALL.into_iter().find(|r| r.code() == code)
+    }
+
+    /// `marketing` can be lifted by the person's own fresh opt-in; `number` closes the contact point whoever writes.
+    pub fn scope(self) -> &'static str {
+        match self {
+            Reason::WrongPerson => "number",
+            _ => "marketing",
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The preference page's two verbs: [`look`] reads and changes nothing at all, [`submit`] is the person's own act.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+
+use super::Engine;
+use super::answer;
+use super::confirm::{self, Deed, Situation};
+use crate::clock::DAY;
+use crate::domain::campaign::{Campaign, Mode};
+use crate::domain::channel::{Channel, Permission, Purpose};
+use crate::domain::consent::{Act, State};
+use crate::domain::ledger::Preference;
+use crate::domain::message::Kind;
+use crate::domain::suppression::Reason;
+use crate::store::messages::Attempt;
+use crate::store::{Tx, contacts, conversations, ledger, messages, suppressions};
+use crate::vault;
+
+/// What the page shows. No number but its last three digits, no name (T7).
+#[derive(Debug, Clone)]
+pub struct View {
+    pub masked_number: String,
+    pub locale: String,
+    pub channels: Vec<Channel>,
+    pub purposes: Vec<Purpose>,
+    pub granted: BTreeSet<Permission>,
+    /// A first yes that waits for its second step.
+    pub pending: Option<BTreeSet<Permission>>,
+    pub reply_number: Option<String>,
+    pub mode: Mode,
+    /// Why nothing is sent to this person any more, if so.
+    pub suppressed: Option<Reason>,
+    pub answered: Option<State>,
+    /// An old link can still say no, but no longer yes (T11).
+    pub can_grant: bool,
+    pub source: Option<String>,
+    pub brand: String,
+}
+
+/// What a person submitted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Choice {
+    Nothing,
+    Ticked(BTreeSet<Permission>),
+}
+
+async fn found(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Option<Attempt>> {
+    Ok(messages::attempt_by_token(tx, &engine.controller, &vault::token_hash(token)).await?)
+}
+
+fn can_grant(engine: &Engine, attempt: &Attempt, campaign: Option<&Campaign>) -> bool {
+    let days = campaign.map_or(engine.config.link_days, |c| c.link_days);
+    engine.now() < attempt.claimed_at + days * DAY
+}
+
+/// What is behind a token; `None` where there is nothing. Reads only.
+pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
+    let mut tx = engine.store.read().await?;
+    let Some(attempt) = found(&mut tx, engine, token).await? else { return Ok(None) };
+    let keyed = Vec::new();
+    let situation = Situation::read(&mut tx, engine, attempt.contact_id, keyed).await?;
+    let number = engine.vault.decrypt_number(&situation.contact.number_enc)?;
+    let campaign = match attempt.revision_id {
+        Some(id) => Some(engine.revision(&mut tx, id).await?),
+        None => None,
+    };
+    let preferences = ledger::preferences(&mut tx, &engine.controller, &situation.contact.subject).await?;
+    let live = suppressions::of(&mut tx, &engine.controller, &engine.vault.keyed_all(&number)).await?;
+    let suppressed = live.iter().filter(|(_, _, lifted)| lifted.is_none()).filter_map(|(r, _, _)| Reason::parse(r)).max();
+    let evidence = contacts::evidence_of(&mut tx, situation.contact.id).await?;
+    let newest = conversations::newest_of(&mut tx, situation.contact.id).await?;
+    tx.rollback().await?;
+    let state = newest.as_ref().and_then(|c| State::parse(&c.state));
+    let pending = newest
+        .as_ref()
+        .filter(|c| c.state == State::Pending.code())
+        .and_then(|c| serde_json::from_str::<BTreeSet<Permission>>(c.pending.as_deref()?).ok());
+    let ask = campaign.as_deref().and_then(|c| c.asks.first());
+    Ok(Some(View {
+        masked_number: number.masked(),
+        locale: attempt.locale.clone(),
+        channels: campaign.as_deref().map_or(Channel::ALL.to_vec(), |c| c.page_channels.clone()),
+        purposes: campaign.as_deref().map_or(Purpose::ALL.to_vec(), |c| c.page_purposes.clone()),
+        granted: preferences.into_iter().filter(|(_, s)| *s == Preference::Granted).map(|(p, _)| p).collect(),
+        pending,
+        reply_number: ask.and_then(|a| if a.sender.two_way { Some(a.sender.id.clone()) } else { a.sender.reply_number.clone() }),
+        mode: ask.map_or(Mode::Reply, |a| a.mode),
+        suppressed,
+        answered: state,
+        can_grant: can_grant(engine, &attempt, campaign.as_deref()) && suppressed != Some(Reason::WrongPerson),
+        source: evidence.first().map(|e| e.source.clone()),
+        brand: campaign.as_deref().map_or_else(|| engine.config.controller.brand.clone(), |c| c.brand.clone()),
+    }))
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Submitted {
+    Done,
+    /// The link is too old to grant; a no would have been taken.
+    TooOld,
+    Unknown,
+}
+
+/// Takes a submission: idempotent, since phones and people send forms twice. Only *nothing ticked* or *no to everything* is a
+/// refusal; an unticked box beside a ticked one is "not given", or a withdrawal where it was granted, and suppresses nobody.
+pub async fn submit(engine: &Engine, token: &str, choice: &Choice) -> Result<Submitted> {
+    let mut tx = engine.store.write().await?;
+    let now = engine.now();
+    let Some(attempt) = found(&mut tx, engine, token).await? else { return Ok(Submitted::Unknown) };
+    let Some(row) = contacts::lock(&mut tx, attempt.contact_id).await? else { return Ok(Submitted::Unknown) };
+    let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&row.number_enc)?);
+    let mut situation = Situation::read(&mut tx, engine, attempt.contact_id, keyed).await?;
+    let campaign = match attempt.revision_id {
+        Some(id) => Some(engine.revision(&mut tx, id).await?),
+        None => None,
+    };
+    if let Some(campaign) = &campaign {
+        situation.campaign = Some((campaign.name.clone(), campaign.clone()));
+    }
+    messages::settle_by_person(&mut tx, attempt.contact_id, now).await?;
+    let preferences = ledger::preferences(&mut tx, &engine.controller, &situation.contact.subject).await?;
+    let granted: BTreeSet<Permission> = preferences.iter().filter(|(_, s)| **s == Preference::Granted).map(|(p, _)| *p).collect();
+    let offered = |p: &Permission| {
+        campaign.as_deref().is_none_or(|c| c.page_channels.contains(&p.channel) && c.page_purposes.contains(&p.purpose))
+    };
+    let ticked: BTreeSet<Permission> = match choice {
+        Choice::Nothing => BTreeSet::new(),
+        // What the page does not offer cannot be granted by asking for it.
+        Choice::Ticked(ticked) => ticked.iter().copied().filter(offered).collect(),
+    };
+    let deed = Deed {
+        at: now,
+        channel: "page",
+        action: "form_post",
+        evidence: format!("token {}", &vault::token_hash(token)[..16]),
+        text_hash: None,
+    };
+
+    if ticked.is_empty() {
+        let live = suppressions::of(&mut tx, &engine.controller, &situation.keyed).await?;
+        let already = situation.conversation.is_none()
+            && granted.is_empty()
+            && live.iter().any(|(reason, _, lifted)| lifted.is_none() && reason == Reason::Refused.code());
+        if !already {
+            confirm::act(&mut tx, engine, &mut situation, Act::SaidNo, &deed, &[]).await?;
+        }
+        tx.commit().await?;
+        return Ok(Submitted::Done);
+    }
+
+    let withdrawn: Vec<Permission> = granted.iter().copied().filter(|p| offered(p) && !ticked.contains(p)).collect();
+    if !withdrawn.is_empty() {
+        confirm::withdraw(&mut tx, engine, &situation, &deed, &withdrawn).await?;
+    }
+    let new: Vec<Permission> = ticked.difference(&granted).copied().collect();
+    if new.is_empty() {
+        drop_pending(&mut tx, &mut situation, now).await?;
+        tx.commit().await?;
+        return Ok(Submitted::Done);
+    }
+    let closed_point = suppressions::of(&mut tx, &engine.controller, &situation.keyed)
+        .await?
+        .iter()
+        .any(|(reason, _, lifted)| lifted.is_none() && reason == Reason::WrongPerson.code());
+    if closed_point || !can_grant(engine, &attempt, campaign.as_deref()) {
+        tx.commit().await?;
+        return Ok(Submitted::TooOld);
+    }
+    let same = situation.conversation.as_ref().is_some_and(|c| {
+        c.state == State::Pending.code()
+            && c.pending.as_deref().and_then(|p| serde_json::from_str::<Vec<Permission>>(p).ok()).as_ref() == Some(&new)
+    });
+    if !same {
+        choose(&mut tx, engine, &mut situation, &attempt, &deed, &new).await?;
+    }
+    tx.commit().await?;
+    Ok(Submitted::Done)
+}
+
+/// A first yes on the page, in the open conversation or in a new one that the person opens by it.
+async fn choose(
+    tx: &mut Tx,
+    engine: &Engine,
+    situation: &mut Situation,
+    attempt: &Attempt,
+    deed: &Deed,
+    new: &[Permission],
+) -> Result<()> {
+    let ask = situation.campaign.as_ref().and_then(|(_, c)| c.asks.first().cloned());
+    if situation.conversation.is_none() {
+        let mode = ask.as_ref().map_or(Mode::Reply, |a| a.mode);
+        let opening =
+            conversations::Opening { contact: situation.contact.id, message: attempt.message_id, expires_at: engine.now() + DAY };
+        let (campaign, revision) = (attempt.campaign_id, attempt.revision_id);
+        conversations::open(tx, &engine.controller, campaign, revision, mode.code(), &[opening], engine.now()).await?;
+        situation.conversation = conversations::open_of(tx, situation.contact.id).await?;
+    }
+    let outcome = confirm::act(tx, engine, situation, Act::Chose, deed, new).await?;
+    if outcome.send_confirmation
+        && let Some(ask) = ask
+    {
+        let locale = attempt.locale.clone();
+        let from = answer::From {
+            gateway: &ask.sender.gateway,
+            sender: &ask.sender.id,
+            channel: ask.channel.code(),
+            campaign: attempt.campaign_id,
+            revision: attempt.revision_id,
+            locale: &locale,
+        };
+        let conversation = situation.conversation.as_ref().map_or(0, |c| c.id);
+        let cause = format!("page:{conversation}:{}", deed.at);
+        let message = answer::plan(tx, engine, &situation.contact, &from, Kind::Confirm, "confirm", &cause).await?;
+        if let Some(conversation) = &mut situation.conversation {
+            conversation.confirm_message_id = message;
+            conversations::save(tx, conversation).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A later submission replaces an earlier pending one, also when it asks for nothing new.
+async fn drop_pending(tx: &mut Tx, situation: &mut Situation, now: i64) -> Result<()> {
+    if let Some(conversation) = situation.conversation.as_mut().filter(|c| c.state == State::Pending.code()) {
+        conversation.state = State::Expired.code().to_owned();
+        conversation.closed_at = Some(now);
+        conversation.pending = None;
+        conversations::save(tx, conversation).await?;
+    }
+    Ok(())
+}

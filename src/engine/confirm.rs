@@ -1,0 +1,270 @@
+//! Carry out what the double opt-in machine answers to an act: ledger, preferences, suppressions and what they cancel,
+//! all in the caller's transaction. Every change of consent passes through here.
+
+use anyhow::{Context, Result};
+
+use super::Engine;
+use crate::clock::DAY;
+use crate::domain::campaign::{Campaign, Mode};
+use crate::domain::channel::Permission;
+use crate::domain::consent::{Act, Effect, State, next};
+use crate::domain::ledger::{Body, Entry, FirstYes};
+use crate::domain::suppression::Reason;
+use crate::store::contacts::Contact;
+use crate::store::conversations::Conversation;
+use crate::store::messages::Attempt;
+use crate::store::{Tx, campaigns, contacts, conversations, ledger, messages, suppressions};
+use crate::vault::Keyed;
+
+/// How an act reached us: what the ledger keeps of it.
+#[derive(Debug, Clone)]
+pub struct Deed {
+    /// When it counts.
+    pub at: i64,
+    pub channel: &'static str,
+    pub action: &'static str,
+    /// The gateway's event id, or the page's form hash.
+    pub evidence: String,
+    pub text_hash: Option<String>,
+}
+
+/// One person in the middle of an act, with their row locked.
+#[derive(Debug)]
+pub struct Situation {
+    pub contact: Contact,
+    pub keyed: Vec<Keyed>,
+    pub conversation: Option<Conversation>,
+    pub campaign: Option<(String, std::sync::Arc<Campaign>)>,
+    pub asked_by: Option<Attempt>,
+    /// The ask basis recorded when the ask was decided.
+    pub basis: Option<String>,
+}
+
+impl Situation {
+    /// Reads where this person stands. The contact's row stays locked until the transaction ends.
+    pub async fn read(tx: &mut Tx, engine: &Engine, contact: i64, keyed: Vec<Keyed>) -> Result<Situation> {
+        let contact = contacts::lock(tx, contact).await?.context("the contact is gone")?;
+        let conversation = conversations::open_of(tx, contact.id).await?;
+        let asked_by = messages::newest_ask(tx, contact.id).await?;
+        let revision = conversation.as_ref().and_then(|c| c.revision_id).or(asked_by.as_ref().and_then(|a| a.revision_id));
+        let campaign = match revision {
+            Some(id) => {
+                let campaign = engine.revision(tx, id).await?;
+                Some((campaign.name.clone(), campaign))
+            }
+            None => None,
+        };
+        let basis = match asked_by.as_ref().and_then(|a| a.campaign_id) {
+            Some(id) => campaigns::basis_of(tx, id, contact.id).await?,
+            None => None,
+        };
+        Ok(Situation { contact, keyed, conversation, campaign, asked_by, basis })
+    }
+
+    pub fn mode(&self) -> Mode {
+        self.conversation.as_ref().and_then(|c| Mode::parse(&c.mode)).unwrap_or(Mode::Reply)
+    }
+
+    pub fn state(&self) -> Option<State> {
+        self.conversation.as_ref().and_then(|c| State::parse(&c.state))
+    }
+
+    /// Everything this person was asked for or could have chosen: what a no refuses.
+    fn all_asked(&self) -> Vec<Permission> {
+        let Some((_, campaign)) = &self.campaign else { return Vec::new() };
+        let offered = campaign
+            .page_channels
+            .iter()
+            .flat_map(|channel| campaign.page_purposes.iter().map(|purpose| Permission { channel: *channel, purpose: *purpose }));
+        let mut all: Vec<Permission> = campaign.asks_for.iter().copied().chain(offered).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    fn body(&self, engine: &Engine, entry: Entry, deed: &Deed, permissions: Vec<Permission>) -> Body {
+        Body {
+            subject: self.contact.subject.clone(),
+            entry,
+            at: deed.at,
+            channel: deed.channel.to_owned(),
+            action: deed.action.to_owned(),
+            permissions,
+            campaign: self.campaign.as_ref().map(|(name, _)| name.clone()),
+            ask_basis: self.basis.clone(),
+            ask_reference: self.asked_by.as_ref().map(|a| a.reference.clone()),
+            wording_hash: self.asked_by.as_ref().and_then(|a| a.wording_hash.clone()),
+            locale: self.asked_by.as_ref().map(|a| a.locale.clone()).or_else(|| self.contact.locale.clone()),
+            notice_version: Some(engine.config.controller.notice_version.clone()),
+            evidence: Some(deed.evidence.clone()),
+            text_hash: deed.text_hash.clone(),
+            first_yes: None,
+        }
+    }
+}
+
+/// What followed, for whoever answers the person.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outcome {
+    pub send_confirmation: bool,
+    /// Wording of the acknowledgement, where one is due.
+    pub acknowledge: Option<&'static str>,
+    pub help: bool,
+    pub held: bool,
+}
+
+/// Runs one act through the machine and carries out its effects. `chosen` is what the first yes names.
+pub async fn act(
+    tx: &mut Tx,
+    engine: &Engine,
+    situation: &mut Situation,
+    act: Act,
+    deed: &Deed,
+    chosen: &[Permission],
+) -> Result<Outcome> {
+    let now = engine.now();
+    // Without an open conversation a yes has nothing to answer; a no stands by itself.
+    let before = situation.state().unwrap_or(State::Expired);
+    let (after, effects) = next(situation.mode(), before, act);
+    let mut outcome = Outcome::default();
+    for effect in effects {
+        match effect {
+            Effect::Remember => remember(tx, engine, situation, deed, chosen).await?,
+            Effect::SendConfirmation => outcome.send_confirmation = true,
+            Effect::Grant => {
+                grant(tx, engine, situation, deed).await?;
+            }
+            Effect::Refuse => {
+                let body = situation.body(engine, Entry::Refused, deed, situation.all_asked());
+                ledger::append(tx, &engine.controller, &body).await?;
+                suppress(tx, engine, situation, Reason::Refused, deed).await?;
+            }
+            Effect::Stop => {
+                let body = situation.body(engine, Entry::Stopped, deed, Vec::new());
+                ledger::append(tx, &engine.controller, &body).await?;
+                suppress(tx, engine, situation, Reason::Stopped, deed).await?;
+            }
+            Effect::CloseContactPoint => {
+                let body = situation.body(engine, Entry::WrongPerson, deed, Vec::new());
+                ledger::append(tx, &engine.controller, &body).await?;
+                suppress(tx, engine, situation, Reason::WrongPerson, deed).await?;
+            }
+            Effect::Expire => {
+                let pending = pending_of(situation);
+                let body = situation.body(engine, Entry::Expired, deed, pending);
+                ledger::append(tx, &engine.controller, &body).await?;
+            }
+            Effect::Acknowledge => {
+                outcome.acknowledge = match after {
+                    State::Stopped => Some("ack_stop"),
+                    State::Refused => Some("ack_no"),
+                    State::Granted => Some("ack_yes"),
+                    State::WrongPerson => Some("ack_wrong_person"),
+                    State::Asked | State::Pending | State::Expired => None,
+                }
+            }
+            Effect::Help => outcome.help = true,
+            Effect::Hold => {
+                contacts::hold(tx, situation.contact.id, Some(now)).await?;
+                outcome.held = true;
+            }
+        }
+    }
+    if let Some(conversation) = &mut situation.conversation {
+        conversation.state = after.code().to_owned();
+        if !after.is_open() {
+            conversation.closed_at = Some(now);
+        }
+        conversations::save(tx, conversation).await?;
+    }
+    Ok(outcome)
+}
+
+fn pending_of(situation: &Situation) -> Vec<Permission> {
+    let pending = situation.conversation.as_ref().and_then(|c| c.pending.as_deref());
+    pending.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
+}
+
+async fn remember(tx: &mut Tx, engine: &Engine, situation: &mut Situation, deed: &Deed, chosen: &[Permission]) -> Result<()> {
+    let body = situation.body(engine, Entry::Pending, deed, chosen.to_vec());
+    ledger::append(tx, &engine.controller, &body).await?;
+    let pending_days = situation.campaign.as_ref().map_or(engine.config.pending_days, |(_, c)| c.pending_days);
+    let Some(conversation) = &mut situation.conversation else { return Ok(()) };
+    let first = FirstYes {
+        at: deed.at,
+        channel: deed.channel.to_owned(),
+        action: deed.action.to_owned(),
+        evidence: deed.evidence.clone(),
+    };
+    conversation.pending = Some(serde_json::to_string(chosen)?);
+    conversation.first_yes_at = Some(deed.at);
+    conversation.first_yes = Some(serde_json::to_string(&first)?);
+    conversation.confirm_message_id = None;
+    conversation.confirm_accepted_at = None;
+    conversation.expires_at = engine.now() + pending_days * DAY;
+    Ok(())
+}
+
+async fn grant(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed) -> Result<()> {
+    let conversation = situation.conversation.as_ref().context("a grant without a conversation")?;
+    let first: FirstYes = serde_json::from_str(conversation.first_yes.as_deref().context("a grant without a first yes")?)?;
+    let mut body = situation.body(engine, Entry::Granted, deed, pending_of(situation));
+    body.first_yes = Some(first);
+    let seq = ledger::append(tx, &engine.controller, &body).await?;
+    suppressions::lift(tx, &engine.controller, situation.contact.id, seq, engine.now()).await?;
+    Ok(())
+}
+
+async fn suppress(tx: &mut Tx, engine: &Engine, situation: &Situation, reason: Reason, deed: &Deed) -> Result<()> {
+    suppressions::suppress(tx, &engine.controller, &situation.keyed, reason, deed.at, engine.now()).await?;
+    Ok(())
+}
+
+/// Withdraws some permissions and leaves the rest: an unticked box beside a ticked one.
+pub async fn withdraw(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed, gone: &[Permission]) -> Result<()> {
+    let body = situation.body(engine, Entry::Withdrawn, deed, gone.to_vec());
+    ledger::append(tx, &engine.controller, &body).await?;
+    Ok(())
+}
+
+/// Notes a no that came late, after the person had said yes in a conversation opened since: it changes nothing.
+pub async fn late_no(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed) -> Result<()> {
+    let body = situation.body(engine, Entry::LateNo, deed, Vec::new());
+    ledger::append(tx, &engine.controller, &body).await?;
+    Ok(())
+}
+
+/// The provider holds an opt-out of this person (T19): ours from now on, too.
+pub async fn gateway_opt_out(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<()> {
+    let now = engine.now();
+    stop_by_other(tx, engine, contact, Entry::Stopped, "gateway", &format!("opted out at the gateway, {now}")).await
+}
+
+/// An operator read an unclear reply as a stop. An operator may say stop or nothing, never yes.
+pub async fn operator_stop(tx: &mut Tx, engine: &Engine, contact: i64, evidence: &str) -> Result<()> {
+    stop_by_other(tx, engine, contact, Entry::OperatorStop, "operator", evidence).await
+}
+
+async fn stop_by_other(
+    tx: &mut Tx,
+    engine: &Engine,
+    contact: i64,
+    entry: Entry,
+    channel: &'static str,
+    evidence: &str,
+) -> Result<()> {
+    let now = engine.now();
+    let row = contacts::lock(tx, contact).await?.context("the contact is gone")?;
+    let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&row.number_enc)?);
+    let mut situation = Situation::read(tx, engine, contact, keyed).await?;
+    let deed = Deed { at: now, channel, action: "stop", evidence: evidence.to_owned(), text_hash: None };
+    let body = situation.body(engine, entry, &deed, Vec::new());
+    ledger::append(tx, &engine.controller, &body).await?;
+    suppress(tx, engine, &situation, Reason::Stopped, &deed).await?;
+    if let Some(conversation) = &mut situation.conversation {
+        conversation.state = State::Stopped.code().to_owned();
+        conversation.closed_at = Some(now);
+        conversations::save(tx, conversation).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! What time alone does: a first yes without its second step expires, an unanswered ask closes, a message past its time
+//! lapses, an unanswered ask gets its one reminder, a campaign with nothing left is finished. Silence never grants.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Engine;
+use super::confirm::{self, Deed, Situation};
+use crate::clock::DAY;
+use crate::domain::campaign::CampaignState;
+use crate::domain::consent::Act;
+use crate::domain::message::Kind;
+use crate::store::messages::{New, Route};
+use crate::store::queue::{self, Job};
+use crate::store::{campaigns, conversations, facts, messages};
+
+/// Conversations closed and reminders planned a transaction.
+const CHUNK: i64 = 500;
+
+/// Does what is due by now. Answers how many conversations expired.
+pub async fn expire(engine: &Engine) -> Result<u64> {
+    let mut expired = 0;
+    loop {
+        let mut tx = engine.store.write().await?;
+        let due = conversations::expired(&mut tx, &engine.controller, engine.now(), CHUNK).await?;
+        let count = due.len() as u64;
+        for conversation in due {
+            let mut situation = Situation::read(&mut tx, engine, conversation.contact_id, Vec::new()).await?;
+            let deed = Deed {
+                at: engine.now(),
+                channel: "none",
+                action: "time_out",
+                evidence: format!("conversation {}", conversation.id),
+                text_hash: None,
+            };
+            confirm::act(&mut tx, engine, &mut situation, Act::TimeOut, &deed, &[]).await?;
+        }
+        tx.commit().await?;
+        expired += count;
+        if count < CHUNK as u64 {
+            break;
+        }
+    }
+    let mut tx = engine.store.write().await?;
+    campaigns::lapse_planned(&mut tx, &engine.controller, engine.now()).await?;
+    let running = campaigns::all(&mut tx, &engine.controller).await?;
+    tx.commit().await?;
+    for row in running.iter().filter(|r| r.state() == CampaignState::Running) {
+        remind(engine, row).await?;
+        finish(engine, row).await?;
+    }
+    Ok(expired)
+}
+
+/// Plans reminders of asks that were accepted long enough ago and never answered. At most one a person and family.
+async fn remind(engine: &Engine, row: &campaigns::Row) -> Result<()> {
+    let now = engine.now();
+    let mut tx = engine.store.write().await?;
+    let campaign = engine.revision(&mut tx, row.revision_id).await?;
+    let Some(days) = campaign.reminder_after_days else { return Ok(()) };
+    if now >= row.deadline {
+        return Ok(());
+    }
+    for ask in &campaign.asks {
+        let due = campaigns::unanswered(&mut tx, row.id, now - days * DAY, CHUNK).await?;
+        let ids: Vec<i64> = due.iter().map(|(_, contact, _)| *contact).collect();
+        let people = facts::people(&mut tx, &engine.controller, &row.family, &ids, now).await?;
+        let new: Vec<New> = due
+            .iter()
+            .filter_map(|(_, contact, locale)| {
+                Some(New {
+                    contact: *contact,
+                    family: row.family.clone(),
+                    person: people.get(contact)?.person.clone(),
+                    kind: Kind::Reminder.code(),
+                    cause: format!("plan:{}", row.id),
+                    channel: ask.channel.code(),
+                    wording: None,
+                    locale: locale.clone(),
+                    due_at: now,
+                    expires_at: row.deadline,
+                })
+            })
+            .collect();
+        let route = Route {
+            campaign: Some(row.id),
+            revision: Some(row.revision_id),
+            gateway: &ask.sender.gateway,
+            sender: &ask.sender.id,
+        };
+        if let Some(batch) = messages::plan(&mut tx, &engine.controller, &route, &new, now).await? {
+            queue::push(&mut tx, &Job::Deliver { batch }, Duration::ZERO).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// A campaign past its deadline, or with every ask answered or settled and no reminder to come, is finished.
+async fn finish(engine: &Engine, row: &campaigns::Row) -> Result<()> {
+    let mut tx = engine.store.write().await?;
+    if row.planned_all == 0 && engine.now() < row.deadline {
+        return Ok(());
+    }
+    let campaign = engine.revision(&mut tx, row.revision_id).await?;
+    let waiting = campaign.reminder_after_days.is_some() && engine.now() < row.deadline;
+    if !waiting && campaigns::unfinished(&mut tx, row.id).await? == 0 {
+        campaigns::set_state(&mut tx, row.id, CampaignState::Finished, None).await?;
+        tracing::info!(campaign.id = row.id, "Campaign finished");
+    }
+    tx.commit().await?;
+    Ok(())
+}

@@ -1,0 +1,354 @@
+//! Import contacts and suppressions from CSV: streaming, set-based, safe to run again. Every row is counted once; what is
+//! rejected is named with its line, field and reason; a no in a row that is otherwise rejected is still taken.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use chrono::NaiveDate;
+use serde::Serialize;
+
+use super::Engine;
+use super::table::{Row, Table};
+use crate::clock::instant;
+use crate::domain::channel::Channel;
+use crate::domain::contact::{AskBasis, BoxDefault, Kind};
+use crate::domain::phone::{Line, PhoneNumber};
+use crate::domain::suppression::Reason;
+use crate::store::contacts::{self, Imported};
+use crate::store::suppressions;
+use crate::vault::{Keyed, token};
+
+const CHUNK: usize = 2000;
+/// Sources that give no right to ask (S32): bought lists, and lists of which nobody knows whence.
+const QUARANTINED: [&str; 9] =
+    ["", "purchased", "bought", "rented", "unknown", "acquistata", "comprata", "sconosciuta", "third_party"];
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Summary {
+    pub rows: u64,
+    /// Numbers not known before.
+    pub new: u64,
+    /// Further rows about a known number, merged to the strictest reading.
+    pub merged: u64,
+    /// Rows known already, from this file or an earlier import.
+    pub repeated: u64,
+    pub rejected: u64,
+    /// Rows that say no; counted within the others.
+    pub unsubscribed: u64,
+    /// Rows from bought or unknown sources; counted within the others.
+    pub quarantined: u64,
+    pub rejected_by_reason: BTreeMap<String, u64>,
+    /// Columns of the file that are not read: names and whatever else is not needed (data minimisation).
+    pub ignored_columns: Vec<String>,
+    pub rejected_file: Option<PathBuf>,
+}
+
+/// Why a row is rejected.
+struct Rejected {
+    field: &'static str,
+    reason: String,
+}
+
+fn reject<T>(field: &'static str, reason: impl Into<String>) -> std::result::Result<T, Rejected> {
+    Err(Rejected { field, reason: reason.into() })
+}
+
+/// `FILE.rejected.csv`, made at the first rejected row: line, field, reason. No number is copied into it.
+struct RejectFile {
+    path: PathBuf,
+    out: Option<csv::Writer<std::fs::File>>,
+}
+
+impl RejectFile {
+    fn beside(file: &Path) -> RejectFile {
+        let mut name = file.as_os_str().to_owned();
+        name.push(".rejected.csv");
+        RejectFile { path: name.into(), out: None }
+    }
+
+    fn add(&mut self, line: u64, rejected: &Rejected) -> Result<()> {
+        if self.out.is_none() {
+            let file = std::fs::File::create(&self.path)
+                .with_context(|| format!("cannot write {}; remedy: make its folder writable", self.path.display()))?;
+            let mut out = csv::Writer::from_writer(file);
+            out.write_record(["line", "field", "reason"])?;
+            self.out = Some(out);
+        }
+        if let Some(out) = &mut self.out {
+            out.write_record([&line.to_string(), rejected.field, &rejected.reason])?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Option<PathBuf>> {
+        let Some(mut out) = self.out else {
+            // A file of an earlier run would speak of rows that are mended now.
+            let _ = std::fs::remove_file(&self.path);
+            return Ok(None);
+        };
+        out.flush()?;
+        Ok(Some(self.path))
+    }
+}
+
+/// Imports contacts. `progress` is told the bytes read so far.
+pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64)) -> Result<Summary> {
+    let mut table = Table::open(file, &engine.config.import, &["number"])?;
+    let mut summary = Summary { ignored_columns: table.ignored.clone(), ..Summary::default() };
+    let mut rejects = RejectFile::beside(file);
+    let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut chunk: Vec<Imported> = Vec::with_capacity(CHUNK);
+    let mut noes: Vec<Keyed> = Vec::new();
+    loop {
+        let row = table.next()?;
+        let end = row.is_none();
+        if let Some((line, row)) = row {
+            summary.rows += 1;
+            match row
+                .map_err(|reason| Rejected { field: "", reason })
+                .and_then(|row| read_row(engine, &row, line, &name, &mut noes))
+            {
+                Ok(imported) => {
+                    summary.unsubscribed += imported.unsubscribed.unsigned_abs();
+                    summary.quarantined += imported.quarantined.unsigned_abs();
+                    chunk.push(imported);
+                }
+                Err(rejected) => {
+                    summary.rejected += 1;
+                    let key = format!("{}: {}", rejected.field, rejected.reason);
+                    *summary.rejected_by_reason.entry(key).or_default() += 1;
+                    rejects.add(line, &rejected)?;
+                }
+            }
+        }
+        if chunk.len() >= CHUNK || (end && (!chunk.is_empty() || !noes.is_empty())) {
+            let merged = store(engine, &chunk, &noes).await?;
+            summary.new += merged.new;
+            summary.merged += merged.evidence - merged.new;
+            summary.repeated += chunk.len() as u64 - merged.evidence;
+            chunk.clear();
+            noes.clear();
+            progress(table.position());
+        }
+        if end {
+            break;
+        }
+    }
+    summary.rejected_file = rejects.finish()?;
+    record(engine, "contacts", &name, &summary).await?;
+    Ok(summary)
+}
+
+async fn record(engine: &Engine, kind: &str, name: &str, summary: &Summary) -> Result<()> {
+    let mut tx = engine.store.write().await?;
+    contacts::save_import(&mut tx, &engine.controller, kind, name, &serde_json::to_string(summary)?, engine.now()).await?;
+    Ok(tx.commit().await?)
+}
+
+/// A chunk is one transaction: contacts, evidence and every no of them together.
+async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed]) -> Result<contacts::Merged> {
+    let mut tx = engine.store.write().await?;
+    let now = engine.now();
+    let merged = contacts::merge(&mut tx, &engine.controller, chunk, now).await?;
+    if !noes.is_empty() {
+        suppressions::suppress(&mut tx, &engine.controller, noes, Reason::UnsubscribedBefore, now, now).await?;
+    }
+    let tied = contacts::with_human(&mut tx, &engine.controller, chunk).await?;
+    if !tied.is_empty() {
+        suppressions::spread_over_humans(&mut tx, &engine.controller, &tied, now).await?;
+    }
+    tx.commit().await?;
+    Ok(merged)
+}
+
+/// Reads one row. The number and the no come first: a no is taken even where the rest of the row is rejected.
+fn read_row(
+    engine: &Engine,
+    row: &Row<'_>,
+    line: u64,
+    file: &str,
+    noes: &mut Vec<Keyed>,
+) -> std::result::Result<Imported, Rejected> {
+    let today = instant(engine.now()).date_naive();
+    let country = row.get("country").map(str::to_ascii_uppercase).map(|c| if c == "UK" { "GB".into() } else { c });
+    let default = country.as_deref().or(engine.config.default_country.as_deref());
+    let Some(text) = row.get("number") else { return reject("number", "is empty") };
+    let number = match PhoneNumber::parse(text, default, engine.fiction()) {
+        Ok(number) => number,
+        Err(error) => return reject("number", error.to_string()),
+    };
+    let keyed = engine.vault.keyed_all(&number);
+    // Any word but a clear "still subscribed" is a no: better one contact fewer than one no lost.
+    let unsubscribed =
+        row.get("unsubscribed").is_some_and(|v| !matches!(v.to_lowercase().as_str(), "no" | "n" | "0" | "false" | "falso" | "f"))
+            || row.get("no_contact_reason").is_some();
+    if unsubscribed {
+        noes.extend(keyed.iter().cloned());
+    }
+
+    let kind = match row.get("kind").map(str::to_lowercase) {
+        None => None,
+        Some(word) => match Kind::parse(&word) {
+            Some(kind) => Some(kind),
+            None => return reject("kind", "is not prospect, dormant or customer"),
+        },
+    };
+    let last_action = date(row, "last_action", today)?;
+    let basis = match row.get("ask_basis").map(str::to_lowercase) {
+        None => None,
+        Some(word) if word == "none" => None,
+        Some(word) => match AskBasis::parse(&word) {
+            Some(basis) => Some(basis),
+            None => return reject("ask_basis", format!("is not one of {}", AskBasis::ALL.map(AskBasis::code).join(", "))),
+        },
+    };
+    let basis_date = date(row, "basis_date", today)?;
+    let evidence = row.get("basis_evidence").map(str::to_owned);
+    if basis.is_some() && evidence.is_none() {
+        return reject("basis_evidence", "is empty: an ask basis without what proves it is none");
+    }
+    if basis.is_some() && basis_date.is_none() {
+        return reject("basis_date", "is empty: an ask basis needs its date");
+    }
+    let approver = row.get("approver").map(str::to_owned);
+    if basis == Some(AskBasis::OtherApproved) && approver.is_none() {
+        return reject("approver", "is empty: `other_approved` needs the name of who approved it and why");
+    }
+    let box_default = match row.get("box_default").map(str::to_lowercase) {
+        None => None,
+        Some(word) => match BoxDefault::parse(&word) {
+            Some(value) => Some(value),
+            None => return reject("box_default", "is not unticked, pre_ticked or bundled"),
+        },
+    };
+    if basis == Some(AskBasis::PriorConsent) && box_default.is_none() {
+        return reject("box_default", "is empty: an earlier consent counts only if its box is known to have been unticked");
+    }
+    let mut channels = Vec::new();
+    for word in row.get("basis_channels").unwrap_or("").split([' ', ',', '+', '|', '/']).filter(|w| !w.is_empty()) {
+        match Channel::parse(&word.to_lowercase()) {
+            Some(channel) => channels.push(channel.code()),
+            None => return reject("basis_channels", "names a channel that is not sms, whatsapp or call"),
+        }
+    }
+    let zone = match row.get("time_zone") {
+        None => None,
+        Some(name) => match name.parse::<chrono_tz::Tz>() {
+            Ok(zone) => Some(zone.name().to_owned()),
+            Err(_) => return reject("time_zone", "is not an IANA zone such as Europe/Rome"),
+        },
+    };
+    let locale = match row.get("locale") {
+        None => None,
+        Some(text) => match text.get(..2).map(str::to_lowercase) {
+            Some(l) if l.bytes().all(|b| b.is_ascii_lowercase()) => Some(l),
+            _ => return reject("locale", "is not a language such as it or it-IT"),
+        },
+    };
+    let source = row.get("source").unwrap_or("").to_owned();
+    let quarantined = QUARANTINED.contains(&source.to_lowercase().as_str());
+    let line_type = match number.line() {
+        Line::Mobile | Line::MobileOrLandline => "mobile",
+        Line::Landline => "landline",
+        Line::Other => "other",
+    };
+    let all: Vec<&str> = row.all().collect();
+    let seal = engine.vault.encrypt_number(&number).map_err(|e| Rejected { field: "number", reason: e.to_string() })?;
+    let mut keyed = keyed;
+    let Some(newest) = keyed.pop() else { return reject("number", "has no key") };
+    Ok(Imported {
+        mac: newest.mac,
+        key_id: newest.key_id,
+        other_macs: keyed,
+        number_enc: seal,
+        subject: format!("s{}", token()),
+        country: number.country().map(str::to_owned),
+        line: line_type,
+        locale,
+        zone,
+        kind: kind.map(Kind::code),
+        last_action: last_action.map(|d| d.to_string()),
+        human: row.get("external_id").map(|id| engine.vault.human(id)),
+        restricted: 0,
+        row_hash: engine.vault.fingerprint("row", &all.join("\u{1f}")),
+        import_line: i64::try_from(line).unwrap_or(0),
+        file: file.to_owned(),
+        source,
+        quarantined: i64::from(quarantined),
+        basis: basis.map(AskBasis::code),
+        evidence,
+        basis_date: basis_date.map(|d| d.to_string()),
+        box_default: box_default.map(BoxDefault::code),
+        channels: if channels.is_empty() { "sms".to_owned() } else { channels.join(" ") },
+        approver,
+        unsubscribed: i64::from(unsubscribed),
+    })
+}
+
+fn date(row: &Row<'_>, field: &'static str, today: NaiveDate) -> std::result::Result<Option<NaiveDate>, Rejected> {
+    let Some(text) = row.get(field) else { return Ok(None) };
+    let parsed = ["%Y-%m-%d", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y"].iter().find_map(|f| NaiveDate::parse_from_str(text, f).ok());
+    match parsed {
+        None => reject(field, "is not a date such as 2026-03-31 or 31/03/2026"),
+        Some(date) if date > today => reject(field, "lies in the future"),
+        Some(date) if date < NaiveDate::from_ymd_opt(1990, 1, 1).unwrap_or_default() => reject(field, "lies before 1990"),
+        Some(date) => Ok(Some(date)),
+    }
+}
+
+/// Imports a list of numbers that must be left in peace. They are hashed on the way in and not kept.
+pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut(u64)) -> Result<Summary> {
+    let mut table = Table::open(file, &engine.config.import, &["number"])?;
+    let mut summary = Summary { ignored_columns: table.ignored.clone(), ..Summary::default() };
+    let mut rejects = RejectFile::beside(file);
+    let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut chunk: Vec<Keyed> = Vec::new();
+    let mut rows_in_chunk = 0;
+    loop {
+        let row = table.next()?;
+        let end = row.is_none();
+        if let Some((line, row)) = row {
+            summary.rows += 1;
+            let number = row.map_err(|reason| Rejected { field: "", reason }).and_then(|row| {
+                let country = row.get("country").map(str::to_ascii_uppercase);
+                let default = country.as_deref().or(engine.config.default_country.as_deref());
+                let Some(text) = row.get("number") else { return reject("number", "is empty") };
+                PhoneNumber::parse(text, default, engine.fiction()).or_else(|e| reject("number", e.to_string()))
+            });
+            match number {
+                Ok(number) => {
+                    chunk.push(engine.vault.keyed(&number));
+                    rows_in_chunk += 1;
+                }
+                Err(rejected) => {
+                    summary.rejected += 1;
+                    let key = format!("{}: {}", rejected.field, rejected.reason);
+                    *summary.rejected_by_reason.entry(key).or_default() += 1;
+                    rejects.add(line, &rejected)?;
+                }
+            }
+        }
+        if rows_in_chunk >= CHUNK as u64 || (end && rows_in_chunk > 0) {
+            let mut tx = engine.store.write().await?;
+            let now = engine.now();
+            let (added, _) =
+                suppressions::suppress(&mut tx, &engine.controller, &chunk, Reason::UnsubscribedBefore, now, now).await?;
+            tx.commit().await?;
+            summary.new += added.min(rows_in_chunk);
+            summary.repeated += rows_in_chunk - added.min(rows_in_chunk);
+            (rows_in_chunk, summary.unsubscribed) = (0, summary.unsubscribed + chunk.len() as u64);
+            chunk.clear();
+            progress(table.position());
+        }
+        if end {
+            break;
+        }
+    }
+    summary.rejected_file = rejects.finish()?;
+    if summary.rows == 0 {
+        bail!("{} has a header and no rows", file.display());
+    }
+    record(engine, "suppressions", &name, &summary).await?;
+    Ok(summary)
+}

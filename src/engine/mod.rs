@@ -1,0 +1,99 @@
+//! The verbs, one story a file: import, plan, deliver, receive, choose, confirm, expire, recover. Each takes what it needs
+//! from [`Engine`] and writes through a transaction; none knows of HTTP, terminals or the queue's workers.
+
+pub mod answer;
+pub mod choose;
+pub mod confirm;
+pub mod deliver;
+pub mod expire;
+pub mod explain;
+pub mod import;
+pub mod limits;
+pub mod plan;
+pub mod receive;
+pub mod recover;
+pub mod report;
+pub mod table;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::domain::campaign::Campaign;
+use crate::domain::phone::Fiction;
+use crate::domain::reply::Classifier;
+use crate::gateway::Gateway;
+use crate::store::{self, Store, Tx};
+use crate::vault::Vault;
+
+/// Microseconds of the database's clock after which a silent worker is lost and an unheard web role is deaf.
+pub const LEASE_DB: i64 = 30_000_000;
+
+/// What every verb may touch.
+#[derive(Debug)]
+pub struct Engine {
+    pub config: Config,
+    /// Short for `config.controller.id`: every key begins with it.
+    pub controller: String,
+    pub store: Store,
+    pub vault: Vault,
+    pub clock: Clock,
+    pub gateways: BTreeMap<String, Arc<dyn Gateway>>,
+    pub classifier: Classifier,
+    pub limits: limits::Limits,
+    /// This process in leases and attempts.
+    pub worker: String,
+    /// An outcome could not be stored yet: nothing is claimed meanwhile.
+    pub storing: AtomicBool,
+    /// Batches this process is at.
+    in_work: Mutex<HashSet<i64>>,
+    /// Revisions are immutable, so they are read once.
+    revisions: Mutex<HashMap<i64, Arc<Campaign>>>,
+}
+
+impl Engine {
+    pub fn new(config: Config, store: Store, vault: Vault, clock: Clock, gateways: BTreeMap<String, Arc<dyn Gateway>>) -> Engine {
+        let classifier = Classifier::new(config.phrases.clone());
+        let limits = limits::Limits::new(&config);
+        let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "host".into());
+        let worker = format!("{host}-{}-{}", std::process::id(), &crate::vault::token()[..8]);
+        Engine {
+            controller: config.controller.id.clone(),
+            config,
+            store,
+            vault,
+            clock,
+            gateways,
+            classifier,
+            limits,
+            worker,
+            storing: AtomicBool::new(false),
+            in_work: Mutex::default(),
+            revisions: Mutex::default(),
+        }
+    }
+
+    pub fn now(&self) -> i64 {
+        self.clock.now()
+    }
+
+    /// Numbers reserved for fiction are let in only where no message can reach a real phone.
+    pub fn fiction(&self) -> Fiction {
+        if self.config.allows_fiction() { Fiction::Allowed } else { Fiction::Refused }
+    }
+
+    /// The frozen campaign of a revision.
+    pub async fn revision(&self, tx: &mut Tx, id: i64) -> Result<Arc<Campaign>> {
+        if let Some(known) = self.revisions.lock().expect("no panic while held").get(&id) {
+            return Ok(known.clone());
+        }
+        let body = store::campaigns::revision(tx, id).await?.with_context(|| format!("revision {id} is missing"))?;
+        let campaign: Arc<Campaign> = Arc::new(serde_json::from_str(&body).context("a frozen revision cannot be read")?);
+        self.revisions.lock().expect("no panic while held").insert(id, campaign.clone());
+        Ok(campaign)
+    }
+}

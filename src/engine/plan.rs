@@ -1,0 +1,341 @@
+//! Plan: decide about everybody. The dry run counts and changes nothing; `start` freezes what it saw; the planner then
+//! records a decision for every person and a message for those who may be asked, batch by batch.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::Engine;
+use super::deliver::opening_for;
+use crate::clock::{DAY, instant};
+use crate::domain::campaign::{Ask, Campaign, CampaignState};
+use crate::domain::eligibility::{Cause, Decision, decide};
+use crate::domain::hours::Calendar;
+use crate::domain::ledger::body_hash;
+use crate::domain::message::Kind;
+use crate::domain::sms;
+use crate::store::campaigns::{Decided, Start};
+use crate::store::facts::Person;
+use crate::store::messages::{New, Route};
+use crate::store::queue::{self, Job};
+use crate::store::{Tx, campaigns, contacts, facts, ledger, messages};
+use crate::vault;
+
+/// Contacts decided a transaction: the SQLite writer is never held long.
+const CHUNK: i64 = 2000;
+/// Messages a batch, so that several jobs share a campaign.
+const BATCH: usize = 1000;
+/// How far the counts may move between the plan and its start, in percent.
+const MARGIN: f64 = 2.0;
+
+/// What a dry run counted.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counts {
+    pub contacts: u64,
+    pub eligible: u64,
+    pub skipped: BTreeMap<String, u64>,
+    /// Eligible people whose message waits for quiet hours to end.
+    pub waiting: u64,
+    /// Eligible people by locale of their text.
+    pub locales: BTreeMap<String, u64>,
+    /// SMS parts of all messages together, with the longest link.
+    pub parts: u64,
+}
+
+/// One person's verdict.
+struct Verdict<'a> {
+    decision: Decision,
+    ask: &'a Ask,
+    locale: String,
+}
+
+fn judge<'a>(campaign: &'a Campaign, id: i64, person: &Person, calendar: &mut Calendar, now: i64) -> Option<Verdict<'a>> {
+    let ask = campaign.asks.first()?;
+    // Before its start nothing is sent, so quiet hours are judged from there.
+    let at = now.max(campaign.start.timestamp_micros());
+    let opening = opening_for(campaign, person, calendar, at);
+    let cause = Cause::Plan {
+        kind: Kind::Ask,
+        campaign,
+        campaign_id: id,
+        ask,
+        message: None,
+        ask_arrived: false,
+        opening: &opening,
+        today: instant(at).date_naive(),
+    };
+    let decision = decide(cause, &person.facts, at);
+    let pack = person.facts.country.as_ref().and_then(|c| campaign.packs.get(c));
+    let wanted = person.locale.as_deref().or(pack.map(|p| p.default_locale.as_str())).unwrap_or(&campaign.default_locale);
+    let locale = if ask.texts.contains_key(wanted) { wanted } else { campaign.default_locale.as_str() };
+    Some(Verdict { decision, ask, locale: locale.to_owned() })
+}
+
+/// The dry run: decides about everybody and writes nothing.
+pub async fn preview(engine: &Engine, campaign: &Campaign, mut progress: impl FnMut(u64)) -> Result<Counts> {
+    let mut counts = Counts::default();
+    let mut calendar = Calendar::default();
+    let (mut after, now) = (0, engine.now());
+    let mut tx = engine.store.read().await?;
+    let id = campaigns::by_name(&mut tx, &engine.controller, &campaign.name).await?.map_or(0, |c| c.id);
+    let parts: BTreeMap<(String, String), u64> = parts_by_text(engine, campaign)?;
+    loop {
+        let ids: Vec<i64> =
+            contacts::ids_after(&mut tx, &engine.controller, after, CHUNK).await?.into_iter().map(|(id,)| id).collect();
+        let Some(last) = ids.last() else { break };
+        after = *last;
+        let people = facts::people(&mut tx, &engine.controller, &campaign.family, &ids, now).await?;
+        for person in ids.iter().filter_map(|id| people.get(id)) {
+            counts.contacts += 1;
+            let Some(verdict) = judge(campaign, id, person, &mut calendar, now) else { continue };
+            match verdict.decision {
+                Decision::Skip(reason) => *counts.skipped.entry(reason.code().into()).or_default() += 1,
+                Decision::Send(_) | Decision::Wait { .. } => {
+                    counts.eligible += 1;
+                    counts.waiting += u64::from(matches!(verdict.decision, Decision::Wait { .. }));
+                    counts.parts += parts.get(&(verdict.ask.template.clone(), verdict.locale.clone())).copied().unwrap_or(1);
+                    *counts.locales.entry(verdict.locale).or_default() += 1;
+                }
+            }
+        }
+        progress(counts.contacts);
+    }
+    tx.rollback().await?;
+    Ok(counts)
+}
+
+fn parts_by_text(engine: &Engine, campaign: &Campaign) -> Result<BTreeMap<(String, String), u64>> {
+    let mut parts = BTreeMap::new();
+    for ask in &campaign.asks {
+        for (locale, text) in &ask.texts {
+            let shown = engine.config.sample(campaign, ask, text)?;
+            parts.insert((ask.template.clone(), locale.clone()), sms::parts(&shown).parts as u64);
+        }
+    }
+    Ok(parts)
+}
+
+/// Saves a dry run under an id that `start` asks for.
+pub async fn save(engine: &Engine, campaign: &Campaign, counts: &Counts) -> Result<String> {
+    let id = format!("plan-{}", &vault::token()[..8]);
+    let mut tx = engine.store.write().await?;
+    let plan = campaigns::Plan {
+        id: id.clone(),
+        campaign: campaign.name.clone(),
+        revision: serde_json::to_string(campaign)?,
+        counts: serde_json::to_string(counts)?,
+        at: engine.now(),
+    };
+    campaigns::save_plan(&mut tx, &engine.controller, &plan).await?;
+    tx.commit().await?;
+    Ok(id)
+}
+
+/// Freezes a planned revision for its start time. Refuses a plan of another campaign, one past its deadline, and one whose
+/// counts have moved by more than two percent since.
+pub async fn start(engine: &Engine, name: &str, plan_id: &str) -> Result<i64> {
+    let now = engine.now();
+    let mut tx = engine.store.read().await?;
+    let plan = campaigns::plan(&mut tx, &engine.controller, plan_id).await?.with_context(|| {
+        format!("there is no plan {plan_id}; remedy: `permesso campaign plan {name}` makes one and prints its id")
+    })?;
+    let existing = campaigns::by_name(&mut tx, &engine.controller, name).await?;
+    tx.rollback().await?;
+    if plan.campaign != name {
+        bail!("plan {plan_id} is of campaign `{}`, not of `{name}`; remedy: `permesso campaign plan {name}`", plan.campaign);
+    }
+    if existing.as_ref().is_some_and(|c| c.state() == CampaignState::Cancelled) {
+        bail!("campaign `{name}` was cancelled, which is final; remedy: give the campaign a new name");
+    }
+    let campaign: Campaign = serde_json::from_str(&plan.revision).context("the plan was made by another version; plan again")?;
+    if now >= campaign.deadline.timestamp_micros() {
+        bail!("the campaign's deadline has passed; remedy: set a later `schedule.deadline` and plan again");
+    }
+    let before: Counts = serde_json::from_str(&plan.counts)?;
+    let after = preview(engine, &campaign, |_| {}).await?;
+    moved(&before, &after).map_err(|what| {
+        anyhow::anyhow!(
+            "the counts moved by more than {MARGIN} % since the plan ({what}); remedy: `permesso campaign plan {name}` again"
+        )
+    })?;
+
+    let mut tx = engine.store.write().await?;
+    let mut texts: Vec<(String, String, String, String)> = Vec::new();
+    for ask in &campaign.asks {
+        texts
+            .extend(ask.texts.iter().map(|(locale, body)| (body_hash(body), ask.template.clone(), locale.clone(), body.clone())));
+    }
+    for (name, body) in &campaign.texts {
+        let (name, locale) = name.split_once('.').unwrap_or((name, ""));
+        texts.push((body_hash(body), name.to_owned(), locale.to_owned(), body.clone()));
+    }
+    ledger::publish_wording(&mut tx, &engine.controller, &texts, now).await?;
+    let start_at = campaign.start.timestamp_micros();
+    let start = Start {
+        name,
+        family: &campaign.family,
+        plan_id,
+        body: &plan.revision,
+        hash: &body_hash(&plan.revision),
+        start_at,
+        deadline: campaign.deadline.timestamp_micros(),
+        allowance: campaign.limits.first.and_then(|n| i64::try_from(n).ok()),
+    };
+    let id = campaigns::start(&mut tx, &engine.controller, &start, now).await?;
+    let delay = Duration::from_micros(u64::try_from(start_at - now).unwrap_or(0));
+    queue::push(&mut tx, &Job::Plan { campaign: id }, delay).await?;
+    tx.commit().await?;
+    Ok(id)
+}
+
+/// Every count that matters: the eligible, and those left out for each reason.
+fn moved(before: &Counts, after: &Counts) -> std::result::Result<(), String> {
+    let margin = |n: u64| (n as f64 * MARGIN / 100.0).max(0.0);
+    let check = |what: &str, b: u64, a: u64| {
+        if b.abs_diff(a) as f64 > margin(b) { Err(format!("{what}: {b} then, {a} now")) } else { Ok(()) }
+    };
+    check("eligible", before.eligible, after.eligible)?;
+    check("contacts", before.contacts, after.contacts)
+}
+
+/// Decides about the next contacts of a running campaign, in one transaction. Answers whether anybody is left.
+pub async fn plan_next(engine: &Engine, campaign_id: i64) -> Result<bool> {
+    let mut tx = engine.store.write().await?;
+    let now = engine.now();
+    let Some(mut row) = campaigns::lock(&mut tx, campaign_id).await? else { return Ok(false) };
+    if row.state() == CampaignState::Scheduled && now >= row.start_at && now < row.deadline {
+        campaigns::set_state(&mut tx, row.id, CampaignState::Running, None).await?;
+        row.state = CampaignState::Running.code().to_owned();
+    }
+    if row.state() != CampaignState::Running || row.planned_all != 0 {
+        tx.commit().await?;
+        return Ok(false);
+    }
+    let campaign = engine.revision(&mut tx, row.revision_id).await?;
+    let ids: Vec<i64> =
+        contacts::ids_after(&mut tx, &engine.controller, row.planned_to, CHUNK).await?.into_iter().map(|(id,)| id).collect();
+    let Some(last) = ids.last().copied() else {
+        campaigns::set_progress(&mut tx, row.id, row.planned_to, true).await?;
+        tx.commit().await?;
+        return Ok(false);
+    };
+    let people = facts::people(&mut tx, &engine.controller, &row.family, &ids, now).await?;
+    let mut calendar = Calendar::default();
+    let mut decided = Vec::with_capacity(ids.len());
+    let mut new: BTreeMap<(String, String), Vec<New>> = BTreeMap::new();
+    for person in ids.iter().filter_map(|id| people.get(id)) {
+        let Some(verdict) = judge(&campaign, row.id, person, &mut calendar, now) else { continue };
+        let (outcome, code, due_at, basis) = match &verdict.decision {
+            Decision::Send(cleared) => ("send", "ELIGIBLE", now, cleared.basis()),
+            Decision::Wait { until, because } => ("wait", because.code(), *until, None),
+            Decision::Skip(reason) => ("skip", reason.code(), 0, None),
+        };
+        // While waiting, the basis is that of the evidence; the claim decides anew.
+        let basis = basis.or_else(|| person.facts.evidence.iter().map(|e| e.basis).min()).map(|b| b.code());
+        decided.push(Decided { contact: person.facts.contact, outcome, code, basis, facts: facts_seen(person) });
+        if outcome == "skip" {
+            continue;
+        }
+        let sender = &verdict.ask.sender;
+        new.entry((sender.gateway.clone(), sender.id.clone())).or_default().push(New {
+            contact: person.facts.contact,
+            family: row.family.clone(),
+            person: person.person.clone(),
+            kind: Kind::Ask.code(),
+            cause: format!("plan:{}:{}", row.id, row.revision_id),
+            channel: verdict.ask.channel.code(),
+            wording: None,
+            locale: verdict.locale,
+            due_at,
+            expires_at: row.deadline,
+        });
+    }
+    campaigns::record(&mut tx, &engine.controller, row.id, row.revision_id, "plan", &decided, now).await?;
+    for ((gateway, sender), new) in &new {
+        let route = Route { campaign: Some(row.id), revision: Some(row.revision_id), gateway, sender };
+        for chunk in new.chunks(BATCH) {
+            if let Some(batch) = messages::plan(&mut tx, &engine.controller, &route, chunk, now).await? {
+                let due = chunk.iter().map(|m| m.due_at).min().unwrap_or(now);
+                let delay = Duration::from_micros(u64::try_from(due - now).unwrap_or(0));
+                queue::push(&mut tx, &Job::Deliver { batch }, delay).await?;
+            }
+        }
+    }
+    campaigns::set_progress(&mut tx, row.id, last, false).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// The facts a decision saw, kept beside it: no number, no name.
+fn facts_seen(person: &Person) -> String {
+    let f = &person.facts;
+    serde_json::json!({
+        "mobile": f.mobile,
+        "country": f.country,
+        "kind": f.kind.map(crate::domain::contact::Kind::code),
+        "last_action": f.last_action,
+        "evidence": f.evidence.iter().map(|e| format!("{} of {} ({})", e.basis.code(), e.date, e.box_default.code())).collect::<Vec<_>>(),
+        "only_quarantined": f.only_quarantined,
+        "restricted": f.restricted,
+        "held": f.held,
+        "suppressed": f.suppressions.iter().map(|(r, at)| format!("{} since {}", r.code(), instant(*at).date_naive())).collect::<Vec<_>>(),
+        "asked": f.asked.map(|(at, _)| instant(at).date_naive()),
+        "granted": f.granted.iter().map(|p| p.code()).collect::<Vec<_>>(),
+        "in_conversation": f.conversation.is_some(),
+    })
+    .to_string()
+}
+
+/// When the last message would leave, by the campaign's rate and its windows: a lower bound for the manager.
+pub fn seconds_at_rate(campaign: &Campaign, eligible: u64) -> f64 {
+    let rate = campaign.asks.first().map_or(campaign.limits.rate, |a| campaign.limits.rate.min(a.sender.rate));
+    eligible as f64 / rate.max(0.001)
+}
+
+/// Whether the campaign can be done by its deadline at all.
+pub fn days_to_deadline(engine: &Engine, campaign: &Campaign) -> i64 {
+    (campaign.deadline.timestamp_micros() - engine.now()) / DAY
+}
+
+/// Pauses, resumes or cancels. Answers how many planned messages were cancelled.
+pub async fn set_state(engine: &Engine, name: &str, to: CampaignState) -> Result<u64> {
+    let mut tx = engine.store.write().await?;
+    let row = known(&mut tx, engine, name).await?;
+    let mut cancelled = 0;
+    match (row.state(), to) {
+        (CampaignState::Scheduled | CampaignState::Running, CampaignState::Paused) => {
+            campaigns::set_state(&mut tx, row.id, to, Some("paused by the operator")).await?;
+        }
+        (CampaignState::Paused, CampaignState::Running) => {
+            campaigns::lift_allowance(&mut tx, row.id).await?;
+            let campaign = engine.revision(&mut tx, row.revision_id).await?;
+            // The operator's word that the account works again.
+            for ask in &campaign.asks {
+                let health = crate::store::control::health(&mut tx, &engine.controller, &ask.sender.gateway).await?;
+                let mended = crate::store::control::Health { paused_at: None, pause_reason: None, ..health };
+                crate::store::control::save_health(&mut tx, &engine.controller, &mended).await?;
+            }
+            let state = if engine.now() < row.start_at { CampaignState::Scheduled } else { CampaignState::Running };
+            campaigns::set_state(&mut tx, row.id, state, None).await?;
+            queue::push(&mut tx, &Job::Plan { campaign: row.id }, Duration::ZERO).await?;
+            for batch in messages::open_batches(&mut tx, row.id).await? {
+                queue::push(&mut tx, &Job::Deliver { batch }, Duration::ZERO).await?;
+            }
+        }
+        (CampaignState::Scheduled | CampaignState::Running | CampaignState::Paused, CampaignState::Cancelled) => {
+            cancelled = campaigns::cancel_planned(&mut tx, row.id, engine.now()).await?;
+            campaigns::set_state(&mut tx, row.id, to, None).await?;
+        }
+        (from, to) => bail!("campaign `{name}` is {}, so it cannot become {}", from.code(), to.code()),
+    }
+    tx.commit().await?;
+    Ok(cancelled)
+}
+
+pub async fn known(tx: &mut Tx, engine: &Engine, name: &str) -> Result<campaigns::Row> {
+    campaigns::by_name(tx, &engine.controller, name).await?.with_context(|| {
+        format!("no campaign `{name}` was ever started; remedy: `permesso campaign plan {name}`, then `campaign start {name} --plan ID`")
+    })
+}

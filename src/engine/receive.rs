@@ -1,0 +1,237 @@
+//! Receive what gateways tell: receipts move messages on, inbound messages become acts. Stored first, once, and together
+//! with everything that follows, so that a 2xx means it is on disk.
+
+use anyhow::Result;
+
+use super::confirm::{self, Deed, Situation};
+use super::{Engine, answer};
+use crate::domain::channel::Channel;
+use crate::domain::consent::{Act, counts_at, is_second_act};
+use crate::domain::message::{Kind, Receipt};
+use crate::domain::reply::Intent;
+use crate::domain::suppression::Reason;
+use crate::gateway::Event;
+use crate::store::inbound::{NewInbound, NewReceipt};
+use crate::store::messages::{Attempt, Settled};
+use crate::store::{Tx, contacts, conversations, inbound, messages, suppressions};
+use crate::vault::Keyed;
+
+/// What the gateway and its event look like to the verbs below.
+struct Heard<'a> {
+    gateway: &'a str,
+    event_id: &'a str,
+    to: &'a str,
+    channel: Channel,
+    intent: Intent,
+    said_at: Option<i64>,
+    answered: bool,
+    text_hash: String,
+}
+
+/// Takes in a slice of authentic events in the caller's transaction. An event known already changes nothing.
+pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Event]) -> Result<()> {
+    for event in events {
+        match event {
+            Event::Receipt { event_id, provider_id, reference, status, error, at } => {
+                let new = NewReceipt {
+                    event_id,
+                    provider_id,
+                    reference: reference.as_deref(),
+                    status: status.code(),
+                    error: error.as_deref(),
+                    at: *at,
+                };
+                receipt(tx, engine, gateway, &new, *status).await?;
+            }
+            Event::Inbound { event_id, from, to, channel, text, button, at, answered } => {
+                let keyed = engine.vault.keyed_all(from);
+                let contact = contacts::by_number(tx, &engine.controller, &keyed).await?;
+                let locale = contact.as_ref().and_then(|c| c.locale.clone());
+                let locale = locale.as_deref().unwrap_or(&engine.config.default_locale);
+                let said = button.as_deref().unwrap_or(text);
+                let intent = engine.classifier.classify(locale, said);
+                let primary = keyed.last().cloned().unwrap_or(Keyed { key_id: 0, mac: String::new() });
+                let body_enc = engine.vault.encrypt("inbound", text)?;
+                let new = NewInbound {
+                    event_id,
+                    mac: &primary.mac,
+                    key_id: primary.key_id,
+                    contact: contact.as_ref().map(|c| c.id),
+                    to_sender: to,
+                    channel: channel.code(),
+                    body_enc: &body_enc,
+                    intent: intent.code(),
+                    at: at.unwrap_or_else(|| engine.now()),
+                };
+                let Some(id) = inbound::add_inbound(tx, &engine.controller, gateway, &new, engine.now()).await? else { continue };
+                let heard = Heard {
+                    gateway,
+                    event_id,
+                    to,
+                    channel: *channel,
+                    intent,
+                    said_at: *at,
+                    answered: *answered,
+                    text_hash: engine.vault.fingerprint("reply", text),
+                };
+                let effect = match contact {
+                    Some(contact) => reply(tx, engine, contact.id, keyed, &heard).await?,
+                    None => reply_of_stranger(tx, engine, &keyed, &heard).await?,
+                };
+                inbound::set_effect(tx, id, effect).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn receipt(tx: &mut Tx, engine: &Engine, gateway: &str, new: &NewReceipt<'_>, status: Receipt) -> Result<()> {
+    let mut attempt = messages::attempt_by_provider_id(tx, gateway, new.provider_id).await?;
+    if attempt.is_none()
+        && let Some(reference) = new.reference
+    {
+        // Our own reference finds it even before the send's answer taught us the provider's id.
+        attempt = messages::attempt_by_reference(tx, &engine.controller, reference).await?;
+    }
+    let stored = inbound::add_receipt(tx, &engine.controller, gateway, new, attempt.as_ref().map(|a| a.id), engine.now()).await?;
+    if let (Some(_), Some(attempt)) = (stored, attempt) {
+        inbound::learn_provider_id(tx, attempt.id, new.provider_id).await?;
+        apply_receipt(tx, engine, &attempt, status).await?;
+    }
+    Ok(())
+}
+
+async fn apply_receipt(tx: &mut Tx, engine: &Engine, attempt: &Attempt, status: Receipt) -> Result<()> {
+    if let Some(next) = attempt.state().on_receipt(status) {
+        messages::set_state(tx, attempt.message_id, attempt.state(), next, None, engine.now()).await?;
+    }
+    Ok(())
+}
+
+/// Receipts that came before their attempt knew its provider id, tried again now that it does.
+pub async fn match_late(tx: &mut Tx, engine: &Engine, gateway: &str, settled: &[Settled]) -> Result<()> {
+    let learned: Vec<&str> = settled.iter().filter_map(|s| s.provider_id.as_deref()).collect();
+    for (receipt, provider_id, status) in inbound::unmatched(tx, gateway, &learned).await? {
+        let Some(attempt) = messages::attempt_by_provider_id(tx, gateway, &provider_id).await? else { continue };
+        inbound::match_receipt(tx, receipt, attempt.id).await?;
+        if let Some(status) = Receipt::parse(&status) {
+            apply_receipt(tx, engine, &attempt, status).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A person we know said something. Answers what became of it, as a word for the record.
+async fn reply(tx: &mut Tx, engine: &Engine, contact: i64, keyed: Vec<Keyed>, heard: &Heard<'_>) -> Result<&'static str> {
+    let now = engine.now();
+    let mut situation = Situation::read(tx, engine, contact, keyed).await?;
+    messages::settle_by_person(tx, contact, now).await?;
+    let said_at = heard.said_at.unwrap_or(now);
+    let negative = matches!(heard.intent, Intent::Stop | Intent::Refuse | Intent::WrongPerson);
+    let yes = heard.intent == Intent::OptIn;
+    let counts = match heard.said_at {
+        None if negative => Some(now),
+        _ => counts_at(yes, said_at, now),
+    };
+    let Some(at) = counts else { return Ok("not believed: its time is impossible") };
+    let mut deed = Deed {
+        at,
+        channel: heard.channel.code(),
+        action: "reply",
+        evidence: heard.event_id.to_owned(),
+        text_hash: Some(heard.text_hash.clone()),
+    };
+    let act = match heard.intent {
+        Intent::OptIn => {
+            let Some(conversation) = &situation.conversation else { return Ok("ignored: no open question") };
+            let first = conversation.first_yes_at.unwrap_or(i64::MAX);
+            Act::SaidYes { second: is_second_act(situation.mode(), first, conversation.confirm_accepted_at, at) }
+        }
+        Intent::Refuse => Act::SaidNo,
+        Intent::Stop => Act::SaidStop,
+        Intent::WrongPerson => Act::WrongPerson,
+        Intent::Help => Act::AskedForHelp,
+        Intent::Unclear => Act::Unclear,
+    };
+    if negative {
+        // A person who opened a new conversation after this no counted has already answered it.
+        let newest = conversations::newest_of(tx, contact).await?;
+        if newest.is_some_and(|c| c.opened_at > at && c.first_yes_at.is_some()) {
+            confirm::late_no(tx, engine, &situation, &deed).await?;
+            return Ok("superseded by a later yes");
+        }
+        // The entry stands when it was learned; when it counts decides above.
+        deed.at = at.min(now);
+    }
+    let chosen = situation.campaign.as_ref().map(|(_, c)| c.asks_for.clone()).unwrap_or_default();
+    let outcome = confirm::act(tx, engine, &mut situation, act, &deed, &chosen).await?;
+    respond(tx, engine, &mut situation, heard, &outcome).await?;
+    Ok(match (heard.intent, outcome.held) {
+        (_, true) => "held",
+        (Intent::OptIn, _) if outcome.send_confirmation => "first yes",
+        _ => "applied",
+    })
+}
+
+/// Plans what is said back: a confirmation, or at most one neutral line.
+async fn respond(
+    tx: &mut Tx,
+    engine: &Engine,
+    situation: &mut Situation,
+    heard: &Heard<'_>,
+    outcome: &confirm::Outcome,
+) -> Result<()> {
+    let contact = situation.contact.clone();
+    let locale = contact.locale.clone().unwrap_or_else(|| engine.config.default_locale.clone());
+    let asked = situation.asked_by.as_ref();
+    let from = answer::From {
+        gateway: heard.gateway,
+        sender: heard.to,
+        channel: heard.channel.code(),
+        campaign: asked.and_then(|a| a.campaign_id),
+        revision: asked.and_then(|a| a.revision_id),
+        locale: &locale,
+    };
+    let cause = format!("event:{}:{}", heard.gateway, heard.event_id);
+    if outcome.send_confirmation {
+        let message = answer::plan(tx, engine, &contact, &from, Kind::Confirm, "confirm", &cause).await?;
+        if let Some(conversation) = &mut situation.conversation {
+            conversation.confirm_message_id = message;
+            conversations::save(tx, conversation).await?;
+        }
+    }
+    if heard.answered {
+        return Ok(());
+    }
+    if let Some(wording) = outcome.acknowledge {
+        answer::plan(tx, engine, &contact, &from, Kind::Ack, wording, &cause).await?;
+    }
+    if outcome.help {
+        answer::plan(tx, engine, &contact, &from, Kind::Help, "help", &cause).await?;
+    }
+    Ok(())
+}
+
+/// A number we do not know: a no needs no contact and no open ask, and its number is kept only as a keyed hash.
+async fn reply_of_stranger(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], heard: &Heard<'_>) -> Result<&'static str> {
+    let reason = match heard.intent {
+        Intent::Stop => Reason::Stopped,
+        Intent::Refuse => Reason::Refused,
+        Intent::WrongPerson => Reason::WrongPerson,
+        Intent::OptIn | Intent::Help | Intent::Unclear => return Ok("ignored: unknown number"),
+    };
+    suppressions::suppress(tx, &engine.controller, keyed, reason, engine.now(), engine.now()).await?;
+    Ok("applied")
+}
+
+/// An operator's word about an unclear reply: stop, or nothing. Never yes.
+pub async fn resolve(tx: &mut Tx, engine: &Engine, inbound_id: i64, stop: bool, by: &str) -> Result<bool> {
+    let Some(contact) = inbound::resolve(tx, &engine.controller, inbound_id, by, engine.now()).await? else { return Ok(false) };
+    if stop {
+        confirm::operator_stop(tx, engine, contact, &format!("inbound {inbound_id}, resolved by {by}")).await?;
+    }
+    if inbound::still_held(tx, contact).await? == 0 {
+        contacts::hold(tx, contact, None).await?;
+    }
+    Ok(true)
+}

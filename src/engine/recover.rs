@@ -1,0 +1,104 @@
+//! After a crash, and every half minute: what lost workers left becomes `unknown`, campaigns whose time has come start,
+//! and every batch with something due gets a job again. Recovery reads our tables and never waits for the queue.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Engine, LEASE_DB};
+use crate::clock::SECOND;
+use crate::domain::campaign::CampaignState;
+use crate::store::queue::{self, Job};
+use crate::store::{campaigns, control, messages};
+
+/// What recovery found, for the log and for the operator.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Attempts whose worker is gone.
+    pub abandoned: u64,
+    pub batches: usize,
+    pub started: usize,
+}
+
+/// At the start of a worker. On SQLite it is the only worker of the file (a lock holds that), so whatever is in flight
+/// belongs to one that died.
+pub async fn at_start(engine: &Engine) -> Result<Found> {
+    let mut tx = engine.store.write().await?;
+    let sole = engine.store.is_sqlite().then_some(engine.worker.as_str());
+    let abandoned = messages::abandon(&mut tx, LEASE_DB, sole, engine.now()).await?;
+    tx.commit().await?;
+    let mut found = sweep(engine).await?;
+    found.abandoned += abandoned;
+    Ok(found)
+}
+
+/// Every half minute.
+pub async fn sweep(engine: &Engine) -> Result<Found> {
+    let now = engine.now();
+    let mut found = Found::default();
+    let mut tx = engine.store.write().await?;
+    if !engine.store.is_sqlite() {
+        found.abandoned = messages::abandon(&mut tx, LEASE_DB, None, now).await?;
+    }
+    for row in campaigns::all(&mut tx, &engine.controller).await? {
+        match row.state() {
+            // A stale schedule never sends: past its deadline it is over.
+            CampaignState::Scheduled if now >= row.deadline => {
+                campaigns::set_state(&mut tx, row.id, CampaignState::Finished, Some("the deadline passed before the start"))
+                    .await?;
+            }
+            CampaignState::Scheduled if now >= row.start_at => {
+                campaigns::set_state(&mut tx, row.id, CampaignState::Running, None).await?;
+                queue::push(&mut tx, &Job::Plan { campaign: row.id }, Duration::ZERO).await?;
+                found.started += 1;
+            }
+            CampaignState::Running if row.planned_all == 0 => {
+                queue::push(&mut tx, &Job::Plan { campaign: row.id }, Duration::ZERO).await?;
+            }
+            _ => {}
+        }
+    }
+    let due = messages::due_batches(&mut tx, &engine.controller, now).await?;
+    found.batches = due.len();
+    for (batch,) in due {
+        // Not again in the next sweep: its job stands in the queue.
+        messages::postpone_batch(&mut tx, batch, now + 30 * SECOND).await?;
+        queue::push(&mut tx, &Job::Deliver { batch }, Duration::ZERO).await?;
+    }
+    tx.commit().await?;
+    queue::sweep(&engine.store).await?;
+    Ok(found)
+}
+
+/// Reads what gateways list of a time in which no web role listened. A gap that every gateway could list is settled by it;
+/// otherwise it stays until an operator says so.
+pub async fn read_gaps(engine: &Engine) -> Result<()> {
+    let mut tx = engine.store.read().await?;
+    let gaps = control::open_gaps(&mut tx, &engine.controller).await?;
+    tx.rollback().await?;
+    for (gap, from, to) in gaps {
+        let mut complete = true;
+        for (name, gateway) in &engine.gateways {
+            // A minute on both sides: two clocks.
+            match gateway.list_inbound(from - 60 * SECOND, to + 60 * SECOND).await {
+                Some(Ok(events)) => {
+                    let mut tx = engine.store.write().await?;
+                    super::receive::receive(&mut tx, engine, name, &events).await?;
+                    tx.commit().await?;
+                    tracing::info!(gateway = %name, events = events.len(), "Read what came in while nobody listened");
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(gateway = %name, %error, "Cannot read what came in while nobody listened; sending stays off");
+                    complete = false;
+                }
+                None => complete = false,
+            }
+        }
+        if complete {
+            let mut tx = engine.store.write().await?;
+            control::settle_gap(&mut tx, gap, "read from the gateways", engine.now()).await?;
+            tx.commit().await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! Plans, campaigns, their frozen revisions, and the decision recorded for every person.
+
+use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use crate::domain::campaign::CampaignState;
+
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Plan {
+    pub id: String,
+    pub campaign: String,
+    pub revision: String,
+    pub counts: String,
+    pub at: i64,
+}
+
+pub async fn save_plan(tx: &mut Tx, controller: &str, plan: &Plan) -> Result<()> {
+    execute!(
+        tx,
+        "INSERT INTO plans (id, controller, campaign, revision, counts, at) VALUES ($1, $2, $3, $4, $5, $6)",
+        &plan.id,
+        controller,
+        &plan.campaign,
+        &plan.revision,
+        &plan.counts,
+        plan.at
+    )?;
+    Ok(())
+}
+
+pub async fn plan(tx: &mut Tx, controller: &str, id: &str) -> Result<Option<Plan>> {
+    fetch_optional!(tx, "SELECT id, campaign, revision, counts, at FROM plans WHERE controller = $1 AND id = $2", controller, id)
+}
+
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Row {
+    pub id: i64,
+    pub name: String,
+    pub family: String,
+    pub state: String,
+    pub reason: Option<String>,
+    pub revision_id: i64,
+    pub start_at: i64,
+    pub deadline: i64,
+    pub planned_to: i64,
+    pub planned_all: i64,
+    pub allowance: Option<i64>,
+}
+
+impl Row {
+    pub fn state(&self) -> CampaignState {
+        CampaignState::parse(&self.state).unwrap_or(CampaignState::Paused)
+    }
+}
+
+pub async fn by_name(tx: &mut Tx, controller: &str, name: &str) -> Result<Option<Row>> {
+    fetch_optional!(
+        tx,
+        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance
+         FROM campaigns WHERE controller = $1 AND name = $2",
+        controller,
+        name
+    )
+}
+
+pub async fn by_id(tx: &mut Tx, id: i64) -> Result<Option<Row>> {
+    fetch_optional!(
+        tx,
+        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance
+         FROM campaigns WHERE id = $1",
+        id
+    )
+}
+
+/// Like [`by_id`], locked for the rest of the transaction: two planners of one campaign take turns.
+pub async fn lock(tx: &mut Tx, id: i64) -> Result<Option<Row>> {
+    fetch_optional!(
+        tx,
+        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance
+         FROM campaigns WHERE id = $1 FOR UPDATE",
+        id
+    )
+}
+
+pub async fn all(tx: &mut Tx, controller: &str) -> Result<Vec<Row>> {
+    fetch_all!(
+        tx,
+        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance
+         FROM campaigns WHERE controller = $1 ORDER BY id",
+        controller
+    )
+}
+
+/// Freezes a revision and starts the campaign under it, or moves a campaign that already runs to it.
+#[derive(Debug)]
+pub struct Start<'a> {
+    pub name: &'a str,
+    pub family: &'a str,
+    pub plan_id: &'a str,
+    pub body: &'a str,
+    pub hash: &'a str,
+    pub start_at: i64,
+    pub deadline: i64,
+    pub allowance: Option<i64>,
+}
+
+pub async fn start(tx: &mut Tx, controller: &str, start: &Start<'_>, now: i64) -> Result<i64> {
+    let revision: Option<(i64,)> = fetch_optional!(
+        tx,
+        "INSERT INTO campaign_revisions (controller, campaign, plan_id, body, hash, at) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
+        controller,
+        start.name,
+        start.plan_id,
+        start.body,
+        start.hash,
+        now
+    )?;
+    let revision = revision.map_or(0, |(id,)| id);
+    let row: Option<(i64,)> = fetch_optional!(
+        tx,
+        "INSERT INTO campaigns (controller, name, family, state, revision_id, start_at, deadline, allowance, created_at)
+         VALUES ($1, $2, $3, 'scheduled', $4, $5, $6, $7, $8)
+         ON CONFLICT (controller, name) DO UPDATE SET revision_id = excluded.revision_id, deadline = excluded.deadline,
+           start_at = excluded.start_at, state = 'scheduled', reason = NULL, planned_to = 0, planned_all = 0,
+           allowance = excluded.allowance
+         RETURNING id",
+        controller,
+        start.name,
+        start.family,
+        revision,
+        start.start_at,
+        start.deadline,
+        start.allowance,
+        now
+    )?;
+    let id = row.map_or(0, |(id,)| id);
+    // A new revision applies to messages not yet claimed.
+    execute!(
+        tx,
+        "UPDATE messages SET revision_id = $2 WHERE campaign_id = $1 AND state = 'planned' AND kind IN ('ask', 'reminder')",
+        id,
+        revision
+    )?;
+    Ok(id)
+}
+
+pub async fn revision(tx: &mut Tx, id: i64) -> Result<Option<String>> {
+    let row: Option<(String,)> = fetch_optional!(tx, "SELECT body FROM campaign_revisions WHERE id = $1", id)?;
+    Ok(row.map(|(body,)| body))
+}
+
+pub async fn set_state(tx: &mut Tx, id: i64, state: CampaignState, reason: Option<&str>) -> Result<()> {
+    execute!(tx, "UPDATE campaigns SET state = $2, reason = $3 WHERE id = $1", id, state.code(), reason)?;
+    Ok(())
+}
+
+pub async fn set_progress(tx: &mut Tx, id: i64, planned_to: i64, all: bool) -> Result<()> {
+    execute!(tx, "UPDATE campaigns SET planned_to = $2, planned_all = $3 WHERE id = $1", id, planned_to, i64::from(all))?;
+    Ok(())
+}
+
+/// Takes up to `wanted` asks from the ramp-up's allowance. Answers how many may go.
+pub async fn take_allowance(tx: &mut Tx, id: i64, wanted: i64) -> Result<i64> {
+    let row: Option<(Option<i64>,)> = fetch_optional!(tx, "SELECT allowance FROM campaigns WHERE id = $1 FOR UPDATE", id)?;
+    let Some((Some(left),)) = row else { return Ok(wanted) };
+    let granted = wanted.min(left.max(0));
+    execute!(tx, "UPDATE campaigns SET allowance = allowance - $2 WHERE id = $1", id, granted)?;
+    Ok(granted)
+}
+
+pub async fn return_allowance(tx: &mut Tx, id: i64, unused: i64) -> Result<()> {
+    execute!(tx, "UPDATE campaigns SET allowance = allowance + $2 WHERE id = $1 AND allowance IS NOT NULL", id, unused)?;
+    Ok(())
+}
+
+/// The manager's resume after the ramp-up: no more holding back.
+pub async fn lift_allowance(tx: &mut Tx, id: i64) -> Result<()> {
+    execute!(tx, "UPDATE campaigns SET allowance = NULL WHERE id = $1", id)?;
+    Ok(())
+}
+
+pub async fn cancel_planned(tx: &mut Tx, id: i64, now: i64) -> Result<u64> {
+    execute!(
+        tx,
+        "UPDATE messages SET state = 'cancelled', reason = 'campaign cancelled', changed_at = $2
+         WHERE campaign_id = $1 AND state = 'planned' AND kind IN ('ask', 'reminder')",
+        id,
+        now
+    )
+}
+
+/// Asks and reminders whose campaign is past its deadline lapse; they are never sent late.
+pub async fn lapse_planned(tx: &mut Tx, controller: &str, now: i64) -> Result<u64> {
+    execute!(
+        tx,
+        "UPDATE messages SET state = 'lapsed', reason = 'DEADLINE_PASSED', changed_at = $2
+         WHERE controller = $1 AND state = 'planned' AND expires_at <= $2",
+        controller,
+        now
+    )
+}
+
+/// One recorded verdict about one person.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Decided {
+    pub contact: i64,
+    /// send, wait, skip
+    pub outcome: &'static str,
+    pub code: &'static str,
+    pub basis: Option<&'static str>,
+    pub facts: String,
+}
+
+pub async fn record(
+    tx: &mut Tx,
+    controller: &str,
+    campaign: i64,
+    revision: i64,
+    stage: &str,
+    rows: &[Decided],
+    now: i64,
+) -> Result<()> {
+    let rows = json(rows);
+    execute!(
+        tx,
+        "INSERT INTO decisions (controller, campaign_id, contact_id, stage, revision_id, outcome, code, basis, facts, at)
+         SELECT $2, $3, CAST(j.value->>'contact' AS BIGINT), $4, $5, j.value->>'outcome', j.value->>'code', j.value->>'basis', j.value->>'facts', $6
+         FROM EACH($1) WHERE true
+         ON CONFLICT (controller, campaign_id, contact_id, stage) DO UPDATE SET revision_id = excluded.revision_id,
+           outcome = excluded.outcome, code = excluded.code, basis = excluded.basis, facts = excluded.facts, at = excluded.at",
+        &rows,
+        controller,
+        campaign,
+        stage,
+        revision,
+        now
+    )?;
+    Ok(())
+}
+
+/// (campaign, stage, outcome, code, facts, at)
+pub async fn decisions_of(tx: &mut Tx, contact: i64) -> Result<Vec<(String, String, String, String, String, i64)>> {
+    fetch_all!(
+        tx,
+        "SELECT c.name, d.stage, d.outcome, d.code, d.facts, d.at FROM decisions d JOIN campaigns c ON c.id = d.campaign_id
+         WHERE d.contact_id = $1 ORDER BY d.at, d.stage DESC",
+        contact
+    )
+}
+
+/// Asks of running campaigns that were accepted before `before` and never answered: candidates for their reminder.
+/// (message, contact, locale)
+pub async fn unanswered(tx: &mut Tx, campaign: i64, before: i64, limit: i64) -> Result<Vec<(i64, i64, String)>> {
+    fetch_all!(
+        tx,
+        "SELECT m.id, m.contact_id, m.locale FROM messages m
+         JOIN conversations v ON v.message_id = m.id AND v.closed_at IS NULL AND v.state = 'asked'
+         WHERE m.campaign_id = $1 AND m.kind = 'ask' AND m.state IN ('accepted', 'sent', 'delivered', 'read') AND v.opened_at <= $2
+           AND NOT EXISTS (SELECT 1 FROM messages r WHERE r.contact_id = m.contact_id AND r.kind = 'reminder' AND r.family = m.family)
+         ORDER BY m.id LIMIT $3",
+        campaign,
+        before,
+        limit
+    )
+}
+
+/// Planned or in flight asks left in a campaign.
+pub async fn unfinished(tx: &mut Tx, campaign: i64) -> Result<i64> {
+    let row: Option<(i64,)> = fetch_optional!(
+        tx,
+        "SELECT COUNT(*) FROM messages WHERE campaign_id = $1 AND kind IN ('ask', 'reminder') AND state IN ('planned', 'sending')",
+        campaign
+    )?;
+    Ok(row.map_or(0, |(n,)| n))
+}
+
+/// The ask basis that the plan recorded for a person.
+pub async fn basis_of(tx: &mut Tx, campaign: i64, contact: i64) -> Result<Option<String>> {
+    let row: Option<(Option<String>,)> = fetch_optional!(
+        tx,
+        "SELECT basis FROM decisions WHERE campaign_id = $1 AND contact_id = $2 AND stage = 'plan'",
+        campaign,
+        contact
+    )?;
+    Ok(row.and_then(|(basis,)| basis))
+}

@@ -1,0 +1,242 @@
+//! Contacts and their imported evidence. A person is a number under one controller: rows with one number merge to the
+//! strictest reading, whatever their order, and every row is kept as evidence.
+
+use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use crate::vault::Keyed;
+
+/// One valid row of an import.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Imported {
+    pub mac: String,
+    pub key_id: i64,
+    /// The number's keyed hashes under older keys, so that an older row is found and not doubled.
+    pub other_macs: Vec<Keyed>,
+    pub number_enc: String,
+    pub subject: String,
+    pub country: Option<String>,
+    pub line: &'static str,
+    pub locale: Option<String>,
+    pub zone: Option<String>,
+    pub kind: Option<&'static str>,
+    pub last_action: Option<String>,
+    pub human: Option<String>,
+    pub restricted: i64,
+    pub row_hash: String,
+    pub import_line: i64,
+    pub file: String,
+    pub source: String,
+    pub quarantined: i64,
+    pub basis: Option<&'static str>,
+    pub evidence: Option<String>,
+    pub basis_date: Option<String>,
+    pub box_default: Option<&'static str>,
+    pub channels: String,
+    pub approver: Option<String>,
+    pub unsubscribed: i64,
+}
+
+impl serde::Serialize for Keyed {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut out = s.serialize_struct("Keyed", 2)?;
+        out.serialize_field("mac", &self.mac)?;
+        out.serialize_field("key", &self.key_id)?;
+        out.end()
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// Numbers not known before.
+    pub new: u64,
+    /// Evidence rows not known before, of known and new numbers together.
+    pub evidence: u64,
+}
+
+/// Merges a chunk of rows. The caller has put rows of one number within the chunk next to each other or not: any order
+/// gives the same result.
+pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -> Result<Merged> {
+    let all = json(rows);
+    // Numbers known under an older key get their newest hash too, so that everything below finds them.
+    if rows.iter().any(|r| !r.other_macs.is_empty()) {
+        let older = json(
+            rows.iter()
+                .flat_map(|r| {
+                    r.other_macs
+                        .iter()
+                        .map(move |o| serde_json::json!({"mac": r.mac, "key": r.key_id, "old": o.mac, "old_key": o.key_id}))
+                })
+                .collect::<Vec<_>>(),
+        );
+        execute!(
+            tx,
+            "INSERT INTO number_macs (controller, mac, key_id, contact_id)
+             SELECT DISTINCT n.controller, j.value->>'mac', CAST(j.value->>'key' AS BIGINT), n.contact_id FROM EACH($1)
+             JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'old' AND n.key_id = CAST(j.value->>'old_key' AS BIGINT)
+             WHERE true ON CONFLICT DO NOTHING",
+            &older,
+            controller
+        )?;
+    }
+    // One candidate a number; its subject is how the mac row below finds it again.
+    let new = execute!(
+        tx,
+        "INSERT INTO contacts (controller, subject, number_enc, key_id, country, line, created_at)
+         SELECT $2, MIN(j.value->>'subject'), MIN(j.value->>'number_enc'), MIN(CAST(j.value->>'key_id' AS BIGINT)),
+           MIN(j.value->>'country'), MIN(j.value->>'line'), $3
+         FROM EACH($1)
+         LEFT JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)
+         WHERE n.mac IS NULL GROUP BY j.value->>'mac'",
+        &all,
+        controller,
+        now
+    )?;
+    execute!(
+        tx,
+        "INSERT INTO number_macs (controller, mac, key_id, contact_id)
+         SELECT c.controller, j.value->>'mac', CAST(j.value->>'key_id' AS BIGINT), c.id
+         FROM EACH($1) JOIN contacts c ON c.controller = $2 AND c.subject = j.value->>'subject'
+         WHERE true ON CONFLICT DO NOTHING",
+        &all,
+        controller
+    )?;
+    // The strictest reading: an active customer wins, the latest action wins, a restriction wins. `MAX` of the kinds' names
+    // would not do, so they are ranked.
+    execute!(
+        tx,
+        "UPDATE contacts SET
+           kind = CASE WHEN w.kind_rank > (CASE contacts.kind WHEN 'customer' THEN 3 WHEN 'dormant' THEN 2 WHEN 'prospect' THEN 1 ELSE 0 END)
+             THEN (CASE w.kind_rank WHEN 3 THEN 'customer' WHEN 2 THEN 'dormant' WHEN 1 THEN 'prospect' END) ELSE contacts.kind END,
+           last_action = CASE WHEN contacts.last_action IS NULL OR w.last_action > contacts.last_action THEN w.last_action ELSE contacts.last_action END,
+           locale = COALESCE(contacts.locale, w.locale), zone = COALESCE(contacts.zone, w.zone), human = COALESCE(contacts.human, w.human),
+           restricted = CASE WHEN w.restricted > contacts.restricted THEN w.restricted ELSE contacts.restricted END
+         FROM (SELECT n.contact_id AS id,
+             MAX(CASE j.value->>'kind' WHEN 'customer' THEN 3 WHEN 'dormant' THEN 2 WHEN 'prospect' THEN 1 ELSE 0 END) AS kind_rank,
+             MAX(j.value->>'last_action') AS last_action, MIN(j.value->>'locale') AS locale, MIN(j.value->>'zone') AS zone,
+             MIN(j.value->>'human') AS human, MAX(CAST(j.value->>'restricted' AS BIGINT)) AS restricted
+           FROM EACH($1)
+           JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)
+           GROUP BY n.contact_id) AS w
+         WHERE contacts.id = w.id",
+        &all,
+        controller
+    )?;
+    let evidence = execute!(
+        tx,
+        "INSERT INTO consent_evidence (controller, contact_id, row_hash, import_line, file, kind, last_action, source, quarantined, basis,
+           evidence, basis_date, box_default, channels, approver, unsubscribed, at)
+         SELECT $2, n.contact_id, j.value->>'row_hash', CAST(j.value->>'import_line' AS BIGINT), j.value->>'file', j.value->>'kind',
+           j.value->>'last_action', j.value->>'source', CAST(j.value->>'quarantined' AS BIGINT), j.value->>'basis', j.value->>'evidence',
+           j.value->>'basis_date', j.value->>'box_default', j.value->>'channels', j.value->>'approver',
+           CAST(j.value->>'unsubscribed' AS BIGINT), $3
+         FROM EACH($1)
+         JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)
+         WHERE true ON CONFLICT DO NOTHING",
+        &all,
+        controller,
+        now
+    )?;
+    Ok(Merged { new, evidence })
+}
+
+/// Contacts with an external id among these numbers: whoever may share a human with someone who said no.
+pub async fn with_human(tx: &mut Tx, controller: &str, rows: &[Imported]) -> Result<Vec<i64>> {
+    let all = json(rows.iter().filter(|r| r.human.is_some()).collect::<Vec<_>>());
+    let ids: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT DISTINCT n.contact_id FROM EACH($1)
+         JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)",
+        &all,
+        controller
+    )?;
+    Ok(ids.into_iter().map(|(id,)| id).collect())
+}
+
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Contact {
+    pub id: i64,
+    pub subject: String,
+    pub number_enc: String,
+    pub country: Option<String>,
+    pub line: String,
+    pub locale: Option<String>,
+    pub zone: Option<String>,
+    pub kind: Option<String>,
+    pub last_action: Option<String>,
+    pub restricted: i64,
+    pub held_at: Option<i64>,
+    pub created_at: i64,
+}
+
+/// The contact of a number, whatever key it was stored under.
+pub async fn by_number(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Option<Contact>> {
+    fetch_optional!(
+        tx,
+        "SELECT c.id, c.subject, c.number_enc, c.country, c.line, c.locale, c.zone, c.kind, c.last_action, c.restricted, c.held_at, c.created_at
+         FROM EACH($1)
+         JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+         JOIN contacts c ON c.id = n.contact_id LIMIT 1",
+        &json(keyed),
+        controller
+    )
+}
+
+/// Reads a contact and holds its row: whoever changes this person's consent takes turns.
+pub async fn lock(tx: &mut Tx, id: i64) -> Result<Option<Contact>> {
+    fetch_optional!(
+        tx,
+        "SELECT id, subject, number_enc, country, line, locale, zone, kind, last_action, restricted, held_at, created_at
+         FROM contacts WHERE id = $1 FOR UPDATE",
+        id
+    )
+}
+
+pub async fn hold(tx: &mut Tx, id: i64, at: Option<i64>) -> Result<()> {
+    execute!(tx, "UPDATE contacts SET held_at = $2 WHERE id = $1", id, at)?;
+    Ok(())
+}
+
+/// Ids above `after`, for planning in batches.
+pub async fn ids_after(tx: &mut Tx, controller: &str, after: i64, limit: i64) -> Result<Vec<(i64,)>> {
+    fetch_all!(tx, "SELECT id FROM contacts WHERE controller = $1 AND id > $2 ORDER BY id LIMIT $3", controller, after, limit)
+}
+
+/// Every imported row of a person: (file, line, kind, source, quarantined, basis, evidence, date, box, channels, unsubscribed, at).
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Evidence {
+    pub file: String,
+    pub import_line: i64,
+    pub kind: Option<String>,
+    pub last_action: Option<String>,
+    pub source: String,
+    pub quarantined: i64,
+    pub basis: Option<String>,
+    pub evidence: Option<String>,
+    pub basis_date: Option<String>,
+    pub box_default: Option<String>,
+    pub channels: String,
+    pub unsubscribed: i64,
+    pub at: i64,
+}
+
+pub async fn evidence_of(tx: &mut Tx, id: i64) -> Result<Vec<Evidence>> {
+    fetch_all!(
+        tx,
+        "SELECT file, import_line, kind, last_action, source, quarantined, basis, evidence, basis_date, box_default, channels, unsubscribed, at
+         FROM consent_evidence WHERE contact_id = $1 ORDER BY id",
+        id
+    )
+}
+
+pub async fn save_import(tx: &mut Tx, controller: &str, kind: &str, file: &str, summary: &str, now: i64) -> Result<()> {
+    execute!(
+        tx,
+        "INSERT INTO imports (controller, kind, file, summary, at) VALUES ($1, $2, $3, $4, $5)",
+        controller,
+        kind,
+        file,
+        summary,
+        now
+    )?;
+    Ok(())
+}

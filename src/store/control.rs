@@ -1,0 +1,160 @@
+//! The levers and gauges of running: leases, the ear of the web role, the halt, and what each gateway is fit for.
+
+use super::{Result, Tx, execute, fetch_all, fetch_optional};
+
+pub async fn register(tx: &mut Tx, worker: &str, roles: &str) -> Result<()> {
+    execute!(
+        tx,
+        "INSERT INTO leases (id, roles, started_db, renewed_db) VALUES ($1, $2, DBNOW(), DBNOW())
+         ON CONFLICT (id) DO UPDATE SET renewed_db = excluded.renewed_db",
+        worker,
+        roles
+    )?;
+    execute!(tx, "DELETE FROM leases WHERE renewed_db < DBNOW() - 86400000000")?;
+    Ok(())
+}
+
+/// Renews the lease; false where it was lost (the row is gone).
+pub async fn renew(tx: &mut Tx, worker: &str) -> Result<bool> {
+    Ok(execute!(tx, "UPDATE leases SET renewed_db = DBNOW() WHERE id = $1", worker)? == 1)
+}
+
+pub async fn unregister(tx: &mut Tx, worker: &str) -> Result<()> {
+    execute!(tx, "DELETE FROM leases WHERE id = $1", worker)?;
+    Ok(())
+}
+
+/// The web role says that it hears. After a silence of over `deaf_db` microseconds a gap is recorded, which keeps every
+/// worker silent until it is settled; its id is answered.
+pub async fn hear(tx: &mut Tx, controller: &str, deaf_db: i64, now: i64) -> Result<Option<i64>> {
+    let last: Option<(i64, i64)> = fetch_optional!(
+        tx,
+        "SELECT CAST(DBNOW() - heard_db AS BIGINT), heard_at FROM listening WHERE controller = $1 FOR UPDATE",
+        controller
+    )?;
+    execute!(
+        tx,
+        "INSERT INTO listening (controller, heard_db, heard_at) VALUES ($1, DBNOW(), $2)
+         ON CONFLICT (controller) DO UPDATE SET heard_db = excluded.heard_db, heard_at = excluded.heard_at",
+        controller,
+        now
+    )?;
+    match last {
+        Some((silence, heard_at)) if silence > deaf_db => {
+            let gap: Option<(i64,)> = fetch_optional!(
+                tx,
+                "INSERT INTO gaps (controller, from_at, to_at) VALUES ($1, $2, $3) RETURNING id",
+                controller,
+                heard_at,
+                now
+            )?;
+            Ok(gap.map(|(id,)| id))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Gaps in hearing not yet settled: (id, from, to).
+pub async fn open_gaps(tx: &mut Tx, controller: &str) -> Result<Vec<(i64, i64, i64)>> {
+    fetch_all!(tx, "SELECT id, from_at, to_at FROM gaps WHERE controller = $1 AND settled_at IS NULL ORDER BY id", controller)
+}
+
+pub async fn settle_gap(tx: &mut Tx, id: i64, by: &str, now: i64) -> Result<()> {
+    execute!(tx, "UPDATE gaps SET settled_at = $2, settled_by = $3 WHERE id = $1 AND settled_at IS NULL", id, now, by)?;
+    Ok(())
+}
+
+/// Why nothing may be claimed just now, if so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    Halted,
+    /// No web role said lately that it hears.
+    Deaf,
+    /// Replies of a time of deafness have not been read yet.
+    Gap,
+}
+
+impl Silence {
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Silence::Halted => "halted by the operator; `permesso resume` goes on",
+            Silence::Deaf => "deaf: no web role runs, so a STOP could not be heard; start `permesso run --roles web`",
+            Silence::Gap => {
+                "replies may have been lost while no web role ran; the gateway's list is being read, or `permesso resume --heard` says they were"
+            }
+        }
+    }
+}
+
+pub async fn silence(tx: &mut Tx, controller: &str, deaf_db: i64) -> Result<Option<Silence>> {
+    let halted: Option<(Option<i64>,)> = fetch_optional!(tx, "SELECT halted_at FROM controls WHERE controller = $1", controller)?;
+    if halted.is_some_and(|(at,)| at.is_some()) {
+        return Ok(Some(Silence::Halted));
+    }
+    let heard: Option<(i64,)> =
+        fetch_optional!(tx, "SELECT CAST(DBNOW() - heard_db AS BIGINT) FROM listening WHERE controller = $1", controller)?;
+    if heard.is_none_or(|(silence,)| silence > deaf_db) {
+        return Ok(Some(Silence::Deaf));
+    }
+    Ok((!open_gaps(tx, controller).await?.is_empty()).then_some(Silence::Gap))
+}
+
+pub async fn set_halt(tx: &mut Tx, controller: &str, at: Option<i64>, by: &str) -> Result<()> {
+    execute!(
+        tx,
+        "INSERT INTO controls (controller, halted_at, halted_by) VALUES ($1, $2, $3)
+         ON CONFLICT (controller) DO UPDATE SET halted_at = excluded.halted_at, halted_by = excluded.halted_by",
+        controller,
+        at,
+        by
+    )?;
+    Ok(())
+}
+
+#[derive(Debug, Clone, Default, sqlx::FromRow)]
+pub struct Health {
+    pub name: String,
+    pub unknowns: i64,
+    pub opened_at: Option<i64>,
+    pub probing: i64,
+    pub paused_at: Option<i64>,
+    pub pause_reason: Option<String>,
+    pub throttled_until: i64,
+}
+
+pub async fn health(tx: &mut Tx, controller: &str, gateway: &str) -> Result<Health> {
+    execute!(tx, "INSERT INTO gateways (controller, name) VALUES ($1, $2) ON CONFLICT DO NOTHING", controller, gateway)?;
+    let row: Option<Health> = fetch_optional!(
+        tx,
+        "SELECT name, unknowns, opened_at, probing, paused_at, pause_reason, throttled_until FROM gateways
+         WHERE controller = $1 AND name = $2 FOR UPDATE",
+        controller,
+        gateway
+    )?;
+    Ok(row.unwrap_or_default())
+}
+
+pub async fn all_health(tx: &mut Tx, controller: &str) -> Result<Vec<Health>> {
+    fetch_all!(
+        tx,
+        "SELECT name, unknowns, opened_at, probing, paused_at, pause_reason, throttled_until FROM gateways WHERE controller = $1 ORDER BY name",
+        controller
+    )
+}
+
+pub async fn save_health(tx: &mut Tx, controller: &str, h: &Health) -> Result<()> {
+    execute!(
+        tx,
+        "UPDATE gateways SET unknowns = $3, opened_at = $4, probing = $5, paused_at = $6, pause_reason = $7, throttled_until = $8
+         WHERE controller = $1 AND name = $2",
+        controller,
+        &h.name,
+        h.unknowns,
+        h.opened_at,
+        h.probing,
+        h.paused_at,
+        h.pause_reason.as_deref(),
+        h.throttled_until
+    )?;
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! Open asks and confirmations: at most one open conversation a person.
+
+use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Conversation {
+    pub id: i64,
+    pub contact_id: i64,
+    pub campaign_id: Option<i64>,
+    pub revision_id: Option<i64>,
+    pub message_id: i64,
+    pub mode: String,
+    pub state: String,
+    /// JSON list of permissions the first yes named.
+    pub pending: Option<String>,
+    pub first_yes_at: Option<i64>,
+    /// JSON of `ledger::FirstYes`.
+    pub first_yes: Option<String>,
+    pub confirm_message_id: Option<i64>,
+    pub confirm_accepted_at: Option<i64>,
+    pub opened_at: i64,
+    pub expires_at: i64,
+    pub closed_at: Option<i64>,
+}
+
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Opening {
+    pub contact: i64,
+    pub message: i64,
+    pub expires_at: i64,
+}
+
+/// Opens a conversation for each, in the transaction that claims the ask: a reply may come before the send's answer.
+pub async fn open(
+    tx: &mut Tx,
+    controller: &str,
+    campaign: Option<i64>,
+    revision: Option<i64>,
+    mode: &str,
+    rows: &[Opening],
+    now: i64,
+) -> Result<()> {
+    execute!(
+        tx,
+        "INSERT INTO conversations (controller, contact_id, campaign_id, revision_id, message_id, mode, state, opened_at, expires_at)
+         SELECT $2, CAST(j.value->>'contact' AS BIGINT), $3, $4, CAST(j.value->>'message' AS BIGINT), $5, 'asked', $6,
+           CAST(j.value->>'expires_at' AS BIGINT) FROM EACH($1) WHERE true ON CONFLICT DO NOTHING",
+        &json(rows),
+        controller,
+        campaign,
+        revision,
+        mode,
+        now
+    )?;
+    Ok(())
+}
+
+pub async fn open_of(tx: &mut Tx, contact: i64) -> Result<Option<Conversation>> {
+    fetch_optional!(
+        tx,
+        "SELECT id, contact_id, campaign_id, revision_id, message_id, mode, state, pending, first_yes_at, first_yes, confirm_message_id,
+           confirm_accepted_at, opened_at, expires_at, closed_at FROM conversations WHERE contact_id = $1 AND closed_at IS NULL",
+        contact
+    )
+}
+
+/// The newest conversation, open or not: what the page shows and a late no is held against.
+pub async fn newest_of(tx: &mut Tx, contact: i64) -> Result<Option<Conversation>> {
+    fetch_optional!(
+        tx,
+        "SELECT id, contact_id, campaign_id, revision_id, message_id, mode, state, pending, first_yes_at, first_yes, confirm_message_id,
+           confirm_accepted_at, opened_at, expires_at, closed_at FROM conversations WHERE contact_id = $1 ORDER BY id DESC LIMIT 1",
+        contact
+    )
+}
+
+/// Writes everything the machine may change.
+pub async fn save(tx: &mut Tx, c: &Conversation) -> Result<()> {
+    execute!(
+        tx,
+        "UPDATE conversations SET state = $2, pending = $3, first_yes_at = $4, first_yes = $5, confirm_message_id = $6,
+           confirm_accepted_at = $7, expires_at = $8, closed_at = $9 WHERE id = $1",
+        c.id,
+        &c.state,
+        c.pending.as_deref(),
+        c.first_yes_at,
+        c.first_yes.as_deref(),
+        c.confirm_message_id,
+        c.confirm_accepted_at,
+        c.expires_at,
+        c.closed_at
+    )?;
+    Ok(())
+}
+
+/// Conversations whose time ran out.
+pub async fn expired(tx: &mut Tx, controller: &str, now: i64, limit: i64) -> Result<Vec<Conversation>> {
+    fetch_all!(
+        tx,
+        "SELECT id, contact_id, campaign_id, revision_id, message_id, mode, state, pending, first_yes_at, first_yes, confirm_message_id,
+           confirm_accepted_at, opened_at, expires_at, closed_at FROM conversations
+         WHERE controller = $1 AND closed_at IS NULL AND expires_at <= $2 ORDER BY id LIMIT $3",
+        controller,
+        now,
+        limit
+    )
+}

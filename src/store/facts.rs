@@ -1,0 +1,215 @@
+//! What `decide` needs to know, for many people at once: seven set-based reads, whatever the number of people.
+
+use std::collections::HashMap;
+
+use chrono::NaiveDate;
+
+use super::{Result, Tx, fetch_all, json};
+use crate::clock::DAY;
+use crate::domain::channel::{Channel, Permission, Purpose};
+use crate::domain::contact::{AskBasis, BasisEvidence, BoxDefault, Kind};
+use crate::domain::eligibility::{Conversation, Facts};
+use crate::domain::suppression::Reason;
+
+/// A person as delivery needs it beside the facts.
+#[derive(Debug, Clone)]
+pub struct Person {
+    pub facts: Facts,
+    pub subject: String,
+    pub number_enc: String,
+    pub locale: Option<String>,
+    pub zone: Option<String>,
+    /// The unit of "never twice": the human's keyed hash, else the number's.
+    pub person: String,
+    /// Both keyed hashes under which an ask of this person is marked, with their key ids.
+    pub marks: Vec<(String, i64)>,
+}
+
+type ContactRow = (
+    i64,
+    String,
+    String,
+    String,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    i64,
+    i64,
+    Option<String>,
+);
+type EvidenceRow = (i64, i64, Option<String>, Option<String>, Option<String>, Option<String>, String, Option<String>);
+
+/// Reads the people with these ids, in one consistent picture with the caller's transaction.
+pub async fn people(tx: &mut Tx, controller: &str, family: &str, ids: &[i64], now: i64) -> Result<HashMap<i64, Person>> {
+    let ids = json(ids);
+    let rows: Vec<ContactRow> = fetch_all!(
+        tx,
+        "SELECT id, subject, number_enc, line, country, locale, zone, kind, last_action, restricted,
+           CAST(CASE WHEN held_at IS NULL THEN 0 ELSE 1 END AS BIGINT), human
+         FROM contacts WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))",
+        &ids
+    )?;
+    let mut people: HashMap<i64, Person> = HashMap::with_capacity(rows.len());
+    for (id, subject, number_enc, line, country, locale, zone, kind, last_action, restricted, held, human) in rows {
+        let facts = Facts {
+            contact: id,
+            mobile: line == "mobile",
+            country,
+            kind: kind.as_deref().and_then(Kind::parse),
+            last_action: last_action.and_then(|d| d.parse::<NaiveDate>().ok()),
+            restricted: restricted != 0,
+            held: held != 0,
+            ..Facts::default()
+        };
+        let marks = human.iter().map(|h| (h.clone(), 0)).collect();
+        people.insert(id, Person { facts, subject, number_enc, locale, zone, person: human.unwrap_or_default(), marks });
+    }
+
+    let macs: Vec<(i64, String, i64)> = fetch_all!(
+        tx,
+        "SELECT contact_id, mac, key_id FROM number_macs
+         WHERE contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) ORDER BY contact_id, key_id",
+        &ids
+    )?;
+    for (id, mac, key_id) in macs {
+        if let Some(person) = people.get_mut(&id) {
+            if person.person.is_empty() {
+                person.person.clone_from(&mac);
+            }
+            person.marks.push((mac, key_id));
+        }
+    }
+
+    evidence(tx, &ids, &mut people).await?;
+
+    // Every no for all the numbers of one human (design section 1).
+    let suppressed: Vec<(i64, String, i64)> = fetch_all!(
+        tx,
+        "SELECT c.id, s.reason, s.at FROM contacts c
+         JOIN contacts o ON o.id = c.id OR (o.controller = c.controller AND o.human = c.human)
+         JOIN number_macs n ON n.contact_id = o.id
+         JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
+         WHERE c.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND n.controller = $2",
+        &ids,
+        controller
+    )?;
+    for (id, reason, at) in suppressed {
+        if let (Some(person), Some(reason)) = (people.get_mut(&id), Reason::parse(&reason)) {
+            person.facts.suppressions.push((reason, at));
+        }
+    }
+
+    let marks: Vec<(i64, String, String, i64, i64)> = fetch_all!(
+        tx,
+        "SELECT n.contact_id, a.family, a.kind, a.asked_at, a.message_id FROM number_macs n
+         JOIN asked_marks a ON a.controller = n.controller AND a.mac = n.mac
+         WHERE n.contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND n.controller = $2
+         UNION
+         SELECT c.id, a.family, a.kind, a.asked_at, a.message_id FROM contacts c
+         JOIN contacts o ON o.controller = c.controller AND o.human = c.human
+         JOIN number_macs n ON n.contact_id = o.id
+         JOIN asked_marks a ON a.controller = c.controller AND (a.mac = n.mac OR a.mac = c.human)
+         WHERE c.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND c.controller = $2 AND c.human IS NOT NULL",
+        &ids,
+        controller
+    )?;
+    for (id, marked_family, kind, at, message) in marks {
+        let Some(person) = people.get_mut(&id) else { continue };
+        let facts = &mut person.facts;
+        if kind == "reminder" {
+            if marked_family == family {
+                facts.reminded_in_family = Some(message);
+            }
+            continue;
+        }
+        if facts.asked.is_none_or(|(newest, _)| at > newest) {
+            facts.asked = Some((at, message));
+        }
+        if marked_family == family {
+            facts.asked_in_family = Some(message);
+        }
+    }
+
+    let preferences: Vec<(i64, String, String)> = fetch_all!(
+        tx,
+        "SELECT c.id, p.channel, p.purpose FROM contacts c
+         JOIN preferences p ON p.controller = c.controller AND p.subject = c.subject AND p.state = 'granted'
+         WHERE c.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))",
+        &ids
+    )?;
+    for (id, channel, purpose) in preferences {
+        if let (Some(person), Some(channel), Some(purpose)) =
+            (people.get_mut(&id), Channel::parse(&channel), Purpose::parse(&purpose))
+        {
+            person.facts.granted.push(Permission { channel, purpose });
+        }
+    }
+
+    let open: Vec<(i64, Option<i64>, String, Option<i64>)> = fetch_all!(
+        tx,
+        "SELECT contact_id, campaign_id, state, first_yes_at FROM conversations
+         WHERE contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND closed_at IS NULL",
+        &ids
+    )?;
+    for (id, campaign, state, first_yes_at) in open {
+        if let Some(person) = people.get_mut(&id) {
+            person.facts.conversation = Some(Conversation { campaign, answered: state != "asked", first_yes_at });
+        }
+    }
+
+    let made: Vec<(i64, String, i64, i64)> = fetch_all!(
+        tx,
+        "SELECT contact_id, kind, COUNT(*), MAX(created_at) FROM messages
+         WHERE contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))
+           AND kind IN ('confirm', 'code', 'ack', 'help') AND created_at > $2 AND state NOT IN ('cancelled', 'lapsed')
+         GROUP BY contact_id, kind",
+        &ids,
+        now - DAY
+    )?;
+    for (id, kind, count, newest) in made {
+        let Some(person) = people.get_mut(&id) else { continue };
+        match kind.as_str() {
+            "confirm" => person.facts.confirms_today = count,
+            "code" => (person.facts.codes_today, person.facts.last_code) = (count, Some(newest)),
+            _ => person.facts.answers_today += count,
+        }
+    }
+    Ok(people)
+}
+
+async fn evidence(tx: &mut Tx, ids: &str, people: &mut HashMap<i64, Person>) -> Result<()> {
+    let rows: Vec<EvidenceRow> = fetch_all!(
+        tx,
+        "SELECT contact_id, quarantined, basis, evidence, basis_date, box_default, channels, approver FROM consent_evidence
+         WHERE contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) ORDER BY id",
+        ids
+    )?;
+    let mut clean: HashMap<i64, bool> = HashMap::new();
+    for (id, quarantined, basis, evidence, date, box_default, channels, approver) in rows {
+        *clean.entry(id).or_default() |= quarantined == 0;
+        if quarantined != 0 {
+            continue;
+        }
+        let parsed = (|| {
+            Some(BasisEvidence {
+                basis: AskBasis::parse(&basis?)?,
+                evidence: evidence?,
+                date: date?.parse().ok()?,
+                box_default: box_default.as_deref().and_then(BoxDefault::parse).unwrap_or(BoxDefault::Unticked),
+                channels: channels.split(' ').filter_map(Channel::parse).collect(),
+                approver,
+            })
+        })();
+        if let (Some(person), Some(evidence)) = (people.get_mut(&id), parsed) {
+            person.facts.evidence.push(evidence);
+        }
+    }
+    for (id, clean) in clean {
+        if let Some(person) = people.get_mut(&id) {
+            person.facts.only_quarantined = !clean;
+        }
+    }
+    Ok(())
+}

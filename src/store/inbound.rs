@@ -1,0 +1,159 @@
+//! What gateways told us: receipts and inbound messages, each stored once, before anything follows from it.
+
+use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+
+#[derive(Debug, Clone)]
+pub struct NewReceipt<'a> {
+    pub event_id: &'a str,
+    pub provider_id: &'a str,
+    pub reference: Option<&'a str>,
+    pub status: &'a str,
+    pub error: Option<&'a str>,
+    pub at: i64,
+}
+
+/// Stores a receipt; `None` where this event is known already.
+pub async fn add_receipt(
+    tx: &mut Tx,
+    controller: &str,
+    gateway: &str,
+    r: &NewReceipt<'_>,
+    attempt: Option<i64>,
+    now: i64,
+) -> Result<Option<i64>> {
+    let row: Option<(i64,)> = fetch_optional!(
+        tx,
+        "INSERT INTO receipts (controller, gateway, event_id, provider_id, reference, status, error, at, received_at, attempt_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING RETURNING id",
+        controller,
+        gateway,
+        r.event_id,
+        r.provider_id,
+        r.reference,
+        r.status,
+        r.error,
+        r.at,
+        now,
+        attempt
+    )?;
+    Ok(row.map(|(id,)| id))
+}
+
+/// Receipts that came before their attempt knew its provider id: (receipt, provider id, status), in provider order.
+pub async fn unmatched(tx: &mut Tx, gateway: &str, provider_ids: &[&str]) -> Result<Vec<(i64, String, String)>> {
+    let ids = json(provider_ids.iter().map(|id| serde_json::json!({ "id": id })).collect::<Vec<_>>());
+    fetch_all!(
+        tx,
+        "SELECT r.id, r.provider_id, r.status FROM receipts r WHERE r.gateway = $2 AND r.attempt_id IS NULL
+           AND r.provider_id IN (SELECT j.value->>'id' FROM EACH($1)) ORDER BY r.at, r.id",
+        &ids,
+        gateway
+    )
+}
+
+pub async fn match_receipt(tx: &mut Tx, receipt: i64, attempt: i64) -> Result<()> {
+    execute!(tx, "UPDATE receipts SET attempt_id = $2 WHERE id = $1", receipt, attempt)?;
+    Ok(())
+}
+
+pub async fn learn_provider_id(tx: &mut Tx, attempt: i64, provider_id: &str) -> Result<()> {
+    execute!(tx, "UPDATE attempts SET provider_id = $2 WHERE id = $1 AND provider_id IS NULL", attempt, provider_id)?;
+    Ok(())
+}
+
+#[derive(Debug, Clone)]
+pub struct NewInbound<'a> {
+    pub event_id: &'a str,
+    pub mac: &'a str,
+    pub key_id: i64,
+    pub contact: Option<i64>,
+    pub to_sender: &'a str,
+    pub channel: &'a str,
+    pub body_enc: &'a str,
+    pub intent: &'a str,
+    pub at: i64,
+}
+
+/// Stores an inbound message; `None` where this event is known already.
+pub async fn add_inbound(tx: &mut Tx, controller: &str, gateway: &str, i: &NewInbound<'_>, now: i64) -> Result<Option<i64>> {
+    let row: Option<(i64,)> = fetch_optional!(
+        tx,
+        "INSERT INTO inbound_events (controller, gateway, event_id, mac, key_id, contact_id, to_sender, channel, body_enc, intent, effect, at, received_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'received', $11, $12) ON CONFLICT DO NOTHING RETURNING id",
+        controller,
+        gateway,
+        i.event_id,
+        i.mac,
+        i.key_id,
+        i.contact,
+        i.to_sender,
+        i.channel,
+        i.body_enc,
+        i.intent,
+        i.at,
+        now
+    )?;
+    Ok(row.map(|(id,)| id))
+}
+
+pub async fn set_effect(tx: &mut Tx, id: i64, effect: &str) -> Result<()> {
+    execute!(tx, "UPDATE inbound_events SET effect = $2 WHERE id = $1", id, effect)?;
+    Ok(())
+}
+
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Inbound {
+    pub id: i64,
+    pub contact_id: Option<i64>,
+    pub channel: String,
+    pub to_sender: String,
+    pub body_enc: String,
+    pub intent: String,
+    pub effect: String,
+    pub at: i64,
+    pub received_at: i64,
+    pub resolved_at: Option<i64>,
+    pub resolved_by: Option<String>,
+}
+
+pub async fn of_contact(tx: &mut Tx, contact: i64) -> Result<Vec<Inbound>> {
+    fetch_all!(
+        tx,
+        "SELECT id, contact_id, channel, to_sender, body_enc, intent, effect, at, received_at, resolved_at, resolved_by
+         FROM inbound_events WHERE contact_id = $1 ORDER BY id",
+        contact
+    )
+}
+
+/// Unclear replies that hold their person back until an operator decides.
+pub async fn held(tx: &mut Tx, controller: &str) -> Result<Vec<Inbound>> {
+    fetch_all!(
+        tx,
+        "SELECT id, contact_id, channel, to_sender, body_enc, intent, effect, at, received_at, resolved_at, resolved_by
+         FROM inbound_events WHERE controller = $1 AND effect = 'held' AND resolved_at IS NULL ORDER BY id",
+        controller
+    )
+}
+
+pub async fn resolve(tx: &mut Tx, controller: &str, id: i64, by: &str, now: i64) -> Result<Option<i64>> {
+    let row: Option<(Option<i64>,)> = fetch_optional!(
+        tx,
+        "UPDATE inbound_events SET resolved_at = $4, resolved_by = $3
+         WHERE controller = $1 AND id = $2 AND effect = 'held' AND resolved_at IS NULL RETURNING contact_id",
+        controller,
+        id,
+        by,
+        now
+    )?;
+    Ok(row.and_then(|(contact,)| contact))
+}
+
+/// Unclear replies of this contact still waiting.
+pub async fn still_held(tx: &mut Tx, contact: i64) -> Result<i64> {
+    let row: Option<(i64,)> = fetch_optional!(
+        tx,
+        "SELECT COUNT(*) FROM inbound_events WHERE contact_id = $1 AND effect = 'held' AND resolved_at IS NULL",
+        contact
+    )?;
+    Ok(row.map_or(0, |(n,)| n))
+}

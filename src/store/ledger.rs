@@ -1,0 +1,153 @@
+//! The append-only ledger, its evidence, and the preferences derived from it.
+
+use std::collections::BTreeMap;
+
+use super::{Error, Result, Tx, execute, fetch_all, fetch_optional, json};
+use crate::domain::channel::{Channel, Permission, Purpose};
+use crate::domain::ledger::{self, Body, GENESIS, Preference};
+
+/// Appends one entry, brings the subject's preferences up to date, and answers the entry's sequence number.
+pub async fn append(tx: &mut Tx, controller: &str, body: &Body) -> Result<i64> {
+    let text = serde_json::to_string(body).map_err(|e| Error::Corrupt(e.to_string()))?;
+    let body_hash = ledger::body_hash(&text);
+    let head: Option<(String,)> = fetch_optional!(
+        tx,
+        "SELECT hash FROM ledger WHERE controller = $1 AND subject = $2 ORDER BY seq DESC LIMIT 1",
+        controller,
+        &body.subject
+    )?;
+    let prev = head.map_or_else(|| GENESIS.to_owned(), |(hash,)| hash);
+    let kind = body.entry.code();
+    let hash = ledger::row_hash(controller, &body.subject, kind, body.at, &body_hash, &prev);
+    let seq: Option<(i64,)> = fetch_optional!(
+        tx,
+        "INSERT INTO ledger (controller, subject, kind, at, body_hash, prev, hash) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING seq",
+        controller,
+        &body.subject,
+        kind,
+        body.at,
+        &body_hash,
+        &prev,
+        &hash
+    )?;
+    let (seq,) = seq.ok_or_else(|| Error::Corrupt("the ledger took no entry".into()))?;
+    execute!(tx, "INSERT INTO evidence (seq, body) VALUES ($1, $2)", seq, &text)?;
+
+    let before = preferences(tx, controller, &body.subject).await?;
+    let mut after = before.clone();
+    ledger::apply(&mut after, body);
+    for (permission, state) in after.iter().filter(|(p, s)| before.get(*p) != Some(*s)) {
+        execute!(
+            tx,
+            "INSERT INTO preferences (controller, subject, channel, purpose, state, since, seq) VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (controller, subject, channel, purpose) DO UPDATE SET state = excluded.state, since = excluded.since, seq = excluded.seq",
+            controller,
+            &body.subject,
+            permission.channel.code(),
+            permission.purpose.code(),
+            state.code(),
+            body.at,
+            seq
+        )?;
+    }
+    Ok(seq)
+}
+
+pub async fn preferences(tx: &mut Tx, controller: &str, subject: &str) -> Result<BTreeMap<Permission, Preference>> {
+    let rows: Vec<(String, String, String)> = fetch_all!(
+        tx,
+        "SELECT channel, purpose, state FROM preferences WHERE controller = $1 AND subject = $2",
+        controller,
+        subject
+    )?;
+    rows.into_iter()
+        .map(|(channel, purpose, state)| {
+            let permission = Channel::parse(&channel).zip(Purpose::parse(&purpose));
+            permission
+                .zip(Preference::parse(&state))
+                .map(|((channel, purpose), state)| (Permission { channel, purpose }, state))
+                .ok_or_else(|| Error::Corrupt(format!("preference {channel}.{purpose} = {state}")))
+        })
+        .collect()
+}
+
+/// One entry as stored: (seq, subject, kind, at, body hash, prev, hash, body if evidence still holds it).
+pub type Row = (i64, String, String, i64, String, String, String, Option<String>);
+
+/// Up to `limit` entries after `after`, oldest first.
+pub async fn entries_after(tx: &mut Tx, controller: &str, after: i64, limit: i64) -> Result<Vec<Row>> {
+    fetch_all!(
+        tx,
+        "SELECT l.seq, l.subject, l.kind, l.at, l.body_hash, l.prev, l.hash, e.body FROM ledger l
+         LEFT JOIN evidence e ON e.seq = l.seq WHERE l.controller = $1 AND l.seq > $2 ORDER BY l.seq LIMIT $3",
+        controller,
+        after,
+        limit
+    )
+}
+
+pub async fn entries_of(tx: &mut Tx, controller: &str, subject: &str) -> Result<Vec<Row>> {
+    fetch_all!(
+        tx,
+        "SELECT l.seq, l.subject, l.kind, l.at, l.body_hash, l.prev, l.hash, e.body FROM ledger l
+         LEFT JOIN evidence e ON e.seq = l.seq WHERE l.controller = $1 AND l.subject = $2 ORDER BY l.seq",
+        controller,
+        subject
+    )
+}
+
+/// Every stored preference: subject, channel, purpose, state.
+pub async fn all_preferences(tx: &mut Tx, controller: &str) -> Result<Vec<(String, String, String, String)>> {
+    fetch_all!(
+        tx,
+        "SELECT subject, channel, purpose, state FROM preferences WHERE controller = $1 ORDER BY subject, channel, purpose",
+        controller
+    )
+}
+
+/// Publishes texts people may be shown: (hash, name, locale, body). A text already published stays as it is.
+pub async fn publish_wording(tx: &mut Tx, controller: &str, texts: &[(String, String, String, String)], now: i64) -> Result<()> {
+    let rows = json(
+        texts
+            .iter()
+            .map(|(hash, name, locale, body)| serde_json::json!({"hash": hash, "name": name, "locale": locale, "body": body}))
+            .collect::<Vec<_>>(),
+    );
+    execute!(
+        tx,
+        "INSERT INTO wordings (controller, hash, name, locale, body, published_at)
+         SELECT $2, j.value->>'hash', j.value->>'name', j.value->>'locale', j.value->>'body', $3 FROM EACH($1) WHERE true
+         ON CONFLICT DO NOTHING",
+        &rows,
+        controller,
+        now
+    )?;
+    Ok(())
+}
+
+/// One permission as the manager takes it home.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Consent {
+    pub number_enc: String,
+    pub country: Option<String>,
+    pub locale: Option<String>,
+    pub channel: String,
+    pub purpose: String,
+    pub state: String,
+    pub since: i64,
+    pub seq: i64,
+    pub body: Option<String>,
+}
+
+/// Every permission that changed at or after `since`, in ledger order.
+pub async fn consents_since(tx: &mut Tx, controller: &str, since: i64) -> Result<Vec<Consent>> {
+    fetch_all!(
+        tx,
+        "SELECT c.number_enc, c.country, c.locale, p.channel, p.purpose, p.state, p.since, p.seq, e.body
+         FROM preferences p JOIN contacts c ON c.controller = p.controller AND c.subject = p.subject
+         LEFT JOIN evidence e ON e.seq = p.seq
+         WHERE p.controller = $1 AND p.since >= $2 ORDER BY p.seq, p.channel, p.purpose",
+        controller,
+        since
+    )
+}

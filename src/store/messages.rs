@@ -1,0 +1,477 @@
+//! Messages, their attempts and the batches a job carries: planned, claimed by compare-and-set, settled.
+
+use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use crate::domain::message::{Kind, State};
+
+/// A message to be planned.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct New {
+    pub contact: i64,
+    pub family: String,
+    pub person: String,
+    pub kind: &'static str,
+    pub cause: String,
+    pub channel: &'static str,
+    pub wording: Option<String>,
+    pub locale: String,
+    pub due_at: i64,
+    pub expires_at: i64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Route<'a> {
+    pub campaign: Option<i64>,
+    pub revision: Option<i64>,
+    pub gateway: &'a str,
+    pub sender: &'a str,
+}
+
+/// Plans these messages as one batch. What the unique keys refuse (asked already, the same act twice) is left out.
+/// Answers the batch's id where at least one was planned.
+pub async fn plan(tx: &mut Tx, controller: &str, route: &Route<'_>, new: &[New], now: i64) -> Result<Option<i64>> {
+    if new.is_empty() {
+        return Ok(None);
+    }
+    let rows = json(new);
+    let batch: Option<(i64,)> = fetch_optional!(
+        tx,
+        "INSERT INTO batches (controller, campaign_id, gateway, sender, lo, hi, next_due, open) VALUES ($1, $2, $3, $4, 0, 0, 0, 1) RETURNING id",
+        controller,
+        route.campaign,
+        route.gateway,
+        route.sender
+    )?;
+    let Some((batch,)) = batch else { return Ok(None) };
+    execute!(
+        tx,
+        "INSERT INTO messages (controller, campaign_id, revision_id, batch_id, contact_id, family, person, kind, cause, channel, gateway,
+           sender, wording, locale, state, due_at, expires_at, created_at, changed_at)
+         SELECT $2, $3, $4, $5, CAST(j.value->>'contact' AS BIGINT), j.value->>'family', j.value->>'person', j.value->>'kind',
+           j.value->>'cause', j.value->>'channel', $6, $7, j.value->>'wording', j.value->>'locale', 'planned',
+           CAST(j.value->>'due_at' AS BIGINT), CAST(j.value->>'expires_at' AS BIGINT), $8, $8
+         FROM EACH($1) WHERE true ON CONFLICT DO NOTHING",
+        &rows,
+        controller,
+        route.campaign,
+        route.revision,
+        batch,
+        route.gateway,
+        route.sender,
+        now
+    )?;
+    let range: Option<(Option<i64>, Option<i64>, Option<i64>)> =
+        fetch_optional!(tx, "SELECT MIN(id), MAX(id), MIN(due_at) FROM messages WHERE batch_id = $1", batch)?;
+    match range {
+        Some((Some(lo), Some(hi), Some(due))) => {
+            execute!(tx, "UPDATE batches SET lo = $2, hi = $3, next_due = $4 WHERE id = $1", batch, lo, hi + 1, due)?;
+            Ok(Some(batch))
+        }
+        _ => {
+            execute!(tx, "DELETE FROM batches WHERE id = $1", batch)?;
+            Ok(None)
+        }
+    }
+}
+
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Batch {
+    pub id: i64,
+    pub campaign_id: Option<i64>,
+    pub gateway: String,
+    pub sender: String,
+    pub lo: i64,
+    pub hi: i64,
+}
+
+pub async fn batch(tx: &mut Tx, id: i64) -> Result<Option<Batch>> {
+    fetch_optional!(tx, "SELECT id, campaign_id, gateway, sender, lo, hi FROM batches WHERE id = $1 AND open = 1", id)
+}
+
+/// Open batches with something due by `now`: what a crash, a retry or quiet hours left behind.
+pub async fn due_batches(tx: &mut Tx, controller: &str, now: i64) -> Result<Vec<(i64,)>> {
+    fetch_all!(
+        tx,
+        "SELECT b.id FROM batches b LEFT JOIN campaigns c ON c.id = b.campaign_id
+         WHERE b.controller = $1 AND b.open = 1 AND b.next_due <= $2 AND (c.id IS NULL OR c.state = 'running') ORDER BY b.next_due LIMIT 10000",
+        controller,
+        now
+    )
+}
+
+/// Sets when a batch is worth looking at again, or closes it. Answers the time, if there is one.
+pub async fn rest_batch(tx: &mut Tx, id: i64) -> Result<Option<i64>> {
+    let next: Option<(Option<i64>,)> =
+        fetch_optional!(tx, "SELECT MIN(due_at) FROM messages WHERE batch_id = $1 AND state = 'planned'", id)?;
+    let next = next.and_then(|(due,)| due);
+    match next {
+        Some(due) => execute!(tx, "UPDATE batches SET next_due = $2 WHERE id = $1", id, due)?,
+        // A message in flight may come back to planned, which opens the batch again.
+        None => execute!(tx, "UPDATE batches SET open = 0 WHERE id = $1", id)?,
+    };
+    Ok(next)
+}
+
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Due {
+    pub id: i64,
+    pub contact_id: i64,
+    pub campaign_id: Option<i64>,
+    pub revision_id: Option<i64>,
+    pub family: String,
+    pub kind: String,
+    pub cause: String,
+    pub channel: String,
+    pub wording: Option<String>,
+    pub locale: String,
+    pub tries: i64,
+    pub created_at: i64,
+    pub expires_at: i64,
+}
+
+impl Due {
+    pub fn kind(&self) -> Option<Kind> {
+        Kind::parse(&self.kind)
+    }
+}
+
+/// Up to `limit` due messages of a batch, locked for this transaction; rows another worker is at are passed over.
+pub async fn due(tx: &mut Tx, batch: &Batch, now: i64, limit: i64) -> Result<Vec<Due>> {
+    fetch_all!(
+        tx,
+        "SELECT id, contact_id, campaign_id, revision_id, family, kind, cause, channel, wording, locale, tries, created_at, expires_at
+         FROM messages WHERE id >= $1 AND id < $2 AND batch_id = $3 AND state = 'planned' AND due_at <= $4 ORDER BY id LIMIT $5
+         FOR UPDATE SKIP LOCKED",
+        batch.lo,
+        batch.hi,
+        batch.id,
+        now,
+        limit
+    )
+}
+
+/// One message about to be sent.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Claim {
+    pub message: i64,
+    pub contact: i64,
+    pub reference: String,
+    pub token_hash: Option<String>,
+    pub wording_hash: Option<String>,
+    pub send_before: i64,
+    /// Asks and reminders: what marks the person as asked.
+    pub marks: Vec<(String, i64)>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Claimant<'a> {
+    pub slice: &'a str,
+    pub worker: &'a str,
+    pub gateway: &'a str,
+}
+
+/// `planned → sending` by compare-and-set, with the attempt row. Answers (message, attempt) of those it won; nobody else
+/// may send them.
+pub async fn claim(tx: &mut Tx, controller: &str, who: &Claimant<'_>, claims: &[Claim], now: i64) -> Result<Vec<(i64, i64)>> {
+    let rows = json(claims);
+    execute!(
+        tx,
+        "UPDATE messages SET state = 'sending', tries = tries + 1, changed_at = $2
+         WHERE state = 'planned' AND id IN (SELECT CAST(j.value->>'message' AS BIGINT) FROM EACH($1))",
+        &rows,
+        now
+    )?;
+    fetch_all!(
+        tx,
+        "INSERT INTO attempts (controller, message_id, slice, worker, gateway, reference, token_hash, wording_hash, claimed_at, send_before)
+         SELECT $2, m.id, $3, $4, $5, j.value->>'reference', j.value->>'token_hash', j.value->>'wording_hash', $6,
+           CAST(j.value->>'send_before' AS BIGINT)
+         FROM EACH($1) JOIN messages m ON m.id = CAST(j.value->>'message' AS BIGINT) AND m.state = 'sending' AND m.changed_at = $6
+         WHERE NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.outcome IS NULL)
+         RETURNING message_id, id",
+        &rows,
+        controller,
+        who.slice,
+        who.worker,
+        who.gateway,
+        now
+    )
+}
+
+/// Marks these people as asked, under every keyed hash they are known by; the mark outlives their erasure.
+pub async fn mark_asked(tx: &mut Tx, controller: &str, family: &str, kind: Kind, claims: &[&Claim], now: i64) -> Result<()> {
+    let rows = json(
+        claims
+            .iter()
+            .flat_map(|c| c.marks.iter().map(move |(mac, key)| serde_json::json!({"mac": mac, "key": key, "message": c.message})))
+            .collect::<Vec<_>>(),
+    );
+    execute!(
+        tx,
+        "INSERT INTO asked_marks (controller, mac, key_id, family, kind, asked_at, message_id)
+         SELECT $2, j.value->>'mac', CAST(j.value->>'key' AS BIGINT), $3, $4, $5, CAST(j.value->>'message' AS BIGINT)
+         FROM EACH($1) WHERE true ON CONFLICT DO NOTHING",
+        &rows,
+        controller,
+        family,
+        kind.code(),
+        now
+    )?;
+    Ok(())
+}
+
+/// The messages whose attempts carry this slice id: read back after a COMMIT in doubt.
+pub async fn claimed_by_slice(tx: &mut Tx, slice: &str) -> Result<Vec<(i64, i64)>> {
+    fetch_all!(tx, "SELECT message_id, id FROM attempts WHERE slice = $1", slice)
+}
+
+/// A message that will not be sent now: skipped for good, or waiting.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct NotNow {
+    pub message: i64,
+    /// `None`: stays planned until `due_at`.
+    pub state: Option<&'static str>,
+    pub reason: &'static str,
+    pub due_at: i64,
+}
+
+pub async fn put_off(tx: &mut Tx, rows: &[NotNow], now: i64) -> Result<()> {
+    for row in rows {
+        execute!(
+            tx,
+            "UPDATE messages SET state = COALESCE($2, state), reason = $3, due_at = $4, changed_at = $5 WHERE id = $1 AND state = 'planned'",
+            row.message,
+            row.state,
+            row.reason,
+            row.due_at,
+            now
+        )?;
+    }
+    Ok(())
+}
+
+/// What became of one attempt.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Settled {
+    pub attempt: i64,
+    pub message: i64,
+    /// accepted, not_accepted, refused, unknown
+    pub outcome: &'static str,
+    pub provider_id: Option<String>,
+    pub error: Option<String>,
+    pub state: &'static str,
+    /// For `planned`: when to try again.
+    pub due_at: i64,
+}
+
+/// Stores outcomes. A state that a receipt or reply has moved on meanwhile stays; a late answer still settles an `unknown`.
+pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<()> {
+    let all = json(rows);
+    execute!(
+        tx,
+        "UPDATE attempts SET outcome = w.outcome, provider_id = COALESCE(w.provider_id, attempts.provider_id), error = w.error, outcome_at = $2
+         FROM (SELECT CAST(j.value->>'attempt' AS BIGINT) AS id, j.value->>'outcome' AS outcome, j.value->>'provider_id' AS provider_id,
+                 j.value->>'error' AS error FROM EACH($1)) AS w
+         WHERE attempts.id = w.id AND (attempts.outcome IS NULL OR attempts.outcome = 'unknown')",
+        &all,
+        now
+    )?;
+    execute!(
+        tx,
+        "UPDATE messages SET state = w.state, reason = w.error, changed_at = $2,
+           due_at = CASE WHEN w.state = 'planned' THEN w.due_at ELSE messages.due_at END
+         FROM (SELECT CAST(j.value->>'message' AS BIGINT) AS id, j.value->>'state' AS state, j.value->>'error' AS error,
+                 CAST(j.value->>'due_at' AS BIGINT) AS due_at FROM EACH($1)) AS w
+         WHERE messages.id = w.id AND (messages.state = 'sending' OR (messages.state = 'unknown' AND w.state <> 'planned'))",
+        &all,
+        now
+    )?;
+    // Proved not accepted: the person was not asked. Marks and the conversation that the claim opened go with it.
+    let undone =
+        json(rows.iter().filter(|r| matches!(r.outcome, "not_accepted" | "refused")).map(|r| r.message).collect::<Vec<_>>());
+    execute!(
+        tx,
+        "DELETE FROM asked_marks WHERE message_id IN (
+           SELECT m.id FROM messages m WHERE m.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND m.state IN ('planned', 'failed'))",
+        &undone
+    )?;
+    execute!(
+        tx,
+        "DELETE FROM conversations WHERE state = 'asked' AND closed_at IS NULL AND message_id IN (
+           SELECT m.id FROM messages m WHERE m.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND m.state IN ('planned', 'failed'))",
+        &undone
+    )?;
+    execute!(
+        tx,
+        "UPDATE batches SET open = 1 WHERE id IN (
+           SELECT m.batch_id FROM messages m WHERE m.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND m.state = 'planned')",
+        &undone
+    )?;
+    // A first yes may count its second step from now on.
+    execute!(
+        tx,
+        "UPDATE conversations SET confirm_accepted_at = $2 WHERE confirm_accepted_at IS NULL AND closed_at IS NULL
+           AND confirm_message_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))",
+        &json(rows.iter().filter(|r| r.outcome == "accepted").map(|r| r.message).collect::<Vec<_>>()),
+        now
+    )?;
+    Ok(())
+}
+
+/// Attempts still in flight of workers that are gone: their outcome is not known and never will be by sending again.
+/// `worker`: `None` takes every worker without a live lease, `Some` all attempts but that worker's (a new start on SQLite).
+pub async fn abandon(tx: &mut Tx, lease_db: i64, sole: Option<&str>, now: i64) -> Result<u64> {
+    let lost = match sole {
+        Some(me) => execute!(
+            tx,
+            "UPDATE attempts SET outcome = 'unknown', error = 'worker lost', outcome_at = $1 WHERE outcome IS NULL AND worker <> $2",
+            now,
+            me
+        )?,
+        None => execute!(
+            tx,
+            "UPDATE attempts SET outcome = 'unknown', error = 'worker lost', outcome_at = $1 WHERE outcome IS NULL
+               AND NOT EXISTS (SELECT 1 FROM leases w WHERE w.id = attempts.worker AND w.renewed_db > DBNOW() - $2)",
+            now,
+            lease_db
+        )?,
+    };
+    execute!(
+        tx,
+        "UPDATE messages SET state = 'unknown', reason = 'worker lost', changed_at = $1 WHERE state = 'sending'
+           AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND a.outcome IS NULL)",
+        now
+    )?;
+    Ok(lost)
+}
+
+/// An attempt as a receipt or a visitor of the page finds it.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Attempt {
+    pub id: i64,
+    pub message_id: i64,
+    pub reference: String,
+    pub wording_hash: Option<String>,
+    pub claimed_at: i64,
+    pub outcome: Option<String>,
+    pub contact_id: i64,
+    pub campaign_id: Option<i64>,
+    pub revision_id: Option<i64>,
+    pub kind: String,
+    pub locale: String,
+    pub state: String,
+}
+
+impl Attempt {
+    pub fn state(&self) -> State {
+        State::parse(&self.state).unwrap_or(State::Unknown)
+    }
+}
+
+macro_rules! attempt_where {
+    ($tx:expr, $condition:literal, $($bind:expr),*) => {
+        fetch_optional!(
+            $tx,
+            concat!(
+                "SELECT a.id, a.message_id, a.reference, a.wording_hash, a.claimed_at, a.outcome, m.contact_id, m.campaign_id,
+                   m.revision_id, m.kind, m.locale, m.state
+                 FROM attempts a JOIN messages m ON m.id = a.message_id WHERE ", $condition, " ORDER BY a.id DESC LIMIT 1"
+            ),
+            $($bind),*
+        )
+    };
+}
+
+pub async fn attempt_by_token(tx: &mut Tx, controller: &str, token_hash: &str) -> Result<Option<Attempt>> {
+    attempt_where!(tx, "a.controller = $1 AND a.token_hash = $2", controller, token_hash)
+}
+
+pub async fn attempt_by_reference(tx: &mut Tx, controller: &str, reference: &str) -> Result<Option<Attempt>> {
+    attempt_where!(tx, "a.controller = $1 AND a.reference = $2", controller, reference)
+}
+
+pub async fn attempt_by_provider_id(tx: &mut Tx, gateway: &str, provider_id: &str) -> Result<Option<Attempt>> {
+    attempt_where!(tx, "a.gateway = $1 AND a.provider_id = $2", gateway, provider_id)
+}
+
+/// The newest attempt that asked this person: what a reply answers.
+pub async fn newest_ask(tx: &mut Tx, contact: i64) -> Result<Option<Attempt>> {
+    attempt_where!(
+        tx,
+        "m.contact_id = $1 AND m.kind IN ('ask', 'reminder') AND COALESCE(a.outcome, '') NOT IN ('not_accepted', 'refused')",
+        contact
+    )
+}
+
+pub async fn set_state(tx: &mut Tx, message: i64, from: State, to: State, reason: Option<&str>, now: i64) -> Result<bool> {
+    Ok(execute!(
+        tx,
+        "UPDATE messages SET state = $3, reason = COALESCE($4, reason), changed_at = $5 WHERE id = $1 AND state = $2",
+        message,
+        from.code(),
+        to.code(),
+        reason,
+        now
+    )? == 1)
+}
+
+/// The person's own act proves that the ask arrived: an `unknown` one is settled by it, never by sending again.
+pub async fn settle_by_person(tx: &mut Tx, contact: i64, now: i64) -> Result<u64> {
+    execute!(
+        tx,
+        "UPDATE messages SET state = 'delivered', reason = 'the person answered', changed_at = $2
+         WHERE contact_id = $1 AND state = 'unknown' AND kind IN ('ask', 'reminder')",
+        contact,
+        now
+    )
+}
+
+/// Everything ever planned for a person, for the explanation.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Story {
+    pub id: i64,
+    pub campaign: Option<String>,
+    pub kind: String,
+    pub channel: String,
+    pub sender: String,
+    pub state: String,
+    pub reason: Option<String>,
+    pub created_at: i64,
+    pub changed_at: i64,
+    pub reference: Option<String>,
+    pub outcome: Option<String>,
+}
+
+pub async fn story_of(tx: &mut Tx, contact: i64) -> Result<Vec<Story>> {
+    fetch_all!(
+        tx,
+        "SELECT m.id, c.name AS campaign, m.kind, m.channel, m.sender, m.state, m.reason, m.created_at, m.changed_at, a.reference, a.outcome
+         FROM messages m LEFT JOIN campaigns c ON c.id = m.campaign_id LEFT JOIN attempts a ON a.message_id = m.id
+         WHERE m.contact_id = $1 ORDER BY m.id, a.id",
+        contact
+    )
+}
+
+/// How many messages of a batch are due, counted up to `limit`.
+pub async fn count_due(tx: &mut Tx, batch: &Batch, now: i64, limit: i64) -> Result<i64> {
+    let row: Option<(i64,)> = fetch_optional!(
+        tx,
+        "SELECT COUNT(*) FROM (SELECT 1 FROM messages WHERE id >= $1 AND id < $2 AND batch_id = $3 AND state = 'planned' AND due_at <= $4
+           LIMIT $5) AS d",
+        batch.lo,
+        batch.hi,
+        batch.id,
+        now,
+        limit
+    )?;
+    Ok(row.map_or(0, |(n,)| n))
+}
+
+pub async fn postpone_batch(tx: &mut Tx, id: i64, until: i64) -> Result<()> {
+    execute!(tx, "UPDATE batches SET next_due = $2 WHERE id = $1", id, until)?;
+    Ok(())
+}
+
+pub async fn open_batches(tx: &mut Tx, campaign: i64) -> Result<Vec<i64>> {
+    let rows: Vec<(i64,)> = fetch_all!(tx, "SELECT id FROM batches WHERE campaign_id = $1 AND open = 1 ORDER BY id", campaign)?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}

@@ -1,0 +1,257 @@
+//! The two stores, SQLite and Postgres, behind one [`Store`] and one [`Tx`]. Each query is written once: SQLite takes
+//! `$1`, and the two things that differ have a word of ours, `EACH($1)` (the rows of a JSON array, as `j.value`) and
+//! `DBNOW()` (the database's own clock, for leases alone). One file per table's questions.
+
+mod sql;
+
+pub mod campaigns;
+pub mod contacts;
+pub mod control;
+pub mod conversations;
+pub mod facts;
+pub mod inbound;
+pub mod ledger;
+pub mod messages;
+pub mod queue;
+pub mod report;
+pub mod suppressions;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+pub(crate) use sql::{execute, fetch_all, fetch_one, fetch_optional, statement};
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the database {0} does not exist; remedy: `permesso db migrate` creates it")]
+    Missing(String),
+    #[error("cannot make the folder {0}: {1}")]
+    Folder(String, std::io::Error),
+    #[error("the database was made by a newer permesso (migration {0}); remedy: run that version, nothing was changed")]
+    Newer(i64),
+    #[error("the database is older than this permesso; remedy: `permesso db migrate`, after a backup")]
+    Older,
+    #[error("the database is read-only; remedy: give the user that runs permesso the right to write the file and its folder")]
+    ReadOnly,
+    #[error("the database is locked by another process for over {BUSY_S} s; remedy: stop that process")]
+    Locked,
+    #[error("`{0}` is neither sqlite:PATH nor postgres://…")]
+    Url(String),
+    #[error("the database holds something it should not: {0}")]
+    Corrupt(String),
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    #[error("database: {0}")]
+    Sqlx(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Error {
+        let text = error.as_database_error().map(|e| e.message().to_owned()).unwrap_or_default();
+        match () {
+            _ if text.contains("readonly") || text.contains("read-only") => Error::ReadOnly,
+            _ if text.contains("database is locked") => Error::Locked,
+            _ => Error::Sqlx(error),
+        }
+    }
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+const BUSY_S: u64 = 15;
+
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// One writing connection (SQLite has one writer anyway), several reading ones.
+    Sqlite {
+        write: SqlitePool,
+        read: SqlitePool,
+        queue: SqlitePool,
+    },
+    Postgres {
+        pool: PgPool,
+        queue: PgPool,
+    },
+}
+
+/// A transaction. Every write takes one, so that the caller decides what commits together.
+#[derive(Debug)]
+pub enum Tx {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+/// apalis would use the table of our own migrations; it gets one of its own.
+const QUEUE_MIGRATIONS: &str = "_queue_migrations";
+
+impl Store {
+    /// Opens an existing database of exactly this schema.
+    pub async fn open(url: &str) -> Result<Store> {
+        let store = Store::connect(url, false).await?;
+        let known = SQLITE.iter().map(|m| m.version).max().unwrap_or(0);
+        match store.version().await? {
+            Some(v) if v > known => Err(Error::Newer(v)),
+            Some(v) if v == known => Ok(store),
+            _ => Err(Error::Older),
+        }
+    }
+
+    /// Creates the database where there is none and brings it to this schema. Refuses a newer one.
+    pub async fn migrate(url: &str) -> Result<Store> {
+        let store = Store::connect(url, true).await?;
+        let known = SQLITE.iter().map(|m| m.version).max().unwrap_or(0);
+        if let Some(v) = store.version().await?.filter(|v| *v > known) {
+            return Err(Error::Newer(v));
+        }
+        match &store {
+            Store::Sqlite { write, queue, .. } => {
+                SQLITE.run(write).await?;
+                let mut migrator = apalis_sqlite::SqliteStorage::<()>::migrations();
+                migrator.dangerous_set_table_name(QUEUE_MIGRATIONS).run(queue).await?;
+            }
+            Store::Postgres { pool, queue } => {
+                POSTGRES.run(pool).await?;
+                let mut migrator = apalis_postgres::PostgresStorage::<()>::migrations();
+                migrator.dangerous_set_table_name(QUEUE_MIGRATIONS).run(queue).await?;
+            }
+        }
+        Ok(store)
+    }
+
+    async fn connect(url: &str, create: bool) -> Result<Store> {
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            let path = path.trim_start_matches("//");
+            if !create && !std::path::Path::new(path).exists() {
+                return Err(Error::Missing(path.to_owned()));
+            }
+            if let Some(folder) = std::path::Path::new(path).parent().filter(|_| create) {
+                std::fs::create_dir_all(folder).map_err(|e| Error::Folder(folder.display().to_string(), e))?;
+            }
+            let options = SqliteConnectOptions::new()
+                .filename(path)
+                .create_if_missing(create)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .foreign_keys(true)
+                .busy_timeout(Duration::from_secs(BUSY_S));
+            let pool = |n| SqlitePoolOptions::new().max_connections(n).acquire_timeout(Duration::from_secs(60));
+            let write = pool(1).connect_with(options.clone()).await?;
+            let read = pool(4).connect_lazy_with(options.clone());
+            let queue = pool(4).connect_lazy_with(options);
+            Ok(Store::Sqlite { write, read, queue })
+        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            let options = PgConnectOptions::from_str(url).map_err(|_| Error::Url("postgres://…".into()))?;
+            let options = options.options([("synchronous_commit", "on")]);
+            // apalis ends its worker on a dead connection unless it is tested first, so it has a pool of its own.
+            let pool = PgPoolOptions::new().max_connections(12).test_before_acquire(true);
+            let queue = PgPoolOptions::new().max_connections(4).test_before_acquire(true);
+            Ok(Store::Postgres { pool: pool.connect_with(options.clone()).await?, queue: queue.connect_lazy_with(options) })
+        } else {
+            Err(Error::Url(url.split(':').next().unwrap_or_default().to_owned()))
+        }
+    }
+
+    async fn version(&self) -> Result<Option<i64>> {
+        async fn newest<C: Migrate>(connection: &mut C, table: &str) -> std::result::Result<Option<i64>, MigrateError> {
+            connection.ensure_migrations_table(table).await?;
+            Ok(connection.list_applied_migrations(table).await?.iter().map(|m| m.version).max())
+        }
+        Ok(match self {
+            Store::Sqlite { write, .. } => newest(&mut *write.acquire().await?, "_sqlx_migrations").await?,
+            Store::Postgres { pool, .. } => newest(&mut *pool.acquire().await?, "_sqlx_migrations").await?,
+        })
+    }
+
+    /// A writing transaction. On SQLite it holds the one writer from its first moment, so it never fails half-way on a lock.
+    pub async fn write(&self) -> Result<Tx> {
+        Ok(match self {
+            Store::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Store::Postgres { pool, .. } => Tx::Postgres(pool.begin().await?),
+        })
+    }
+
+    /// A transaction for reading: one consistent picture.
+    pub async fn read(&self) -> Result<Tx> {
+        Ok(match self {
+            Store::Sqlite { read, .. } => Tx::Sqlite(read.begin().await?),
+            Store::Postgres { pool, .. } => Tx::Postgres(pool.begin().await?),
+        })
+    }
+
+    pub fn is_sqlite(&self) -> bool {
+        matches!(self, Store::Sqlite { .. })
+    }
+
+    pub async fn close(&self) {
+        match self {
+            Store::Sqlite { write, read, queue } => {
+                read.close().await;
+                queue.close().await;
+                write.close().await;
+            }
+            Store::Postgres { pool, queue } => {
+                queue.close().await;
+                pool.close().await;
+            }
+        }
+    }
+}
+
+impl Tx {
+    pub async fn commit(self) -> Result<()> {
+        match self {
+            Tx::Sqlite(t) => t.commit().await?,
+            Tx::Postgres(t) => t.commit().await?,
+        }
+        Ok(())
+    }
+
+    pub async fn rollback(self) -> Result<()> {
+        match self {
+            Tx::Sqlite(t) => t.rollback().await?,
+            Tx::Postgres(t) => t.rollback().await?,
+        }
+        Ok(())
+    }
+
+    /// The database's own clock, microseconds; for leases and heartbeats alone.
+    pub async fn db_now(&mut self) -> Result<i64> {
+        let (now,): (i64,) = fetch_one!(self, "SELECT DBNOW()")?;
+        Ok(now)
+    }
+}
+
+pub(crate) fn sqlite_text(sql: &str) -> String {
+    each(sql, |n| format!("json_each(${n}) AS j"))
+        .replace("DBNOW()", "CAST(unixepoch('subsec') * 1000000 AS BIGINT)")
+        .replace("FOR UPDATE SKIP LOCKED", "")
+        .replace("FOR UPDATE", "")
+}
+
+pub(crate) fn postgres_text(sql: &str) -> String {
+    each(sql, |n| format!("jsonb_array_elements(CAST(${n} AS jsonb)) AS j(value)"))
+        .replace("DBNOW()", "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)")
+}
+
+fn each(sql: &str, table: impl Fn(&str) -> String) -> String {
+    let mut out = String::with_capacity(sql.len() + 64);
+    let mut rest = sql;
+    while let Some((before, after)) = rest.split_once("EACH($") {
+        let (n, after) = after.split_once(')').unwrap_or((after, ""));
+        out.push_str(before);
+        out.push_str(&table(n));
+        rest = after;
+    }
+    out + rest
+}
+
+/// The JSON array `EACH` takes.
+pub(crate) fn json(rows: impl serde::Serialize) -> String {
+    serde_json::to_string(&rows).unwrap_or_else(|_| "[]".into())
+}

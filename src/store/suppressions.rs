@@ -1,0 +1,109 @@
+//! Who is left in peace: keyed numbers with a reason and a time, nothing else.
+
+use super::{Result, Tx, execute, fetch_all, json};
+use crate::domain::suppression::Reason;
+use crate::vault::Keyed;
+
+/// Suppresses these keyed numbers, and every number of the same humans, and cancels what is planned for them, all in the
+/// caller's transaction: an opt-out and a claim meet on the message row and one of them loses. Answers (suppressed anew,
+/// messages cancelled).
+pub async fn suppress(tx: &mut Tx, controller: &str, keyed: &[Keyed], reason: Reason, at: i64, now: i64) -> Result<(u64, u64)> {
+    let rows = json(keyed.iter().map(|k| serde_json::json!({ "mac": k.mac, "key": k.key_id })).collect::<Vec<_>>());
+    let added = execute!(
+        tx,
+        "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at)
+         SELECT $2, w.mac, w.key_id, $3, $4, $5 FROM (
+           SELECT j.value->>'mac' AS mac, CAST(j.value->>'key' AS BIGINT) AS key_id FROM EACH($1)
+           UNION
+           SELECT n2.mac, n2.key_id FROM EACH($1)
+           JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+           JOIN contacts c ON c.id = n.contact_id
+           JOIN contacts o ON o.controller = c.controller AND o.human = c.human
+           JOIN number_macs n2 ON n2.contact_id = o.id
+         ) w WHERE true
+         ON CONFLICT DO NOTHING",
+        &rows,
+        controller,
+        reason.scope(),
+        reason.code(),
+        at
+    )?;
+    let cancelled = cancel_planned(tx, controller, &rows, reason.code(), now).await?;
+    Ok((added, cancelled))
+}
+
+/// Cancels every planned ask and reminder, and every planned confirmation, of these numbers and their humans.
+async fn cancel_planned(tx: &mut Tx, controller: &str, rows: &str, reason: &str, now: i64) -> Result<u64> {
+    execute!(
+        tx,
+        "UPDATE messages SET state = 'cancelled', reason = $3, changed_at = $4
+         WHERE state = 'planned' AND kind IN ('ask', 'reminder', 'confirm', 'test') AND contact_id IN (
+           SELECT o.id FROM EACH($1)
+           JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+           JOIN contacts c ON c.id = n.contact_id
+           JOIN contacts o ON o.id = c.id OR (o.controller = c.controller AND o.human = c.human))",
+        rows,
+        controller,
+        reason,
+        now
+    )
+}
+
+/// A human's new number inherits every no of the others (after an import tied them together).
+pub async fn spread_over_humans(tx: &mut Tx, controller: &str, contacts: &[i64], now: i64) -> Result<()> {
+    let ids = json(contacts);
+    execute!(
+        tx,
+        "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at)
+         SELECT DISTINCT s.controller, n2.mac, n2.key_id, s.scope, s.reason, s.at
+         FROM contacts c JOIN contacts o ON o.controller = c.controller AND o.human = c.human
+         JOIN number_macs n ON n.contact_id = o.id
+         JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
+         JOIN contacts o2 ON o2.controller = c.controller AND o2.human = c.human
+         JOIN number_macs n2 ON n2.contact_id = o2.id
+         WHERE c.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND c.controller = $2
+         ON CONFLICT DO NOTHING",
+        &ids,
+        controller
+    )?;
+    execute!(
+        tx,
+        "UPDATE messages SET state = 'cancelled', reason = 'suppressed', changed_at = $3
+         WHERE state = 'planned' AND kind IN ('ask', 'reminder', 'confirm', 'test')
+           AND contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))
+           AND contact_id IN (SELECT n.contact_id FROM number_macs n
+             JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
+             WHERE n.controller = $2)",
+        &ids,
+        controller,
+        now
+    )?;
+    Ok(())
+}
+
+/// The person's own fresh opt-in, completed by the second step, lifts what is in scope `marketing`; the entry names it.
+pub async fn lift(tx: &mut Tx, controller: &str, contact: i64, seq: i64, now: i64) -> Result<u64> {
+    execute!(
+        tx,
+        "UPDATE suppressions SET lifted_at = $3, lifted_by = $4
+         WHERE controller = $2 AND lifted_at IS NULL AND scope = 'marketing'
+           AND mac IN (SELECT mac FROM number_macs WHERE contact_id = $1)",
+        contact,
+        controller,
+        now,
+        seq
+    )
+}
+
+/// Reason, time and lifting time of every suppression of these keyed numbers, oldest first.
+pub async fn of(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<(String, i64, Option<i64>)>> {
+    let macs = json(keyed.iter().map(|k| serde_json::json!({ "mac": k.mac, "key": k.key_id })).collect::<Vec<_>>());
+    fetch_all!(
+        tx,
+        "SELECT s.reason, s.at, s.lifted_at FROM EACH($1)
+         JOIN suppressions s ON s.controller = $2 AND s.mac = j.value->>'mac' AND s.key_id = CAST(j.value->>'key' AS BIGINT)
+         ORDER BY s.id",
+        &macs,
+        controller
+    )
+}

@@ -1,0 +1,254 @@
+//! The two doors: the public one, for people and gateways, and the operator's, on loopback unless a token guards it.
+//! The routes read as a contents page; logs hold route templates, never a path, since a path holds a token (T9).
+
+pub mod error;
+pub mod operator;
+pub mod pages;
+pub mod people;
+pub mod webhooks;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Router, serve};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Engine, LEASE_DB, recover};
+use crate::store::control;
+
+/// What every handler may touch.
+#[derive(Debug, Clone)]
+pub struct Web {
+    pub engine: Arc<Engine>,
+    /// Unknown tokens an address may try: a mobile carrier puts thousands of people behind one, so known ones are free.
+    unknown_tokens: Arc<DefaultKeyedRateLimiter<IpAddr>>,
+}
+
+impl Web {
+    pub fn new(engine: Arc<Engine>) -> Web {
+        let quota = Quota::per_minute(std::num::NonZeroU32::new(30).unwrap_or(std::num::NonZeroU32::MIN));
+        Web { engine, unknown_tokens: Arc::new(RateLimiter::keyed(quota)) }
+    }
+}
+
+/// For people and gateways.
+pub fn public(web: Web) -> Router {
+    Router::new()
+        .route("/p/{token}", get(people::show).post(people::submit))
+        .route("/p/{token}/{lang}", get(people::show_in).post(people::submit_in))
+        .route("/notice", get(people::notice))
+        .route("/notice/{lang}", get(people::notice_in))
+        .route("/style.css", get(people::style))
+        .route("/brand.css", get(people::brand))
+        .route("/webhooks/{gateway}", post(webhooks::receive))
+        .route("/healthz", get(async || "ok\n"))
+        .fallback(people::unknown)
+        .layer(DefaultBodyLimit::max(webhooks::LARGEST))
+        .layer(middleware::from_fn(people_headers))
+        .layer(middleware::from_fn(log))
+        .with_state(web)
+}
+
+/// For the operator.
+pub fn operator(web: Web, token: Option<String>) -> Router {
+    let open = Router::new().route("/readyz", get(operator::ready));
+    let guarded = Router::new()
+        .route("/", get(operator::overview))
+        .route("/campaigns/{name}", get(operator::campaign))
+        .route("/operator.css", get(operator::style))
+        .route("/api/v1/overview", get(operator::overview_json))
+        .route("/api/v1/campaigns/{name}", get(operator::campaign_json))
+        .route("/metrics", get(operator::metrics))
+        .layer(middleware::from_fn_with_state(token.map(Arc::<str>::from), operator::bearer));
+    open.merge(guarded).layer(middleware::from_fn(operator_headers)).layer(middleware::from_fn(log)).with_state(web)
+}
+
+/// Both listeners, bound: the addresses are known before anything is served.
+#[derive(Debug)]
+pub struct Doors {
+    public: TcpListener,
+    operator: TcpListener,
+    token: Option<String>,
+}
+
+impl Doors {
+    pub async fn bind(engine: &Engine) -> Result<Doors> {
+        let config = &engine.config;
+        let token = match &config.operator_token_file {
+            Some(file) => {
+                let text = std::fs::read_to_string(file)
+                    .with_context(|| format!("cannot read operator_token_file {}", file.display()))?;
+                Some(text.trim().to_owned()).filter(|t| t.len() >= 16).map_or_else(
+                    || bail!("operator_token_file {} holds fewer than 16 characters", file.display()),
+                    |token| Ok(Some(token)),
+                )?
+            }
+            None => None,
+        };
+        if token.is_none() && !config.operator_listen.ip().is_loopback() {
+            bail!(
+                "operator_listen {} can be reached by others; remedy: listen on 127.0.0.1, or set operator_token_file",
+                config.operator_listen
+            );
+        }
+        let bind = async |what: &str, address: SocketAddr| {
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {what} {address}; remedy: free the port or change it"))
+        };
+        Ok(Doors {
+            public: bind("public_listen", config.public_listen).await?,
+            operator: bind("operator_listen", config.operator_listen).await?,
+            token,
+        })
+    }
+
+    pub fn public_address(&self) -> Result<SocketAddr> {
+        Ok(self.public.local_addr()?)
+    }
+
+    pub fn operator_address(&self) -> Result<SocketAddr> {
+        Ok(self.operator.local_addr()?)
+    }
+
+    /// Serves until `stop`, and says meanwhile that somebody hears: without that no worker speaks.
+    pub async fn serve(self, engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
+        let web = Web::new(engine.clone());
+        let people = public(web.clone()).into_make_service_with_connect_info::<SocketAddr>();
+        let desk = operator(web, self.token).into_make_service_with_connect_info::<SocketAddr>();
+        let ear = tokio::spawn(hear(engine, stop.clone()));
+        let public = serve(self.public, people).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let operator = serve(self.operator, desk).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let served = tokio::try_join!(async { public.await }, async { operator.await });
+        stop.cancel();
+        let _ = ear.await;
+        served?;
+        Ok(())
+    }
+}
+
+/// The web role's heartbeat; after a gap in it, what gateways list of that time is read first.
+async fn hear(engine: Arc<Engine>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        if let Err(error) = hear_once(&engine).await {
+            tracing::error!(error = format!("{error:#}"), "The heartbeat failed; workers fall silent until it comes");
+        }
+    }
+}
+
+/// One heartbeat. Public so that a test can say "a web role listens" without a server.
+pub async fn hear_once(engine: &Engine) -> Result<()> {
+    let mut tx = engine.store.write().await?;
+    let gap = control::hear(&mut tx, &engine.controller, LEASE_DB, engine.now()).await?;
+    let open = control::open_gaps(&mut tx, &engine.controller).await?;
+    tx.commit().await?;
+    if gap.is_some() {
+        tracing::warn!("Nobody listened for a while; reading what came in before anything is sent");
+    }
+    if !open.is_empty() {
+        recover::read_gaps(engine).await?;
+    }
+    Ok(())
+}
+
+/// One line a request: method, route template, status, time. Never the path.
+async fn log(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("(none)".to_owned(), |p| p.as_str().to_owned());
+    let method = request.method().clone();
+    let started = Instant::now();
+    let response = next.run(request).await;
+    tracing::info!(
+        http.method = %method,
+        http.route = route,
+        http.status = response.status().as_u16(),
+        http.duration_ms = started.elapsed().as_secs_f64() * 1000.0,
+        "Answered {method} {route}"
+    );
+    response
+}
+
+fn set(response: &mut Response, name: HeaderName, value: &'static str) {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+}
+
+/// The people's pages (design section 9). `same-origin`, since with `no-referrer` browsers send `Origin: null` on our own
+/// form's POST.
+async fn people_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let r = &mut response;
+    set(r, header::REFERRER_POLICY, "same-origin");
+    set(r, header::CACHE_CONTROL, "no-store");
+    set(r, HeaderName::from_static("x-robots-tag"), "noindex, nofollow, noarchive");
+    set(r, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(r, header::STRICT_TRANSPORT_SECURITY, "max-age=63072000");
+    set(
+        r,
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    );
+    response
+}
+
+async fn operator_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let r = &mut response;
+    set(r, header::REFERRER_POLICY, "no-referrer");
+    set(r, header::CACHE_CONTROL, "no-store");
+    set(r, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(
+        r,
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    );
+    response
+}
+
+/// The visitor's address: the peer's, or what a trusted proxy says.
+fn address(web: &Web, peer: &ConnectInfo<SocketAddr>, headers: &axum::http::HeaderMap) -> IpAddr {
+    let peer = peer.0.ip();
+    if !web.engine.config.trusted_proxies.iter().any(|network| contains(network, peer)) {
+        return peer;
+    }
+    let forwarded = headers.get("x-forwarded-for").and_then(|v| v.to_str().ok());
+    forwarded.and_then(|list| list.rsplit(',').next()?.trim().parse().ok()).unwrap_or(peer)
+}
+
+/// Whether `network` (`10.0.0.0/8`, or one address) holds this address.
+fn contains(network: &str, address: IpAddr) -> bool {
+    let (base, length) = network.split_once('/').unwrap_or((network, "128"));
+    let (Ok(base), Ok(length)) = (base.parse::<IpAddr>(), length.parse::<u32>()) else { return false };
+    let bits = |ip: IpAddr| match ip {
+        IpAddr::V4(v4) => (u128::from(v4.to_bits()) << 96, 32),
+        IpAddr::V6(v6) => (v6.to_bits(), 128),
+    };
+    let ((base, width), (address, other)) = (bits(base), bits(address));
+    let shift = 128 - length.min(width);
+    width == other && base.checked_shr(shift) == address.checked_shr(shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::contains;
+
+    #[test]
+    fn a_network_holds_its_addresses_alone() {
+        let holds = |network, address: &str| contains(network, address.parse().unwrap());
+        assert!(holds("10.0.0.0/8", "10.200.3.4") && !holds("10.0.0.0/8", "11.0.0.1"));
+        assert!(holds("192.0.2.7", "192.0.2.7") && !holds("192.0.2.7", "192.0.2.8"));
+        assert!(holds("2001:db8::/32", "2001:db8:1::1") && !holds("2001:db8::/32", "10.0.0.1"));
+    }
+}

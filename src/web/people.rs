@@ -1,0 +1,244 @@
+//! The people's pages. GET and HEAD change nothing at all: previews and scanners fetch every link (T1).
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use askama::Template;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+
+use super::pages::{Banner, Lang, NoticePage, PendingView, PreferencesPage, STYLE_CSS, StateKind, StatePage};
+use super::{Web, address};
+use crate::clock::DAY;
+use crate::domain::campaign::Mode;
+use crate::domain::channel::{Channel, Permission, Purpose};
+use crate::domain::consent;
+use crate::domain::suppression::Reason;
+use crate::engine::choose::{self, Choice, Submitted, View};
+
+/// Largest form taken, bytes.
+const FORM: usize = 16 * 1024;
+
+type Peer = ConnectInfo<SocketAddr>;
+
+pub async fn show(state: State<Web>, peer: Peer, Path(token): Path<String>, headers: HeaderMap) -> Response {
+    page(&state, &peer, &token, None, &headers).await
+}
+
+pub async fn show_in(state: State<Web>, peer: Peer, Path((token, lang)): Path<(String, String)>, headers: HeaderMap) -> Response {
+    match Lang::parse(&lang) {
+        Some(lang) => page(&state, &peer, &token, Some(lang), &headers).await,
+        None => state_page(&state, Lang::En, StateKind::Unknown, StatusCode::NOT_FOUND, None),
+    }
+}
+
+async fn page(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: &HeaderMap) -> Response {
+    let view = match choose::look(&web.engine, token).await {
+        Ok(Some(view)) => view,
+        Ok(None) => return no_such_link(web, peer, headers, lang.unwrap_or(preferred(headers))),
+        Err(error) => return failed(web, lang.unwrap_or(preferred(headers)), &error),
+    };
+    let lang = lang.or_else(|| Lang::parse(&view.locale)).unwrap_or(Lang::En);
+    let status = if view.can_grant { StatusCode::OK } else { StatusCode::GONE };
+    (status, Html(render(&preferences(web, token, lang, view)))).into_response()
+}
+
+fn preferences(web: &Web, token: &str, lang: Lang, view: View) -> PreferencesPage {
+    let config = &web.engine.config;
+    let state_banner = match (view.suppressed, view.answered) {
+        _ if view.pending.is_some() => None,
+        (Some(Reason::Stopped | Reason::Erased | Reason::WrongPerson | Reason::UnsubscribedBefore), _) => Some(Banner::Stopped),
+        (Some(Reason::Refused), _) => Some(Banner::Refused),
+        (None, Some(consent::State::Granted)) if !view.granted.is_empty() => Some(Banner::Confirmed),
+        _ => None,
+    };
+    PreferencesPage {
+        lang,
+        other_lang_url: Some(format!("/p/{token}/{}", lang.other().code())),
+        brand: view.brand,
+        masked_number: view.masked_number,
+        channels: view.channels,
+        purposes: view.purposes,
+        granted: view.granted,
+        pending: view.pending.map(|permissions| PendingView {
+            permissions: permissions.into_iter().collect(),
+            reply_number: view.reply_number.filter(|_| view.mode == Mode::LinkReply),
+            word: if lang == Lang::It { "SI" } else { "YES" }.into(),
+            code_form: false,
+        }),
+        state_banner,
+        nonce: nonce(web, token),
+        action: format!("/p/{token}/{}", lang.code()),
+        notice_url: config.controller.notice_url.to_string(),
+        notice_version: config.controller.notice_version.clone(),
+        source: view.source.filter(|s| !s.is_empty()),
+        controller: config.controller.name.clone(),
+        privacy_contact: config.controller.privacy_contact.clone(),
+        can_grant: view.can_grant,
+    }
+}
+
+fn nonce(web: &Web, token: &str) -> String {
+    let engine = &web.engine;
+    engine.vault.nonce(token, &engine.config.controller.notice_version, engine.now().div_euclid(DAY))
+}
+
+pub async fn submit(state: State<Web>, peer: Peer, Path(token): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
+    take(&state, &peer, &token, None, &headers, &body).await
+}
+
+pub async fn submit_in(
+    state: State<Web>,
+    peer: Peer,
+    Path((token, lang)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    take(&state, &peer, &token, Lang::parse(&lang), &headers, &body).await
+}
+
+async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: &HeaderMap, body: &Bytes) -> Response {
+    let shown = lang.unwrap_or(preferred(headers));
+    let refused = |kind, status| state_page(web, shown, kind, status, Some(format!("/p/{token}")));
+    if !same_origin(web, headers) {
+        return refused(StateKind::BadRequest, StatusCode::FORBIDDEN);
+    }
+    if body.len() > FORM {
+        return refused(StateKind::BadRequest, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    if !kind.starts_with("application/x-www-form-urlencoded") {
+        return refused(StateKind::BadRequest, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
+    let (mut given, mut answer, mut ticked) = (String::new(), String::new(), BTreeSet::new());
+    for (name, value) in url::form_urlencoded::parse(body) {
+        match name.as_ref() {
+            "nonce" => given = value.into_owned(),
+            "answer" => answer = value.into_owned(),
+            // A box we do not know is no box of ours: it grants nothing.
+            "grant" => ticked.extend(Permission::parse(&value)),
+            _ => {}
+        }
+    }
+    let engine = &web.engine;
+    let day = engine.now().div_euclid(DAY);
+    let choice = match answer.as_str() {
+        "none" => Choice::Nothing,
+        "chosen" => Choice::Ticked(ticked),
+        _ => return refused(StateKind::BadRequest, StatusCode::BAD_REQUEST),
+    };
+    // Saying no must work whatever happened to the form; only a yes needs a fresh one.
+    let stale = !engine.vault.nonce_is_valid(&given, token, &engine.config.controller.notice_version, day);
+    if stale && choice != Choice::Nothing {
+        return refused(StateKind::NonceStale, StatusCode::CONFLICT);
+    }
+    match choose::submit(engine, token, &choice).await {
+        Ok(Submitted::Done) => {
+            let to = lang.map_or_else(|| format!("/p/{token}"), |l| format!("/p/{token}/{}", l.code()));
+            Redirect::to(&to).into_response()
+        }
+        Ok(Submitted::TooOld) => refused(StateKind::Expired, StatusCode::GONE),
+        Ok(Submitted::Unknown) => no_such_link(web, peer, headers, shown),
+        Err(error) => failed(web, shown, &error),
+    }
+}
+
+/// Our own form says `Sec-Fetch-Site: same-origin`; browsers that do not say it still send their origin.
+fn same_origin(web: &Web, headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    match text("sec-fetch-site") {
+        Some(site) => site == "same-origin",
+        None => text("origin").is_some_and(|o| o == web.engine.config.public_url.origin().ascii_serialization()),
+    }
+}
+
+/// The same answer for an unknown, a foreign and a malformed token; by address only these are limited.
+fn no_such_link(web: &Web, peer: &Peer, headers: &HeaderMap, lang: Lang) -> Response {
+    if web.unknown_tokens.check_key(&address(web, peer, headers)).is_err() {
+        return state_page(web, lang, StateKind::TooMany, StatusCode::TOO_MANY_REQUESTS, None);
+    }
+    state_page(web, lang, StateKind::Unknown, StatusCode::NOT_FOUND, None)
+}
+
+fn failed(web: &Web, lang: Lang, error: &anyhow::Error) -> Response {
+    tracing::error!(error = format!("{error:#}"), "A page could not be served");
+    state_page(web, lang, StateKind::Error, StatusCode::SERVICE_UNAVAILABLE, None)
+}
+
+fn state_page(web: &Web, lang: Lang, kind: StateKind, status: StatusCode, back_url: Option<String>) -> Response {
+    let config = &web.engine.config;
+    let page = StatePage {
+        lang,
+        other_lang_url: None,
+        brand: config.controller.brand.clone(),
+        kind,
+        back_url,
+        reply_number: reply_number(web),
+        controller: config.controller.name.clone(),
+        privacy_contact: config.controller.privacy_contact.clone(),
+    };
+    (status, Html(render(&page))).into_response()
+}
+
+/// Where a STOP is understood.
+fn reply_number(web: &Web) -> Option<String> {
+    let senders = &web.engine.config.senders;
+    let two_way = senders.iter().find(|s| s.two_way && s.channel == Channel::Sms).map(|s| s.id.clone());
+    senders.iter().find_map(|s| s.reply_number.clone()).or(two_way)
+}
+
+fn render(page: &impl Template) -> String {
+    page.render().unwrap_or_else(|error| {
+        tracing::error!(%error, "A template failed");
+        "Service unavailable".to_owned()
+    })
+}
+
+fn preferred(headers: &HeaderMap) -> Lang {
+    let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    accepted.split(',').find_map(|l| Lang::parse(l.trim().get(..2)?)).unwrap_or(Lang::En)
+}
+
+pub async fn notice(State(web): State<Web>, headers: HeaderMap) -> Response {
+    notice_page(&web, preferred(&headers))
+}
+
+pub async fn notice_in(State(web): State<Web>, Path(lang): Path<String>) -> Response {
+    match Lang::parse(&lang) {
+        Some(lang) => notice_page(&web, lang),
+        None => state_page(&web, Lang::En, StateKind::Unknown, StatusCode::NOT_FOUND, None),
+    }
+}
+
+fn notice_page(web: &Web, lang: Lang) -> Response {
+    let config = &web.engine.config;
+    let page = NoticePage {
+        lang,
+        other_lang_url: Some(format!("/notice/{}", lang.other().code())),
+        brand: config.controller.brand.clone(),
+        version: config.controller.notice_version.clone(),
+        controller: format!("{}, {}", config.controller.name, config.controller.address),
+        privacy_contact: config.controller.privacy_contact.clone(),
+        channels: Channel::ALL.to_vec(),
+        purposes: Purpose::ALL.to_vec(),
+        processors: config.gateways.iter().map(|g| g.name.clone()).collect(),
+        valid_months: None,
+        reply_number: reply_number(web),
+    };
+    Html(render(&page)).into_response()
+}
+
+pub async fn unknown(State(web): State<Web>, headers: HeaderMap) -> Response {
+    state_page(&web, preferred(&headers), StateKind::Unknown, StatusCode::NOT_FOUND, None)
+}
+
+pub async fn style() -> Response {
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE_CSS).into_response()
+}
+
+pub async fn brand(State(web): State<Web>) -> Response {
+    let css = format!(":root{{--brand:{}}}\n", web.engine.config.controller.brand_color);
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], css).into_response()
+}

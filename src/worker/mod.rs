@@ -1,0 +1,189 @@
+//! Turns a queued job into a call of an engine verb, and nothing more. A handler always answers Ok: what could not be done
+//! stands in our tables, and the sweep comes back to it; the queue's own retries would only repeat it at once.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use apalis::prelude::*;
+use futures::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Engine, deliver, expire, plan, recover};
+use crate::store::queue::{Job, QUEUE};
+use crate::store::{Store, control};
+
+/// Batches worked at the same time: while one slice commits, another sends.
+const JOBS: usize = 2;
+const POLL: Duration = Duration::from_millis(100);
+const LEASE: Duration = Duration::from_secs(5);
+const SWEEP: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Clone)]
+struct Desk {
+    engine: Arc<Engine>,
+    stop: CancellationToken,
+}
+
+/// Works until `stop` is pulled; what is in flight is finished and stored first.
+///
+/// # Errors
+/// Another worker has this SQLite file, the clocks differ by more than two seconds, or the database is gone.
+pub async fn run(engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
+    let _lock = lock_file(&engine)?;
+    same_clock(&engine).await?;
+    let mut tx = engine.store.write().await?;
+    control::register(&mut tx, &engine.worker, "worker").await?;
+    tx.commit().await?;
+    let found = recover::at_start(&engine).await?;
+    tracing::info!(
+        attempts.unknown = found.abandoned,
+        batches.due = found.batches,
+        campaigns.started = found.started,
+        "Worker started; {} sends of a lost worker are now unknown, {} batches have work",
+        found.abandoned,
+        found.batches
+    );
+
+    let keeper = tokio::spawn(keep(engine.clone(), stop.clone()));
+    let desk = Desk { engine: engine.clone(), stop: stop.clone() };
+    let monitor = match &engine.store {
+        Store::Sqlite { queue, .. } => {
+            let queue = queue.clone();
+            Monitor::new().register(move |_| {
+                let config =
+                    apalis_sqlite::Config::default().queue(QUEUE).batch_size(1).heartbeat_interval(Duration::from_secs(10));
+                WorkerBuilder::new(name())
+                    .backend(apalis_sqlite::SqliteStorage::<Job>::new(&queue).with_config(config).poll_with_interval(POLL))
+                    .concurrency(JOBS)
+                    .parallelize(tokio::spawn)
+                    .data(desk.clone())
+                    .build(work)
+            })
+        }
+        Store::Postgres { queue, .. } => {
+            let queue = queue.clone();
+            Monitor::new().register(move |_| {
+                let config =
+                    apalis_postgres::Config::default().queue(QUEUE).batch_size(1).heartbeat_interval(Duration::from_secs(10));
+                WorkerBuilder::new(name())
+                    .backend(apalis_postgres::PostgresStorage::<Job>::new(&queue).with_config(config).poll_with_interval(POLL))
+                    .concurrency(JOBS)
+                    .parallelize(tokio::spawn)
+                    .data(desk.clone())
+                    .build(work)
+            })
+        }
+    };
+    let signal = stop.clone();
+    // Any error of the database ends apalis' worker; it comes back under a fresh name as long as we run.
+    let again = stop.clone();
+    let result = monitor
+        .should_restart(move |_, _| {
+            std::thread::sleep(Duration::from_millis(200));
+            !again.is_cancelled()
+        })
+        .shutdown_timeout(Duration::from_secs(20))
+        .run_with_signal(async move {
+            signal.cancelled().await;
+            Ok(())
+        })
+        .await;
+    stop.cancel();
+    let _ = keeper.await;
+    let mut tx = engine.store.write().await?;
+    control::unregister(&mut tx, &engine.worker).await?;
+    tx.commit().await?;
+    if let Err(error) = result {
+        tracing::warn!(%error, "The queue's monitor ended");
+    }
+    tracing::info!("Worker stopped; everything it had sent is stored");
+    Ok(())
+}
+
+/// Fresh on every start: apalis refuses a name it has seen within a heartbeat.
+fn name() -> String {
+    format!("permesso-{}-{}", std::process::id(), crate::vault::token())
+}
+
+async fn work(job: Job, desk: Data<Desk>) -> std::result::Result<(), BoxDynError> {
+    let (engine, stop) = (&desk.engine, &desk.stop);
+    let done = AssertUnwindSafe(async {
+        match job {
+            Job::Deliver { batch } => {
+                let ended = deliver::deliver(engine, batch, stop).await?;
+                tracing::debug!(batch.id = batch, ?ended, "Batch rests");
+                deliver::wake(engine, batch, &ended).await?;
+            }
+            Job::Plan { campaign } => while !stop.is_cancelled() && plan::plan_next(engine, campaign).await? {},
+        }
+        anyhow::Ok(())
+    })
+    .catch_unwind()
+    .await;
+    match done {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "A job failed; the sweep comes back to it"),
+        Err(_) => tracing::error!("A job panicked; the sweep comes back to it"),
+    }
+    Ok(())
+}
+
+/// Renews the lease, sweeps, and does what time alone does.
+async fn keep(engine: Arc<Engine>, stop: CancellationToken) {
+    let mut lease = tokio::time::interval(LEASE);
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.reset();
+    loop {
+        let result = tokio::select! {
+            () = stop.cancelled() => return,
+            _ = lease.tick() => renew(&engine).await,
+            _ = sweep.tick() => tidy(&engine).await,
+        };
+        if let Err(error) = result {
+            tracing::error!(error = format!("{error:#}"), "Upkeep failed; trying again");
+        }
+    }
+}
+
+async fn renew(engine: &Engine) -> Result<()> {
+    let mut tx = engine.store.write().await?;
+    if !control::renew(&mut tx, &engine.worker).await? {
+        control::register(&mut tx, &engine.worker, "worker").await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+async fn tidy(engine: &Engine) -> Result<()> {
+    let found = recover::sweep(engine).await?;
+    if found.abandoned > 0 {
+        tracing::warn!(attempts.unknown = found.abandoned, "Sends of a lost worker are now unknown");
+    }
+    expire::expire(engine).await?;
+    Ok(())
+}
+
+/// One worker process a SQLite file: the lock goes with the process, however it ends.
+fn lock_file(engine: &Engine) -> Result<Option<std::fs::File>> {
+    if !engine.store.is_sqlite() {
+        return Ok(None);
+    }
+    let path = format!("{}.worker.lock", engine.config.database.trim_start_matches("sqlite:"));
+    let file = std::fs::File::create(&path).with_context(|| format!("cannot write {path}; remedy: make its folder writable"))?;
+    if file.try_lock().is_err() {
+        bail!("another worker process has this database; remedy: stop it, or move to Postgres, where many can share the work");
+    }
+    Ok(Some(file))
+}
+
+/// Leases are by the database's clock and everything else by ours, so they must agree.
+async fn same_clock(engine: &Engine) -> Result<()> {
+    let mut tx = engine.store.read().await?;
+    let off = tx.db_now().await? - chrono::Utc::now().timestamp_micros();
+    tx.rollback().await?;
+    if off.abs() > 2_000_000 {
+        bail!("this machine's clock is {:.1} s off the database's; remedy: set it by NTP", off as f64 / 1e6);
+    }
+    Ok(())
+}

@@ -1,0 +1,302 @@
+//! The configuration folder as its readers meet it: the shipped one is sound, and a broken one names all that is wrong at once.
+
+use std::path::{Path, PathBuf};
+
+use chrono::{TimeZone, Utc};
+use permesso::config::{Config, Problem};
+use permesso::domain::campaign::Mode;
+use permesso::domain::channel::{Channel, Permission, Purpose};
+
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config");
+
+/// The shipped folder in a place of its own, to be spoilt.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Folder {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        copy(Path::new(SHIPPED), &folder.dir());
+        folder
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.0.path().join("config")
+    }
+
+    /// Replaces a text that must be there.
+    fn edit(self, file: &str, from: &str, to: &str) -> Folder {
+        let path = self.dir().join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{file} has no {from}");
+        std::fs::write(path, text.replacen(from, to, 1)).unwrap();
+        self
+    }
+
+    fn write(self, file: &str, text: &str) -> Folder {
+        let path = self.dir().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        self
+    }
+
+    fn load(&self) -> Result<Config, Vec<Problem>> {
+        Config::load_with(&self.dir(), &|_| None).map_err(|problems| problems.0)
+    }
+
+    /// What is wrong with the settings, as shown, without the path.
+    fn settings(&self) -> Vec<String> {
+        self.shown(self.load().err().unwrap_or_default())
+    }
+
+    /// What is wrong with the campaign.
+    fn campaign(&self) -> Vec<String> {
+        let config = self.load().expect("sound settings");
+        self.shown(config.campaign("rinnovo-consensi").err().map(|problems| problems.0).unwrap_or_default())
+    }
+
+    fn shown(&self, problems: Vec<Problem>) -> Vec<String> {
+        let prefix = format!("{}/", self.dir().display());
+        problems.iter().map(|problem| problem.to_string().replace(&prefix, "")).collect()
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+const CAMPAIGN: &str = "campaigns/rinnovo-consensi.toml";
+
+/// One line, beginning and containing so.
+#[track_caller]
+fn only(problems: &[String], begins: &str, contains: &str) {
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert!(problems[0].starts_with(begins) && problems[0].contains(contains), "{problems:#?}");
+}
+
+#[test]
+fn the_shipped_configuration_is_sound_and_sends_to_nobody() {
+    let config = Config::check_all(Path::new(SHIPPED)).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(config.allows_fiction());
+    assert_eq!(config.packs.len(), 6);
+    assert_eq!(config.link("abc"), "http://127.0.0.1:8080/p/abc");
+    assert_eq!(config.gateways[0].token.expose(), "mock-token");
+    assert_eq!(format!("{:?}", config.gateways[0].token), "[secret]");
+    assert!(!format!("{config:?}").contains("mock"));
+    assert!(config.database.ends_with("/data/permesso.db"), "{}", config.database);
+    assert_eq!(config.import.header("number"), "number");
+    let two_way: Vec<_> = config.senders.iter().map(|s| (s.id.as_str(), s.two_way)).collect();
+    assert_eq!(two_way, [("ACME", false), ("+393001234567", true), ("+447700900123", true)]);
+}
+
+#[test]
+fn a_campaign_is_frozen_with_its_texts_and_packs() {
+    let campaign = Config::load(Path::new(SHIPPED)).unwrap().campaign("rinnovo-consensi").unwrap();
+    assert_eq!(campaign.start, Utc.with_ymd_and_hms(2026, 12, 1, 8, 30, 0).unwrap());
+    assert_eq!(campaign.deadline, Utc.with_ymd_and_hms(2026, 12, 20, 19, 0, 0).unwrap());
+    assert_eq!((campaign.dormant_after_days, campaign.reminder_after_days, campaign.cap_days), (365, Some(7), 730));
+    assert_eq!(campaign.asks_for, [Permission { channel: Channel::Sms, purpose: Purpose::Promotions }]);
+    assert_eq!(campaign.asks[0].mode, Mode::LinkReply);
+    assert_eq!(campaign.asks[0].texts.keys().collect::<Vec<_>>(), ["de", "en", "es", "fr", "it", "pl"]);
+    assert_eq!(campaign.packs.keys().collect::<Vec<_>>(), ["IT", "PL"]);
+    assert_eq!((campaign.limits.rate, campaign.limits.first), (50.0, Some(200)));
+    for name in ["confirm", "ack_yes", "ack_no", "ack_stop", "ack_wrong_person", "help"] {
+        for locale in ["it", "en", "pl", "de", "fr", "es"] {
+            assert!(campaign.texts.contains_key(&format!("{name}.{locale}")), "{name}.{locale}");
+        }
+    }
+}
+
+#[test]
+fn every_built_in_text_fills_two_gsm_parts_at_most_and_every_reply_text_suits_its_mode() {
+    let folder = Folder::new()
+        .edit(CAMPAIGN, "mode = \"link_reply\"", "mode = \"reply\"")
+        .edit(CAMPAIGN, "\"ACME\"", "\"+393001234567\"")
+        .edit(CAMPAIGN, "template = \"repermission\"", "template = \"repermission_reply\"");
+    assert_eq!(folder.campaign(), Vec::<String>::new());
+    let config = folder.load().unwrap();
+    let campaign = config.campaign("rinnovo-consensi").unwrap();
+    for (locale, text) in &campaign.asks[0].texts {
+        let shown = config.sample(&campaign, &campaign.asks[0], text).unwrap();
+        assert_eq!(permesso::domain::sms::forcing_ucs2(&shown), [], "{locale}: {shown}");
+    }
+    for (name, text) in &campaign.texts {
+        assert_eq!(permesso::domain::sms::forcing_ucs2(text), [], "{name}: {text}");
+    }
+}
+
+#[test]
+fn all_that_is_wrong_in_a_campaign_is_named_at_once() {
+    let problems = Folder::new()
+        .edit(CAMPAIGN, "dormant_after =", "dormant_afer =")
+        .edit(CAMPAIGN, "[\"IT\", \"PL\"]", "[\"IT\", \"XX\"]")
+        .edit(CAMPAIGN, "2026-12-01T09:30", "2026-03-29T02:30")
+        .edit(CAMPAIGN, "deadline =", "dead_line =")
+        .edit(CAMPAIGN, "rate = \"50/s\"", "rate = 50\nmax_cost = \"400 EUR\"\nstop_if = { stops = \"5 %\" }")
+        .edit(CAMPAIGN, "sender = \"ACME\"", "sender = \"ACMEE\"")
+        .edit(CAMPAIGN, "\"24 months\"", "\"6 months\"")
+        .campaign();
+    let begin = |text: &str| problems.iter().any(|p| p.starts_with("campaigns/rinnovo-consensi.toml:") && p.contains(text));
+    for expected in [
+        ": audience.dormant_afer: there is no such key; remedy: did you mean `dormant_after`?",
+        ": audience.countries: XX has no country pack",
+        ": schedule.start: 2026-03-29T02:30 does not exist in Europe/Rome",
+        ": schedule.deadline: is missing",
+        ": schedule.dead_line: there is no such key; remedy: did you mean `deadline`?",
+        ": ask.sms.sender: permesso.toml has no sender `ACMEE`; remedy: did you mean `ACME`?",
+        ": limits.rate: the value is of the wrong type; remedy: write text in quotes",
+        ": limits.max_cost: not available in this version",
+        ": limits.stop_if: not available in this version",
+        ": limits.cap: 6 months is too short",
+    ] {
+        assert!(begin(expected), "{expected} is not in {problems:#?}");
+    }
+    assert_eq!(problems.len(), 10, "{problems:#?}");
+}
+
+#[test]
+fn a_problem_names_its_line() {
+    let text = std::fs::read_to_string(Path::new(SHIPPED).join(CAMPAIGN)).unwrap();
+    let line = 1 + text.lines().position(|line| line.starts_with("deadline")).unwrap();
+    let problems = Folder::new().edit(CAMPAIGN, "2026-12-20T20:00", "2026-11-20T20:00").campaign();
+    assert!(problems[0].starts_with(&format!("campaigns/rinnovo-consensi.toml:{line}: schedule.deadline: ")), "{problems:#?}");
+}
+
+#[test]
+fn what_this_version_cannot_do_is_refused_and_not_ignored() {
+    let folder = Folder::new().edit(CAMPAIGN, "hours = ", "repeat = \"daily 08:00\"\nhours = ");
+    only(&folder.campaign(), CAMPAIGN, "schedule.repeat: not available in this version");
+    let folder = Folder::new().edit(CAMPAIGN, "mode = \"link_reply\"", "mode = \"link_code\"");
+    only(&folder.campaign(), CAMPAIGN, "link_code is not available in this version");
+    let second =
+        "[ask.whatsapp]\nmode = \"reply\"\nsender = \"+393001234567\"\ntemplate = \"repermission_reply\"\n\n[preferences]";
+    let problems = Folder::new().edit(CAMPAIGN, "[preferences]", second).campaign();
+    assert!(problems.iter().any(|p| p.contains("ask.whatsapp: a second channel is not available")), "{problems:#?}");
+}
+
+#[test]
+fn a_reply_is_never_asked_of_a_sender_that_cannot_be_replied_to() {
+    let folder = Folder::new().edit(CAMPAIGN, "mode = \"link_reply\"", "mode = \"reply\"").edit(
+        CAMPAIGN,
+        "template = \"repermission\"",
+        "template = \"repermission_reply\"",
+    );
+    only(&folder.campaign(), CAMPAIGN, "ask.sms.mode: nobody can reply to `ACME`");
+    let problems = Folder::new().edit("permesso.toml", "reply_number = \"+393001234567\"", "").campaign();
+    assert!(problems.iter().any(|p| p.contains("`ACME` has no number to reply to")), "{problems:#?}");
+    let folder = Folder::new().edit("permesso.toml", "[\"IT\", \"ES\"]", "[\"ES\"]");
+    only(&folder.campaign(), CAMPAIGN, "IT takes only registered sender names");
+}
+
+#[test]
+fn an_ask_says_who_why_what_where_and_how_to_stop_and_offers_nothing() {
+    let lint = |text: &str| Folder::new().write("../templates/messages/repermission.it.txt", text).campaign();
+    let all = "{{ brand }}: hai lasciato il tuo numero. Possiamo mandarti promozioni? STOP al {{ reply_number }}. {{ link }}";
+    assert_eq!(lint(all), Vec::<String>::new());
+    for (from, to, expected) in [
+        ("{{ brand }}: ", "", "does not say who writes"),
+        ("hai lasciato il tuo numero. ", "", "does not say why we write"),
+        ("promozioni", "messaggi", "does not name the purpose promotions"),
+        ("{{ link }}", "", "does not name the page"),
+        ("STOP al", "Scrivi al", "has no stop route"),
+        ("{{ reply_number }}", "numero", "does not say which number takes answers"),
+        ("promozioni?", "promozioni con lo sconto?", "`sconto` reads as an offer"),
+        ("promozioni?", "promozioni al 20%?", "`%` reads as an offer"),
+        ("{{ brand }}", "{{ brand }} {{ name }}", "the placeholder `name` does not exist"),
+        ("{{ link }}", "{{ link }} {{ code }}", "the placeholder `code` has no value"),
+        ("{{ link }}", "{{ link", "not well formed"),
+    ] {
+        let problems = lint(&all.replace(from, to));
+        assert_eq!(problems.len(), 1, "{from} -> {to}: {problems:#?}");
+        assert!(problems[0].contains(expected) && problems[0].contains("repermission.it"), "{problems:#?}");
+    }
+    let problems = Folder::new().write("../templates/messages/repermission.pt.txt", all).campaign();
+    assert!(problems[0].contains("language whose words the check does not know"), "{problems:#?}");
+}
+
+#[test]
+fn a_text_that_is_too_long_names_the_character_that_makes_it_so() {
+    let all = "{{ brand }}: hai lasciato il tuo numero. Possiamo mandarti promozioni? STOP al {{ reply_number }}. {{ link }}";
+    let lint = |text: String| Folder::new().write("../templates/messages/repermission.it.txt", &text).campaign();
+    only(&lint(format!("{all} {}", "ancora ".repeat(30))), "", "fills 3 SMS parts");
+    let problems = lint(format!("{} È {all}", "bene ".repeat(15)));
+    only(&problems, "", "`È` at character 77 forces UCS-2");
+    assert!(problems[0].contains("without accents it fills 2 parts"), "{problems:#?}");
+}
+
+#[test]
+fn all_that_is_wrong_in_the_settings_is_named_at_once() {
+    let problems = Folder::new()
+        .edit("permesso.toml", "database = \"sqlite:permesso.db\"", "database = \"mysql://x\"")
+        .edit("permesso.toml", "brand_color = \"#1f4e79\"", "brand_color = \"#ffcc00\"")
+        .edit("permesso.toml", "operator_listen = \"127.0.0.1:8081\"", "operator_listen = \"0.0.0.0:8081\"")
+        .edit("permesso.toml", "driver = \"mock\"", "driver = \"twilio\"")
+        .edit("permesso.toml", "id = \"ACME\"", "id = \"1ACME\"")
+        .edit("permesso.toml", "pending_days = 7", "pending_days = 90")
+        .edit("permesso.toml", "notice_version = \"2026-11\"", "notice_versio = \"2026-11\"")
+        .edit("permesso.toml", "approver = \"approver\"", "approver = \"number\"")
+        .edit("countries/it.toml", "Europe/Rome", "Europe/Roma")
+        .edit("replies/pl.toml", "locale", "locales")
+        .settings();
+    for expected in [
+        ": database: the database is neither SQLite nor Postgres",
+        ": controller.brand_color: white text on #ffcc00 has a contrast of 1.5:1",
+        ": operator_listen: any machine",
+        ": gateway.driver: there is no driver `twilio`; remedy: write one of: mock",
+        ": gateway.token: a secret must not stand in this file",
+        ": sender.id: `1ACME` cannot be a sender name",
+        ": pending_days: 90 is out of range; remedy: write 1 to 30",
+        ": controller.notice_version: is missing",
+        ": controller.notice_versio: there is no such key; remedy: did you mean `notice_version`?",
+        ": import.columns.approver: the column `number` is already number",
+        "countries/it.toml:",
+        "replies/pl.toml:",
+    ] {
+        assert!(problems.iter().any(|p| p.contains(expected)), "{expected} is not in {problems:#?}");
+    }
+}
+
+#[test]
+fn fiction_and_plain_http_are_only_for_the_mock_and_secrets_come_from_elsewhere() {
+    let folder = Folder::new()
+        .edit("permesso.toml", "token = \"mock-token\"", "token_env = \"TOKEN\"")
+        .edit("permesso.toml", "webhook_secret = \"mock-webhook-secret\"", "webhook_secret_file = \"secret\"")
+        .write("secret", "s3cret\n");
+    let env = |name: &str| match name {
+        "TOKEN" => Some("t0ken".to_owned()),
+        "PERMESSO_DATABASE" => Some("postgres://permesso@localhost/permesso".to_owned()),
+        _ => None,
+    };
+    let config = Config::load_with(&folder.dir(), &env).unwrap();
+    assert_eq!((config.gateways[0].token.expose(), config.gateways[0].webhook_secret.expose()), ("t0ken", "s3cret"));
+    assert_eq!(config.database, "postgres://permesso@localhost/permesso");
+    only(&folder.settings(), "permesso.toml:", "gateway.token_env: the environment has no TOKEN");
+    let problems = Folder::new().edit("permesso.toml", "driver = \"mock\"", "driver = \"twilio\"").settings();
+    assert!(problems.iter().any(|p| p.contains("testers: the number is reserved for fiction")), "{problems:#?}");
+    assert!(problems.iter().any(|p| p.contains("public_url: ")), "{problems:#?}");
+}
+
+#[test]
+fn every_syntax_error_is_named_with_its_line() {
+    let problems = Folder::new().write("permesso.toml", "database = \n\nkey_file = 'x\n").settings();
+    assert!(problems.iter().any(|p| p.starts_with("permesso.toml:1: ")), "{problems:#?}");
+    assert!(problems.iter().any(|p| p.starts_with("permesso.toml:3: ")), "{problems:#?}");
+}
+
+#[test]
+fn a_campaign_name_cannot_leave_the_folder() {
+    let config = Folder::new().load().unwrap();
+    for name in ["../permesso", "a/b", "", ".", "Rinnovo", "x\0"] {
+        let problems = config.campaign(name).unwrap_err();
+        assert!(problems.to_string().contains("cannot be a name"), "{name}: {problems}");
+    }
+    assert!(config.campaign("none").unwrap_err().to_string().contains("none.toml: cannot be read"));
+}

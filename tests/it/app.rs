@@ -1,0 +1,354 @@
+//! A whole Permesso for one test: temporary folder, database, mock gateway, clock in hand.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use permesso::app;
+use permesso::clock::Clock;
+use permesso::config::Config;
+use permesso::domain::phone::{Fiction, PhoneNumber};
+use permesso::engine::{Engine, deliver, import, plan};
+use permesso::gateway::mock::book::Accepted;
+use permesso::gateway::mock::faults::Faults;
+use permesso::gateway::mock::server::{MockGateway, MockOptions, start};
+use permesso::store::{Store, campaigns, messages};
+use permesso::vault::Vault;
+use permesso::web;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// Tuesday, 1 December 2026, 10:45 in Rome: open hours everywhere.
+pub const MORNING: &str = "2026-12-01T09:45:00Z";
+pub const LINK: &str = "rinnovo-consensi";
+pub const REPLY: &str = "renew-consents";
+pub const REPLY_NUMBER: &str = "+393001234567";
+pub const HEADER: &str =
+    "number,country,kind,last_action,source,ask_basis,basis_evidence,basis_date,box_default,unsubscribed,external_id,time_zone\n";
+
+pub struct TestApp {
+    pub kind: Kind,
+    pub dir: tempfile::TempDir,
+    pub engine: Arc<Engine>,
+    pub gateway: MockGateway,
+    pub clock: Clock,
+    pub base: String,
+    pub operator: String,
+    pub http: reqwest::Client,
+    stop: CancellationToken,
+    served: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// Finds free ports by binding them; they are free again when used.
+fn ports<const N: usize>() -> [u16; N] {
+    let held: Vec<_> = (0..N).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    std::array::from_fn(|i| held[i].local_addr().expect("bound").port())
+}
+
+/// The shipped configuration with other addresses, in a temporary folder.
+pub fn write_config(dir: &std::path::Path, public: u16, operator: u16, gateway: u16, database: &str) -> PathBuf {
+    let shipped = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config");
+    let to = dir.join("config");
+    for folder in ["", "campaigns", "countries", "replies"] {
+        std::fs::create_dir_all(to.join(folder)).expect("a folder");
+        for entry in std::fs::read_dir(shipped.join(folder)).expect("the shipped configuration") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|e| e == "toml") {
+                let mut text = std::fs::read_to_string(&path).expect("text");
+                text = text
+                    .replace("127.0.0.1:8080", &format!("127.0.0.1:{public}"))
+                    .replace("127.0.0.1:8081", &format!("127.0.0.1:{operator}"))
+                    .replace("127.0.0.1:8082", &format!("127.0.0.1:{gateway}"));
+                if path.file_name().is_some_and(|n| n == "permesso.toml") {
+                    text = text
+                        .lines()
+                        .map(|l| match l {
+                            l if l.starts_with("database") => format!("database = \"{database}\""),
+                            l if l.starts_with("rate =") => "rate = 10000.0".to_owned(),
+                            l if l.starts_with("timeout_ms") => "timeout_ms = 700".to_owned(),
+                            l => l.to_owned(),
+                        })
+                        .collect::<Vec<_>>()
+                        .join("\n");
+                } else {
+                    text = text
+                        .lines()
+                        .map(|l| if l.starts_with("rate = ") { "rate = \"10000/s\"" } else { l })
+                        .collect::<Vec<_>>()
+                        .join("\n");
+                }
+                std::fs::write(to.join(folder).join(path.file_name().expect("named")), text).expect("written");
+            }
+        }
+    }
+    to
+}
+
+impl TestApp {
+    pub async fn new(kind: Kind) -> TestApp {
+        TestApp::with_clock(kind, Clock::manual(MORNING.parse::<DateTime<Utc>>().expect("a time"))).await
+    }
+
+    pub async fn with_clock(kind: Kind, clock: Clock) -> TestApp {
+        app::install_tls();
+        crate::run::capture_logs();
+        let dir = tempfile::tempdir().expect("a folder");
+        let database = match kind {
+            Kind::Sqlite => format!("sqlite:{}", dir.path().join("permesso.db").display()),
+            Kind::Postgres => crate::postgres::database().await,
+        };
+        let [public, operator, port] = ports();
+        let config_dir = write_config(dir.path(), public, operator, port, &database);
+        let config = Config::load(&config_dir).unwrap_or_else(|e| panic!("{e}"));
+        Vault::create(&config.key_file).expect("a key");
+        let store = Store::migrate(&database).await.expect("migrated");
+        let vault = Vault::open(&config.key_file).expect("the key");
+        let engine = Arc::new(app::build(config, vault, store, clock.clone()).expect("built"));
+        let now = clock.clone();
+        let gateway = start(MockOptions {
+            listen: ([127, 0, 0, 1], port).into(),
+            token: "mock-token".into(),
+            webhook_secret: "mock-webhook-secret".into(),
+            webhook_url: Some(format!("http://127.0.0.1:{public}/webhooks/mock")),
+            faults: Faults::default(),
+            two_way: vec![REPLY_NUMBER.into()],
+            dedupe: false,
+            now: Arc::new(move || now.now()),
+        })
+        .await
+        .expect("the mock gateway");
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().expect("a client");
+        let mut app = TestApp {
+            kind,
+            dir,
+            engine,
+            gateway,
+            clock,
+            base: format!("http://127.0.0.1:{public}"),
+            operator: format!("http://127.0.0.1:{operator}"),
+            http,
+            stop: CancellationToken::new(),
+            served: None,
+        };
+        app.listen().await;
+        app
+    }
+
+    /// Opens both doors, and with them the ear.
+    pub async fn listen(&mut self) {
+        web::hear_once(&self.engine).await.expect("heard");
+        let doors = web::Doors::bind(&self.engine).await.expect("bound");
+        let (engine, stop) = (self.engine.clone(), self.stop.clone());
+        self.served = Some(tokio::spawn(async move { doors.serve(engine, stop).await.expect("served") }));
+    }
+
+    /// Closes both doors: from now on nobody hears.
+    pub async fn hang_up(&mut self) {
+        self.stop.cancel();
+        if let Some(served) = self.served.take() {
+            served.await.expect("ended");
+        }
+        self.stop = CancellationToken::new();
+    }
+
+    /// Ends the test, and looks whether anything private was logged meanwhile (promise 9).
+    pub async fn end(&mut self) {
+        self.gateway.idle().await;
+        self.hang_up().await;
+        self.engine.store.close().await;
+        crate::run::logs_hold_none_of(&self.private());
+    }
+
+    /// Every number and token that this test used.
+    fn private(&self) -> Vec<String> {
+        let log = self.gateway.log();
+        let links = log.iter().flat_map(|m| m.text.split_whitespace().filter(|w| w.starts_with("http")));
+        let tokens = links.filter_map(|l| l.rsplit('/').next()).map(str::to_owned);
+        let numbers = log.iter().map(|m| m.to.trim_start_matches('+').to_owned());
+        tokens.chain(numbers).collect()
+    }
+
+    pub fn number(text: &str) -> PhoneNumber {
+        PhoneNumber::parse(text, None, Fiction::Allowed).expect("a number")
+    }
+
+    /// An Italian number reserved here for fiction.
+    pub fn it(n: u32) -> String {
+        format!("+39300{n:07}")
+    }
+
+    /// A British number reserved for fiction.
+    pub fn gb(n: u32) -> String {
+        format!("+447700900{n:03}")
+    }
+
+    /// A row of somebody who may be asked.
+    pub fn good(number: &str) -> String {
+        format!("{number},,prospect,,web shop,prior_consent,form 1,2025-01-10,unticked,,,\n")
+    }
+
+    pub async fn import(&self, rows: &str) -> import::Summary {
+        self.import_file(&format!("{HEADER}{rows}")).await
+    }
+
+    pub async fn import_file(&self, text: &str) -> import::Summary {
+        let file = self.dir.path().join("contacts.csv");
+        std::fs::write(&file, text).expect("written");
+        import::contacts(&self.engine, &file, |_| {}).await.expect("imported")
+    }
+
+    pub async fn people(&self, numbers: &[String]) {
+        let rows: String = numbers.iter().map(|n| TestApp::good(n)).collect();
+        let summary = self.import(&rows).await;
+        assert_eq!(summary.rejected, 0, "{summary:?}");
+    }
+
+    /// Plans, starts, and decides about everybody; sends nothing yet.
+    pub async fn plan(&self, name: &str) -> i64 {
+        self.plan_as(name, |_| {}).await
+    }
+
+    /// As [`TestApp::plan`], with the campaign changed before it is frozen.
+    pub async fn plan_as(&self, name: &str, change: impl FnOnce(&mut permesso::domain::campaign::Campaign)) -> i64 {
+        let mut campaign = self.engine.config.campaign(name).unwrap_or_else(|e| panic!("{e}"));
+        change(&mut campaign);
+        let counts = plan::preview(&self.engine, &campaign, |_| {}).await.expect("previewed");
+        let id = plan::save(&self.engine, &campaign, &counts).await.expect("saved");
+        let row = plan::start(&self.engine, &campaign.name, &id).await.expect("started");
+        while plan::plan_next(&self.engine, row).await.expect("planned") {}
+        row
+    }
+
+    /// Delivers every due batch, as the worker's jobs do, until nothing is due.
+    pub async fn deliver(&self) -> Vec<deliver::Ended> {
+        TestApp::deliver_by(&self.engine).await
+    }
+
+    pub async fn deliver_by(engine: &Engine) -> Vec<deliver::Ended> {
+        web::hear_once(engine).await.expect("heard");
+        let mut ended = Vec::new();
+        for _ in 0..5 {
+            let mut tx = engine.store.read().await.expect("a transaction");
+            let due = messages::due_batches(&mut tx, &engine.controller, engine.now()).await.expect("batches");
+            tx.rollback().await.expect("rolled back");
+            if due.is_empty() {
+                break;
+            }
+            for (batch,) in due {
+                ended.push(deliver::deliver(engine, batch, &CancellationToken::new()).await.expect("delivered"));
+            }
+        }
+        ended
+    }
+
+    pub async fn send(&self, name: &str) -> i64 {
+        let id = self.plan(name).await;
+        self.deliver().await;
+        self.gateway.idle().await;
+        id
+    }
+
+    pub fn advance(&self, duration: Duration) {
+        self.clock.advance(i64::try_from(duration.as_micros()).expect("fits"));
+    }
+
+    /// What this phone got, oldest first.
+    pub fn inbox(&self, number: &str) -> Vec<Accepted> {
+        self.gateway.log().into_iter().filter(|m| m.to == number).collect()
+    }
+
+    pub fn asks(&self, number: &str) -> usize {
+        self.inbox(number).iter().filter(|m| m.reference.starts_with("ask")).count()
+    }
+
+    pub fn link(&self, number: &str) -> String {
+        let message = self.inbox(number).into_iter().rev().find(|m| m.text.contains("http")).expect("a message with a link");
+        message.text.split_whitespace().find(|w| w.starts_with("http")).expect("a link").trim_end_matches('.').to_owned()
+    }
+
+    /// A reply typed on a phone; stored when this returns. What it causes is sent.
+    pub async fn reply(&self, number: &str, to: &str, text: &str) {
+        self.gateway.reply(number, to, text).await;
+        self.deliver().await;
+        self.gateway.idle().await;
+    }
+
+    pub async fn get(&self, url: &str) -> (u16, String) {
+        let answer = self.http.get(url).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("text"))
+    }
+
+    /// Opens the page as a browser and submits it.
+    pub async fn submit(&self, link: &str, answer: &str, grants: &[&str]) -> u16 {
+        let (_, page) = self.get(link).await;
+        let nonce = page.split("name=\"nonce\" value=\"").nth(1).and_then(|r| r.split('"').next()).unwrap_or("").to_owned();
+        self.post(link, &nonce, answer, grants).await
+    }
+
+    pub async fn post(&self, link: &str, nonce: &str, answer: &str, grants: &[&str]) -> u16 {
+        let pairs = [("nonce", nonce), ("answer", answer)].into_iter().chain(grants.iter().map(|g| ("grant", *g)));
+        let body: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        let request = self.http.post(link).header("sec-fetch-site", "same-origin");
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(body);
+        request.send().await.expect("an answer").status().as_u16()
+    }
+
+    /// Messages by state, of everything.
+    pub async fn states(&self) -> BTreeMap<String, i64> {
+        let mut tx = self.engine.store.read().await.expect("a transaction");
+        let rows = permesso::store::report::all_messages(&mut tx, &self.engine.controller).await.expect("counted");
+        tx.rollback().await.expect("rolled back");
+        let mut out = BTreeMap::new();
+        for (kind, state, count) in rows {
+            if kind == "ask" {
+                *out.entry(state).or_default() += count;
+            }
+        }
+        out
+    }
+
+    pub async fn granted(&self, number: &str) -> Vec<String> {
+        self.story(number).await.preferences.into_iter().filter_map(|p| p.strip_suffix(": granted").map(str::to_owned)).collect()
+    }
+
+    pub async fn story(&self, number: &str) -> permesso::engine::explain::Story {
+        permesso::engine::explain::explain(&self.engine, &TestApp::number(number)).await.expect("explained")
+    }
+
+    /// One number from a query, for what no door shows.
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        match &self.engine.store {
+            Store::Sqlite { read, .. } => sqlx::query_scalar(sql).fetch_one(read).await.expect("counted"),
+            Store::Postgres { pool, .. } => sqlx::query_scalar(sql).fetch_one(pool).await.expect("counted"),
+        }
+    }
+
+    pub async fn execute(&self, sql: &'static str) -> Result<(), sqlx::Error> {
+        match &self.engine.store {
+            Store::Sqlite { write, .. } => sqlx::query(sql).execute(write).await.map(drop),
+            Store::Postgres { pool, .. } => sqlx::query(sql).execute(pool).await.map(drop),
+        }
+    }
+
+    pub async fn campaign(&self, id: i64) -> campaigns::Row {
+        let mut tx = self.engine.store.read().await.expect("a transaction");
+        let row = campaigns::by_id(&mut tx, id).await.expect("read").expect("there");
+        tx.rollback().await.expect("rolled back");
+        row
+    }
+
+    /// A second engine on the same database: another worker process, as far as the database can tell.
+    pub async fn another(&self) -> Arc<Engine> {
+        let config = self.engine.config.clone();
+        let vault = Vault::open(&config.key_file).expect("the key");
+        let store = Store::open(&config.database).await.expect("opened");
+        Arc::new(app::build(config, vault, store, self.clock.clone()).expect("built"))
+    }
+}

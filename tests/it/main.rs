@@ -1,0 +1,32 @@
+//! One binary of black-box stories. Each runs on a real SQLite file and on a real Postgres that the suite starts by itself,
+//! with the mock gateway over real HTTP and the clock in the test's hand.
+
+mod app;
+mod postgres;
+mod promises;
+mod run;
+mod stories;
+
+/// One story, on both stores.
+#[macro_export]
+macro_rules! both {
+    ($(#[$meta:meta])* $name:ident, |$app:ident| $body:block) => {
+        mod $name {
+            use super::*;
+            $(#[$meta])*
+            async fn story($app: &mut TestApp) $body
+            #[tokio::test]
+            async fn sqlite() {
+                let mut app = TestApp::new($crate::app::Kind::Sqlite).await;
+                story(&mut app).await;
+                app.end().await;
+            }
+            #[tokio::test]
+            async fn postgres() {
+                let mut app = TestApp::new($crate::app::Kind::Postgres).await;
+                story(&mut app).await;
+                app.end().await;
+            }
+        }
+    };
+}

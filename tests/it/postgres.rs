@@ -1,0 +1,110 @@
+//! A throwaway Postgres of the test run's own: made by initdb in a temporary folder, gone when the test process is.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use permesso::store::Store;
+
+pub struct Cluster {
+    pub dir: PathBuf,
+    port: u16,
+    // The watcher's stdin: when the test process ends, however it ends, the pipe closes and the server stops.
+    _watcher: Mutex<Child>,
+}
+
+static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+const SCRIPT: &str = r#"
+set -e
+as() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
+for bin in $(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V); do PATH="$bin:$PATH"; done
+if [ "$(id -u)" = 0 ]; then chown postgres "$DIR"; fi
+as "$(command -v initdb)" -D "$DIR/data" -U app -A trust -E UTF8 --locale=C.UTF-8 --no-sync >"$DIR/log" 2>&1
+as "$(command -v pg_ctl)" -D "$DIR/data" -l "$DIR/server.log" -w -o "-k $DIR -p $PORT -c listen_addresses='' -c fsync=off -c max_connections=400" start >>"$DIR/log" 2>&1
+echo ready
+cat >/dev/null
+as "$(command -v pg_ctl)" -D "$DIR/data" -m immediate stop >>"$DIR/log" 2>&1 || true
+rm -rf "$DIR"
+"#;
+
+impl Cluster {
+    fn start() -> Cluster {
+        let dir = std::env::temp_dir().join(format!("permesso-pg-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a temporary folder");
+        let port = 5432;
+        let mut child = Command::new("sh")
+            .arg("-c")
+            .arg(SCRIPT)
+            .env("DIR", &dir)
+            .env("PORT", port.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("sh");
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().expect("piped")), &mut line)
+            .expect("a line");
+        assert_eq!(
+            line.trim(),
+            "ready",
+            "Postgres did not start; remedy: apt-get install postgresql (scripts/test does). Log: {}",
+            std::fs::read_to_string(dir.join("log")).unwrap_or_default()
+        );
+        Cluster { dir, port, _watcher: Mutex::new(child) }
+    }
+
+    fn psql(&self, database: &str, sql: &str) {
+        let mut child = Command::new("psql")
+            .args(["-q", "-v", "ON_ERROR_STOP=1", "-U", "app", "-d", database, "-p", &self.port.to_string(), "-h"])
+            .arg(&self.dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("psql");
+        child.stdin.take().expect("piped").write_all(sql.as_bytes()).expect("written");
+        assert!(child.wait().expect("psql ends").success(), "psql failed: {sql}");
+    }
+
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://app@localhost:{}/{database}?host={}", self.port, self.dir.display())
+    }
+}
+
+pub fn cluster() -> &'static Cluster {
+    CLUSTER.get_or_init(Cluster::start)
+}
+
+/// A database of its own for one test, already migrated: copied from a template.
+pub async fn database() -> String {
+    static TEMPLATE: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+    let cluster = tokio::task::spawn_blocking(cluster).await.expect("the cluster starts");
+    TEMPLATE
+        .get_or_init(|| async {
+            tokio::task::spawn_blocking(|| cluster_sql("CREATE DATABASE template_permesso;")).await.expect("created");
+            Store::migrate(&cluster.url("template_permesso")).await.expect("migrated").close().await;
+        })
+        .await;
+    let name = format!("t{}", NUMBER.fetch_add(1, Ordering::SeqCst));
+    static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let sql = format!("CREATE DATABASE {name} TEMPLATE template_permesso;");
+    tokio::task::spawn_blocking(move || cluster_sql(&sql)).await.expect("created");
+    cluster.url(&name)
+}
+
+/// An empty database.
+pub async fn empty_database() -> String {
+    let cluster = tokio::task::spawn_blocking(cluster).await.expect("the cluster starts");
+    let name = format!("e{}", NUMBER.fetch_add(1, Ordering::SeqCst));
+    let sql = format!("CREATE DATABASE {name};");
+    tokio::task::spawn_blocking(move || cluster_sql(&sql)).await.expect("created");
+    cluster.url(&name)
+}
+
+fn cluster_sql(sql: &str) {
+    cluster().psql("postgres", sql);
+}

@@ -1,0 +1,588 @@
+//! The nine promises, each by the stories named after it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use permesso::domain::campaign::CampaignState;
+use permesso::engine::plan;
+use permesso::gateway::mock::faults::Faults;
+use permesso::gateway::mock::protocol;
+use permesso::store::messages;
+
+use crate::app::{LINK, REPLY, REPLY_NUMBER, TestApp};
+use crate::both;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+// 1. No ask without a right to ask.
+
+both!(nobody_without_a_valid_ask_basis_is_asked, |app| {
+    let n: Vec<String> = (0..8).map(TestApp::it).collect();
+    let rows = [
+        format!("{},,prospect,,web shop,,,,,,,\n", n[0]),
+        format!("{},,prospect,,web shop,prior_consent,form 1,2025-01-10,pre_ticked,,,\n", n[1]),
+        format!("{},,prospect,,web shop,prior_consent,form 1,2025-01-10,bundled,,,\n", n[2]),
+        format!("{},,prospect,,purchased,prior_consent,form 1,2025-01-10,unticked,,,\n", n[3]),
+        // Soft opt-in is for e-mail in Italy, never for SMS.
+        format!("{},,prospect,,web shop,soft_opt_in,order 9,2025-01-10,,,,\n", n[4]),
+        format!("{},,prospect,,,prior_consent,form 1,2025-01-10,unticked,,,\n", n[5]),
+        format!("{},,customer,2026-11-01,web shop,prior_consent,form 1,2025-01-10,unticked,,,\n", n[6]),
+        TestApp::good(&n[7]),
+    ];
+    let summary = app.import(&rows.concat()).await;
+    assert_eq!((summary.rows, summary.new, summary.rejected), (8, 8, 0), "{summary:?}");
+    app.send(LINK).await;
+    let asked: Vec<usize> = n.iter().map(|n| app.asks(n)).collect();
+    assert_eq!(asked, [0, 0, 0, 0, 0, 0, 0, 1]);
+    let story = app.story(&n[1]).await;
+    assert!(story.verdict.contains("LEGACY_INVALID"), "{}", story.verdict);
+    let story = app.story(&n[4]).await;
+    assert!(story.verdict.contains("NO_ASK_BASIS"), "{}", story.verdict);
+});
+
+// 2. No is final.
+
+both!(a_stop_between_planning_and_claim_prevents_the_message, |app| {
+    let (stops, stays) = (TestApp::it(1), TestApp::it(2));
+    app.people(&[stops.clone(), stays.clone()]).await;
+    app.plan(LINK).await;
+    app.reply(&stops, REPLY_NUMBER, "STOP").await;
+    app.deliver().await;
+    assert_eq!((app.asks(&stops), app.asks(&stays)), (0, 1));
+});
+
+both!(the_claim_reads_the_suppressions_again, |app| {
+    // A no that cancelled nothing, as if it had been written by an older version or another tool.
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.plan(LINK).await;
+    app.execute(
+        "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at)
+         SELECT controller, mac, key_id, 'marketing', 'stopped', 1 FROM number_macs",
+    )
+    .await
+    .unwrap();
+    app.deliver().await;
+    assert_eq!(app.asks(&number), 0);
+});
+
+both!(a_reimport_revives_nobody, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.reply(&number, REPLY_NUMBER, "stop").await;
+    app.import(&TestApp::good("300 000 0001")).await;
+    app.send(LINK).await;
+    assert_eq!(app.asks(&number), 0);
+    assert!(app.story(&number).await.verdict.contains("stopped"));
+});
+
+both!(any_row_that_says_no_wins_in_any_order, |app| {
+    let (first, last, broken) = (TestApp::it(1), TestApp::it(2), TestApp::it(3));
+    let no = |n: &str| format!("{n},,prospect,,web shop,prior_consent,form 1,2025-01-10,unticked,yes,,\n");
+    // The third no stands in a row that is rejected for its kind.
+    let bad = format!("{broken},,nonsense,,web shop,,,,,unsubscribed,,\n");
+    let rows = [no(&first), TestApp::good(&first), TestApp::good(&last), no(&last), TestApp::good(&broken), bad];
+    let summary = app.import(&rows.concat()).await;
+    assert_eq!(summary.rejected, 1);
+    app.send(LINK).await;
+    assert_eq!([app.asks(&first), app.asks(&last), app.asks(&broken)], [0, 0, 0]);
+});
+
+both!(a_stop_from_a_number_nobody_knows_is_kept, |app| {
+    let stranger = TestApp::it(77);
+    app.reply(&stranger, REPLY_NUMBER, "STOP").await;
+    app.people(std::slice::from_ref(&stranger)).await;
+    app.send(LINK).await;
+    assert_eq!(app.asks(&stranger), 0);
+});
+
+both!(one_no_counts_for_all_numbers_of_a_human, |app| {
+    let (a, b, late) = (TestApp::it(1), TestApp::it(2), TestApp::it(3));
+    let row = |n: &str| format!("{n},,prospect,,web shop,prior_consent,form 1,2025-01-10,unticked,,CRM-7,\n");
+    app.import(&(row(&a) + &row(&b))).await;
+    app.plan(LINK).await;
+    app.reply(&a, REPLY_NUMBER, "STOP").await;
+    app.import(&row(&late)).await;
+    app.deliver().await;
+    app.plan_as(LINK, |c| c.name = "another-name".into()).await;
+    app.deliver().await;
+    assert_eq!([app.asks(&a), app.asks(&b), app.asks(&late)], [0, 0, 0]);
+});
+
+both!(pause_and_halt_stop_within_a_slice, |app| {
+    app.people(&[TestApp::it(1)]).await;
+    let id = app.plan(LINK).await;
+    plan::set_state(&app.engine, LINK, CampaignState::Paused).await.unwrap();
+    app.deliver().await;
+    assert_eq!(app.asks(&TestApp::it(1)), 0);
+    assert_eq!(app.campaign(id).await.state(), CampaignState::Paused);
+    plan::set_state(&app.engine, LINK, CampaignState::Running).await.unwrap();
+    let mut tx = app.engine.store.write().await.unwrap();
+    permesso::store::control::set_halt(&mut tx, &app.engine.controller, Some(1), "test").await.unwrap();
+    tx.commit().await.unwrap();
+    app.deliver().await;
+    assert_eq!(app.asks(&TestApp::it(1)), 0);
+    let mut tx = app.engine.store.write().await.unwrap();
+    permesso::store::control::set_halt(&mut tx, &app.engine.controller, None, "test").await.unwrap();
+    tx.commit().await.unwrap();
+    app.deliver().await;
+    assert_eq!(app.asks(&TestApp::it(1)), 1);
+});
+
+// 3. Never twice.
+
+both!(a_send_without_an_answer_is_unknown_and_never_repeated, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.gateway.set_faults(Faults { accept_then_reset: 1.0, lost: 1.0, ..Faults::default() });
+    app.send(LINK).await;
+    assert_eq!(app.states().await.get("unknown"), Some(&1));
+    app.gateway.set_faults(Faults::default());
+    app.advance(DAY);
+    app.deliver().await;
+    permesso::engine::recover::sweep(&app.engine).await.unwrap();
+    app.deliver().await;
+    assert_eq!(app.asks(&number), 1);
+    assert_eq!(app.gateway.stats().requests, 1, "it was asked once and never again");
+    // The person's own reply proves that it arrived.
+    app.reply(&number, REPLY_NUMBER, "aiuto").await;
+    assert_eq!(app.states().await.get("unknown"), None);
+});
+
+both!(what_is_proved_not_accepted_is_tried_again, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.gateway.set_faults(Faults { throttle: 1.0, ..Faults::default() });
+    app.send(LINK).await;
+    assert_eq!(app.states().await.get("planned"), Some(&1));
+    app.gateway.set_faults(Faults::default());
+    app.deliver().await;
+    assert_eq!(app.asks(&number), 0, "the throttling is obeyed");
+    app.advance(Duration::from_secs(3));
+    app.deliver().await;
+    app.gateway.idle().await;
+    assert_eq!(app.asks(&number), 1);
+    assert_eq!(app.states().await.get("delivered"), Some(&1));
+});
+
+both!(renaming_the_campaign_asks_nobody_again, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    app.advance(DAY * 2);
+    app.plan_as(LINK, |c| {
+        c.name = "nuovo-nome".into();
+        c.family = "another family".into();
+    })
+    .await;
+    app.deliver().await;
+    assert_eq!(app.asks(&number), 1);
+    assert!(app.story(&number).await.verdict.contains("nuovo-nome: "));
+});
+
+both!(two_numbers_of_one_human_get_one_ask, |app| {
+    let row = |n: String| format!("{n},,prospect,,web shop,prior_consent,form 1,2025-01-10,unticked,,CRM-7,\n");
+    app.import(&(row(TestApp::it(1)) + &row(TestApp::it(2)))).await;
+    app.send(LINK).await;
+    assert_eq!(app.asks(&TestApp::it(1)) + app.asks(&TestApp::it(2)), 1);
+});
+
+both!(two_workers_share_a_campaign_and_nobody_gets_two, |app| {
+    let numbers: Vec<String> = (0..300).map(TestApp::it).collect();
+    app.people(&numbers).await;
+    app.plan(LINK).await;
+    let second = app.another().await;
+    let (one, two) = (app.engine.clone(), second.clone());
+    let (a, b) = tokio::join!(
+        tokio::spawn(async move { TestApp::deliver_by(&one).await }),
+        tokio::spawn(async move { TestApp::deliver_by(&two).await })
+    );
+    a.unwrap();
+    b.unwrap();
+    app.deliver().await;
+    app.gateway.idle().await;
+    assert_eq!(app.gateway.stats().duplicates, 0);
+    assert_eq!(app.gateway.stats().accepted, 300);
+    second.store.close().await;
+});
+
+both!(a_claim_is_won_by_one, |app| {
+    // The very same slice, claimed twice at the same instant of a standing clock.
+    app.people(&[TestApp::it(1)]).await;
+    app.plan(LINK).await;
+    let claim = |reference: &str| messages::Claim {
+        message: 1,
+        contact: 1,
+        reference: reference.into(),
+        token_hash: Some(reference.into()),
+        wording_hash: None,
+        send_before: i64::MAX,
+        marks: Vec::new(),
+    };
+    let who = |slice| messages::Claimant { slice, worker: "w", gateway: "mock" };
+    let mut won = Vec::new();
+    for name in ["first", "second"] {
+        let mut tx = app.engine.store.write().await.unwrap();
+        let now = app.engine.now();
+        won.push(messages::claim(&mut tx, &app.engine.controller, &who(name), &[claim(name)], now).await.unwrap().len());
+        tx.commit().await.unwrap();
+    }
+    assert_eq!(won, [1, 0]);
+});
+
+// 4. Nothing lost, and never speak while deaf.
+
+both!(nothing_is_sent_while_nobody_listens, |app| {
+    app.people(&[TestApp::it(1)]).await;
+    app.plan(LINK).await;
+    app.execute("UPDATE listening SET heard_db = heard_db - 31000000").await.unwrap();
+    let mut tx = app.engine.store.read().await.unwrap();
+    let due = messages::due_batches(&mut tx, &app.engine.controller, app.engine.now()).await.unwrap();
+    tx.rollback().await.unwrap();
+    let ended =
+        permesso::engine::deliver::deliver(&app.engine, due[0].0, &tokio_util::sync::CancellationToken::new()).await.unwrap();
+    assert_eq!(ended, permesso::engine::deliver::Ended::Silent(permesso::store::control::Silence::Deaf));
+    assert_eq!(app.asks(&TestApp::it(1)), 0);
+});
+
+both!(what_came_in_during_deafness_is_read_before_anything_is_sent, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.plan(LINK).await;
+    // The callback of this STOP never reaches us.
+    app.gateway.set_webhook_url("http://127.0.0.1:1/nowhere".into());
+    app.gateway.reply(&number, REPLY_NUMBER, "STOP").await;
+    app.execute("UPDATE listening SET heard_db = heard_db - 31000000").await.unwrap();
+    app.deliver().await;
+    assert_eq!(app.asks(&number), 0);
+    assert!(app.story(&number).await.verdict.contains("stopped"));
+});
+
+both!(a_receipt_that_overtakes_the_answer_counts, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    // The answer to our send never comes, the receipts do.
+    app.gateway.set_faults(Faults { accept_then_reset: 1.0, ..Faults::default() });
+    app.send(LINK).await;
+    assert_eq!(app.states().await.get("delivered"), Some(&1));
+});
+
+both!(receipts_repeated_and_reordered_change_nothing, |app| {
+    let numbers: Vec<String> = (0..20).map(TestApp::it).collect();
+    app.people(&numbers).await;
+    app.gateway.set_faults(Faults { duplicate: 1.0, reordered: 1.0, ..Faults::default() });
+    app.send(LINK).await;
+    assert_eq!(app.states().await.get("delivered"), Some(&20));
+});
+
+both!(a_reply_before_the_sends_answer_counts, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.plan(LINK).await;
+    app.gateway.set_faults(Faults { slow: 1.0, slow_ms: 400, ..Faults::default() });
+    let (_, ()) = tokio::join!(app.deliver(), async {
+        while app.inbox(&number).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        app.gateway.reply(&number, REPLY_NUMBER, "STOP").await;
+    });
+    app.gateway.idle().await;
+    assert!(app.story(&number).await.verdict.contains("stopped"));
+    assert_eq!(app.count("SELECT COUNT(*) FROM conversations WHERE state = 'stopped'").await, 1);
+});
+
+// 5. Only the person says yes.
+
+both!(a_hundred_previews_leave_no_row, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    let link = app.link(&number);
+    let before = app.count("SELECT (SELECT COUNT(*) FROM ledger) + (SELECT COUNT(*) FROM inbound_events) + (SELECT COUNT(*) FROM suppressions) + (SELECT COUNT(*) FROM preferences) + (SELECT COUNT(*) FROM messages)").await;
+    for agent in
+        ["WhatsApp/2.23.20", "TelegramBot (like TwitterBot)", "facebookexternalhit/1.1", "Mozilla/5.0 SafeLinks", "curl/8"]
+    {
+        for _ in 0..10 {
+            assert_eq!(app.http.get(&link).header("user-agent", agent).send().await.unwrap().status(), 200);
+            assert_eq!(app.http.head(&link).header("user-agent", agent).send().await.unwrap().status(), 200);
+        }
+    }
+    let after = app.count("SELECT (SELECT COUNT(*) FROM ledger) + (SELECT COUNT(*) FROM inbound_events) + (SELECT COUNT(*) FROM suppressions) + (SELECT COUNT(*) FROM preferences) + (SELECT COUNT(*) FROM messages)").await;
+    assert_eq!(before, after);
+    assert_eq!(app.count("SELECT COUNT(*) FROM conversations WHERE state = 'asked'").await, 1);
+});
+
+both!(a_tick_alone_grants_nothing, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    assert_eq!(app.submit(&app.link(&number), "chosen", &["sms.promotions"]).await, 303);
+    assert!(app.granted(&number).await.is_empty());
+    app.advance(Duration::from_secs(60));
+    app.reply(&number, REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(&number).await, ["sms.promotions"]);
+});
+
+both!(a_yes_before_the_submission_grants_nothing, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    app.reply(&number, REPLY_NUMBER, "SI").await;
+    assert!(app.granted(&number).await.is_empty());
+    app.submit(&app.link(&number), "chosen", &["sms.promotions"]).await;
+    assert!(app.granted(&number).await.is_empty());
+});
+
+both!(the_same_yes_twice_is_one_yes, |app| {
+    let number = TestApp::gb(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(REPLY).await;
+    let from = app.inbox(&number)[0].from.clone();
+    app.reply(&number, &from, "YES").await;
+    app.advance(Duration::from_secs(5));
+    app.reply(&number, &from, "YES").await;
+    assert!(app.granted(&number).await.is_empty(), "five seconds after the confirmation it is the same yes");
+    app.advance(Duration::from_secs(20));
+    app.reply(&number, &from, "yes please").await;
+    assert_eq!(app.granted(&number).await, ["sms.promotions"]);
+});
+
+both!(an_operator_can_say_stop_and_never_yes, |app| {
+    let number = TestApp::gb(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(REPLY).await;
+    let from = app.inbox(&number)[0].from.clone();
+    app.reply(&number, &from, "yes if it is free").await;
+    let mut tx = app.engine.store.write().await.unwrap();
+    let held = permesso::store::inbound::held(&mut tx, &app.engine.controller).await.unwrap();
+    assert_eq!(held.len(), 1);
+    assert!(permesso::engine::receive::resolve(&mut tx, &app.engine, held[0].id, true, "op").await.unwrap());
+    tx.commit().await.unwrap();
+    assert!(app.granted(&number).await.is_empty());
+    assert!(app.story(&number).await.verdict.contains("stopped"));
+});
+
+// 6. A no beats a yes.
+
+both!(stop_and_yes_in_one_message_is_a_stop, |app| {
+    let number = TestApp::gb(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(REPLY).await;
+    let from = app.inbox(&number)[0].from.clone();
+    app.reply(&number, &from, "STOP YES").await;
+    app.advance(Duration::from_secs(60));
+    app.reply(&number, &from, "YES").await;
+    app.advance(Duration::from_secs(60));
+    app.reply(&number, &from, "YES").await;
+    assert!(app.granted(&number).await.is_empty(), "a yes counts only in a conversation opened after the last no");
+});
+
+both!(a_late_no_beats_the_yes_it_was_said_before, |app| {
+    let number = TestApp::gb(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(REPLY).await;
+    let from = app.inbox(&number)[0].from.clone();
+    let said_at = app.clock.now();
+    app.advance(Duration::from_secs(60));
+    app.reply(&number, &from, "YES").await;
+    app.advance(Duration::from_secs(60));
+    app.reply(&number, &from, "YES").await;
+    assert_eq!(app.granted(&number).await, ["sms.promotions"]);
+    app.advance(Duration::from_secs(600));
+    assert!(app.gateway.deliver(vec![inbound("late", &number, &from, "STOP", said_at)]).await);
+    assert!(app.granted(&number).await.is_empty());
+});
+
+both!(a_yes_from_the_future_is_not_believed, |app| {
+    let number = TestApp::gb(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(REPLY).await;
+    let from = app.inbox(&number)[0].from.clone();
+    let tomorrow = app.clock.now() + 86_400_000_000;
+    assert!(app.gateway.deliver(vec![inbound("f1", &number, &from, "YES", tomorrow)]).await);
+    assert_eq!(app.count("SELECT COUNT(*) FROM conversations WHERE state = 'pending'").await, 0);
+    assert!(app.gateway.deliver(vec![inbound("f2", &number, &from, "STOP", tomorrow)]).await);
+    assert!(app.story(&number).await.verdict.contains("stopped"));
+});
+
+pub fn inbound(id: &str, from: &str, to: &str, text: &str, at: i64) -> protocol::Event {
+    protocol::Event::Inbound(protocol::Inbound {
+        event_id: id.into(),
+        from: from.into(),
+        to: to.into(),
+        channel: protocol::Channel::Sms,
+        text: text.into(),
+        button: None,
+        at,
+        in_reply_to: None,
+    })
+}
+
+// 7. Proof.
+
+both!(the_ledger_cannot_be_changed_and_tampering_shows, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    app.submit(&app.link(&number), "chosen", &["sms.promotions"]).await;
+    app.advance(Duration::from_secs(60));
+    app.reply(&number, REPLY_NUMBER, "SI").await;
+    let (count, wrong) = permesso::engine::explain::verify_ledger(&app.engine).await.unwrap();
+    assert_eq!((count, wrong), (2, vec![]));
+    for sql in [
+        "UPDATE ledger SET at = 1",
+        "DELETE FROM ledger",
+        "UPDATE evidence SET body = 'x'",
+        "DELETE FROM evidence",
+        "UPDATE wordings SET body = 'x'",
+        "DELETE FROM wordings",
+    ] {
+        assert!(app.execute(sql).await.is_err(), "{sql}");
+    }
+    // Somebody who owns the database takes the guards away first.
+    match app.kind {
+        crate::app::Kind::Sqlite => app.execute("DROP TRIGGER evidence_no_update").await.unwrap(),
+        crate::app::Kind::Postgres => app.execute("DROP TRIGGER evidence_no_update ON evidence").await.unwrap(),
+    }
+    app.execute("UPDATE evidence SET body = REPLACE(body, 'promotions', 'profiling') WHERE seq = 2").await.unwrap();
+    let (_, wrong) = permesso::engine::explain::verify_ledger(&app.engine).await.unwrap();
+    assert_eq!(wrong, ["entry 2: its evidence was changed"]);
+});
+
+both!(a_grant_carries_its_whole_proof, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    app.submit(&app.link(&number), "chosen", &["sms.promotions", "call.profiling", "sms.nonsense"]).await;
+    app.advance(Duration::from_secs(60));
+    app.reply(&number, REPLY_NUMBER, "sì, grazie").await;
+    let mut tx = app.engine.store.read().await.unwrap();
+    let rows = permesso::store::ledger::consents_since(&mut tx, &app.engine.controller, 0).await.unwrap();
+    tx.rollback().await.unwrap();
+    assert_eq!(rows.len(), 1, "only what the page offers can be granted");
+    let body: permesso::domain::ledger::Body = serde_json::from_str(rows[0].body.as_deref().unwrap()).unwrap();
+    assert_eq!(body.ask_basis.as_deref(), Some("prior_consent"));
+    assert_eq!(body.campaign.as_deref(), Some(LINK));
+    assert!(body.ask_reference.as_deref().unwrap().starts_with("ask-"));
+    assert_eq!(body.first_yes.as_ref().unwrap().channel, "page");
+    assert!(body.notice_version.is_some() && body.evidence.is_some() && body.locale.is_some());
+    let hash = body.wording_hash.unwrap();
+    let published = app.count("SELECT COUNT(*) FROM wordings").await;
+    assert!(published > 0 && hash.len() == 64);
+});
+
+both!(preferences_are_what_the_ledger_says, |app| {
+    for n in 0..6 {
+        app.people(&[TestApp::it(n)]).await;
+    }
+    app.send(LINK).await;
+    for n in 0..6 {
+        app.submit(&app.link(&TestApp::it(n)), "chosen", &["sms.promotions", "whatsapp.promotions"]).await;
+    }
+    app.advance(Duration::from_secs(60));
+    for n in 0..5 {
+        app.reply(&TestApp::it(n), REPLY_NUMBER, "SI").await;
+    }
+    app.submit(&app.link(&TestApp::it(0)), "chosen", &["sms.promotions"]).await;
+    app.submit(&app.link(&TestApp::it(1)), "none", &[]).await;
+    app.reply(&TestApp::it(2), REPLY_NUMBER, "basta").await;
+    let mut tx = app.engine.store.read().await.unwrap();
+    let stored = permesso::store::ledger::all_preferences(&mut tx, &app.engine.controller).await.unwrap();
+    let entries = permesso::store::ledger::entries_after(&mut tx, &app.engine.controller, 0, 1000).await.unwrap();
+    tx.rollback().await.unwrap();
+    let mut rebuilt: std::collections::BTreeMap<String, std::collections::BTreeMap<_, _>> = Default::default();
+    for (_, subject, _, _, _, _, _, body) in entries {
+        let body: permesso::domain::ledger::Body = serde_json::from_str(&body.unwrap()).unwrap();
+        permesso::domain::ledger::apply(rebuilt.entry(subject).or_default(), &body);
+    }
+    let mut rebuilt: Vec<_> = rebuilt
+        .into_iter()
+        .flat_map(|(subject, map)| {
+            map.into_iter().map(move |(p, s)| {
+                let (c, u, s) = (p.channel.code(), p.purpose.code(), s.code());
+                (subject.clone(), c.to_owned(), u.to_owned(), s.to_owned())
+            })
+        })
+        .collect();
+    rebuilt.sort();
+    assert_eq!(stored, rebuilt);
+    assert_eq!(stored.iter().filter(|r| r.3 == "granted").count(), 5);
+});
+
+// 8. Explainable.
+
+both!(everybody_has_a_decision_with_the_facts_it_saw, |app| {
+    let numbers: Vec<String> = (0..5).map(TestApp::it).collect();
+    app.people(&numbers).await;
+    app.import(&format!(
+        "{},,prospect,,web shop,,,,,,,\n{},,customer,2026-11-11,web shop,,,,,,,\n",
+        TestApp::it(10),
+        TestApp::it(11)
+    ))
+    .await;
+    app.send(LINK).await;
+    assert_eq!(app.count("SELECT COUNT(*) FROM decisions WHERE stage = 'plan'").await, 7);
+    let story = app.story(&TestApp::it(11)).await;
+    assert!(story.verdict.contains("ACTIVE_CUSTOMER"), "{}", story.verdict);
+    assert!(story.decisions[0].contains("2026-11-11"), "{:?}", story.decisions);
+    let report = permesso::engine::report::campaign(&app.engine, LINK).await.unwrap();
+    assert_eq!((report.targeted, report.eligible), (7, 5));
+    assert_eq!(report.skipped.values().sum::<u64>(), 2);
+});
+
+// 9. Private: what is stored. What is logged is looked through at the end of the suite (`run`).
+
+both!(no_number_stands_in_the_clear_in_the_database, |app| {
+    let number = TestApp::it(4_242_424);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    app.reply(&number, REPLY_NUMBER, "una risposta molto particolare").await;
+    let token = app.link(&number).rsplit('/').next().unwrap().to_owned();
+    let dump = match app.kind {
+        crate::app::Kind::Sqlite => {
+            let mut all = Vec::new();
+            for file in std::fs::read_dir(app.dir.path()).unwrap() {
+                let path = file.unwrap().path();
+                if path.to_string_lossy().contains("permesso.db") {
+                    all.extend(std::fs::read(path).unwrap());
+                }
+            }
+            String::from_utf8_lossy(&all).into_owned()
+        }
+        crate::app::Kind::Postgres => {
+            let out = std::process::Command::new("pg_dump").arg(&app.engine.config.database).output().unwrap();
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+            String::from_utf8_lossy(&out.stdout).into_owned()
+        }
+    };
+    assert!(dump.contains("prior_consent"), "the dump is of this database");
+    for secret in [number.trim_start_matches('+'), "4242424", "molto particolare", token.as_str()] {
+        assert!(!dump.contains(secret), "`{secret}` stands in the database");
+    }
+});
+
+// Quiet hours belong to promise 1's country rules.
+
+both!(quiet_hours_hold_across_a_change_of_the_clocks, |app| {
+    // Italy goes to summer time in the night to Sunday, 28 March 2027; Monday is Easter Monday; Tuesday 09:00 is 07:00 UTC.
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    let saturday_evening: DateTime<Utc> = "2027-03-27T19:30:00Z".parse().unwrap();
+    app.clock.advance(saturday_evening.timestamp_micros() - app.clock.now());
+    app.plan_as(LINK, |c| {
+        c.start = saturday_evening;
+        c.deadline = "2027-04-20T20:00:00Z".parse().unwrap();
+        c.hours = None;
+    })
+    .await;
+    app.deliver().await;
+    assert_eq!(app.asks(&number), 0);
+    let due: DateTime<Utc> = "2027-03-30T07:00:00Z".parse().unwrap();
+    assert_eq!(app.count("SELECT due_at FROM messages").await, due.timestamp_micros());
+    app.clock.advance(due.timestamp_micros() - app.clock.now() - 1);
+    app.deliver().await;
+    assert_eq!(app.asks(&number), 0);
+    app.clock.advance(1);
+    app.deliver().await;
+    assert_eq!(app.asks(&number), 1);
+});

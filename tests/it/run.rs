@@ -1,0 +1,181 @@
+//! Real processes: what SIGKILL leaves behind, what the command line says, what is logged.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, Once};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use permesso::clock::Clock;
+use permesso::gateway::mock::faults::Faults;
+
+use crate::app::{Kind, LINK, MORNING, REPLY_NUMBER, TestApp};
+
+static LOGS: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct Captured;
+
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOGS.lock().expect("logs").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Keeps everything the suite logs, down to the finest level of our own code.
+pub fn capture_logs() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing_subscriber::fmt().with_env_filter("warn,permesso=trace").with_ansi(false).with_writer(|| Captured).init();
+    });
+}
+
+pub fn logs_hold_none_of(private: &[String]) {
+    let logs = String::from_utf8_lossy(&LOGS.lock().expect("logs")).into_owned();
+    assert!(logs.contains("Answered"), "the log was captured");
+    for text in private {
+        assert!(!logs.contains(text.as_str()), "the log holds something private");
+    }
+}
+
+/// `permesso` as a process of its own.
+fn permesso(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_permesso"));
+    command.arg("--config").arg(dir.join("config")).env("PERMESSO_CLOCK", MORNING).env_remove("RUST_LOG");
+    command
+}
+
+fn spawn_run(app: &TestApp) -> Child {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(app.dir.path().join("run.log")).expect("a log");
+    permesso(app.dir.path()).arg("run").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("permesso run")
+}
+
+/// Waits for something another process does; the bound is for a broken build, not for speed.
+async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while !done().await {
+        assert!(began.elapsed() < Duration::from_secs(90), "waited too long until {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn sigkill_in_the_middle_of_a_slice_asks_nobody_twice(kind: Kind) {
+    let mut app = TestApp::with_clock(kind, Clock::starting(MORNING.parse::<DateTime<Utc>>().expect("a time"))).await;
+    const PEOPLE: usize = 400;
+    let numbers: Vec<String> = (0..PEOPLE as u32).map(TestApp::it).collect();
+    app.people(&numbers).await;
+    app.gateway.set_faults(Faults { slow: 1.0, slow_ms: 60, ..Faults::default() });
+    app.plan(LINK).await;
+    app.hang_up().await;
+
+    let mut first = spawn_run(&app);
+    until("a slice is under way", async || app.gateway.stats().accepted > 60).await;
+    first.kill().expect("killed"); // SIGKILL
+    first.wait().expect("gone");
+    let in_flight = app.count("SELECT COUNT(*) FROM messages WHERE state = 'sending'").await;
+    assert!(in_flight > 0, "the kill came in the middle of a slice");
+    // On Postgres another worker may still live, so recovery waits for the lease to run out; here it has.
+    app.execute("UPDATE leases SET renewed_db = 0").await.expect("the lease is over");
+
+    let mut second = spawn_run(&app);
+    until("everything planned is out", async || {
+        let states = app.states().await;
+        !states.contains_key("planned") && !states.contains_key("sending")
+    })
+    .await;
+    app.gateway.idle().await;
+    let stats = app.gateway.stats();
+    assert_eq!(stats.duplicates, 0);
+    assert!(stats.max_per_reference <= 1);
+    let states = app.states().await;
+    assert_eq!(states.values().sum::<i64>(), PEOPLE as i64, "{states:?}");
+    let not_sent = PEOPLE - stats.accepted as usize;
+    assert!(not_sent as i64 <= in_flight, "{not_sent} were never sent, {in_flight} were in flight");
+    // SIGTERM: a graceful end, exit code 0.
+    Command::new("kill").arg(second.id().to_string()).status().expect("kill");
+    assert!(second.wait().expect("ended").success());
+    let log = std::fs::read_to_string(app.dir.path().join("run.log")).expect("the log");
+    assert!(log.contains("sends of a lost worker are now unknown"), "recovery is visible:\n{log}");
+    for number in &numbers {
+        assert!(!log.contains(number.trim_start_matches('+')), "the log holds a number");
+    }
+    app.engine.store.close().await;
+}
+
+#[tokio::test]
+async fn sigkill_in_the_middle_of_a_slice_asks_nobody_twice_sqlite() {
+    sigkill_in_the_middle_of_a_slice_asks_nobody_twice(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn sigkill_in_the_middle_of_a_slice_asks_nobody_twice_postgres() {
+    sigkill_in_the_middle_of_a_slice_asks_nobody_twice(Kind::Postgres).await;
+}
+
+/// Runs a command to its end: exit code, stdout, stderr.
+fn ask(dir: &Path, args: &[&str]) -> (i32, String, String) {
+    let out = permesso(dir).args(args).output().expect("permesso");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (out.status.code().unwrap_or(-1), text(out.stdout), text(out.stderr))
+}
+
+#[tokio::test]
+async fn the_command_line_goes_from_a_list_to_consents() {
+    let mut app = TestApp::with_clock(Kind::Sqlite, Clock::starting(MORNING.parse::<DateTime<Utc>>().expect("a time"))).await;
+    let dir = app.dir.path().to_owned();
+    let list = dir.join("list.csv");
+    std::fs::write(&list, format!("{}{}", crate::app::HEADER, TestApp::good(&TestApp::it(1)))).expect("written");
+    let (code, out, err) = ask(&dir, &["import", "contacts", list.to_str().expect("text")]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.contains("1 new people"), "{out}");
+    let (code, out, _) = ask(&dir, &["campaign", "plan", LINK]);
+    assert_eq!(code, 0);
+    let plan = out.split("plan id: ").nth(1).and_then(|r| r.split_whitespace().next()).expect("a plan id").to_owned();
+    let (code, _, err) = ask(&dir, &["campaign", "start", LINK, "--plan", "plan-unknown"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("remedy"), "{err}");
+    assert_eq!(ask(&dir, &["campaign", "start", LINK, "--plan", &plan]).0, 0);
+    app.hang_up().await;
+    let mut run = spawn_run(&app);
+    until("the ask is delivered", async || app.asks(&TestApp::it(1)) == 1).await;
+    app.gateway.idle().await;
+    let link = app.link(&TestApp::it(1));
+    assert_eq!(app.submit(&link, "chosen", &["sms.promotions"]).await, 303);
+    app.gateway.reply(&TestApp::it(1), REPLY_NUMBER, "SI").await;
+    run.kill().expect("killed");
+    run.wait().expect("gone");
+    let (code, out, _) = ask(&dir, &["consents", "export"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("sms,promotions,granted"), "{out}");
+    let (_, out, _) = ask(&dir, &["contact", "explain", "300 000 0001"]);
+    assert!(out.contains("Ledger") && out.contains("granted"), "{out}");
+    let (_, out, _) = ask(&dir, &["--json", "campaign", "report", LINK]);
+    let report: serde_json::Value = serde_json::from_str(&out).expect("one JSON object");
+    assert_eq!(report["confirmed"], 1);
+    assert_eq!(ask(&dir, &["ledger", "verify"]).0, 0);
+    assert_eq!(ask(&dir, &["no-such-command"]).0, 2);
+    app.engine.store.close().await;
+}
+
+#[test]
+fn a_database_that_is_missing_newer_or_no_database_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (code, _, err) = ask(dir.path(), &["campaign", "report", LINK]);
+    assert!(code == 1 && err.contains("permesso init"), "{err}");
+    let database = dir.path().join("permesso.db");
+    crate::app::write_config(dir.path(), 1, 2, 3, &format!("sqlite:{}", database.display()));
+    let (code, _, err) = ask(dir.path(), &["campaign", "report", LINK]);
+    assert!(code == 1 && err.contains("key file"), "{err}");
+    assert_eq!(ask(dir.path(), &["init"]).0, 0);
+    std::fs::remove_file(&database).expect("removed");
+    let (code, _, err) = ask(dir.path(), &["campaign", "report", LINK]);
+    assert!(code == 1 && err.contains("db migrate"), "{err}");
+    std::fs::write(&database, "this is no database at all, but a letter to my aunt").expect("written");
+    let (code, _, err) = ask(dir.path(), &["db", "migrate"]);
+    assert_eq!(code, 1, "{err}");
+    assert_eq!(std::fs::read(&database).expect("read")[..4], *b"this", "and it was left as it was");
+}

@@ -1,0 +1,452 @@
+//! What happens around the promises: bad input, forged callbacks, expired links, faults of gateways, time running out.
+
+use std::time::Duration;
+
+use permesso::domain::campaign::{CampaignState, Mode};
+use permesso::domain::consent;
+use permesso::engine::{expire, import, plan};
+use permesso::gateway::mock::faults::Faults;
+use permesso::gateway::mock::protocol;
+
+use crate::app::{HEADER, LINK, REPLY, REPLY_NUMBER, TestApp};
+use crate::both;
+use crate::promises::inbound;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[test]
+fn the_whole_table_of_the_double_opt_in() {
+    use consent::Act;
+    let mut table = String::new();
+    let acts = [
+        Act::Chose,
+        Act::SaidYes { second: false },
+        Act::SaidYes { second: true },
+        Act::SaidNo,
+        Act::SaidStop,
+        Act::WrongPerson,
+        Act::AskedForHelp,
+        Act::Unclear,
+        Act::TimeOut,
+    ];
+    for mode in [Mode::LinkCode, Mode::LinkReply, Mode::Reply] {
+        for state in consent::State::ALL {
+            for act in acts {
+                let (next, effects) = consent::next(mode, state, act);
+                table += &format!("{:<10} {:<12} {act:<27?} -> {:<12} {effects:?}\n", mode.code(), state.code(), next.code());
+            }
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+// Import
+
+both!(a_messy_file_is_imported_row_by_row, |app| {
+    let file = format!(
+        "\u{feff}{}{}",
+        HEADER.replace(',', ";"),
+        "\"+39 300 000 0001\";;prospect;;web shop;prior_consent;form 1;10/01/2025;unticked;;;\n\
+         0039 300-000.0002;;prospect;;web shop;prior_consent;form 1;2025-01-10;unticked;;;\n\
+         300 0000003;it;Dormant;01.02.2024;web shop;prior_consent;form 1;2025-01-10;unticked;no;;Europe/Rome\n\
+         07700 900004;UK;prospect;;web shop;prior_consent;form 1;2025-01-10;unticked;;;\n\
+         3.93E+11;;prospect;;web shop;;;;;;;\n\
+         \n\
+         +393000000005;;prospect;;web shop;prior_consent;;2025-01-10;unticked;;;\n\
+         +393000000006;;prospect;;web shop;prior_consent;form 1;2035-01-10;unticked;;;\n\
+         +393000000007;;prospect;;\"web shop;prior_consent;form 1;2025-01-10;unticked;;;\n\
+         +393000000008;;prospect;;web shop;prior_consent;form 1;2025-01-10;unticked;;;\n\
+         too;few;fields\n\
+         +39300\u{0}0000009;;prospect;;web shop;;;;;;;\n"
+    );
+    let summary = app.import_file(&file).await;
+    assert_eq!((summary.rows, summary.new, summary.rejected), (11, 5, 6), "{summary:?}");
+    let rejected = std::fs::read_to_string(summary.rejected_file.as_ref().unwrap()).unwrap();
+    let lines: Vec<&str> = rejected.lines().skip(1).map(|l| l.split(',').next().unwrap()).collect();
+    assert_eq!(lines, ["6", "8", "9", "10", "12", "13"], "{rejected}");
+    assert!(!rejected.contains("393000000005"), "no number is copied");
+    // Again: nothing new, every row counted once.
+    let again = app.import_file(&file).await;
+    assert_eq!((again.rows, again.new, again.merged, again.repeated, again.rejected), (11, 0, 0, 5, 6), "{again:?}");
+});
+
+both!(a_broken_file_says_what_to_do, |app| {
+    let path = app.dir.path().join("bad.csv");
+    for (bytes, expected) in [
+        (b"".to_vec(), "is empty"),
+        (b"name;mail\nx;y\n".to_vec(), "no column `number`"),
+        (b"\xff\xfen\0u\0m\0".to_vec(), "UTF-16"),
+        (b"number,number\n1,2\n".to_vec(), "two columns"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = import::contacts(&app.engine, &path, |_| {}).await.unwrap_err().to_string();
+        assert!(error.contains(expected) && (error.contains("remedy")), "{error}");
+    }
+    // Latin-1 in one row costs that row; a field of ten megabytes costs that row and no memory.
+    let mut bytes = HEADER.as_bytes().to_vec();
+    bytes.extend(b"+393000000001,,prospect,,caff\xe9,,,,,,,\n");
+    bytes.extend(b"+393000000002,,prospect,,");
+    bytes.extend(std::iter::repeat_n(b'x', 10 << 20));
+    bytes.extend(b",,,,,,,\n");
+    bytes.extend(TestApp::good(&TestApp::it(3)).as_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let summary = import::contacts(&app.engine, &path, |_| {}).await.unwrap();
+    assert_eq!((summary.rows, summary.new, summary.rejected), (3, 1, 2), "{summary:?}");
+});
+
+both!(suppressions_are_hashed_and_not_kept, |app| {
+    let path = app.dir.path().join("no.csv");
+    std::fs::write(&path, format!("number\n{}\n+39 300 000 0002\nnonsense\n", TestApp::it(1))).unwrap();
+    let summary = import::suppressions(&app.engine, &path, |_| {}).await.unwrap();
+    assert_eq!((summary.rows, summary.new, summary.rejected), (3, 2, 1), "{summary:?}");
+    assert_eq!(app.count("SELECT COUNT(*) FROM contacts").await, 0);
+    app.people(&[TestApp::it(1), TestApp::it(2), TestApp::it(3)]).await;
+    app.send(LINK).await;
+    assert_eq!([1, 2, 3].map(|n| app.asks(&TestApp::it(n))), [0, 0, 1]);
+});
+
+// Campaigns
+
+both!(a_plan_that_the_facts_left_behind_is_refused, |app| {
+    app.people(&(0..10).map(TestApp::it).collect::<Vec<_>>()).await;
+    let campaign = app.engine.config.campaign(LINK).unwrap();
+    let counts = plan::preview(&app.engine, &campaign, |_| {}).await.unwrap();
+    assert_eq!((counts.contacts, counts.eligible), (10, 10));
+    let id = plan::save(&app.engine, &campaign, &counts).await.unwrap();
+    app.people(&[TestApp::it(99)]).await;
+    let error = plan::start(&app.engine, LINK, &id).await.unwrap_err().to_string();
+    assert!(error.contains("moved by more than 2"), "{error}");
+    let error = plan::start(&app.engine, REPLY, &id).await.unwrap_err().to_string();
+    assert!(error.contains("not of"), "{error}");
+    assert_eq!(app.count("SELECT COUNT(*) FROM messages").await, 0);
+});
+
+both!(the_ramp_up_pauses_and_goes_on, |app| {
+    app.people(&(0..5).map(TestApp::it).collect::<Vec<_>>()).await;
+    let id = app.plan_as(LINK, |c| c.limits.first = Some(2)).await;
+    app.deliver().await;
+    assert_eq!(app.gateway.stats().accepted, 2);
+    let row = app.campaign(id).await;
+    assert_eq!(row.state(), CampaignState::Paused);
+    assert!(row.reason.unwrap().contains("ramp-up"));
+    plan::set_state(&app.engine, LINK, CampaignState::Running).await.unwrap();
+    app.deliver().await;
+    assert_eq!(app.gateway.stats().accepted, 5);
+});
+
+both!(a_cancelled_campaign_sends_nothing_more, |app| {
+    app.people(&[TestApp::it(1)]).await;
+    app.plan(LINK).await;
+    assert_eq!(plan::set_state(&app.engine, LINK, CampaignState::Cancelled).await.unwrap(), 1);
+    app.deliver().await;
+    assert_eq!(app.gateway.stats().requests, 0);
+    assert!(plan::set_state(&app.engine, LINK, CampaignState::Running).await.is_err());
+});
+
+both!(nothing_is_sent_after_the_deadline, |app| {
+    app.people(&[TestApp::it(1)]).await;
+    app.plan(LINK).await;
+    app.advance(DAY * 300);
+    expire::expire(&app.engine).await.unwrap();
+    app.deliver().await;
+    assert_eq!(app.gateway.stats().requests, 0);
+    assert_eq!(app.states().await.get("lapsed"), Some(&1));
+});
+
+both!(one_reminder_and_only_to_the_silent, |app| {
+    let (silent, answered) = (TestApp::it(1), TestApp::it(2));
+    app.people(&[silent.clone(), answered.clone()]).await;
+    app.plan_as(LINK, |c| c.reminder_after_days = Some(3)).await;
+    app.deliver().await;
+    app.gateway.idle().await;
+    app.submit(&app.link(&answered), "chosen", &["sms.promotions"]).await;
+    for _ in 0..3 {
+        app.advance(DAY * 3);
+        expire::expire(&app.engine).await.unwrap();
+        app.deliver().await;
+        app.gateway.idle().await;
+    }
+    let reminders = |n: &str| app.inbox(n).iter().filter(|m| m.reference.starts_with("rem")).count();
+    assert_eq!((reminders(&silent), reminders(&answered)), (1, 0));
+});
+
+// Gateways
+
+both!(five_unknowns_open_the_breaker_and_a_probe_closes_it, |app| {
+    app.people(&(0..40).map(TestApp::it).collect::<Vec<_>>()).await;
+    app.gateway.set_faults(Faults { accept_then_reset: 1.0, lost: 1.0, ..Faults::default() });
+    app.send(LINK).await;
+    let unknown = app.states().await["unknown"];
+    assert!((5..40).contains(&unknown), "{unknown}");
+    app.gateway.set_faults(Faults::default());
+    let before = app.gateway.stats().requests;
+    app.deliver().await;
+    assert_eq!(app.gateway.stats().requests, before, "the breaker is open");
+    app.advance(Duration::from_secs(40));
+    app.deliver().await;
+    app.deliver().await;
+    app.gateway.idle().await;
+    assert_eq!(app.states().await.get("delivered"), Some(&(40 - unknown)));
+    assert_eq!(app.gateway.stats().duplicates, 0);
+});
+
+both!(an_account_fault_pauses_with_its_reason, |app| {
+    app.people(&[TestApp::it(1)]).await;
+    app.gateway.set_faults(Faults { no_credit: true, ..Faults::default() });
+    let id = app.send(LINK).await;
+    let row = app.campaign(id).await;
+    assert_eq!(row.state(), CampaignState::Paused);
+    assert!(row.reason.as_deref().unwrap().contains("402"), "{:?}", row.reason);
+    app.gateway.set_faults(Faults::default());
+    app.deliver().await;
+    assert_eq!(app.gateway.stats().accepted, 0);
+    plan::set_state(&app.engine, LINK, CampaignState::Running).await.unwrap();
+    app.deliver().await;
+    assert_eq!(app.gateway.stats().accepted, 1);
+});
+
+both!(a_gateway_that_is_down_costs_time_and_nothing_else, |app| {
+    app.people(&[TestApp::it(1)]).await;
+    app.plan(LINK).await;
+    let config = app.engine.config.clone();
+    let mut elsewhere = config.clone();
+    elsewhere.gateways[0].url = "http://127.0.0.1:1/".parse().unwrap();
+    let store = permesso::store::Store::open(&config.database).await.unwrap();
+    let vault = permesso::vault::Vault::open(&config.key_file).unwrap();
+    let down = permesso::app::build(elsewhere, vault, store, app.clock.clone()).unwrap();
+    TestApp::deliver_by(&down).await;
+    assert_eq!(app.states().await.get("planned"), Some(&1));
+    app.advance(Duration::from_secs(60));
+    app.deliver().await;
+    assert_eq!(app.asks(&TestApp::it(1)), 1);
+    down.store.close().await;
+});
+
+both!(a_refused_number_fails_and_is_not_tried_again, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.gateway.set_faults(Faults { refused_numbers: [number.clone()].into(), ..Faults::default() });
+    app.send(LINK).await;
+    app.advance(DAY);
+    app.deliver().await;
+    assert_eq!(app.states().await.get("failed"), Some(&1));
+    assert_eq!(app.gateway.stats().requests, 1);
+});
+
+// Webhooks
+
+both!(only_authentic_callbacks_are_taken, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    let now = app.clock.now() / 1_000_000;
+    let url = format!("{}/webhooks/mock", app.base);
+    let body =
+        serde_json::to_vec(&protocol::EventBatch { events: vec![inbound("e1", &number, REPLY_NUMBER, "STOP", app.clock.now())] })
+            .unwrap();
+    let good = protocol::sign("mock-webhook-secret", now, &body);
+    let post = async |url: &str, signature: Option<&str>, kind: &str, body: &[u8]| {
+        let mut request = app.http.post(url).header("content-type", kind).body(body.to_vec());
+        if let Some(signature) = signature {
+            request = request.header(protocol::SIGNATURE_HEADER, signature);
+        }
+        request.send().await.unwrap().status().as_u16()
+    };
+    let json = "application/json";
+    assert_eq!(post(&url, None, json, &body).await, 401);
+    assert_eq!(post(&url, Some("t=1,v1=00"), json, &body).await, 403);
+    assert_eq!(post(&url, Some(&protocol::sign("another secret", now, &body)), json, &body).await, 403);
+    assert_eq!(post(&url, Some(&protocol::sign("mock-webhook-secret", now - 3600, &body)), json, &body).await, 403);
+    assert_eq!(post(&url, Some(&good), json, &body[..body.len() - 1]).await, 403);
+    assert_eq!(post(&url, Some(&good), "text/plain", &body).await, 415);
+    assert_eq!(post(&format!("{}/webhooks/nobody", app.base), Some(&good), json, &body).await, 404);
+    let huge = vec![b' '; 2 << 20];
+    assert_eq!(post(&url, Some(&protocol::sign("mock-webhook-secret", now, &huge)), json, &huge).await, 413);
+    let nonsense = b"{\"events\":[{\"type\":\"party\"}]}";
+    assert_eq!(post(&url, Some(&protocol::sign("mock-webhook-secret", now, nonsense)), json, nonsense).await, 400);
+    assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events").await, 0);
+    for _ in 0..3 {
+        assert_eq!(post(&url, Some(&good), json, &body).await, 204);
+    }
+    assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events").await, 1);
+    assert_eq!(app.count("SELECT COUNT(*) FROM ledger").await, 1, "the same event twice is one event");
+});
+
+both!(one_neutral_acknowledgement_at_most, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    for _ in 0..3 {
+        app.reply(&number, REPLY_NUMBER, "STOP").await;
+    }
+    let acks = app.inbox(&number).iter().filter(|m| m.reference.starts_with("ack")).count();
+    assert_eq!(acks, 1);
+});
+
+both!(an_unclear_reply_holds_everything_until_an_operator_decides, |app| {
+    let (asked, other) = (TestApp::gb(1), TestApp::gb(2));
+    app.people(&[asked.clone(), other.clone()]).await;
+    app.plan(REPLY).await;
+    app.reply(&asked, "+447700900999", "what is this about?").await;
+    app.deliver().await;
+    assert_eq!((app.asks(&asked), app.asks(&other)), (0, 1));
+});
+
+both!(wrong_person_closes_the_contact_point, |app| {
+    let number = TestApp::gb(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(REPLY).await;
+    let from = app.inbox(&number)[0].from.clone();
+    app.reply(&number, &from, "wrong number").await;
+    let link = app.link(&number);
+    assert_eq!(app.get(&link).await.0, 410);
+    assert_eq!(app.submit(&link, "chosen", &["sms.promotions"]).await, 410);
+    assert!(app.granted(&number).await.is_empty());
+});
+
+// The page
+
+both!(the_page_asks_honestly_and_keeps_its_headers, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    let answer = app.http.get(app.link(&number)).send().await.unwrap();
+    let header = |name: &str| answer.headers().get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
+    assert_eq!(header("referrer-policy"), "same-origin");
+    assert_eq!(header("cache-control"), "no-store");
+    assert_eq!(header("x-robots-tag"), "noindex, nofollow, noarchive");
+    assert_eq!(header("x-content-type-options"), "nosniff");
+    assert!(header("content-security-policy").starts_with("default-src 'none'; style-src 'self'"));
+    assert!(header("strict-transport-security").starts_with("max-age="));
+    let page = answer.text().await.unwrap();
+    assert!(!page.contains("checked"), "nothing is ticked that was not granted");
+    assert!(page.contains("lang=\"it\"") && page.contains("No a tutto"), "{page}");
+    assert!(!page.contains("300000000"), "the number is masked");
+    assert!(!page.contains("<script") && !page.contains("og:"));
+    let (status, english) = app.get(&format!("{}/en", app.link(&number))).await;
+    assert_eq!(status, 200);
+    assert!(english.contains("lang=\"en\"") && english.contains("No to everything"));
+});
+
+both!(no_to_everything_needs_one_step_and_works_with_an_old_link, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    let link = app.link(&number);
+    app.advance(DAY * 40);
+    assert_eq!(app.get(&link).await.0, 410);
+    assert_eq!(app.submit(&link, "chosen", &["sms.promotions"]).await, 410);
+    assert_eq!(app.count("SELECT COUNT(*) FROM ledger").await, 0);
+    // Not even a fresh form is needed.
+    assert_eq!(app.post(&link, "", "none", &[]).await, 303);
+    assert_eq!(app.post(&link, "", "none", &[]).await, 303);
+    assert!(app.story(&number).await.verdict.contains("refused"));
+    assert_eq!(app.count("SELECT COUNT(*) FROM ledger").await, 1, "sent twice, said once");
+});
+
+both!(an_unticked_box_beside_a_ticked_one_suppresses_nobody, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    let link = app.link(&number);
+    app.submit(&link, "chosen", &["sms.promotions", "call.promotions"]).await;
+    app.advance(Duration::from_secs(60));
+    app.reply(&number, REPLY_NUMBER, "si").await;
+    assert_eq!(app.granted(&number).await, ["sms.promotions", "call.promotions"]);
+    app.submit(&link, "chosen", &["sms.promotions"]).await;
+    assert_eq!(app.granted(&number).await, ["sms.promotions"]);
+    assert!(app.story(&number).await.suppressions.is_empty());
+    // Nothing ticked at all is a no.
+    app.submit(&link, "chosen", &[]).await;
+    assert!(app.granted(&number).await.is_empty());
+    assert_eq!(app.story(&number).await.suppressions.len(), 1);
+});
+
+both!(a_stopped_person_who_comes_back_by_their_own_act_is_welcome, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    app.reply(&number, REPLY_NUMBER, "STOP").await;
+    app.advance(Duration::from_secs(600));
+    app.submit(&app.link(&number), "chosen", &["sms.promotions"]).await;
+    app.advance(Duration::from_secs(60));
+    app.reply(&number, REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(&number).await, ["sms.promotions"]);
+    let story = app.story(&number).await;
+    assert!(story.suppressions[0].contains("lifted"), "{:?}", story.suppressions);
+    // The STOP's callback comes once more, and another STOP said before the new yes arrives late: both were answered.
+    assert_eq!(app.granted(&number).await, ["sms.promotions"]);
+});
+
+both!(a_first_yes_without_its_second_step_expires, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    app.submit(&app.link(&number), "chosen", &["sms.promotions"]).await;
+    app.advance(DAY * 8);
+    assert_eq!(expire::expire(&app.engine).await.unwrap(), 1);
+    app.reply(&number, REPLY_NUMBER, "SI").await;
+    assert!(app.granted(&number).await.is_empty());
+    assert_eq!(app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'expired'").await, 1);
+});
+
+both!(forged_and_foreign_forms_are_refused, |app| {
+    let (mine, yours) = (TestApp::it(1), TestApp::it(2));
+    app.people(&[mine.clone(), yours.clone()]).await;
+    app.send(LINK).await;
+    let (link, other) = (app.link(&mine), app.link(&yours));
+    let (_, page) = app.get(&link).await;
+    let nonce = page.split("name=\"nonce\" value=\"").nth(1).and_then(|r| r.split('"').next()).unwrap().to_owned();
+    assert_eq!(app.post(&other, &nonce, "chosen", &["sms.promotions"]).await, 409, "the nonce belongs to its token");
+    assert_eq!(app.post(&link, &nonce, "maybe", &[]).await, 400);
+    let form = format!("nonce={nonce}&answer=chosen&grant=sms.promotions");
+    let send = async |site: Option<&str>, origin: Option<&str>| {
+        let mut request = app.http.post(&link).header("content-type", "application/x-www-form-urlencoded").body(form.clone());
+        for (name, value) in [("sec-fetch-site", site), ("origin", origin)] {
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
+        }
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(send(Some("cross-site"), None).await, 403);
+    assert_eq!(send(None, Some("https://evil.example")).await, 403);
+    assert_eq!(send(None, None).await, 403);
+    assert_eq!(app.count("SELECT COUNT(*) FROM ledger").await, 0);
+    assert_eq!(send(None, Some(app.base.as_str())).await, 303);
+    // Unknown and malformed tokens get the same answer, and are limited by address; known ones never are.
+    let (status, unknown) = app.get(&format!("{}/p/AAAAAAAAAAAAAAAAAAAAAA", app.base)).await;
+    let (same, malformed) = app.get(&format!("{}/p/%00..%2f", app.base)).await;
+    assert_eq!((status, same), (404, 404));
+    assert_eq!(unknown, malformed);
+    let mut last = 404;
+    for _ in 0..40 {
+        last = app.get(&format!("{}/p/AAAAAAAAAAAAAAAAAAAAAA", app.base)).await.0;
+    }
+    assert_eq!(last, 429);
+    assert_eq!(app.get(&link).await.0, 200);
+});
+
+// The operator's door
+
+both!(the_operator_sees_the_campaign, |app| {
+    app.people(&[TestApp::it(1), TestApp::it(2)]).await;
+    app.import(&format!("{},,prospect,,web shop,,,,,,,\n", TestApp::it(3))).await;
+    app.send(LINK).await;
+    let (status, page) = app.get(&format!("{}/campaigns/{LINK}", app.operator)).await;
+    assert_eq!(status, 200);
+    assert!(page.contains("<svg") && page.contains("NO_ASK_BASIS"), "{page}");
+    assert_eq!(app.get(&format!("{}/", app.operator)).await.0, 200);
+    let (_, json) = app.get(&format!("{}/api/v1/campaigns/{LINK}", app.operator)).await;
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&report["targeted"], &report["eligible"]), (&3.into(), &2.into()));
+    let (status, metrics) = app.get(&format!("{}/metrics", app.operator)).await;
+    assert_eq!(status, 200);
+    assert!(metrics.contains("permesso_messages{kind=\"ask\",state=\"delivered\"} 2"), "{metrics}");
+    assert_eq!(app.get(&format!("{}/readyz", app.operator)).await.0, 200);
+    assert_eq!(app.get(&format!("{}/healthz", app.base)).await.0, 200);
+    // The public door knows nothing of it.
+    for path in ["/", "/metrics", "/api/v1/overview"] {
+        assert_eq!(app.get(&format!("{}{path}", app.base)).await.0, 404);
+    }
+});

@@ -1,0 +1,175 @@
+//! How well the shipped phrase sets read real replies: figures per intent over the corpus, and what must hold for any text.
+//! Corpus lines are `intent<TAB>text`, with a third column `held_out` on lines the phrase sets were not tuned on: these are
+//! measured and printed, and bound only by "never a false yes". Their figures are the honest guess for tomorrow's replies.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use permesso::domain::reply::{Classifier, Intent, PhraseSet};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+static SETS: LazyLock<Vec<PhraseSet>> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/replies");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == "toml"));
+    files.sort();
+    files.iter().map(|f| toml::from_str(&fs::read_to_string(f).unwrap()).unwrap_or_else(|e| panic!("{f:?}: {e}"))).collect()
+});
+static CLASSIFIER: LazyLock<Classifier> = LazyLock::new(|| Classifier::new(SETS.clone()));
+static LINES: LazyLock<Vec<Line>> = LazyLock::new(|| ["it", "en"].into_iter().flat_map(read).collect());
+
+#[derive(Debug, Clone)]
+struct Line {
+    locale: &'static str,
+    intent: Intent,
+    text: String,
+    held_out: bool,
+}
+
+fn read(locale: &'static str) -> Vec<Line> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/replies/{locale}.tsv"));
+    let parse = |line: &str| {
+        let mut columns = line.split('\t');
+        let intent = columns.next().and_then(Intent::parse).unwrap_or_else(|| panic!("no intent in {line:?}"));
+        let text = columns.next().unwrap_or_else(|| panic!("no text in {line:?}")).to_owned();
+        Line { locale, intent, text, held_out: columns.next() == Some("held_out") }
+    };
+    fs::read_to_string(file).unwrap().lines().map(parse).collect()
+}
+
+fn yes_words(locale: &str) -> Vec<String> {
+    SETS.iter().filter(|s| s.locale == locale).flat_map(|s| s.yes.clone()).collect()
+}
+
+/// Prints the figures and returns (stop recall, accuracy).
+fn figures(title: &str, lines: &[&Line]) -> (f64, f64) {
+    let mut counts: BTreeMap<Intent, [usize; 3]> = BTreeMap::new();
+    for line in lines {
+        let got = CLASSIFIER.classify(line.locale, &line.text);
+        counts.entry(line.intent).or_default()[1] += 1;
+        counts.entry(got).or_default()[2] += 1;
+        if got == line.intent {
+            counts.entry(got).or_default()[0] += 1;
+        } else {
+            println!("  {} {:?}: {} read as {}", line.locale, line.text, line.intent.key(), got.key());
+        }
+    }
+    println!("{title}: {} lines", lines.len());
+    for (intent, [right, are, read]) in &counts {
+        let (precision, recall) = (*right as f64 / *read as f64, *right as f64 / *are as f64);
+        println!("  {:<13} precision {precision:.3} recall {recall:.3} ({right} right of {are})", intent.key());
+    }
+    let [right, are, _] = counts[&Intent::Stop];
+    let all: usize = counts.values().map(|c| c[0]).sum();
+    let accuracy = all as f64 / lines.len() as f64;
+    println!("  accuracy {accuracy:.3}");
+    (right as f64 / are as f64, accuracy)
+}
+
+#[test]
+fn replies_are_read_as_people_meant_them() {
+    for locale in ["it", "en"] {
+        let (held, known): (Vec<&Line>, Vec<&Line>) = LINES.iter().filter(|l| l.locale == locale).partition(|l| l.held_out);
+        assert!(known.len() >= 100 && held.len() >= 25, "{locale}: corpus too small");
+        figures(&format!("{locale} held out"), &held);
+        let (stop_recall, accuracy) = figures(locale, &known);
+        assert!(stop_recall >= 0.98 && accuracy >= 0.95, "{locale}: stop recall {stop_recall}, accuracy {accuracy}");
+    }
+    figures("all", &LINES.iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn nothing_but_a_yes_is_read_as_a_yes() {
+    let locales = ["it", "en", "pl", "de", "fr", "es", "xx"];
+    let read_as_yes =
+        |line: &&Line| line.intent != Intent::OptIn && CLASSIFIER.classify(line.locale, &line.text) == Intent::OptIn;
+    assert_eq!(LINES.iter().filter(read_as_yes).map(|l| &l.text).collect::<Vec<_>>(), Vec::<&String>::new());
+    for locale in locales {
+        for text in ["", " ", "?", "👍", "\u{0}", "si?", "no", "stop", "STOP SI", "yes if free", "\u{202e}", &"si ".repeat(2_000)]
+        {
+            assert_ne!(CLASSIFIER.classify(locale, text), Intent::OptIn, "{locale} {text:?}");
+        }
+    }
+    assert_eq!(CLASSIFIER.classify("xx", "yes"), Intent::Unclear);
+}
+
+#[test]
+fn every_word_in_a_phrase_set_is_read_as_the_set_says() {
+    for set in SETS.iter() {
+        let expect = |words: &[String], intent: Intent| {
+            for word in words {
+                assert_eq!(CLASSIFIER.classify(&set.locale, word), intent, "{}: {word:?}", set.locale);
+                let code = format!("{}-XX", set.locale);
+                assert_eq!(CLASSIFIER.classify(&code, &word.to_uppercase()), intent, "{}: {word:?} in capitals", set.locale);
+            }
+        };
+        expect(&set.stop, Intent::Stop);
+        expect(&set.stop_alone, Intent::Stop);
+        expect(&set.no, Intent::Refuse);
+        expect(&set.wrong_person, Intent::WrongPerson);
+        expect(&set.help, Intent::Help);
+        expect(&set.yes, Intent::OptIn);
+        expect(&set.misleading, Intent::Unclear);
+        expect(&set.courtesy, Intent::Unclear);
+    }
+}
+
+#[test]
+fn intents_have_codes_that_read_back() {
+    assert!(Intent::ALL.into_iter().all(|i| Intent::parse(i.key()) == Some(i)));
+    assert_eq!((Intent::Stop.code(), Intent::Refuse.code(), Intent::OptIn.code()), ("opt_out", "opt_out", "opt_in"));
+    assert_eq!(Intent::parse("opt_out"), None);
+}
+
+fn full_width(text: &str) -> String {
+    let wide = |c: char| match c {
+        '!'..='~' => char::from_u32(c as u32 + 0xfee0).unwrap(),
+        ' ' => '\u{3000}',
+        c => c,
+    };
+    text.chars().map(wide).collect()
+}
+
+proptest! {
+    #[test]
+    fn any_text_at_all_is_read_without_panic(locale in any::<String>(), text in any::<String>(), times in 1_usize..300) {
+        CLASSIFIER.classify(&locale, &text);
+        CLASSIFIER.classify("it", &text.repeat(times));
+    }
+
+    #[test]
+    fn a_yes_with_a_stop_word_is_never_a_yes(
+        yes in select(yes_words("it")),
+        stop in select(SETS.iter().flat_map(|s| [s.stop.clone(), s.stop_alone.clone()].concat()).collect::<Vec<_>>()),
+        between in select(vec![" ", ", ", ". ", "\n", " 👍 "]),
+        first in any::<bool>(),
+    ) {
+        let text = if first { format!("{stop}{between}{yes}") } else { format!("{yes}{between}{stop}") };
+        prop_assert_ne!(CLASSIFIER.classify("it", &text), Intent::OptIn);
+    }
+
+    #[test]
+    fn stop_and_anything_after_it_is_never_a_yes(locale in select(vec!["it", "en", "pl", "de", "fr", "es"]), rest in any::<String>()) {
+        prop_assert_ne!(CLASSIFIER.classify(locale, &format!("STOP {rest}")), Intent::OptIn);
+    }
+
+    #[test]
+    fn a_yes_with_anything_but_courtesy_is_never_a_yes(yes in select(yes_words("en")), rest in "[b-z]{3,9} [a-z]{3,9}") {
+        let known = SETS.iter().filter(|s| s.locale == "en").flat_map(|s| s.yes.iter().chain(&s.courtesy));
+        let known: Vec<String> = known.flat_map(|p| p.split(' ').map(str::to_owned).collect::<Vec<_>>()).collect();
+        prop_assume!(!rest.split(' ').all(|w| known.iter().any(|k| k == w)));
+        let text = format!("{yes} {rest}");
+        prop_assert_ne!(CLASSIFIER.classify("en", &text), Intent::OptIn);
+    }
+
+    #[test]
+    fn capitals_and_full_width_change_nothing(line in select(LINES.clone())) {
+        let as_written = CLASSIFIER.classify(line.locale, &line.text);
+        for variant in [line.text.to_uppercase(), line.text.to_lowercase(), full_width(&line.text)] {
+            prop_assert_eq!(CLASSIFIER.classify(line.locale, &variant), as_written, "{:?}", variant);
+        }
+    }
+}
