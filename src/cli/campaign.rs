@@ -120,12 +120,11 @@ pub fn print_plan(engine: &Engine, campaign: &Campaign, counts: &Counts) -> Resu
             let Some(text) = ask.texts.get(locale) else { continue };
             let shown = engine.config.sample(campaign, ask, text)?;
             let parts = sms::parts(&shown);
-            println!(
-                "\n  to {count} people in `{locale}`, {} of {} characters' cost in {:?}:",
-                plural(parts.parts),
-                parts.units,
-                parts.encoding
-            );
+            let encoding = match parts.encoding {
+                sms::Encoding::Gsm7 => "GSM-7",
+                sms::Encoding::Ucs2 => "UCS-2",
+            };
+            println!("\n  to {count} people in `{locale}`: {}, {} characters in {encoding}", plural(parts.parts), parts.units);
             print_phone(&ask.sender.id, &shown);
             for (at, character) in sms::forcing_ucs2(&shown).into_iter().take(3) {
                 println!("  `{character}` at character {} forces UCS-2 (70 instead of 160 characters a part)", at + 1);

@@ -36,7 +36,7 @@ pub fn gateways(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>) 
             table.note("rate", format!("{rate} is out of range"), "write messages a second, 0.001 to 100000");
         }
         let url = table.read_needed("url", |text| web_address(text, driver == "mock"));
-        let timeout_ms = table.within("timeout_ms", 10_000, 100..=60_000);
+        let timeout_ms = table.within("timeout_ms", 5_000, 100..=5_000);
         let secret = |key| secret(&table, key, driver == "mock", dir, env);
         let (token, webhook_secret) = (secret("token"), secret("webhook_secret"));
         let dedupes = table.or("dedupes", false);

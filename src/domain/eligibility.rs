@@ -308,14 +308,17 @@ fn plan(cause: Cause<'_>, facts: &Facts, now: i64) -> Result<(i64, AskBasis), De
     }
 
     // Is this a person the campaign is for?
-    let Some((country, pack)) = facts.country.as_ref().and_then(|c| campaign.packs.get_key_value(c)) else {
+    let Some(country) = &facts.country else {
+        return skip(Reason::CountryBlocked);
+    };
+    if !campaign.countries.contains(country) {
+        return skip(Reason::NotInSegment);
+    }
+    let Some(pack) = campaign.packs.get(country) else {
         return skip(Reason::CountryBlocked);
     };
     if (today - pack.reviewed).num_days() > campaign.pack_stale_days {
         return skip(Reason::PackStale);
-    }
-    if !campaign.countries.contains(country) {
-        return skip(Reason::NotInSegment);
     }
     match Kind::on(today, facts.kind, facts.last_action, campaign.dormant_after_days) {
         Kind::Customer => return skip(Reason::ActiveCustomer),

@@ -2,7 +2,6 @@
 //! outcomes. Claim and outcomes are one transaction each; between them the database knows only "may have been sent".
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -11,12 +10,13 @@ use anyhow::{Context, Result};
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
+use super::openings::Openings;
 use super::{Engine, LEASE_DB};
 use crate::clock::{SECOND, instant};
 use crate::domain::campaign::{Campaign, CampaignState};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::{Cause, Cleared, Decision, Reason, decide};
-use crate::domain::hours::{Calendar, Hours, Opening};
+use crate::domain::hours::Opening;
 use crate::domain::message::{Kind, State};
 use crate::domain::wording;
 use crate::gateway::{Gateway, Outgoing, Refusal, Sent};
@@ -70,7 +70,7 @@ pub async fn deliver(engine: &Engine, batch_id: i64, stop: &CancellationToken) -
 }
 
 async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Result<Ended> {
-    let mut calendar = Calendar::default();
+    let mut openings = Openings::default();
     loop {
         if stop.is_cancelled() {
             return Ok(Ended::Stopped);
@@ -102,7 +102,7 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         }
-        let letters = match claim(engine, &batch, permits, &mut calendar).await? {
+        let letters = match claim(engine, &batch, permits, &mut openings).await? {
             Claimed::Letters(letters) => letters,
             Claimed::Not(ended) => return Ok(ended),
         };
@@ -131,7 +131,7 @@ enum Claimed {
 }
 
 /// The claim: facts, decision, compare-and-set, attempt row, token, open conversation, in one transaction.
-async fn claim(engine: &Engine, batch: &Batch, permits: usize, calendar: &mut Calendar) -> Result<Claimed> {
+async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mut Openings) -> Result<Claimed> {
     let slice = vault::reference("slice");
     let mut tx = engine.store.write().await?;
     let now = engine.now();
@@ -184,7 +184,7 @@ async fn claim(engine: &Engine, batch: &Batch, permits: usize, calendar: &mut Ca
                 Some(id) => Some(engine.revision(&mut tx, id).await?),
                 None => None,
             };
-            let decision = verdict(&row, person, revision.as_deref(), batch, calendar, now);
+            let decision = verdict(&row, person, revision.as_deref(), batch, openings, now);
             match decision {
                 Decision::Send(cleared) => {
                     let (letter, claim) = write(engine, batch, row, person, revision.as_deref(), cleared, now)?;
@@ -210,20 +210,22 @@ async fn claim(engine: &Engine, batch: &Batch, permits: usize, calendar: &mut Ca
     let won = messages::claim(&mut tx, &engine.controller, &who, &claims, now).await?;
     let won: BTreeMap<i64, i64> = won.into_iter().collect();
     letters.retain_mut(|letter| won.get(&letter.due.id).map(|attempt| letter.attempt = *attempt).is_some());
-    for ((revision, mode), mut openings) in modes {
-        openings.retain(|o| won.contains_key(&o.message));
-        conversations::open(&mut tx, &engine.controller, batch.campaign_id, Some(revision), &mode, &openings, now).await?;
+    for ((revision, mode), mut opened) in modes {
+        opened.retain(|o| won.contains_key(&o.message));
+        conversations::open(&mut tx, &engine.controller, batch.campaign_id, Some(revision), &mode, &opened, now).await?;
     }
-    for kind in [Kind::Ask, Kind::Reminder] {
-        let mut families: BTreeMap<&str, Vec<&Claim>> = BTreeMap::new();
-        for claim in &claims {
-            if let Some(letter) = letters.iter().find(|l| l.due.id == claim.message && l.due.kind() == Some(kind)) {
-                families.entry(letter.due.family.as_str()).or_default().push(claim);
-            }
+    let asked: BTreeMap<i64, (Kind, &str)> = letters
+        .iter()
+        .filter_map(|l| Some((l.due.id, (l.due.kind().filter(|k| k.is_asking())?, l.due.family.as_str()))))
+        .collect();
+    let mut marked: BTreeMap<(Kind, &str), Vec<&Claim>> = BTreeMap::new();
+    for claim in &claims {
+        if let Some(key) = asked.get(&claim.message) {
+            marked.entry(*key).or_default().push(claim);
         }
-        for (family, claims) in families {
-            messages::mark_asked(&mut tx, &engine.controller, family, kind, &claims, now).await?;
-        }
+    }
+    for ((kind, family), claims) in marked {
+        messages::mark_asked(&mut tx, &engine.controller, family, kind, &claims, now).await?;
     }
     decided.store(&mut tx, engine, batch, now).await?;
     if let Some(row) = campaign.as_ref() {
@@ -253,7 +255,7 @@ fn verdict(
     person: &facts::Person,
     campaign: Option<&Campaign>,
     batch: &Batch,
-    calendar: &mut Calendar,
+    openings: &mut Openings,
     now: i64,
 ) -> Decision {
     let kind = due.kind().unwrap_or(Kind::Test);
@@ -261,7 +263,7 @@ fn verdict(
         Kind::Ask | Kind::Reminder => {
             let ask = campaign.zip(channel_of(due)).and_then(|(c, channel)| Some((c, c.ask(channel)?)));
             let Some((campaign, ask)) = ask else { return Decision::Skip(Reason::NotInSegment) };
-            let opening = opening_for(campaign, person, calendar, now);
+            let opening = openings.of(campaign, person, now);
             let cause = Cause::Plan {
                 kind,
                 campaign,
@@ -282,23 +284,6 @@ fn verdict(
         }
         Kind::Test => decide(Cause::Test { tester: false, opening: &Opening::Never }, &person.facts, now),
     }
-}
-
-/// Quiet hours where the person lives: the campaign's window and the country's, in the person's zone or, where it is not
-/// known, in every zone of the country.
-pub fn opening_for(campaign: &Campaign, person: &facts::Person, calendar: &mut Calendar, now: i64) -> Opening {
-    let Some(pack) = person.facts.country.as_ref().and_then(|c| campaign.packs.get(c)) else { return Opening::Never };
-    let stated: Option<chrono_tz::Tz> = person.zone.as_deref().and_then(|z| z.parse().ok());
-    let zones: Vec<chrono_tz::Tz> = match stated {
-        Some(zone) => vec![zone],
-        None => pack.zones.iter().filter_map(|z| chrono_tz::Tz::from_str(z).ok()).collect(),
-    };
-    let country = Some(pack.code.as_str());
-    let own = campaign.hours.as_deref().map(|h| Hours::parse(h, country));
-    let (Ok(legal), Some(own)) = (Hours::parse(&pack.hours, country), own.transpose().ok()) else { return Opening::Never };
-    let mut windows = vec![&legal];
-    windows.extend(own.as_ref());
-    calendar.opening(&windows, &zones, instant(now))
 }
 
 /// Renders a message and prepares its claim.
@@ -559,10 +544,28 @@ fn jitter(up_to: i64) -> i64 {
     i64::from(u32::from_be_bytes(vault::random())) * up_to.max(1) / i64::from(u32::MAX)
 }
 
-/// Wakes a batch's job when its gateway or the clock lets it go on; the sweep does so too, later.
-pub async fn wake(engine: &Engine, batch: i64, ended: &Ended) -> store::Result<()> {
-    let Ended::Gateway(Some(until)) = ended else { return Ok(()) };
+/// Works a batch, and then whatever else is due: a ring of the doorbell is a reason to look, not a list of what to do.
+pub async fn drain(engine: &Engine, first: i64, stop: &CancellationToken) -> Result<()> {
+    let mut next = Some(first);
+    while let Some(batch) = next {
+        match deliver(engine, batch, stop).await? {
+            Ended::Stopped | Ended::Silent(_) => return Ok(()),
+            Ended::Gateway(until) => rest_until(engine, batch, until.unwrap_or_else(|| engine.now() + PROBE_AFTER)).await?,
+            Ended::NotRunning => rest_until(engine, batch, engine.now() + PROBE_AFTER).await?,
+            Ended::Rested(_) => {}
+        }
+        let mut tx = engine.store.read().await?;
+        let due = messages::due_batches(&mut tx, &engine.controller, engine.now(), 50).await?;
+        tx.rollback().await?;
+        let in_work = engine.in_work.lock().expect("no panic while held");
+        next = due.into_iter().map(|(id,)| id).find(|id| !in_work.contains(id));
+    }
+    Ok(())
+}
+
+async fn rest_until(engine: &Engine, batch: i64, until: i64) -> store::Result<()> {
     let mut tx = engine.store.write().await?;
+    messages::postpone_batch(&mut tx, batch, until).await?;
     let delay = Duration::from_micros(u64::try_from(until - engine.now()).unwrap_or(0));
     queue::push(&mut tx, &Job::Deliver { batch }, delay).await?;
     tx.commit().await

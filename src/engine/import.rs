@@ -304,6 +304,8 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
     let mut rejects = RejectFile::beside(file);
     let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut chunk: Vec<Keyed> = Vec::new();
+    // The same numbers under older keys: a contact may be known by one of those alone.
+    let mut older: Vec<Keyed> = Vec::new();
     let mut rows_in_chunk = 0;
     loop {
         let row = table.next()?;
@@ -318,7 +320,9 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
             });
             match number {
                 Ok(number) => {
-                    chunk.push(engine.vault.keyed(&number));
+                    let mut keyed = engine.vault.keyed_all(&number);
+                    chunk.extend(keyed.pop());
+                    older.extend(keyed);
                     rows_in_chunk += 1;
                 }
                 Err(rejected) => {
@@ -334,11 +338,13 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
             let now = engine.now();
             let (added, _) =
                 suppressions::suppress(&mut tx, &engine.controller, &chunk, Reason::UnsubscribedBefore, now, now).await?;
+            suppressions::suppress(&mut tx, &engine.controller, &older, Reason::UnsubscribedBefore, now, now).await?;
             tx.commit().await?;
             summary.new += added.min(rows_in_chunk);
             summary.repeated += rows_in_chunk - added.min(rows_in_chunk);
             (rows_in_chunk, summary.unsubscribed) = (0, summary.unsubscribed + chunk.len() as u64);
             chunk.clear();
+            older.clear();
             progress(table.position());
         }
         if end {

@@ -9,6 +9,7 @@ pub mod expire;
 pub mod explain;
 pub mod import;
 pub mod limits;
+pub mod openings;
 pub mod plan;
 pub mod receive;
 pub mod recover;

@@ -8,11 +8,10 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
-use super::deliver::opening_for;
+use super::openings::Openings;
 use crate::clock::{DAY, instant};
 use crate::domain::campaign::{Ask, Campaign, CampaignState};
 use crate::domain::eligibility::{Cause, Decision, decide};
-use crate::domain::hours::Calendar;
 use crate::domain::ledger::body_hash;
 use crate::domain::message::Kind;
 use crate::domain::sms;
@@ -51,11 +50,11 @@ struct Verdict<'a> {
     locale: String,
 }
 
-fn judge<'a>(campaign: &'a Campaign, id: i64, person: &Person, calendar: &mut Calendar, now: i64) -> Option<Verdict<'a>> {
+fn judge<'a>(campaign: &'a Campaign, id: i64, person: &Person, openings: &mut Openings, now: i64) -> Option<Verdict<'a>> {
     let ask = campaign.asks.first()?;
     // Before its start nothing is sent, so quiet hours are judged from there.
     let at = now.max(campaign.start.timestamp_micros());
-    let opening = opening_for(campaign, person, calendar, at);
+    let opening = openings.of(campaign, person, at);
     let cause = Cause::Plan {
         kind: Kind::Ask,
         campaign,
@@ -76,7 +75,7 @@ fn judge<'a>(campaign: &'a Campaign, id: i64, person: &Person, calendar: &mut Ca
 /// The dry run: decides about everybody and writes nothing.
 pub async fn preview(engine: &Engine, campaign: &Campaign, mut progress: impl FnMut(u64)) -> Result<Counts> {
     let mut counts = Counts::default();
-    let mut calendar = Calendar::default();
+    let mut openings = Openings::default();
     let (mut after, now) = (0, engine.now());
     let mut tx = engine.store.read().await?;
     let id = campaigns::by_name(&mut tx, &engine.controller, &campaign.name).await?.map_or(0, |c| c.id);
@@ -89,7 +88,7 @@ pub async fn preview(engine: &Engine, campaign: &Campaign, mut progress: impl Fn
         let people = facts::people(&mut tx, &engine.controller, &campaign.family, &ids, now).await?;
         for person in ids.iter().filter_map(|id| people.get(id)) {
             counts.contacts += 1;
-            let Some(verdict) = judge(campaign, id, person, &mut calendar, now) else { continue };
+            let Some(verdict) = judge(campaign, id, person, &mut openings, now) else { continue };
             match verdict.decision {
                 Decision::Skip(reason) => *counts.skipped.entry(reason.code().into()).or_default() += 1,
                 Decision::Send(_) | Decision::Wait { .. } => {
@@ -222,11 +221,11 @@ pub async fn plan_next(engine: &Engine, campaign_id: i64) -> Result<bool> {
         return Ok(false);
     };
     let people = facts::people(&mut tx, &engine.controller, &row.family, &ids, now).await?;
-    let mut calendar = Calendar::default();
+    let mut openings = Openings::default();
     let mut decided = Vec::with_capacity(ids.len());
     let mut new: BTreeMap<(String, String), Vec<New>> = BTreeMap::new();
     for person in ids.iter().filter_map(|id| people.get(id)) {
-        let Some(verdict) = judge(&campaign, row.id, person, &mut calendar, now) else { continue };
+        let Some(verdict) = judge(&campaign, row.id, person, &mut openings, now) else { continue };
         let (outcome, code, due_at, basis) = match &verdict.decision {
             Decision::Send(cleared) => ("send", "ELIGIBLE", now, cleared.basis()),
             Decision::Wait { until, because } => ("wait", because.code(), *until, None),

@@ -46,7 +46,12 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Even
             Event::Inbound { event_id, from, to, channel, text, button, at, answered } => {
                 let keyed = engine.vault.keyed_all(from);
                 let contact = contacts::by_number(tx, &engine.controller, &keyed).await?;
-                let locale = contact.as_ref().and_then(|c| c.locale.clone());
+                // People answer in the language they were asked in.
+                let asked = match &contact {
+                    Some(contact) => messages::newest_ask(tx, contact.id).await?.map(|a| a.locale),
+                    None => None,
+                };
+                let locale = asked.or_else(|| contact.as_ref().and_then(|c| c.locale.clone()));
                 let locale = locale.as_deref().unwrap_or(&engine.config.default_locale);
                 let said = button.as_deref().unwrap_or(text);
                 let intent = engine.classifier.classify(locale, said);
@@ -102,8 +107,14 @@ async fn receipt(tx: &mut Tx, engine: &Engine, gateway: &str, new: &NewReceipt<'
 }
 
 async fn apply_receipt(tx: &mut Tx, engine: &Engine, attempt: &Attempt, status: Receipt) -> Result<()> {
-    if let Some(next) = attempt.state().on_receipt(status) {
-        messages::set_state(tx, attempt.message_id, attempt.state(), next, None, engine.now()).await?;
+    let mut state = attempt.state();
+    while let Some(next) = state.on_receipt(status) {
+        if messages::set_state(tx, attempt.message_id, state, next, None, engine.now()).await? {
+            break;
+        }
+        // The answer to our own send was stored between our look and our write: look again.
+        let Some(moved) = messages::state(tx, attempt.message_id).await?.filter(|s| *s != state) else { break };
+        state = moved;
     }
     Ok(())
 }
@@ -182,8 +193,9 @@ async fn respond(
     outcome: &confirm::Outcome,
 ) -> Result<()> {
     let contact = situation.contact.clone();
-    let locale = contact.locale.clone().unwrap_or_else(|| engine.config.default_locale.clone());
     let asked = situation.asked_by.as_ref();
+    let locale = asked.map(|a| a.locale.clone()).or_else(|| contact.locale.clone());
+    let locale = locale.unwrap_or_else(|| engine.config.default_locale.clone());
     let from = answer::From {
         gateway: heard.gateway,
         sender: heard.to,

@@ -58,7 +58,7 @@ pub async fn sweep(engine: &Engine) -> Result<Found> {
             _ => {}
         }
     }
-    let due = messages::due_batches(&mut tx, &engine.controller, now).await?;
+    let due = messages::due_batches(&mut tx, &engine.controller, now, 10_000).await?;
     found.batches = due.len();
     for (batch,) in due {
         // Not again in the next sweep: its job stands in the queue.

@@ -58,16 +58,16 @@ pub struct Merged {
 pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -> Result<Merged> {
     let all = json(rows);
     // Numbers known under an older key get their newest hash too, so that everything below finds them.
+    let older = json(
+        rows.iter()
+            .flat_map(|r| {
+                r.other_macs
+                    .iter()
+                    .map(move |o| serde_json::json!({"mac": r.mac, "key": r.key_id, "old": o.mac, "old_key": o.key_id}))
+            })
+            .collect::<Vec<_>>(),
+    );
     if rows.iter().any(|r| !r.other_macs.is_empty()) {
-        let older = json(
-            rows.iter()
-                .flat_map(|r| {
-                    r.other_macs
-                        .iter()
-                        .map(move |o| serde_json::json!({"mac": r.mac, "key": r.key_id, "old": o.mac, "old_key": o.key_id}))
-                })
-                .collect::<Vec<_>>(),
-        );
         execute!(
             tx,
             "INSERT INTO number_macs (controller, mac, key_id, contact_id)
@@ -100,6 +100,18 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
         &all,
         controller
     )?;
+    // A number that was suppressed under an older key is suppressed, so a new contact is known by those hashes too.
+    if rows.iter().any(|r| !r.other_macs.is_empty()) {
+        execute!(
+            tx,
+            "INSERT INTO number_macs (controller, mac, key_id, contact_id)
+             SELECT DISTINCT n.controller, j.value->>'old', CAST(j.value->>'old_key' AS BIGINT), n.contact_id FROM EACH($1)
+             JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+             WHERE true ON CONFLICT DO NOTHING",
+            &older,
+            controller
+        )?;
+    }
     // The strictest reading: an active customer wins, the latest action wins, a restriction wins. `MAX` of the kinds' names
     // would not do, so they are ranked.
     execute!(

@@ -33,11 +33,13 @@ pub async fn plan(tx: &mut Tx, controller: &str, route: &Route<'_>, new: &[New],
         return Ok(None);
     }
     let rows = json(new);
+    // Answers to a person's own act do not wait for their campaign, so their batch is none of its.
+    let paced = new.iter().all(|m| m.kind == Kind::Ask.code() || m.kind == Kind::Reminder.code());
     let batch: Option<(i64,)> = fetch_optional!(
         tx,
         "INSERT INTO batches (controller, campaign_id, gateway, sender, lo, hi, next_due, open) VALUES ($1, $2, $3, $4, 0, 0, 0, 1) RETURNING id",
         controller,
-        route.campaign,
+        route.campaign.filter(|_| paced),
         route.gateway,
         route.sender
     )?;
@@ -88,13 +90,14 @@ pub async fn batch(tx: &mut Tx, id: i64) -> Result<Option<Batch>> {
 }
 
 /// Open batches with something due by `now`: what a crash, a retry or quiet hours left behind.
-pub async fn due_batches(tx: &mut Tx, controller: &str, now: i64) -> Result<Vec<(i64,)>> {
+pub async fn due_batches(tx: &mut Tx, controller: &str, now: i64, limit: i64) -> Result<Vec<(i64,)>> {
     fetch_all!(
         tx,
         "SELECT b.id FROM batches b LEFT JOIN campaigns c ON c.id = b.campaign_id
-         WHERE b.controller = $1 AND b.open = 1 AND b.next_due <= $2 AND (c.id IS NULL OR c.state = 'running') ORDER BY b.next_due LIMIT 10000",
+         WHERE b.controller = $1 AND b.open = 1 AND b.next_due <= $2 AND (c.id IS NULL OR c.state = 'running') ORDER BY b.next_due LIMIT $3",
         controller,
-        now
+        now,
+        limit
     )
 }
 
@@ -402,6 +405,12 @@ pub async fn newest_ask(tx: &mut Tx, contact: i64) -> Result<Option<Attempt>> {
     )
 }
 
+pub async fn state(tx: &mut Tx, message: i64) -> Result<Option<State>> {
+    let row: Option<(String,)> = fetch_optional!(tx, "SELECT state FROM messages WHERE id = $1", message)?;
+    Ok(row.and_then(|(state,)| State::parse(&state)))
+}
+
+/// Compare-and-set; false where the message has moved on meanwhile.
 pub async fn set_state(tx: &mut Tx, message: i64, from: State, to: State, reason: Option<&str>, now: i64) -> Result<bool> {
     Ok(execute!(
         tx,

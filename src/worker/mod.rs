@@ -112,9 +112,7 @@ async fn work(job: Job, desk: Data<Desk>) -> std::result::Result<(), BoxDynError
     let done = AssertUnwindSafe(async {
         match job {
             Job::Deliver { batch } => {
-                let ended = deliver::deliver(engine, batch, stop).await?;
-                tracing::debug!(batch.id = batch, ?ended, "Batch rests");
-                deliver::wake(engine, batch, &ended).await?;
+                deliver::drain(engine, batch, stop).await?;
             }
             Job::Plan { campaign } => while !stop.is_cancelled() && plan::plan_next(engine, campaign).await? {},
         }

@@ -71,6 +71,7 @@ pub fn write_config(dir: &std::path::Path, public: u16, operator: u16, gateway: 
                         .lines()
                         .map(|l| match l {
                             l if l.starts_with("database") => format!("database = \"{database}\""),
+                            l if l.starts_with("rate = \"") => "rate = \"10000/s\"".to_owned(),
                             l if l.starts_with("rate =") => "rate = 10000.0".to_owned(),
                             l if l.starts_with("timeout_ms") => "timeout_ms = 700".to_owned(),
                             l => l.to_owned(),
@@ -80,6 +81,7 @@ pub fn write_config(dir: &std::path::Path, public: u16, operator: u16, gateway: 
                 } else {
                     text = text
                         .lines()
+                        .filter(|l| !l.starts_with("first = "))
                         .map(|l| if l.starts_with("rate = ") { "rate = \"10000/s\"" } else { l })
                         .collect::<Vec<_>>()
                         .join("\n");
@@ -236,7 +238,7 @@ impl TestApp {
         let mut ended = Vec::new();
         for _ in 0..5 {
             let mut tx = engine.store.read().await.expect("a transaction");
-            let due = messages::due_batches(&mut tx, &engine.controller, engine.now()).await.expect("batches");
+            let due = messages::due_batches(&mut tx, &engine.controller, engine.now(), 1000).await.expect("batches");
             tx.rollback().await.expect("rolled back");
             if due.is_empty() {
                 break;

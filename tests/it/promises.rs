@@ -237,7 +237,7 @@ both!(nothing_is_sent_while_nobody_listens, |app| {
     app.plan(LINK).await;
     app.execute("UPDATE listening SET heard_db = heard_db - 31000000").await.unwrap();
     let mut tx = app.engine.store.read().await.unwrap();
-    let due = messages::due_batches(&mut tx, &app.engine.controller, app.engine.now()).await.unwrap();
+    let due = messages::due_batches(&mut tx, &app.engine.controller, app.engine.now(), 1000).await.unwrap();
     tx.rollback().await.unwrap();
     let ended =
         permesso::engine::deliver::deliver(&app.engine, due[0].0, &tokio_util::sync::CancellationToken::new()).await.unwrap();

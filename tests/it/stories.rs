@@ -173,11 +173,11 @@ both!(one_reminder_and_only_to_the_silent, |app| {
 // Gateways
 
 both!(five_unknowns_open_the_breaker_and_a_probe_closes_it, |app| {
-    app.people(&(0..40).map(TestApp::it).collect::<Vec<_>>()).await;
+    app.people(&(0..200).map(TestApp::it).collect::<Vec<_>>()).await;
     app.gateway.set_faults(Faults { accept_then_reset: 1.0, lost: 1.0, ..Faults::default() });
     app.send(LINK).await;
     let unknown = app.states().await["unknown"];
-    assert!((5..40).contains(&unknown), "{unknown}");
+    assert!((5..140).contains(&unknown), "{unknown}");
     app.gateway.set_faults(Faults::default());
     let before = app.gateway.stats().requests;
     app.deliver().await;
@@ -186,7 +186,7 @@ both!(five_unknowns_open_the_breaker_and_a_probe_closes_it, |app| {
     app.deliver().await;
     app.deliver().await;
     app.gateway.idle().await;
-    assert_eq!(app.states().await.get("delivered"), Some(&(40 - unknown)));
+    assert_eq!(app.states().await.get("delivered"), Some(&(200 - unknown)));
     assert_eq!(app.gateway.stats().duplicates, 0);
 });
 

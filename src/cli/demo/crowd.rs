@@ -76,7 +76,7 @@ impl Crowd {
             if habit == Habit::Confirms {
                 // A yes counts as the second step ten seconds after the confirmation; people need that long to read it.
                 tokio::time::sleep(Duration::from_millis(10_800)).await;
-                self.gateway.reply(&message.to, to, "YES").await;
+                self.gateway.reply(&message.to, to, yes(&message.to)).await;
             }
             return Ok(());
         }
@@ -89,11 +89,11 @@ impl Crowd {
             Habit::Confirms if one_way => {
                 self.post(&message.text, Some("sms.promotions")).await?;
                 tokio::time::sleep(Duration::from_millis(300)).await;
-                self.gateway.reply(&message.to, to, "Sì, grazie").await;
+                self.gateway.reply(&message.to, to, yes(&message.to)).await;
             }
             Habit::TicksOnly if one_way => self.post(&message.text, Some("sms.promotions")).await?,
             Habit::Confirms | Habit::TicksOnly => {
-                self.gateway.reply(&message.to, to, "Yes please").await;
+                self.gateway.reply(&message.to, to, yes(&message.to)).await;
             }
             Habit::NoOnPage => {
                 self.post(&message.text, None).await?;
@@ -147,6 +147,18 @@ impl Crowd {
             .send()
             .await?;
         Ok(())
+    }
+}
+
+/// Yes, as one says it where this number is at home.
+fn yes(number: &str) -> &'static str {
+    match number.get(..3) {
+        Some("+39") => "Sì, grazie",
+        Some("+48") => "Tak",
+        Some("+34") => "Sí",
+        Some("+33") => "Oui",
+        Some("+49") => "Ja",
+        _ => "Yes please",
     }
 }
 

@@ -62,6 +62,20 @@ struct Outcome {
 }
 
 pub async fn run(context: &Context, args: &Args) -> Result<()> {
+    let dir = match &args.dir {
+        Some(dir) => dir.clone(),
+        None => std::env::temp_dir().join(format!("permesso-demo-{}", std::process::id())),
+    };
+    let played = tell(context, args, &dir).await;
+    if args.dir.is_none() && dir.exists() {
+        // Nothing of the demo stays behind; a folder that was named does.
+        std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    }
+    played
+}
+
+/// The story from the import to Ctrl-C.
+async fn tell(context: &Context, args: &Args, dir: &Path) -> Result<()> {
     let started = Instant::now();
     let stop = stop_signal()?;
     let say = |text: String| {
@@ -71,11 +85,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<()> {
     };
     let clock = Clock::starting(MORNING.parse::<DateTime<Utc>>()?);
 
-    let dir = match &args.dir {
-        Some(dir) => dir.clone(),
-        None => std::env::temp_dir().join(format!("permesso-demo-{}", std::process::id())),
-    };
-    let ports = Ports::find().await?;
+    let mut ports = Ports::find().await?;
     let config_dir = dir.join("config");
     write_config(&config_dir, &ports)?;
     let config = app::load(&config_dir)?;
@@ -108,6 +118,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<()> {
     }
 
     say("3. The worker sends through the mock gateway, which refuses, throttles, hangs up, garbles and delays.".into());
+    ports.held.clear();
     let gateway = Arc::new(mock(&ports, &clock).await?);
     let doors = Doors::bind(&engine).await?;
     let work = tokio::spawn(app::run(engine.clone(), Roles { web: true, worker: true }, Some(doors), stop.clone()));
@@ -128,16 +139,12 @@ pub async fn run(context: &Context, args: &Args) -> Result<()> {
         println!("   {:.1} seconds\n", outcome.seconds);
     }
     if !args.exit && !stop.is_cancelled() {
-        show_addresses(&engine, &ports, &gateway, &dir);
+        show_addresses(&engine, &ports, &gateway, dir);
         stop.cancelled().await;
     }
     stop.cancel();
     work.await??;
     engine.store.close().await;
-    if args.dir.is_none() {
-        // Nothing of the demo stays behind; a folder that was named does.
-        std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
-    }
     if outcome.duplicates > 0 || outcome.sent_to_suppressed > 0 {
         bail!("a promise was broken: somebody was asked twice, or after a no");
     }
@@ -148,14 +155,13 @@ fn show_addresses(engine: &Engine, ports: &Ports, gateway: &MockGateway, dir: &P
     println!("Open in a browser:");
     println!("   the phones           {}", gateway.url());
     println!("   operator's report    http://{}/", ports.operator);
-    let link = gateway
-        .log()
-        .iter()
-        .find(|m| m.reference.starts_with("ask"))
-        .and_then(|m| m.text.split_whitespace().find(|w| w.starts_with("http")).map(str::to_owned));
+    let log = gateway.log();
+    let asked = log.iter().find(|m| m.reference.starts_with("ask"));
+    let person = asked.map_or_else(String::new, |m| m.to.clone());
+    let link = asked.and_then(|m| m.text.split_whitespace().find(|w| w.starts_with("http")).map(str::to_owned));
     println!("   a preference page    {}", link.unwrap_or_else(|| engine.config.public_url.to_string()));
     println!("Try in another terminal:");
-    println!("   permesso --config {}/config contact explain +393000000005", dir.display());
+    println!("   permesso --config {}/config contact explain {person}", dir.display());
     println!("   permesso --config {}/config consents export", dir.display());
     println!("Ctrl-C ends the demo.");
 }
@@ -165,6 +171,8 @@ struct Ports {
     public: SocketAddr,
     operator: SocketAddr,
     gateway: SocketAddr,
+    /// Held until the last moment, so that nobody else takes them.
+    held: Vec<tokio::net::TcpListener>,
 }
 
 impl Ports {
@@ -180,7 +188,7 @@ impl Ports {
             // All are held until all are found, so that no two get the same.
             held.push(listener);
         }
-        Ok(Ports { public: found[0], operator: found[1], gateway: found[2] })
+        Ok(Ports { public: found[0], operator: found[1], gateway: found[2], held })
     }
 }
 
@@ -222,7 +230,8 @@ async fn mock(ports: &Ports, clock: &Clock) -> Result<MockGateway> {
         token: "mock-token".into(),
         webhook_secret: "mock-webhook-secret".into(),
         webhook_url: Some(format!("http://{}/webhooks/mock", ports.public)),
-        faults: Faults::bad_weather(SEED),
+        // Every throttled send silences the gateway for a second, so there are few.
+        faults: Faults { throttle: 0.004, ..Faults::bad_weather(SEED) },
         two_way: vec![REPLY_NUMBER.into()],
         dedupe: false,
         now: Arc::new(move || now.now()),

@@ -1,0 +1,41 @@
+//! Quiet hours where a person lives, for many people: windows are parsed once a country and campaign, answers remembered
+//! while they hold.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use chrono_tz::Tz;
+
+use crate::clock::instant;
+use crate::domain::campaign::Campaign;
+use crate::domain::country::CountryPack;
+use crate::domain::hours::{Calendar, Hours, Opening};
+use crate::store::facts::Person;
+
+#[derive(Debug, Default)]
+pub struct Openings {
+    calendar: Calendar,
+    /// By country and the campaign's own hours; `None` where they cannot be read, which closes.
+    windows: HashMap<(String, Option<String>), Option<Vec<Hours>>>,
+}
+
+impl Openings {
+    /// The campaign's window and the country's, in the person's zone or, where it is not known, in every zone of the country.
+    pub fn of(&mut self, campaign: &Campaign, person: &Person, now: i64) -> Opening {
+        let Some(pack) = person.facts.country.as_ref().and_then(|c| campaign.packs.get(c)) else { return Opening::Never };
+        let key = (pack.code.clone(), campaign.hours.clone());
+        let windows = self.windows.entry(key).or_insert_with(|| parse(pack, campaign.hours.as_deref()));
+        let Some(windows) = windows else { return Opening::Never };
+        let windows: Vec<&Hours> = windows.iter().collect();
+        let stated = person.zone.as_deref().and_then(|z| Tz::from_str(z).ok());
+        let zones = match stated {
+            Some(zone) => vec![zone],
+            None => pack.zones.iter().filter_map(|z| Tz::from_str(z).ok()).collect(),
+        };
+        self.calendar.opening(&windows, &zones, instant(now))
+    }
+}
+
+fn parse(pack: &CountryPack, own: Option<&str>) -> Option<Vec<Hours>> {
+    [Some(pack.hours.as_str()), own].into_iter().flatten().map(|h| Hours::parse(h, Some(&pack.code)).ok()).collect()
+}
