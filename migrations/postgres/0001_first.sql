@@ -180,6 +180,7 @@ CREATE UNIQUE INDEX messages_cause ON messages (controller, contact_id, kind, ca
 CREATE UNIQUE INDEX messages_once ON messages (controller, family, person, kind)
   WHERE kind IN ('ask', 'reminder') AND state NOT IN ('cancelled', 'lapsed');
 CREATE INDEX messages_contact ON messages (contact_id, kind);
+CREATE INDEX messages_batch ON messages (batch_id);
 CREATE INDEX messages_campaign ON messages (campaign_id, state);
 CREATE INDEX messages_sending ON messages (state) WHERE state = 'sending';
 
@@ -262,6 +263,8 @@ CREATE TABLE conversations (
   closed_at BIGINT
 );
 CREATE UNIQUE INDEX conversations_open ON conversations (controller, contact_id) WHERE closed_at IS NULL;
+CREATE INDEX conversations_message ON conversations (message_id);
+CREATE INDEX conversations_confirm ON conversations (confirm_message_id) WHERE confirm_message_id IS NOT NULL;
 CREATE INDEX conversations_campaign ON conversations (campaign_id, state);
 
 CREATE TABLE wordings (

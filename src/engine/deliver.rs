@@ -177,7 +177,7 @@ async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mut Op
     let mut modes: BTreeMap<(i64, String), Vec<conversations::Opening>> = BTreeMap::new();
     for (family, rows) in by_family {
         let ids: Vec<i64> = rows.iter().map(|r| r.contact_id).collect();
-        let people = facts::people(&mut tx, &engine.controller, &family, &ids, now).await?;
+        let people = facts::people(&mut tx, &family, &ids, now).await?;
         for row in rows {
             let Some(person) = people.get(&row.contact_id) else { continue };
             let revision = match row.revision_id {

@@ -65,7 +65,7 @@ async fn remind(engine: &Engine, row: &campaigns::Row) -> Result<()> {
     for ask in &campaign.asks {
         let due = campaigns::unanswered(&mut tx, row.id, now - days * DAY, CHUNK).await?;
         let ids: Vec<i64> = due.iter().map(|(_, contact, _)| *contact).collect();
-        let people = facts::people(&mut tx, &engine.controller, &row.family, &ids, now).await?;
+        let people = facts::people(&mut tx, &row.family, &ids, now).await?;
         let new: Vec<New> = due
             .iter()
             .filter_map(|(_, contact, locale)| {

@@ -101,7 +101,7 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
     let mut chunk: Vec<Imported> = Vec::with_capacity(CHUNK);
     let mut noes: Vec<Keyed> = Vec::new();
     loop {
-        let row = table.next()?;
+        let row = table.record()?;
         let end = row.is_none();
         if let Some((line, row)) = row {
             summary.rows += 1;
@@ -308,7 +308,7 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
     let mut older: Vec<Keyed> = Vec::new();
     let mut rows_in_chunk = 0;
     loop {
-        let row = table.next()?;
+        let row = table.record()?;
         let end = row.is_none();
         if let Some((line, row)) = row {
             summary.rows += 1;

@@ -85,7 +85,7 @@ pub async fn preview(engine: &Engine, campaign: &Campaign, mut progress: impl Fn
             contacts::ids_after(&mut tx, &engine.controller, after, CHUNK).await?.into_iter().map(|(id,)| id).collect();
         let Some(last) = ids.last() else { break };
         after = *last;
-        let people = facts::people(&mut tx, &engine.controller, &campaign.family, &ids, now).await?;
+        let people = facts::people(&mut tx, &campaign.family, &ids, now).await?;
         for person in ids.iter().filter_map(|id| people.get(id)) {
             counts.contacts += 1;
             let Some(verdict) = judge(campaign, id, person, &mut openings, now) else { continue };
@@ -220,7 +220,7 @@ pub async fn plan_next(engine: &Engine, campaign_id: i64) -> Result<bool> {
         tx.commit().await?;
         return Ok(false);
     };
-    let people = facts::people(&mut tx, &engine.controller, &row.family, &ids, now).await?;
+    let people = facts::people(&mut tx, &row.family, &ids, now).await?;
     let mut openings = Openings::default();
     let mut decided = Vec::with_capacity(ids.len());
     let mut new: BTreeMap<(String, String), Vec<New>> = BTreeMap::new();

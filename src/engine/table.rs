@@ -114,8 +114,7 @@ impl Table {
     }
 
     /// The next record with the line it starts on; `Err` inside is why this one record cannot be read.
-    #[expect(clippy::type_complexity, reason = "a record, or why it is none, or the end")]
-    pub fn next(&mut self) -> Result<Option<(u64, std::result::Result<Row<'_>, String>)>> {
+    pub fn record(&mut self) -> Result<Option<(u64, std::result::Result<Row<'_>, String>)>> {
         let (line, mut record, taken) = loop {
             let Some(mut record) = self.physical()? else { return Ok(None) };
             if record.iter().all(u8::is_ascii_whitespace) {

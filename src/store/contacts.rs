@@ -72,7 +72,7 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
             tx,
             "INSERT INTO number_macs (controller, mac, key_id, contact_id)
              SELECT DISTINCT n.controller, j.value->>'mac', CAST(j.value->>'key' AS BIGINT), n.contact_id FROM EACH($1)
-             JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'old' AND n.key_id = CAST(j.value->>'old_key' AS BIGINT)
+             THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'old' AND n.key_id = CAST(j.value->>'old_key' AS BIGINT)
              WHERE true ON CONFLICT DO NOTHING",
             &older,
             controller
@@ -95,7 +95,7 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
         tx,
         "INSERT INTO number_macs (controller, mac, key_id, contact_id)
          SELECT c.controller, j.value->>'mac', CAST(j.value->>'key_id' AS BIGINT), c.id
-         FROM EACH($1) JOIN contacts c ON c.controller = $2 AND c.subject = j.value->>'subject'
+         FROM EACH($1) THEN JOIN contacts c ON c.controller = $2 AND c.subject = j.value->>'subject'
          WHERE true ON CONFLICT DO NOTHING",
         &all,
         controller
@@ -106,7 +106,7 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
             tx,
             "INSERT INTO number_macs (controller, mac, key_id, contact_id)
              SELECT DISTINCT n.controller, j.value->>'old', CAST(j.value->>'old_key' AS BIGINT), n.contact_id FROM EACH($1)
-             JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+             THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
              WHERE true ON CONFLICT DO NOTHING",
             &older,
             controller
@@ -120,14 +120,16 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
            kind = CASE WHEN w.kind_rank > (CASE contacts.kind WHEN 'customer' THEN 3 WHEN 'dormant' THEN 2 WHEN 'prospect' THEN 1 ELSE 0 END)
              THEN (CASE w.kind_rank WHEN 3 THEN 'customer' WHEN 2 THEN 'dormant' WHEN 1 THEN 'prospect' END) ELSE contacts.kind END,
            last_action = CASE WHEN contacts.last_action IS NULL OR w.last_action > contacts.last_action THEN w.last_action ELSE contacts.last_action END,
-           locale = COALESCE(contacts.locale, w.locale), zone = COALESCE(contacts.zone, w.zone), human = COALESCE(contacts.human, w.human),
+           locale = CASE WHEN contacts.locale IS NULL OR w.locale < contacts.locale THEN w.locale ELSE contacts.locale END,
+           zone = CASE WHEN contacts.zone IS NULL OR w.zone < contacts.zone THEN w.zone ELSE contacts.zone END,
+           human = COALESCE(contacts.human, w.human),
            restricted = CASE WHEN w.restricted > contacts.restricted THEN w.restricted ELSE contacts.restricted END
          FROM (SELECT n.contact_id AS id,
              MAX(CASE j.value->>'kind' WHEN 'customer' THEN 3 WHEN 'dormant' THEN 2 WHEN 'prospect' THEN 1 ELSE 0 END) AS kind_rank,
              MAX(j.value->>'last_action') AS last_action, MIN(j.value->>'locale') AS locale, MIN(j.value->>'zone') AS zone,
              MIN(j.value->>'human') AS human, MAX(CAST(j.value->>'restricted' AS BIGINT)) AS restricted
            FROM EACH($1)
-           JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)
+           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)
            GROUP BY n.contact_id) AS w
          WHERE contacts.id = w.id",
         &all,
@@ -142,7 +144,7 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
            j.value->>'basis_date', j.value->>'box_default', j.value->>'channels', j.value->>'approver',
            CAST(j.value->>'unsubscribed' AS BIGINT), $3
          FROM EACH($1)
-         JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)
+         THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)
          WHERE true ON CONFLICT DO NOTHING",
         &all,
         controller,
@@ -157,7 +159,7 @@ pub async fn with_human(tx: &mut Tx, controller: &str, rows: &[Imported]) -> Res
     let ids: Vec<(i64,)> = fetch_all!(
         tx,
         "SELECT DISTINCT n.contact_id FROM EACH($1)
-         JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)",
+         THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)",
         &all,
         controller
     )?;
@@ -186,8 +188,8 @@ pub async fn by_number(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result
         tx,
         "SELECT c.id, c.subject, c.number_enc, c.country, c.line, c.locale, c.zone, c.kind, c.last_action, c.restricted, c.held_at, c.created_at
          FROM EACH($1)
-         JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
-         JOIN contacts c ON c.id = n.contact_id LIMIT 1",
+         THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+         THEN JOIN contacts c ON c.id = n.contact_id LIMIT 1",
         &json(keyed),
         controller
     )

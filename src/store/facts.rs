@@ -42,7 +42,7 @@ type ContactRow = (
 type EvidenceRow = (i64, i64, Option<String>, Option<String>, Option<String>, Option<String>, String, Option<String>);
 
 /// Reads the people with these ids, in one consistent picture with the caller's transaction.
-pub async fn people(tx: &mut Tx, controller: &str, family: &str, ids: &[i64], now: i64) -> Result<HashMap<i64, Person>> {
+pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<HashMap<i64, Person>> {
     let ids = json(ids);
     let rows: Vec<ContactRow> = fetch_all!(
         tx,
@@ -87,13 +87,16 @@ pub async fn people(tx: &mut Tx, controller: &str, family: &str, ids: &[i64], no
     // Every no for all the numbers of one human (design section 1).
     let suppressed: Vec<(i64, String, i64)> = fetch_all!(
         tx,
-        "SELECT c.id, s.reason, s.at FROM contacts c
-         JOIN contacts o ON o.id = c.id OR (o.controller = c.controller AND o.human = c.human)
-         JOIN number_macs n ON n.contact_id = o.id
-         JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
-         WHERE c.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND n.controller = $2",
-        &ids,
-        controller
+        "SELECT n.contact_id, s.reason, s.at FROM EACH($1)
+         THEN JOIN number_macs n ON n.contact_id = CAST(j.value AS BIGINT)
+         THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
+         UNION
+         SELECT c.id, s.reason, s.at FROM EACH($1)
+         THEN JOIN contacts c ON c.id = CAST(j.value AS BIGINT) AND c.human IS NOT NULL
+         THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human
+         THEN JOIN number_macs n ON n.contact_id = o.id
+         THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL",
+        &ids
     )?;
     for (id, reason, at) in suppressed {
         if let (Some(person), Some(reason)) = (people.get_mut(&id), Reason::parse(&reason)) {
@@ -103,17 +106,20 @@ pub async fn people(tx: &mut Tx, controller: &str, family: &str, ids: &[i64], no
 
     let marks: Vec<(i64, String, String, i64, i64)> = fetch_all!(
         tx,
-        "SELECT n.contact_id, a.family, a.kind, a.asked_at, a.message_id FROM number_macs n
-         JOIN asked_marks a ON a.controller = n.controller AND a.mac = n.mac
-         WHERE n.contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND n.controller = $2
+        "SELECT n.contact_id, a.family, a.kind, a.asked_at, a.message_id FROM EACH($1)
+         THEN JOIN number_macs n ON n.contact_id = CAST(j.value AS BIGINT)
+         THEN JOIN asked_marks a ON a.controller = n.controller AND a.mac = n.mac
          UNION
-         SELECT c.id, a.family, a.kind, a.asked_at, a.message_id FROM contacts c
-         JOIN contacts o ON o.controller = c.controller AND o.human = c.human
-         JOIN number_macs n ON n.contact_id = o.id
-         JOIN asked_marks a ON a.controller = c.controller AND (a.mac = n.mac OR a.mac = c.human)
-         WHERE c.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND c.controller = $2 AND c.human IS NOT NULL",
-        &ids,
-        controller
+         SELECT c.id, a.family, a.kind, a.asked_at, a.message_id FROM EACH($1)
+         THEN JOIN contacts c ON c.id = CAST(j.value AS BIGINT) AND c.human IS NOT NULL
+         THEN JOIN asked_marks a ON a.controller = c.controller AND a.mac = c.human
+         UNION
+         SELECT c.id, a.family, a.kind, a.asked_at, a.message_id FROM EACH($1)
+         THEN JOIN contacts c ON c.id = CAST(j.value AS BIGINT) AND c.human IS NOT NULL
+         THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human
+         THEN JOIN number_macs n ON n.contact_id = o.id
+         THEN JOIN asked_marks a ON a.controller = n.controller AND a.mac = n.mac",
+        &ids
     )?;
     for (id, marked_family, kind, at, message) in marks {
         let Some(person) = people.get_mut(&id) else { continue };

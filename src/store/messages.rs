@@ -188,7 +188,7 @@ pub async fn claim(tx: &mut Tx, controller: &str, who: &Claimant<'_>, claims: &[
         "INSERT INTO attempts (controller, message_id, slice, worker, gateway, reference, token_hash, wording_hash, claimed_at, send_before)
          SELECT $2, m.id, $3, $4, $5, j.value->>'reference', j.value->>'token_hash', j.value->>'wording_hash', $6,
            CAST(j.value->>'send_before' AS BIGINT)
-         FROM EACH($1) JOIN messages m ON m.id = CAST(j.value->>'message' AS BIGINT) AND m.state = 'sending' AND m.changed_at = $6
+         FROM EACH($1) THEN JOIN messages m ON m.id = CAST(j.value->>'message' AS BIGINT) AND m.state = 'sending' AND m.changed_at = $6
          WHERE NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.outcome IS NULL)
          RETURNING message_id, id",
         &rows,

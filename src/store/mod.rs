@@ -1,6 +1,7 @@
 //! The two stores, SQLite and Postgres, behind one [`Store`] and one [`Tx`]. Each query is written once: SQLite takes
-//! `$1`, and the two things that differ have a word of ours, `EACH($1)` (the rows of a JSON array, as `j.value`) and
-//! `DBNOW()` (the database's own clock, for leases alone). One file per table's questions.
+//! `$1`, and the three things that differ have a word of ours: `EACH($1)` (the rows of a JSON array, as `j.value`), `THEN JOIN`
+//! (a join in this order: SQLite would rather begin with the whole controller) and `DBNOW()` (the database's own clock, for
+//! leases alone). One file per table's questions.
 
 mod sql;
 
@@ -229,6 +230,7 @@ impl Tx {
 
 pub(crate) fn sqlite_text(sql: &str) -> String {
     each(sql, |n| format!("json_each(${n}) AS j"))
+        .replace("THEN JOIN", "CROSS JOIN")
         .replace("DBNOW()", "CAST(unixepoch('subsec') * 1000000 AS BIGINT)")
         .replace("FOR UPDATE SKIP LOCKED", "")
         .replace("FOR UPDATE", "")
@@ -236,6 +238,7 @@ pub(crate) fn sqlite_text(sql: &str) -> String {
 
 pub(crate) fn postgres_text(sql: &str) -> String {
     each(sql, |n| format!("jsonb_array_elements(CAST(${n} AS jsonb)) AS j(value)"))
+        .replace("THEN JOIN", "JOIN")
         .replace("DBNOW()", "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)")
 }
 

@@ -16,10 +16,10 @@ pub async fn suppress(tx: &mut Tx, controller: &str, keyed: &[Keyed], reason: Re
            SELECT j.value->>'mac' AS mac, CAST(j.value->>'key' AS BIGINT) AS key_id FROM EACH($1)
            UNION
            SELECT n2.mac, n2.key_id FROM EACH($1)
-           JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
-           JOIN contacts c ON c.id = n.contact_id
-           JOIN contacts o ON o.controller = c.controller AND o.human = c.human
-           JOIN number_macs n2 ON n2.contact_id = o.id
+           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+           THEN JOIN contacts c ON c.id = n.contact_id
+           THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human
+           THEN JOIN number_macs n2 ON n2.contact_id = o.id
          ) w WHERE true
          ON CONFLICT DO NOTHING",
         &rows,
@@ -38,10 +38,13 @@ async fn cancel_planned(tx: &mut Tx, controller: &str, rows: &str, reason: &str,
         tx,
         "UPDATE messages SET state = 'cancelled', reason = $3, changed_at = $4
          WHERE state = 'planned' AND kind IN ('ask', 'reminder', 'confirm', 'test') AND contact_id IN (
+           SELECT n.contact_id FROM EACH($1)
+           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+           UNION
            SELECT o.id FROM EACH($1)
-           JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
-           JOIN contacts c ON c.id = n.contact_id
-           JOIN contacts o ON o.id = c.id OR (o.controller = c.controller AND o.human = c.human))",
+           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+           THEN JOIN contacts c ON c.id = n.contact_id AND c.human IS NOT NULL
+           THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human)",
         rows,
         controller,
         reason,
@@ -55,14 +58,14 @@ pub async fn spread_over_humans(tx: &mut Tx, controller: &str, contacts: &[i64],
     execute!(
         tx,
         "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at)
-         SELECT DISTINCT s.controller, n2.mac, n2.key_id, s.scope, s.reason, s.at
-         FROM contacts c JOIN contacts o ON o.controller = c.controller AND o.human = c.human
-         JOIN number_macs n ON n.contact_id = o.id
-         JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
-         JOIN contacts o2 ON o2.controller = c.controller AND o2.human = c.human
-         JOIN number_macs n2 ON n2.contact_id = o2.id
-         WHERE c.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND c.controller = $2
-         ON CONFLICT DO NOTHING",
+         SELECT DISTINCT s.controller, n2.mac, n2.key_id, s.scope, s.reason, s.at FROM EACH($1)
+         THEN JOIN contacts c ON c.id = CAST(j.value AS BIGINT) AND c.controller = $2 AND c.human IS NOT NULL
+         THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human
+         THEN JOIN number_macs n ON n.contact_id = o.id
+         THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
+         THEN JOIN contacts o2 ON o2.controller = c.controller AND o2.human = c.human
+         THEN JOIN number_macs n2 ON n2.contact_id = o2.id
+         WHERE true ON CONFLICT DO NOTHING",
         &ids,
         controller
     )?;
@@ -70,9 +73,9 @@ pub async fn spread_over_humans(tx: &mut Tx, controller: &str, contacts: &[i64],
         tx,
         "UPDATE messages SET state = 'cancelled', reason = 'suppressed', changed_at = $3
          WHERE state = 'planned' AND kind IN ('ask', 'reminder', 'confirm', 'test')
-           AND contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))
-           AND contact_id IN (SELECT n.contact_id FROM number_macs n
-             JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
+           AND contact_id IN (SELECT n.contact_id FROM EACH($1)
+             THEN JOIN number_macs n ON n.contact_id = CAST(j.value AS BIGINT)
+             THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
              WHERE n.controller = $2)",
         &ids,
         controller,
@@ -101,7 +104,7 @@ pub async fn of(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<(S
     fetch_all!(
         tx,
         "SELECT s.reason, s.at, s.lifted_at FROM EACH($1)
-         JOIN suppressions s ON s.controller = $2 AND s.mac = j.value->>'mac' AND s.key_id = CAST(j.value->>'key' AS BIGINT)
+         THEN JOIN suppressions s ON s.controller = $2 AND s.mac = j.value->>'mac' AND s.key_id = CAST(j.value->>'key' AS BIGINT)
          ORDER BY s.id",
         &macs,
         controller

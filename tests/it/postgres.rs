@@ -96,15 +96,6 @@ pub async fn database() -> String {
     cluster.url(&name)
 }
 
-/// An empty database.
-pub async fn empty_database() -> String {
-    let cluster = tokio::task::spawn_blocking(cluster).await.expect("the cluster starts");
-    let name = format!("e{}", NUMBER.fetch_add(1, Ordering::SeqCst));
-    let sql = format!("CREATE DATABASE {name};");
-    tokio::task::spawn_blocking(move || cluster_sql(&sql)).await.expect("created");
-    cluster.url(&name)
-}
-
 fn cluster_sql(sql: &str) {
     cluster().psql("postgres", sql);
 }

@@ -267,8 +267,8 @@ async fn play(
     loop {
         tokio::time::sleep(Duration::from_millis(150)).await;
         let log = gateway.log();
-        for message in log.iter().skip(seen).cloned() {
-            let crowd = crowd.clone();
+        for message in log.iter().skip(seen) {
+            let (crowd, message) = (crowd.clone(), message.clone());
             reactions.spawn(async move { crowd.react(&message).await });
             quiet_since = Instant::now();
         }
@@ -315,7 +315,7 @@ async fn outcome(engine: &Engine, gateway: &MockGateway, list: &people::List, no
         eligible: people.values().filter(|(eligible, _)| *eligible).count() as u64,
         skipped: BTreeMap::new(),
         messages: BTreeMap::new(),
-        duplicates: gateway.stats().duplicates as u64,
+        duplicates: gateway.stats().duplicates,
         sent_to_suppressed: 0,
         unknown: unknown.unsigned_abs(),
         consents: BTreeMap::new(),

@@ -1,0 +1,936 @@
+//! What every function of the store answers and leaves behind, the same on both databases.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use permesso::domain::campaign::CampaignState;
+use permesso::domain::channel::Permission;
+use permesso::domain::ledger::{Body, Entry, GENESIS, Preference};
+use permesso::domain::message::{Kind as MessageKind, State};
+use permesso::domain::suppression::Reason;
+use permesso::engine::import;
+use permesso::store::contacts::Imported;
+use permesso::store::control::{Health, Silence};
+use permesso::store::conversations::Opening;
+use permesso::store::messages::{Batch, Claim, Claimant, New, NotNow, Route, Settled};
+use permesso::store::queue::{self, Job};
+use permesso::store::{
+    Store, Tx, campaigns, contacts, control, conversations, facts, inbound, ledger, messages, report, suppressions,
+};
+use permesso::vault::Keyed;
+
+use crate::app::{HEADER, Kind, TestApp};
+use crate::both;
+
+/// A controller of the tests' own: the doors that [`TestApp`] opens write under another.
+const C: &str = "contract";
+const LATE: i64 = 1_000_000;
+const MINUTE_DB: i64 = 60_000_000;
+
+async fn write(app: &TestApp) -> Tx {
+    app.engine.store.write().await.unwrap()
+}
+
+fn keyed(app: &TestApp, n: u32) -> Vec<Keyed> {
+    app.engine.vault.keyed_all(&TestApp::number(&TestApp::it(n)))
+}
+
+/// A row that says as little as a row can.
+fn row(app: &TestApp, n: u32) -> Imported {
+    let number = TestApp::number(&TestApp::it(n));
+    let mut keyed = app.engine.vault.keyed_all(&number);
+    let newest = keyed.pop().unwrap();
+    Imported {
+        mac: newest.mac,
+        key_id: newest.key_id,
+        other_macs: keyed,
+        number_enc: app.engine.vault.encrypt_number(&number).unwrap(),
+        subject: format!("s{}", permesso::vault::token()),
+        country: Some("IT".into()),
+        line: "mobile",
+        locale: None,
+        zone: None,
+        kind: None,
+        last_action: None,
+        human: None,
+        restricted: 0,
+        row_hash: format!("row {n}"),
+        import_line: 2,
+        file: "contacts.csv".into(),
+        source: "web shop".into(),
+        quarantined: 0,
+        basis: Some("prior_consent"),
+        evidence: Some("form 1".into()),
+        basis_date: Some("2025-01-10".into()),
+        box_default: Some("unticked"),
+        channels: "sms".into(),
+        approver: None,
+        unsubscribed: 0,
+    }
+}
+
+async fn known(tx: &mut Tx, app: &TestApp, n: u32) -> contacts::Contact {
+    contacts::by_number(tx, C, &keyed(app, n)).await.unwrap().unwrap()
+}
+
+async fn contact(tx: &mut Tx, app: &TestApp, n: u32) -> i64 {
+    contacts::merge(tx, C, &[row(app, n)], 1).await.unwrap();
+    known(tx, app, n).await.id
+}
+
+async fn campaign(tx: &mut Tx, name: &str, allowance: Option<i64>) -> i64 {
+    let start =
+        campaigns::Start { name, family: "spring", plan_id: "p", body: "{}", hash: "h", start_at: 0, deadline: LATE, allowance };
+    let id = campaigns::start(tx, C, &start, 1).await.unwrap();
+    campaigns::set_state(tx, id, CampaignState::Running, None).await.unwrap();
+    id
+}
+
+fn message(contact: i64, kind: MessageKind, due_at: i64) -> New {
+    New {
+        contact,
+        family: "spring".into(),
+        person: format!("person {contact}"),
+        kind: kind.code(),
+        cause: "plan".into(),
+        channel: "sms",
+        wording: None,
+        locale: "it".into(),
+        due_at,
+        expires_at: LATE,
+    }
+}
+
+fn route(campaign: Option<i64>) -> Route<'static> {
+    Route { campaign, revision: None, gateway: "g", sender: "s" }
+}
+
+/// One batch of messages and their ids.
+async fn planned(tx: &mut Tx, campaign: Option<i64>, new: &[New]) -> (Batch, Vec<i64>) {
+    let id = messages::plan(tx, C, &route(campaign), new, 5).await.unwrap().unwrap();
+    let batch = messages::batch(tx, id).await.unwrap().unwrap();
+    let due = messages::due(tx, &batch, LATE, 100).await.unwrap();
+    (batch, due.iter().map(|d| d.id).collect())
+}
+
+fn claim_of(contact: i64, message: i64) -> Claim {
+    Claim {
+        message,
+        contact,
+        reference: format!("ask-{message}"),
+        token_hash: Some(format!("token {message}")),
+        wording_hash: Some("w".into()),
+        send_before: LATE,
+        marks: vec![(format!("mark {contact}"), 1)],
+    }
+}
+
+const WHO: Claimant<'static> = Claimant { slice: "slice", worker: "worker", gateway: "g" };
+
+/// An ask on its way, as delivery leaves it before it sends: (message, attempt).
+async fn sending(tx: &mut Tx, campaign: i64, contact: i64) -> (i64, i64) {
+    let (_, ids) = planned(tx, Some(campaign), &[message(contact, MessageKind::Ask, 0)]).await;
+    let claim = claim_of(contact, ids[0]);
+    let won = messages::claim(tx, C, &WHO, std::slice::from_ref(&claim), 10).await.unwrap();
+    messages::mark_asked(tx, C, "spring", MessageKind::Ask, &[&claim], 10).await.unwrap();
+    let opening = Opening { contact, message: ids[0], expires_at: 100 };
+    conversations::open(tx, C, Some(campaign), None, "link", &[opening], 10).await.unwrap();
+    won[0]
+}
+
+fn settled((message, attempt): (i64, i64), outcome: &'static str, state: State) -> Settled {
+    let provider_id = (outcome == "accepted").then(|| format!("provider {message}"));
+    Settled { attempt, message, outcome, provider_id, error: None, state: state.code(), due_at: 50 }
+}
+
+async fn state(tx: &mut Tx, message: i64) -> State {
+    messages::state(tx, message).await.unwrap().unwrap()
+}
+
+fn body(subject: &str, entry: Entry, at: i64, permissions: &[&str]) -> Body {
+    Body {
+        subject: subject.into(),
+        entry,
+        at,
+        channel: "sms".into(),
+        action: "reply".into(),
+        permissions: permissions.iter().map(|p| Permission::parse(p).unwrap()).collect(),
+        campaign: None,
+        ask_basis: None,
+        ask_reference: None,
+        wording_hash: None,
+        locale: None,
+        notice_version: None,
+        evidence: None,
+        text_hash: None,
+        first_yes: None,
+    }
+}
+
+// The store itself.
+
+both!(a_transaction_rolled_back_leaves_nothing, |app| {
+    let mut tx = write(app).await;
+    contact(&mut tx, app, 1).await;
+    assert!(tx.db_now().await.unwrap() > 1_700_000_000_000_000, "microseconds of a clock that is roughly right");
+    tx.rollback().await.unwrap();
+    let mut tx = app.engine.store.read().await.unwrap();
+    assert!(contacts::by_number(&mut tx, C, &keyed(app, 1)).await.unwrap().is_none());
+    tx.commit().await.unwrap();
+    let other = Store::open(&app.engine.config.database).await.unwrap();
+    other.close().await;
+    assert!(other.read().await.is_err(), "a closed store answers nothing more");
+});
+
+#[tokio::test]
+async fn both_schemas_have_the_same_tables_and_columns() {
+    let dir = tempfile::tempdir().unwrap();
+    let sqlite = Store::migrate(&format!("sqlite:{}", dir.path().join("new/permesso.db").display())).await.unwrap();
+    let postgres = Store::migrate(&crate::postgres::database().await).await.unwrap();
+    let (Store::Sqlite { read, .. }, Store::Postgres { pool, .. }) = (&sqlite, &postgres) else { unreachable!() };
+    let mut one: Vec<(String, String, bool)> = sqlx::query_as(
+        "SELECT m.name, p.name, p.\"notnull\" + p.pk > 0 FROM sqlite_master m JOIN pragma_table_info(m.name) p
+         WHERE m.type = 'table' AND substr(m.name, 1, 1) <> '_' AND m.name NOT LIKE 'sqlite%' AND m.name NOT IN ('Jobs', 'Workers')",
+    )
+    .fetch_all(read)
+    .await
+    .unwrap();
+    let mut two: Vec<(String, String, bool)> = sqlx::query_as(
+        "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT), is_nullable = 'NO' FROM information_schema.columns
+         WHERE table_schema = 'public' AND left(table_name, 1) <> '_'",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    one.sort();
+    two.sort();
+    assert!(one.iter().any(|(table, column, _)| table == "ledger" && column == "prev"), "the tables were found");
+    assert_eq!(one, two);
+    sqlite.close().await;
+    postgres.close().await;
+}
+
+both!(what_is_committed_survives_a_power_cut, |app| {
+    match &app.engine.store {
+        Store::Sqlite { write, read, queue } => {
+            for pool in [write, read, queue] {
+                let mut held = Vec::new();
+                for _ in 0..pool.options().get_max_connections() {
+                    let mut one = pool.acquire().await.unwrap();
+                    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *one).await.unwrap();
+                    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *one).await.unwrap();
+                    assert_eq!((synchronous, journal.as_str()), (2, "wal"));
+                    held.push(one);
+                }
+            }
+        }
+        Store::Postgres { pool, queue } => {
+            for pool in [pool, queue] {
+                let mut held = Vec::new();
+                for _ in 0..pool.options().get_max_connections() {
+                    let mut one = pool.acquire().await.unwrap();
+                    let commit: String = sqlx::query_scalar("SHOW synchronous_commit").fetch_one(&mut *one).await.unwrap();
+                    assert_eq!(commit, "on");
+                    held.push(one);
+                }
+            }
+        }
+    }
+});
+
+// Contacts.
+
+both!(merge_is_the_same_in_any_order, |app| {
+    let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    let mut tx = write(app).await;
+    let some = |text: &str| Some(text.to_owned());
+    let mut seen = BTreeSet::new();
+    for (n, (order, at_once)) in orders.iter().flat_map(|o| [(o, true), (o, false)]).enumerate() {
+        let n = u32::try_from(n).unwrap();
+        let one = Imported { kind: Some("prospect"), last_action: some("2026-01-05"), locale: some("it"), ..row(app, n) };
+        let two = Imported { kind: Some("customer"), restricted: 1, zone: some("Europe/Rome"), ..row(app, n) };
+        let three = Imported { kind: Some("dormant"), last_action: some("2025-01-05"), locale: some("en"), ..row(app, n) };
+        let rows = [
+            Imported { row_hash: "1".into(), ..one },
+            Imported { row_hash: "2".into(), zone: some("Europe/London"), ..three },
+            Imported { row_hash: "3".into(), human: Some(format!("human {n}")), ..two },
+        ];
+        let rows: Vec<Imported> = order.iter().map(|i| rows[*i].clone()).collect();
+        let mut merged = contacts::Merged::default();
+        for chunk in rows.chunks(if at_once { 3 } else { 1 }) {
+            let m = contacts::merge(&mut tx, C, chunk, 1).await.unwrap();
+            (merged.new, merged.evidence) = (merged.new + m.new, merged.evidence + m.evidence);
+        }
+        assert_eq!(merged, contacts::Merged { new: 1, evidence: 3 });
+        assert_eq!(
+            contacts::merge(&mut tx, C, &rows, 2).await.unwrap(),
+            contacts::Merged::default(),
+            "a second import adds nothing"
+        );
+        let c = known(&mut tx, app, n).await;
+        assert_eq!(contacts::evidence_of(&mut tx, c.id).await.unwrap().len(), 3);
+        assert_eq!(contacts::with_human(&mut tx, C, &rows).await.unwrap(), [c.id]);
+        seen.insert((c.kind, c.last_action, c.locale, c.zone, c.restricted, c.created_at));
+    }
+    let strictest = (some("customer"), some("2026-01-05"), some("en"), some("Europe/London"), 1, 1);
+    assert_eq!(seen, BTreeSet::from([strictest]));
+    tx.rollback().await.unwrap();
+});
+
+both!(contacts_are_paged_held_and_locked, |app| {
+    let mut tx = write(app).await;
+    let ids = [contact(&mut tx, app, 1).await, contact(&mut tx, app, 2).await, contact(&mut tx, app, 3).await];
+    assert_eq!(contacts::ids_after(&mut tx, C, 0, 2).await.unwrap(), [(ids[0],), (ids[1],)]);
+    assert_eq!(contacts::ids_after(&mut tx, C, ids[1], 2).await.unwrap(), [(ids[2],)]);
+    assert_eq!(contacts::ids_after(&mut tx, "another", 0, 2).await.unwrap(), []);
+    contacts::hold(&mut tx, ids[0], Some(7)).await.unwrap();
+    assert_eq!(contacts::lock(&mut tx, ids[0]).await.unwrap().unwrap().held_at, Some(7));
+    contacts::hold(&mut tx, ids[0], None).await.unwrap();
+    assert_eq!(contacts::lock(&mut tx, ids[0]).await.unwrap().unwrap().held_at, None);
+    assert!(contacts::lock(&mut tx, -1).await.unwrap().is_none());
+    contacts::save_import(&mut tx, C, "contacts", "contacts.csv", "{}", 1).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(app.count("SELECT COUNT(*) FROM imports WHERE controller = 'contract' AND at = 1").await, 1);
+});
+
+both!(facts_hold_what_is_stored_about_a_person, |app| {
+    let mut tx = write(app).await;
+    let spring = campaign(&mut tx, "spring", None).await;
+    let bought = Imported { quarantined: 1, row_hash: "bought".into(), ..row(app, 2) };
+    contacts::merge(&mut tx, C, &[bought], 1).await.unwrap();
+    let (id, other) = (contact(&mut tx, app, 1).await, known(&mut tx, app, 2).await.id);
+    let subject = known(&mut tx, app, 1).await.subject;
+    let mac = keyed(app, 1).remove(0);
+    let claim = Claim { marks: vec![(mac.mac.clone(), mac.key_id)], ..claim_of(id, 77) };
+    messages::mark_asked(&mut tx, C, "spring", MessageKind::Ask, &[&claim], 10).await.unwrap();
+    messages::mark_asked(&mut tx, C, "spring", MessageKind::Reminder, &[&claim], 20).await.unwrap();
+    ledger::append(&mut tx, C, &body(&subject, Entry::Granted, 3, &["sms.promotions"])).await.unwrap();
+    conversations::open(&mut tx, C, Some(spring), None, "link", &[Opening { contact: id, message: 77, expires_at: 100 }], 10)
+        .await
+        .unwrap();
+    planned(&mut tx, None, &[message(id, MessageKind::Code, 0), message(id, MessageKind::Help, 0)]).await;
+    suppressions::suppress(&mut tx, C, std::slice::from_ref(&mac), Reason::Stopped, 4, 4).await.unwrap();
+    let people = facts::people(&mut tx, "spring", &[id, other], 20).await.unwrap();
+    let (person, f) = (&people[&id], &people[&id].facts);
+    assert_eq!((&person.person, &person.marks), (&mac.mac, &vec![(mac.mac.clone(), mac.key_id)]));
+    assert_eq!((f.evidence.len(), f.only_quarantined, f.mobile), (1, false, true));
+    assert_eq!((f.asked, f.asked_in_family, f.reminded_in_family), (Some((10, 77)), Some(77), Some(77)));
+    assert_eq!(f.suppressions, [(Reason::Stopped, 4)]);
+    assert_eq!(f.granted, [Permission::parse("sms.promotions").unwrap()]);
+    assert_eq!(f.conversation.as_ref().map(|c| (c.campaign, c.answered)), Some((Some(spring), false)));
+    assert_eq!((f.confirms_today, f.codes_today, f.last_code, f.answers_today), (0, 1, Some(5), 1));
+    let f = &people[&other].facts;
+    assert!(f.only_quarantined && f.evidence.is_empty() && f.asked.is_none() && f.suppressions.is_empty());
+    let elsewhere = facts::people(&mut tx, "summer", &[id], 20).await.unwrap();
+    assert_eq!((elsewhere[&id].facts.asked, elsewhere[&id].facts.asked_in_family), (Some((10, 77)), None));
+    tx.rollback().await.unwrap();
+});
+
+// Suppressions.
+
+both!(a_suppression_reaches_every_number_of_a_human, |app| {
+    let mut tx = write(app).await;
+    let same = |n| Imported { human: Some("human".into()), ..row(app, n) };
+    contacts::merge(&mut tx, C, &[same(1), same(2), row(app, 3)], 1).await.unwrap();
+    let (a, b) = (known(&mut tx, app, 1).await.id, known(&mut tx, app, 2).await.id);
+    let (_, ids) = planned(&mut tx, None, &[message(b, MessageKind::Ask, 0), message(b, MessageKind::Help, 0)]).await;
+    let stopped = suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::Stopped, 3, 4).await.unwrap();
+    assert_eq!(stopped, (2, 1), "both numbers, and the planned ask of the other; help is owed to whoever asked for it");
+    assert_eq!((state(&mut tx, ids[0]).await, state(&mut tx, ids[1]).await), (State::Cancelled, State::Planned));
+    let again = suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::Stopped, 3, 4).await.unwrap();
+    assert_eq!(again, (0, 0));
+    assert_eq!(suppressions::of(&mut tx, C, &keyed(app, 2)).await.unwrap(), [("stopped".to_owned(), 3, None)]);
+    assert_eq!(suppressions::of(&mut tx, C, &keyed(app, 3)).await.unwrap(), []);
+    // A number that turns out to be of the same human later inherits the no.
+    let tied = [same(3)];
+    contacts::merge(&mut tx, C, &tied, 5).await.unwrap();
+    let tied = contacts::with_human(&mut tx, C, &tied).await.unwrap();
+    let (_, ids) = planned(&mut tx, None, &[message(tied[0], MessageKind::Ask, 0)]).await;
+    suppressions::spread_over_humans(&mut tx, C, &tied, 6).await.unwrap();
+    assert_eq!(suppressions::of(&mut tx, C, &keyed(app, 3)).await.unwrap(), [("stopped".to_owned(), 3, None)]);
+    assert_eq!(state(&mut tx, ids[0]).await, State::Cancelled);
+    // A fresh yes lifts what is about marketing, on the number it came from; a wrong number stays wrong.
+    suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::WrongPerson, 7, 7).await.unwrap();
+    assert_eq!(suppressions::lift(&mut tx, C, a, 9, 8).await.unwrap(), 1);
+    let left = suppressions::of(&mut tx, C, &keyed(app, 1)).await.unwrap();
+    assert_eq!(left, [("stopped".to_owned(), 3, Some(8)), ("wrong_person".to_owned(), 7, None)]);
+    tx.rollback().await.unwrap();
+});
+
+both!(key_rotation_loses_no_no, |app| {
+    let first = [1, 3].map(|n| TestApp::good(&TestApp::it(n))).concat();
+    app.import(&first).await;
+    let list = app.dir.path().join("noes.csv");
+    std::fs::write(&list, format!("number\n{}\n", TestApp::it(2))).unwrap();
+    import::suppressions(&app.engine, &list, |_| {}).await.unwrap();
+    let mut keys = std::fs::read_to_string(&app.engine.config.key_file).unwrap();
+    keys.push_str(&format!("2:{}A\n", "B".repeat(42)));
+    std::fs::write(&app.engine.config.key_file, keys).unwrap();
+    let rotated = app.another().await;
+    assert_eq!(rotated.vault.key_id(), 2);
+    // Known under key 1, a no under keys 1 and 2; a no under key 1, known under 1 and 2; and known under both already.
+    let file = app.dir.path().join("rotated.csv");
+    std::fs::write(&file, format!("{HEADER}{}{}", TestApp::good(&TestApp::it(2)), TestApp::good(&TestApp::it(3)))).unwrap();
+    let summary = import::contacts(&rotated, &file, |_| {}).await.unwrap();
+    assert_eq!((summary.rows, summary.new), (2, 1), "a number known under an older key is not doubled: {summary:?}");
+    std::fs::write(&list, format!("number\n{}\n{}\n", TestApp::it(1), TestApp::it(3))).unwrap();
+    import::suppressions(&rotated, &list, |_| {}).await.unwrap();
+    let mut tx = rotated.store.read().await.unwrap();
+    for n in 1..=3 {
+        let keyed = rotated.vault.keyed_all(&TestApp::number(&TestApp::it(n)));
+        let found = contacts::by_number(&mut tx, &rotated.controller, &keyed).await.unwrap().unwrap();
+        let people = facts::people(&mut tx, "spring", &[found.id], 0).await.unwrap();
+        assert!(!people[&found.id].facts.suppressions.is_empty(), "number {n}");
+    }
+    tx.rollback().await.unwrap();
+    assert_eq!(app.count("SELECT COUNT(*) FROM contacts").await, 3);
+    rotated.store.close().await;
+});
+
+// The levers.
+
+both!(lease_is_lost_and_renewed, |app| {
+    let mut tx = write(app).await;
+    assert!(!control::renew(&mut tx, "worker").await.unwrap());
+    control::register(&mut tx, "worker", "worker").await.unwrap();
+    control::register(&mut tx, "old", "worker").await.unwrap();
+    assert!(control::renew(&mut tx, "worker").await.unwrap());
+    tx.commit().await.unwrap();
+    app.execute("UPDATE leases SET renewed_db = renewed_db - 90000000000 WHERE id = 'old'").await.unwrap();
+    let mut tx = write(app).await;
+    control::register(&mut tx, "worker", "worker").await.unwrap();
+    assert!(!control::renew(&mut tx, "old").await.unwrap(), "a lease a day old is swept away");
+    control::unregister(&mut tx, "worker").await.unwrap();
+    assert!(!control::renew(&mut tx, "worker").await.unwrap());
+    tx.rollback().await.unwrap();
+});
+
+both!(a_gap_is_recorded_after_a_silence, |app| {
+    let mut tx = write(app).await;
+    assert_eq!(control::silence(&mut tx, C, MINUTE_DB).await.unwrap(), Some(Silence::Deaf));
+    assert_eq!(control::hear(&mut tx, C, MINUTE_DB, 5).await.unwrap(), None, "before the first word there was nothing to miss");
+    assert_eq!(control::hear(&mut tx, C, MINUTE_DB, 10).await.unwrap(), None);
+    assert_eq!(control::silence(&mut tx, C, MINUTE_DB).await.unwrap(), None);
+    tx.commit().await.unwrap();
+    app.execute("UPDATE listening SET heard_db = heard_db - 120000000 WHERE controller = 'contract'").await.unwrap();
+    let mut tx = write(app).await;
+    assert_eq!(control::silence(&mut tx, C, MINUTE_DB).await.unwrap(), Some(Silence::Deaf));
+    let gap = control::hear(&mut tx, C, MINUTE_DB, 90).await.unwrap().unwrap();
+    assert_eq!(control::open_gaps(&mut tx, C).await.unwrap(), [(gap, 10, 90)]);
+    assert_eq!(control::silence(&mut tx, C, MINUTE_DB).await.unwrap(), Some(Silence::Gap));
+    control::settle_gap(&mut tx, gap, "op", 95).await.unwrap();
+    assert_eq!(control::open_gaps(&mut tx, C).await.unwrap(), []);
+    assert_eq!(control::silence(&mut tx, C, MINUTE_DB).await.unwrap(), None);
+    tx.rollback().await.unwrap();
+});
+
+both!(halting_silences, |app| {
+    let mut tx = write(app).await;
+    control::hear(&mut tx, C, MINUTE_DB, 5).await.unwrap();
+    control::set_halt(&mut tx, C, Some(6), "op").await.unwrap();
+    assert_eq!(control::silence(&mut tx, C, MINUTE_DB).await.unwrap(), Some(Silence::Halted));
+    assert_eq!(control::silence(&mut tx, "another", MINUTE_DB).await.unwrap(), Some(Silence::Deaf));
+    control::set_halt(&mut tx, C, None, "op").await.unwrap();
+    assert_eq!(control::silence(&mut tx, C, MINUTE_DB).await.unwrap(), None);
+    tx.rollback().await.unwrap();
+});
+
+both!(the_health_of_a_gateway_is_kept, |app| {
+    let mut tx = write(app).await;
+    let new = control::health(&mut tx, C, "g").await.unwrap();
+    assert_eq!((new.name.as_str(), new.unknowns, new.opened_at, new.paused_at), ("g", 0, None, None));
+    let ill = Health { unknowns: 3, opened_at: Some(4), probing: 1, paused_at: Some(5), throttled_until: 6, ..new };
+    let ill = Health { pause_reason: Some("no credit".into()), ..ill };
+    control::save_health(&mut tx, C, &ill).await.unwrap();
+    control::health(&mut tx, C, "f").await.unwrap();
+    let all = control::all_health(&mut tx, C).await.unwrap();
+    assert_eq!(all.iter().map(|h| h.name.as_str()).collect::<Vec<_>>(), ["f", "g"]);
+    assert_eq!(format!("{:?}", all[1]), format!("{ill:?}"));
+    tx.rollback().await.unwrap();
+});
+
+// Campaigns.
+
+both!(a_campaign_moves_to_its_new_revision, |app| {
+    let mut tx = write(app).await;
+    let plan = campaigns::Plan { id: "p".into(), campaign: "spring".into(), revision: "{}".into(), counts: "{}".into(), at: 1 };
+    campaigns::save_plan(&mut tx, C, &plan).await.unwrap();
+    assert_eq!(campaigns::plan(&mut tx, C, "p").await.unwrap().unwrap().campaign, "spring");
+    assert!(campaigns::plan(&mut tx, "another", "p").await.unwrap().is_none());
+    let id = campaign(&mut tx, "spring", None).await;
+    campaigns::set_progress(&mut tx, id, 40, true).await.unwrap();
+    campaigns::set_state(&mut tx, id, CampaignState::Paused, Some("why")).await.unwrap();
+    let old = campaigns::lock(&mut tx, id).await.unwrap().unwrap();
+    assert_eq!(
+        (old.state(), old.reason.as_deref(), old.planned_to, old.planned_all),
+        (CampaignState::Paused, Some("why"), 40, 1)
+    );
+    let person = contact(&mut tx, app, 1).await;
+    let (batch, _) = planned(&mut tx, Some(id), &[message(person, MessageKind::Ask, 0)]).await;
+    assert_eq!(campaign(&mut tx, "spring", Some(9)).await, id, "the same campaign goes on");
+    let new = campaigns::by_name(&mut tx, C, "spring").await.unwrap().unwrap();
+    assert_eq!((new.planned_to, new.planned_all, new.reason, new.allowance), (0, 0, None, Some(9)));
+    assert_ne!(new.revision_id, old.revision_id);
+    assert_eq!(campaigns::revision(&mut tx, new.revision_id).await.unwrap().as_deref(), Some("{}"));
+    assert_eq!(campaigns::revision(&mut tx, -1).await.unwrap(), None);
+    let due = messages::due(&mut tx, &batch, LATE, 9).await.unwrap();
+    assert_eq!(due[0].revision_id, Some(new.revision_id), "what is not claimed yet is sent as the new revision says");
+    let summer = campaign(&mut tx, "summer", None).await;
+    let all = campaigns::all(&mut tx, C).await.unwrap();
+    assert_eq!(all.iter().map(|r| r.id).collect::<Vec<_>>(), [id, summer]);
+    assert_eq!(campaigns::by_id(&mut tx, summer).await.unwrap().unwrap().name, "summer");
+    tx.rollback().await.unwrap();
+});
+
+both!(an_allowance_is_never_overdrawn, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", Some(5)).await;
+    tx.commit().await.unwrap();
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let store = app.engine.store.clone();
+            tokio::spawn(async move {
+                let mut tx = store.write().await.unwrap();
+                let got = campaigns::take_allowance(&mut tx, id, 2).await.unwrap();
+                tx.commit().await.unwrap();
+                got
+            })
+        })
+        .collect();
+    let mut taken = 0;
+    for task in tasks {
+        taken += task.await.unwrap();
+    }
+    assert_eq!(taken, 5);
+    let mut tx = write(app).await;
+    campaigns::return_allowance(&mut tx, id, 2).await.unwrap();
+    assert_eq!(campaigns::take_allowance(&mut tx, id, 9).await.unwrap(), 2);
+    campaigns::lift_allowance(&mut tx, id).await.unwrap();
+    campaigns::return_allowance(&mut tx, id, 2).await.unwrap();
+    assert_eq!(campaigns::take_allowance(&mut tx, id, 9).await.unwrap(), 9);
+    assert_eq!(campaigns::by_id(&mut tx, id).await.unwrap().unwrap().allowance, None);
+    tx.rollback().await.unwrap();
+});
+
+both!(cancelled_and_lapsed_messages_are_not_due, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", None).await;
+    let (a, b) = (contact(&mut tx, app, 1).await, contact(&mut tx, app, 2).await);
+    let soon = New { expires_at: 20, ..message(a, MessageKind::Ask, 0) };
+    let (batch, ids) = planned(&mut tx, Some(id), &[soon, message(b, MessageKind::Ask, 0)]).await;
+    assert_eq!(campaigns::unfinished(&mut tx, id).await.unwrap(), 2);
+    assert_eq!(campaigns::lapse_planned(&mut tx, C, 19).await.unwrap(), 0);
+    assert_eq!(campaigns::lapse_planned(&mut tx, C, 20).await.unwrap(), 1);
+    assert_eq!(campaigns::cancel_planned(&mut tx, id, 21).await.unwrap(), 1);
+    assert_eq!((state(&mut tx, ids[0]).await, state(&mut tx, ids[1]).await), (State::Lapsed, State::Cancelled));
+    assert_eq!(campaigns::unfinished(&mut tx, id).await.unwrap(), 0);
+    assert!(messages::due(&mut tx, &batch, LATE, 9).await.unwrap().is_empty());
+    tx.rollback().await.unwrap();
+});
+
+both!(a_decision_is_kept_and_replaced, |app| {
+    let mut tx = write(app).await;
+    let (id, person) = (campaign(&mut tx, "spring", None).await, contact(&mut tx, app, 1).await);
+    let decided = |outcome, code, basis| campaigns::Decided { contact: person, outcome, code, basis, facts: "{}".into() };
+    campaigns::record(&mut tx, C, id, 1, "plan", &[decided("skip", "HELD", None)], 5).await.unwrap();
+    assert_eq!(campaigns::basis_of(&mut tx, id, person).await.unwrap(), None);
+    campaigns::record(&mut tx, C, id, 2, "plan", &[decided("send", "ELIGIBLE", Some("prior_consent"))], 6).await.unwrap();
+    assert_eq!(campaigns::basis_of(&mut tx, id, person).await.unwrap().as_deref(), Some("prior_consent"));
+    let counted = |outcome: &str, code: &str| vec![(outcome.to_owned(), code.to_owned(), 1)];
+    assert_eq!(report::decisions(&mut tx, id).await.unwrap(), counted("send", "ELIGIBLE"));
+    campaigns::record(&mut tx, C, id, 2, "claim", &[decided("skip", "SUPPRESSED", None)], 7).await.unwrap();
+    assert_eq!(report::decisions(&mut tx, id).await.unwrap(), counted("skip", "SUPPRESSED"), "the last stage counts");
+    assert_eq!(report::verdicts(&mut tx, C).await.unwrap(), [(person, "send".to_owned(), "ELIGIBLE".to_owned())]);
+    let told = campaigns::decisions_of(&mut tx, person).await.unwrap();
+    assert_eq!(
+        told.iter().map(|d| (d.1.as_str(), d.3.as_str(), d.5)).collect::<Vec<_>>(),
+        [("plan", "ELIGIBLE", 6), ("claim", "SUPPRESSED", 7)]
+    );
+    tx.rollback().await.unwrap();
+});
+
+both!(only_unanswered_asks_are_reminded, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", None).await;
+    let (a, b) = (contact(&mut tx, app, 1).await, contact(&mut tx, app, 2).await);
+    let (one, two) = (sending(&mut tx, id, a).await, sending(&mut tx, id, b).await);
+    assert!(campaigns::unanswered(&mut tx, id, 10, 9).await.unwrap().is_empty(), "not accepted yet");
+    let both = [settled(one, "accepted", State::Accepted), settled(two, "accepted", State::Accepted)];
+    messages::settle(&mut tx, &both, 11).await.unwrap();
+    assert!(campaigns::unanswered(&mut tx, id, 9, 9).await.unwrap().is_empty(), "too early");
+    let mut answered = conversations::open_of(&mut tx, b).await.unwrap().unwrap();
+    answered.state = "pending".into();
+    conversations::save(&mut tx, &answered).await.unwrap();
+    assert_eq!(campaigns::unanswered(&mut tx, id, 10, 9).await.unwrap(), [(one.0, a, "it".to_owned())]);
+    planned(&mut tx, Some(id), &[message(a, MessageKind::Reminder, 0)]).await;
+    assert!(campaigns::unanswered(&mut tx, id, 10, 9).await.unwrap().is_empty(), "one reminder is enough");
+    tx.rollback().await.unwrap();
+});
+
+// Messages.
+
+both!(nobody_is_planned_twice, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", None).await;
+    let person = contact(&mut tx, app, 1).await;
+    assert_eq!(messages::plan(&mut tx, C, &route(Some(id)), &[], 5).await.unwrap(), None);
+    let (batch, ids) =
+        planned(&mut tx, Some(id), &[message(person, MessageKind::Ask, 0), message(person, MessageKind::Ask, 0)]).await;
+    assert_eq!((ids.len(), batch.campaign_id), (1, Some(id)));
+    let later = New { cause: "another plan".into(), ..message(person, MessageKind::Ask, 0) };
+    assert_eq!(messages::plan(&mut tx, C, &route(None), &[later], 5).await.unwrap(), None, "one ask a person and family");
+    assert_eq!(messages::open_batches(&mut tx, id).await.unwrap(), [batch.id], "a batch of nothing is not kept");
+    let (answer, _) = planned(&mut tx, Some(id), &[message(person, MessageKind::Confirm, 0)]).await;
+    assert_eq!(answer.campaign_id, None, "an answer does not wait for its campaign");
+    tx.rollback().await.unwrap();
+});
+
+both!(a_batch_rests_until_its_next_due_message, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", None).await;
+    let (a, b) = (contact(&mut tx, app, 1).await, contact(&mut tx, app, 2).await);
+    let (batch, ids) = planned(&mut tx, Some(id), &[message(a, MessageKind::Ask, 10), message(b, MessageKind::Ask, 20)]).await;
+    assert!(messages::due_batches(&mut tx, C, 9, 9).await.unwrap().is_empty());
+    assert_eq!(messages::due_batches(&mut tx, C, 10, 9).await.unwrap(), [(batch.id,)]);
+    campaigns::set_state(&mut tx, id, CampaignState::Paused, None).await.unwrap();
+    assert!(messages::due_batches(&mut tx, C, 10, 9).await.unwrap().is_empty(), "its campaign is paused");
+    campaigns::set_state(&mut tx, id, CampaignState::Running, None).await.unwrap();
+    assert_eq!(messages::due(&mut tx, &batch, 10, 9).await.unwrap().len(), 1);
+    assert_eq!(messages::count_due(&mut tx, &batch, 20, 9).await.unwrap(), 2);
+    assert_eq!(messages::count_due(&mut tx, &batch, 20, 1).await.unwrap(), 1);
+    messages::postpone_batch(&mut tx, batch.id, 15).await.unwrap();
+    assert!(messages::due_batches(&mut tx, C, 14, 9).await.unwrap().is_empty());
+    let waits = NotNow { message: ids[0], state: None, reason: "QUIET_HOURS", due_at: 30 };
+    messages::put_off(&mut tx, &[waits], 15).await.unwrap();
+    assert_eq!(messages::rest_batch(&mut tx, batch.id).await.unwrap(), Some(20));
+    let skipped = NotNow { message: ids[1], state: Some("cancelled"), reason: "SUPPRESSED", due_at: 20 };
+    messages::put_off(&mut tx, &[skipped], 21).await.unwrap();
+    assert_eq!(messages::rest_batch(&mut tx, batch.id).await.unwrap(), Some(30));
+    messages::claim(&mut tx, C, &WHO, &[claim_of(a, ids[0])], 30).await.unwrap();
+    assert_eq!(messages::rest_batch(&mut tx, batch.id).await.unwrap(), None);
+    assert!(messages::batch(&mut tx, batch.id).await.unwrap().is_none(), "nothing left: closed");
+    assert!(messages::open_batches(&mut tx, id).await.unwrap().is_empty());
+    tx.rollback().await.unwrap();
+});
+
+both!(one_claim_wins, |app| {
+    let mut tx = write(app).await;
+    let person = contact(&mut tx, app, 1).await;
+    let (_, ids) = planned(&mut tx, None, &[message(person, MessageKind::Ask, 0)]).await;
+    tx.commit().await.unwrap();
+    let tasks: Vec<_> = (0..6)
+        .map(|n| {
+            let (store, mut claim) = (app.engine.store.clone(), claim_of(person, ids[0]));
+            (claim.reference, claim.token_hash) = (format!("ask-{n}"), None);
+            tokio::spawn(async move {
+                let mut tx = store.write().await.unwrap();
+                let slice = format!("slice {n}");
+                let won = messages::claim(&mut tx, C, &Claimant { slice: &slice, ..WHO }, &[claim], 10).await.unwrap();
+                assert_eq!(messages::claimed_by_slice(&mut tx, &slice).await.unwrap(), won);
+                tx.commit().await.unwrap();
+                won.len()
+            })
+        })
+        .collect();
+    let mut won = 0;
+    for task in tasks {
+        won += task.await.unwrap();
+    }
+    assert_eq!(won, 1);
+    assert_eq!(app.count("SELECT COUNT(*) FROM attempts").await, 1);
+    assert_eq!(app.count("SELECT tries FROM messages").await, 1);
+});
+
+both!(outcomes_are_settled_once, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", None).await;
+    let mut asks = Vec::new();
+    for n in 0..4 {
+        let person = contact(&mut tx, app, n).await;
+        asks.push((person, sending(&mut tx, id, person).await));
+    }
+    let [(_, accepted), (back, not_accepted), (_, refused), (_, unknown)] = asks[..] else { unreachable!() };
+    let batch = messages::open_batches(&mut tx, id).await.unwrap()[1];
+    assert_eq!(messages::rest_batch(&mut tx, batch).await.unwrap(), None);
+    let rows = [
+        settled(accepted, "accepted", State::Accepted),
+        settled(not_accepted, "not_accepted", State::Planned),
+        settled(refused, "refused", State::Failed),
+        settled(unknown, "unknown", State::Unknown),
+    ];
+    messages::settle(&mut tx, &rows, 20).await.unwrap();
+    let mut states = Vec::new();
+    for (_, (message, _)) in &asks {
+        states.push(state(&mut tx, *message).await);
+    }
+    assert_eq!(states, [State::Accepted, State::Planned, State::Failed, State::Unknown]);
+    // Proved not accepted: not asked, and the batch is open again for when it is due.
+    assert!(conversations::open_of(&mut tx, back).await.unwrap().is_none());
+    let again = messages::batch(&mut tx, batch).await.unwrap().unwrap();
+    assert_eq!(messages::due(&mut tx, &again, 49, 9).await.unwrap().len(), 0);
+    assert_eq!(messages::due(&mut tx, &again, 50, 9).await.unwrap().len(), 1);
+    assert_eq!(report::unknown_outcomes(&mut tx, C).await.unwrap(), 1);
+    // An unknown is never sent again, and a late answer settles it; what is settled stays.
+    messages::settle(&mut tx, &[settled(unknown, "unknown", State::Planned)], 21).await.unwrap();
+    assert_eq!(state(&mut tx, unknown.0).await, State::Unknown);
+    messages::settle(&mut tx, &[settled(unknown, "accepted", State::Accepted)], 22).await.unwrap();
+    messages::settle(&mut tx, &[settled(accepted, "refused", State::Failed)], 22).await.unwrap();
+    assert_eq!((state(&mut tx, unknown.0).await, state(&mut tx, accepted.0).await), (State::Accepted, State::Accepted));
+    assert_eq!(report::unknown_outcomes(&mut tx, C).await.unwrap(), 0);
+    let told = messages::story_of(&mut tx, asks[0].0).await.unwrap();
+    assert_eq!((told.len(), told[0].campaign.as_deref(), told[0].outcome.as_deref()), (1, Some("spring"), Some("accepted")));
+    tx.commit().await.unwrap();
+    assert_eq!(app.count("SELECT COUNT(*) FROM asked_marks").await, 2);
+});
+
+both!(a_lost_worker_leaves_unknowns, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", None).await;
+    let (a, b) = (contact(&mut tx, app, 1).await, contact(&mut tx, app, 2).await);
+    let (one, two) = (sending(&mut tx, id, a).await, sending(&mut tx, id, b).await);
+    control::register(&mut tx, WHO.worker, "worker").await.unwrap();
+    assert_eq!(messages::abandon(&mut tx, MINUTE_DB, None, 20).await.unwrap(), 0, "it lives");
+    assert_eq!(messages::abandon(&mut tx, MINUTE_DB, Some(WHO.worker), 20).await.unwrap(), 0, "it is me");
+    control::unregister(&mut tx, WHO.worker).await.unwrap();
+    assert_eq!(messages::abandon(&mut tx, MINUTE_DB, None, 20).await.unwrap(), 2);
+    assert_eq!((state(&mut tx, one.0).await, state(&mut tx, two.0).await), (State::Unknown, State::Unknown));
+    assert_eq!(messages::abandon(&mut tx, MINUTE_DB, Some("new start"), 21).await.unwrap(), 0, "once");
+    assert_eq!(messages::settle_by_person(&mut tx, a, 22).await.unwrap(), 1);
+    assert_eq!((state(&mut tx, one.0).await, state(&mut tx, two.0).await), (State::Delivered, State::Unknown));
+    assert!(messages::set_state(&mut tx, two.0, State::Unknown, State::Read, None, 23).await.unwrap());
+    assert!(!messages::set_state(&mut tx, two.0, State::Unknown, State::Failed, Some("late"), 24).await.unwrap());
+    assert_eq!(state(&mut tx, two.0).await, State::Read);
+    tx.rollback().await.unwrap();
+});
+
+both!(an_attempt_is_found_by_whatever_names_it, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", None).await;
+    let person = contact(&mut tx, app, 1).await;
+    let ask @ (message, attempt) = sending(&mut tx, id, person).await;
+    let (token, reference) = (format!("token {message}"), format!("ask-{message}"));
+    assert_eq!(messages::attempt_by_token(&mut tx, C, &token).await.unwrap().unwrap().id, attempt);
+    assert!(messages::attempt_by_token(&mut tx, "another", &token).await.unwrap().is_none());
+    let found = messages::attempt_by_reference(&mut tx, C, &reference).await.unwrap().unwrap();
+    assert_eq!((found.id, found.contact_id, found.state(), found.outcome), (attempt, person, State::Sending, None));
+    assert_eq!(messages::newest_ask(&mut tx, person).await.unwrap().unwrap().id, attempt);
+    assert!(messages::attempt_by_provider_id(&mut tx, "g", "x").await.unwrap().is_none());
+    inbound::learn_provider_id(&mut tx, attempt, "x").await.unwrap();
+    inbound::learn_provider_id(&mut tx, attempt, "y").await.unwrap();
+    assert_eq!(messages::attempt_by_provider_id(&mut tx, "g", "x").await.unwrap().unwrap().id, attempt, "the first one stays");
+    assert_eq!(report::claims(&mut tx, C).await.unwrap(), [(reference, 10)]);
+    messages::settle(&mut tx, &[settled(ask, "refused", State::Failed)], 20).await.unwrap();
+    assert!(messages::newest_ask(&mut tx, person).await.unwrap().is_none(), "what was refused asked nobody");
+    tx.rollback().await.unwrap();
+});
+
+// What came in.
+
+both!(receipts_and_inbound_events_are_stored_once, |app| {
+    let mut tx = write(app).await;
+    let person = contact(&mut tx, app, 1).await;
+    let receipt =
+        |event_id, at| inbound::NewReceipt { event_id, provider_id: "x", reference: None, status: "sent", error: None, at };
+    let late = inbound::add_receipt(&mut tx, C, "g", &receipt("r1", 9), None, 10).await.unwrap().unwrap();
+    let early = inbound::add_receipt(&mut tx, C, "g", &receipt("r2", 8), None, 10).await.unwrap().unwrap();
+    assert_eq!(inbound::add_receipt(&mut tx, C, "g", &receipt("r1", 9), None, 11).await.unwrap(), None);
+    assert!(inbound::add_receipt(&mut tx, C, "f", &receipt("r1", 9), None, 11).await.unwrap().is_some(), "another gateway's");
+    let row = |id| (id, "x".to_owned(), "sent".to_owned());
+    assert_eq!(inbound::unmatched(&mut tx, "g", &["x", "y"]).await.unwrap(), [row(early), row(late)]);
+    inbound::match_receipt(&mut tx, early, 1).await.unwrap();
+    assert_eq!(inbound::unmatched(&mut tx, "g", &["x"]).await.unwrap(), [row(late)]);
+    let reply = |event_id, intent| inbound::NewInbound {
+        event_id,
+        mac: "m",
+        key_id: 1,
+        contact: Some(person),
+        to_sender: "s",
+        channel: "sms",
+        body_enc: "b",
+        intent,
+        at: 9,
+    };
+    let one = inbound::add_inbound(&mut tx, C, "g", &reply("i1", "unclear"), 10).await.unwrap().unwrap();
+    let two = inbound::add_inbound(&mut tx, C, "g", &reply("i2", "opt_in"), 10).await.unwrap().unwrap();
+    assert_eq!(inbound::add_inbound(&mut tx, C, "g", &reply("i1", "opt_out"), 11).await.unwrap(), None);
+    assert_eq!(inbound::of_contact(&mut tx, person).await.unwrap().iter().map(|i| i.id).collect::<Vec<_>>(), [one, two]);
+    inbound::set_effect(&mut tx, one, "held").await.unwrap();
+    assert_eq!(inbound::held(&mut tx, C).await.unwrap().iter().map(|i| i.id).collect::<Vec<_>>(), [one]);
+    assert_eq!(inbound::still_held(&mut tx, person).await.unwrap(), 1);
+    assert_eq!(inbound::resolve(&mut tx, C, two, "op", 12).await.unwrap(), None, "only what is held is resolved");
+    assert_eq!(inbound::resolve(&mut tx, C, one, "op", 12).await.unwrap(), Some(person));
+    assert_eq!(inbound::resolve(&mut tx, C, one, "op", 13).await.unwrap(), None);
+    assert_eq!(inbound::still_held(&mut tx, person).await.unwrap(), 0);
+    assert!(inbound::held(&mut tx, C).await.unwrap().is_empty());
+    let counted = report::inbound(&mut tx, C).await.unwrap();
+    assert_eq!(counted, [("opt_in".to_owned(), 1), ("unclear".to_owned(), 1)]);
+    tx.rollback().await.unwrap();
+});
+
+both!(a_person_has_one_open_conversation, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", None).await;
+    let person = contact(&mut tx, app, 1).await;
+    let opening = |message| Opening { contact: person, message, expires_at: 100 };
+    conversations::open(&mut tx, C, Some(id), None, "link", &[opening(1)], 10).await.unwrap();
+    conversations::open(&mut tx, C, Some(id), None, "link", &[opening(2)], 11).await.unwrap();
+    let mut first = conversations::open_of(&mut tx, person).await.unwrap().unwrap();
+    assert_eq!((first.message_id, first.state.as_str(), first.opened_at), (1, "asked", 10));
+    assert!(conversations::expired(&mut tx, C, 99, 9).await.unwrap().is_empty());
+    assert_eq!(conversations::expired(&mut tx, C, 100, 9).await.unwrap()[0].id, first.id);
+    (first.state, first.closed_at, first.first_yes_at) = ("expired".into(), Some(100), Some(50));
+    (first.pending, first.first_yes, first.confirm_message_id) = (Some("[]".into()), Some("{}".into()), Some(7));
+    conversations::save(&mut tx, &first).await.unwrap();
+    assert!(conversations::open_of(&mut tx, person).await.unwrap().is_none());
+    assert!(conversations::expired(&mut tx, C, 100, 9).await.unwrap().is_empty());
+    let newest = conversations::newest_of(&mut tx, person).await.unwrap().unwrap();
+    assert_eq!(format!("{newest:?}"), format!("{first:?}"), "everything the machine may change was written");
+    conversations::open(&mut tx, C, Some(id), None, "link", &[opening(3)], 101).await.unwrap();
+    assert_eq!(conversations::newest_of(&mut tx, person).await.unwrap().unwrap().message_id, 3);
+    let counted = report::conversations(&mut tx, id).await.unwrap();
+    assert_eq!(counted, [("asked".to_owned(), 1), ("expired".to_owned(), 1)]);
+    tx.rollback().await.unwrap();
+});
+
+both!(an_accepted_confirmation_starts_its_second_step, |app| {
+    let mut tx = write(app).await;
+    let person = contact(&mut tx, app, 1).await;
+    let (_, ids) = planned(&mut tx, None, &[message(person, MessageKind::Confirm, 0)]).await;
+    let won = messages::claim(&mut tx, C, &WHO, &[claim_of(person, ids[0])], 10).await.unwrap();
+    conversations::open(&mut tx, C, None, None, "reply", &[Opening { contact: person, message: 1, expires_at: 100 }], 5)
+        .await
+        .unwrap();
+    let mut c = conversations::open_of(&mut tx, person).await.unwrap().unwrap();
+    c.confirm_message_id = Some(ids[0]);
+    conversations::save(&mut tx, &c).await.unwrap();
+    messages::settle(&mut tx, &[settled(won[0], "accepted", State::Accepted)], 20).await.unwrap();
+    assert_eq!(conversations::open_of(&mut tx, person).await.unwrap().unwrap().confirm_accepted_at, Some(20));
+    tx.rollback().await.unwrap();
+});
+
+// Proof.
+
+both!(a_ledger_chain_starts_at_genesis_and_links, |app| {
+    let mut tx = write(app).await;
+    let one = ledger::append(&mut tx, C, &body("a", Entry::Granted, 5, &["sms.promotions"])).await.unwrap();
+    let other = ledger::append(&mut tx, C, &body("b", Entry::Refused, 6, &["sms.promotions"])).await.unwrap();
+    let two = ledger::append(&mut tx, C, &body("a", Entry::Stopped, 7, &[])).await.unwrap();
+    assert!(one < other && other < two);
+    let chain = ledger::entries_of(&mut tx, C, "a").await.unwrap();
+    assert_eq!(chain.iter().map(|r| r.0).collect::<Vec<_>>(), [one, two]);
+    assert_eq!((chain[0].5.as_str(), &chain[1].5), (GENESIS, &chain[0].6));
+    assert_eq!(ledger::entries_of(&mut tx, C, "b").await.unwrap()[0].5, GENESIS, "every subject has a chain of its own");
+    let page = ledger::entries_after(&mut tx, C, one, 1).await.unwrap();
+    assert_eq!(page.iter().map(|r| (r.0, r.1.as_str())).collect::<Vec<_>>(), [(other, "b")]);
+    let sms = Permission::parse("sms.promotions").unwrap();
+    let now = ledger::preferences(&mut tx, C, "a").await.unwrap();
+    assert_eq!(now, BTreeMap::from([(sms, Preference::Withdrawn)]));
+    let text = |s: &str, state: &str| (s.to_owned(), "sms".to_owned(), "promotions".to_owned(), state.to_owned());
+    assert_eq!(ledger::all_preferences(&mut tx, C).await.unwrap(), [text("a", "withdrawn"), text("b", "refused")]);
+    let counted = report::preferences(&mut tx, C).await.unwrap();
+    assert_eq!(counted, [("refused".to_owned(), 1), ("withdrawn".to_owned(), 1)]);
+    tx.rollback().await.unwrap();
+});
+
+both!(consents_since_lists_changes_in_order, |app| {
+    let mut tx = write(app).await;
+    for n in [1, 2] {
+        contact(&mut tx, app, n).await;
+    }
+    let (a, b) = (known(&mut tx, app, 1).await.subject, known(&mut tx, app, 2).await.subject);
+    let both = ["sms.promotions", "call.promotions"];
+    ledger::append(&mut tx, C, &body(&a, Entry::Granted, 5, &both)).await.unwrap();
+    ledger::append(&mut tx, C, &body(&b, Entry::Granted, 6, &["sms.promotions"])).await.unwrap();
+    let last = ledger::append(&mut tx, C, &body(&a, Entry::Withdrawn, 7, &["sms.promotions"])).await.unwrap();
+    let listed = async |tx: &mut Tx, since| {
+        let rows = ledger::consents_since(tx, C, since).await.unwrap();
+        rows.into_iter().map(|r| (r.channel, r.state, r.since)).collect::<Vec<_>>()
+    };
+    let row = |channel: &str, state: &str, since| (channel.to_owned(), state.to_owned(), since);
+    let (call, sms, no) = (row("call", "granted", 5), row("sms", "granted", 6), row("sms", "withdrawn", 7));
+    assert_eq!(listed(&mut tx, 0).await, [call, sms.clone(), no.clone()]);
+    assert_eq!(listed(&mut tx, 6).await, [sms, no], "since its time, that time included");
+    let newest = ledger::consents_since(&mut tx, C, 7).await.unwrap().remove(0);
+    assert_eq!((newest.seq, newest.body.is_some_and(|b| b.contains("withdrawn"))), (last, true));
+    assert!(listed(&mut tx, 8).await.is_empty());
+    tx.rollback().await.unwrap();
+});
+
+both!(a_published_wording_stays_as_it_is, |app| {
+    let mut tx = write(app).await;
+    let text = |body: &str| [("hash".to_owned(), "ask".to_owned(), "it".to_owned(), body.to_owned())];
+    ledger::publish_wording(&mut tx, C, &text("first"), 5).await.unwrap();
+    ledger::publish_wording(&mut tx, C, &text("second"), 6).await.unwrap();
+    tx.commit().await.unwrap();
+    let kept = "SELECT COUNT(*) FROM wordings WHERE controller = 'contract' AND body = 'first' AND published_at = 5";
+    assert_eq!(app.count(kept).await, 1);
+    assert_eq!(app.count("SELECT COUNT(*) FROM wordings WHERE controller = 'contract'").await, 1);
+});
+
+// The queue and the counts.
+
+both!(jobs_pushed_in_a_rolled_back_transaction_are_not_there, |app| {
+    let (jobs, done) = match app.kind {
+        Kind::Sqlite => ("SELECT COUNT(*) FROM Jobs", "UPDATE Jobs SET status = 'Done'"),
+        Kind::Postgres => ("SELECT COUNT(*) FROM apalis.jobs", "UPDATE apalis.jobs SET status = 'Done'"),
+    };
+    let mut tx = write(app).await;
+    queue::push(&mut tx, &Job::Deliver { batch: 1 }, Duration::ZERO).await.unwrap();
+    tx.rollback().await.unwrap();
+    assert_eq!(app.count(jobs).await, 0);
+    let mut tx = write(app).await;
+    queue::push(&mut tx, &Job::Plan { campaign: 1 }, Duration::from_secs(60)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(app.count(jobs).await, 1);
+    assert_eq!(queue::sweep(&app.engine.store).await.unwrap(), 0, "what is not done stays");
+    app.execute(done).await.unwrap();
+    assert_eq!(queue::sweep(&app.engine.store).await.unwrap(), 1);
+    assert_eq!(app.count(jobs).await, 0);
+});
+
+both!(messages_are_counted_by_kind_and_state, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", None).await;
+    let (a, b) = (contact(&mut tx, app, 1).await, contact(&mut tx, app, 2).await);
+    sending(&mut tx, id, a).await;
+    planned(&mut tx, Some(id), &[message(b, MessageKind::Ask, 0)]).await;
+    planned(&mut tx, None, &[message(b, MessageKind::Help, 0)]).await;
+    let row = |kind: &str, state: &str| (kind.to_owned(), state.to_owned(), 1);
+    assert_eq!(report::messages(&mut tx, id).await.unwrap(), [row("ask", "planned"), row("ask", "sending")]);
+    let all = report::all_messages(&mut tx, C).await.unwrap();
+    assert_eq!(all, [row("ask", "planned"), row("ask", "sending"), row("help", "planned")]);
+    assert!(report::all_messages(&mut tx, "another").await.unwrap().is_empty());
+    tx.rollback().await.unwrap();
+});
+
+/// Functions that no test names, each with the reason.
+const NOT_NAMED: [(&str, &str); 0] = [];
+
+#[test]
+fn every_function_of_the_store_is_named_in_a_test() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rust = |folder: &str| {
+        let files = std::fs::read_dir(root.join(folder)).unwrap().map(|f| f.unwrap().path());
+        files.filter(|f| f.extension().is_some_and(|e| e == "rs")).collect::<Vec<_>>()
+    };
+    let tests: String = rust("tests/it").iter().map(|f| std::fs::read_to_string(f).unwrap()).collect();
+    let mut functions = 0;
+    let mut missing = Vec::new();
+    for file in rust("src/store") {
+        let module = file.file_stem().unwrap().to_string_lossy().into_owned();
+        for line in std::fs::read_to_string(&file).unwrap().lines() {
+            let Some(name) = line.trim().strip_prefix("pub async fn ").and_then(|l| l.split(['(', '<']).next()) else { continue };
+            functions += 1;
+            let called = match module.as_str() {
+                "mod" => tests.contains(&format!("Store::{name}(")) || tests.contains(&format!(".{name}()")),
+                _ => tests.contains(&format!("{module}::{name}(")),
+            };
+            let excused = NOT_NAMED.iter().any(|(n, _)| *n == format!("{module}::{name}"));
+            if called == excused {
+                missing.push(format!("{module}::{name}"));
+            }
+        }
+    }
+    assert!(functions > 80, "the sources were read: {functions}");
+    assert!(missing.is_empty(), "neither tested nor excused, or both: {missing:?}");
+}
