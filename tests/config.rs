@@ -106,7 +106,7 @@ fn a_campaign_is_frozen_with_its_texts_and_packs() {
     assert_eq!(campaign.asks_for, [Permission { channel: Channel::Sms, purpose: Purpose::Promotions }]);
     assert_eq!(campaign.asks[0].mode, Mode::LinkReply);
     assert_eq!(campaign.asks[0].texts.keys().collect::<Vec<_>>(), ["de", "en", "es", "fr", "it", "pl"]);
-    assert_eq!(campaign.packs.keys().collect::<Vec<_>>(), ["IT", "PL"]);
+    assert_eq!(campaign.packs.keys().collect::<Vec<_>>(), ["ES", "IT", "PL"]);
     assert_eq!((campaign.limits.rate, campaign.limits.first), (50.0, Some(200)));
     for name in ["confirm", "ack_yes", "ack_no", "ack_stop", "ack_wrong_person", "help"] {
         for locale in ["it", "en", "pl", "de", "fr", "es"] {
@@ -137,7 +137,7 @@ fn every_built_in_text_fills_two_gsm_parts_at_most_and_every_reply_text_suits_it
 fn all_that_is_wrong_in_a_campaign_is_named_at_once() {
     let problems = Folder::new()
         .edit(CAMPAIGN, "dormant_after =", "dormant_afer =")
-        .edit(CAMPAIGN, "[\"IT\", \"PL\"]", "[\"IT\", \"XX\"]")
+        .edit(CAMPAIGN, "[\"IT\", \"PL\", \"ES\"]", "[\"IT\", \"XX\"]")
         .edit(CAMPAIGN, "2026-12-01T09:30", "2026-03-29T02:30")
         .edit(CAMPAIGN, "deadline =", "dead_line =")
         .edit(CAMPAIGN, "rate = \"50/s\"", "rate = 50\nmax_cost = \"400 EUR\"\nstop_if = { stops = \"5 %\" }")

@@ -150,9 +150,16 @@ async fn record(engine: &Engine, kind: &str, name: &str, summary: &Summary) -> R
 async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed]) -> Result<contacts::Merged> {
     let mut tx = engine.store.write().await?;
     let now = engine.now();
+    // A row known already said its no when it first came; since then the person may have said yes by their own act.
+    let known = contacts::known_rows(&mut tx, &engine.controller, chunk).await?;
     let merged = contacts::merge(&mut tx, &engine.controller, chunk, now).await?;
+    let mut noes = noes.to_vec();
+    for row in chunk.iter().filter(|r| r.unsubscribed != 0 && !known.contains(&r.row_hash)) {
+        noes.push(Keyed { key_id: row.key_id, mac: row.mac.clone() });
+        noes.extend(row.other_macs.iter().cloned());
+    }
     if !noes.is_empty() {
-        suppressions::suppress(&mut tx, &engine.controller, noes, Reason::UnsubscribedBefore, now, now).await?;
+        suppressions::suppress(&mut tx, &engine.controller, &noes, Reason::UnsubscribedBefore, now, now).await?;
     }
     let tied = contacts::with_human(&mut tx, &engine.controller, chunk).await?;
     if !tied.is_empty() {
@@ -183,7 +190,9 @@ fn read_row(
     let unsubscribed =
         row.get("unsubscribed").is_some_and(|v| !matches!(v.to_lowercase().as_str(), "no" | "n" | "0" | "false" | "falso" | "f"))
             || row.get("no_contact_reason").is_some();
+    let before = noes.len();
     if unsubscribed {
+        // Kept in case the rest of the row is rejected.
         noes.extend(keyed.iter().cloned());
     }
 
@@ -257,6 +266,7 @@ fn read_row(
     let seal = engine.vault.encrypt_number(&number).map_err(|e| Rejected { field: "number", reason: e.to_string() })?;
     let mut keyed = keyed;
     let Some(newest) = keyed.pop() else { return reject("number", "has no key") };
+    noes.truncate(before);
     Ok(Imported {
         mac: newest.mac,
         key_id: newest.key_id,

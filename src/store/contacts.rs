@@ -153,6 +153,20 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
     Ok(Merged { new, evidence })
 }
 
+/// Which of these rows are known from an earlier import, by their hashes.
+pub async fn known_rows(tx: &mut Tx, controller: &str, rows: &[Imported]) -> Result<Vec<String>> {
+    let all = json(rows);
+    let known: Vec<(String,)> = fetch_all!(
+        tx,
+        "SELECT DISTINCT e.row_hash FROM EACH($1)
+         THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)
+         THEN JOIN consent_evidence e ON e.controller = n.controller AND e.contact_id = n.contact_id AND e.row_hash = j.value->>'row_hash'",
+        &all,
+        controller
+    )?;
+    Ok(known.into_iter().map(|(hash,)| hash).collect())
+}
+
 /// Contacts with an external id among these numbers: whoever may share a human with someone who said no.
 pub async fn with_human(tx: &mut Tx, controller: &str, rows: &[Imported]) -> Result<Vec<i64>> {
     let all = json(rows.iter().filter(|r| r.human.is_some()).collect::<Vec<_>>());

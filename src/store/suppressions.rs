@@ -65,7 +65,8 @@ pub async fn spread_over_humans(tx: &mut Tx, controller: &str, contacts: &[i64],
          THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
          THEN JOIN contacts o2 ON o2.controller = c.controller AND o2.human = c.human
          THEN JOIN number_macs n2 ON n2.contact_id = o2.id
-         WHERE true ON CONFLICT DO NOTHING",
+         WHERE NOT EXISTS (SELECT 1 FROM suppressions l WHERE l.controller = s.controller AND l.mac = n2.mac AND l.key_id = n2.key_id
+           AND l.reason = s.reason AND l.lifted_at >= s.at) ON CONFLICT DO NOTHING",
         &ids,
         controller
     )?;

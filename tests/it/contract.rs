@@ -293,6 +293,15 @@ both!(contacts_are_paged_held_and_locked, |app| {
     assert_eq!(app.count("SELECT COUNT(*) FROM imports WHERE controller = 'contract' AND at = 1").await, 1);
 });
 
+both!(a_row_is_known_once_it_was_merged, |app| {
+    let mut tx = write(app).await;
+    let rows = [row(app, 1), Imported { row_hash: "another".into(), ..row(app, 1) }];
+    assert!(contacts::known_rows(&mut tx, C, &rows).await.unwrap().is_empty());
+    contacts::merge(&mut tx, C, &rows[..1], 1).await.unwrap();
+    assert_eq!(contacts::known_rows(&mut tx, C, &rows).await.unwrap(), [rows[0].row_hash.clone()]);
+    tx.rollback().await.unwrap();
+});
+
 both!(facts_hold_what_is_stored_about_a_person, |app| {
     let mut tx = write(app).await;
     let spring = campaign(&mut tx, "spring", None).await;

@@ -378,6 +378,25 @@ both!(a_stopped_person_who_comes_back_by_their_own_act_is_welcome, |app| {
     assert_eq!(app.granted(&number).await, ["sms.promotions"]);
 });
 
+both!(importing_an_old_no_again_does_not_undo_a_fresh_yes, |app| {
+    let number = TestApp::it(1);
+    let no = format!("{number},,prospect,,web shop,prior_consent,form 1,2025-01-10,unticked,,CRM-1,\n");
+    app.import(&no).await;
+    app.send(LINK).await;
+    let said = format!("{number},,prospect,,newsletter,,,,,yes,CRM-1,\n");
+    app.import(&said).await;
+    app.advance(Duration::from_secs(600));
+    app.submit(&app.link(&number), "chosen", &["sms.promotions"]).await;
+    app.advance(Duration::from_secs(60));
+    app.reply(&number, REPLY_NUMBER, "SI").await;
+    let live = "SELECT COUNT(*) FROM suppressions WHERE lifted_at IS NULL";
+    assert_eq!((app.granted(&number).await.len(), app.count(live).await), (1, 0));
+    app.import(&said).await;
+    assert_eq!(app.count(live).await, 0, "the same old row");
+    app.import(&said.replace("newsletter", "call centre")).await;
+    assert_eq!(app.count(live).await, 1, "a new row is a new no");
+});
+
 both!(a_first_yes_without_its_second_step_expires, |app| {
     let number = TestApp::it(1);
     app.people(std::slice::from_ref(&number)).await;
