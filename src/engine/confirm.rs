@@ -176,6 +176,12 @@ pub async fn act(
             conversation.closed_at = Some(now);
         }
         conversations::save(tx, conversation).await?;
+    } else if matches!(after, State::Refused | State::Stopped | State::WrongPerson)
+        && let Some(mut closed) = conversations::newest_of(tx, situation.contact.id).await?
+    {
+        // The person's last word is what the report counts.
+        closed.state = after.code().to_owned();
+        conversations::save(tx, &closed).await?;
     }
     Ok(outcome)
 }

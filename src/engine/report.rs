@@ -61,8 +61,9 @@ pub async fn campaign(engine: &Engine, name: &str) -> Result<Report> {
     }
     for (kind, state, count) in report::messages(&mut tx, row.id).await? {
         let count = count.unsigned_abs();
-        out.unknown += if state == "unknown" { count } else { 0 };
-        let table = if matches!(kind.as_str(), "ask" | "reminder") { &mut out.asks } else { &mut out.answers };
+        let asking = matches!(kind.as_str(), "ask" | "reminder");
+        out.unknown += if asking && state == "unknown" { count } else { 0 };
+        let table = if asking { &mut out.asks } else { &mut out.answers };
         *table.entry(state).or_default() += count;
     }
     for (state, count) in report::conversations(&mut tx, row.id).await? {
