@@ -358,3 +358,9 @@ WHEN NOT EXISTS (
   WHERE e.seq = OLD.seq AND l.seq > e.seq AND l.kind IN ('erased', 'retention')
 )
 BEGIN SELECT RAISE(ABORT, 'evidence may be deleted only after the ledger says why'); END;
+-- REPLACE INTO deletes without asking a trigger, so an entry that is there cannot be inserted over.
+CREATE TRIGGER ledger_no_replace BEFORE INSERT ON ledger
+WHEN EXISTS (SELECT 1 FROM ledger WHERE seq = NEW.seq OR (controller = NEW.controller AND subject = NEW.subject AND prev = NEW.prev))
+BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TRIGGER evidence_no_replace BEFORE INSERT ON evidence WHEN EXISTS (SELECT 1 FROM evidence WHERE seq = NEW.seq)
+BEGIN SELECT RAISE(ABORT, 'evidence is immutable'); END;

@@ -1,6 +1,6 @@
 //! `contact explain`
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
 use super::Context;
@@ -17,7 +17,8 @@ pub enum Command {
 pub async fn run(context: &Context, command: &Command) -> Result<()> {
     let Command::Explain { number } = command;
     let engine = context.engine().await?;
-    let number = PhoneNumber::parse(number, engine.config.default_country.as_deref(), engine.fiction())?;
+    let number = PhoneNumber::parse(number, engine.config.default_country.as_deref(), engine.fiction())
+        .context("this is no number to explain; remedy: write it as +39 300 123 4567")?;
     let story = explain::explain(&engine, &number).await?;
     if context.json {
         println!("{}", serde_json::to_string(&story)?);

@@ -51,7 +51,12 @@ pub fn print(summary: &Summary, json: bool) -> Result<()> {
         println!("{:>9} of them come from a bought or unknown source: never asked", summary.quarantined);
     }
     if !summary.ignored_columns.is_empty() {
-        println!("          not read (not needed): {}", summary.ignored_columns.join(", "));
+        println!("          columns not read: {}", summary.ignored_columns.join(", "));
+    }
+    if summary.missing_fields.iter().any(|f| f == "unsubscribed") {
+        println!(
+            "          no column `unsubscribed`: if another one says who unsubscribed, map it under [import.columns] and import again"
+        );
     }
     if let Some(file) = &summary.rejected_file {
         println!("          rejected rows, by line and field: {}", file.display());

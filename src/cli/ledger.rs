@@ -34,7 +34,10 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                 bail!("{} of {count} entries do not hold", wrong.len());
             }
             if !context.json {
-                println!("{count} entries, all in order");
+                match count {
+                    0 => println!("0 entries: nobody has given, refused or taken back anything yet"),
+                    _ => println!("{count} entries, all in order; the preferences are what they say"),
+                }
             }
         }
         Command::Export => {

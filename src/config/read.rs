@@ -123,6 +123,7 @@ impl<'a> Table<'a> {
     }
 
     pub fn has(&self, key: &str) -> bool {
+        self.asked.borrow_mut().push(key.to_owned());
         self.entries.is_some_and(|entries| entries.contains_key(key))
     }
 

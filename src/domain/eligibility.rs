@@ -89,6 +89,7 @@ pub enum Cause<'a> {
 pub struct Cleared {
     contact: i64,
     send_before: i64,
+    valid_until: i64,
     basis: Option<AskBasis>,
 }
 
@@ -99,6 +100,10 @@ impl Cleared {
     /// Microseconds UTC after which a gateway refuses it.
     pub fn send_before(&self) -> i64 {
         self.send_before
+    }
+    /// Until when the provider may go on trying: the end of the allowed hours, or the deadline.
+    pub fn valid_until(&self) -> i64 {
+        self.valid_until
     }
     pub fn basis(&self) -> Option<AskBasis> {
         self.basis
@@ -244,8 +249,9 @@ impl Reason {
 
 /// The verdict about one message to one person at `now` (microseconds UTC), from the first rule that decides.
 pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
-    let clear = |send_before: i64, basis| {
-        Decision::Send(Cleared { contact: facts.contact, send_before: send_before.min(now + SEND_WITHIN_S * 1_000_000), basis })
+    let clear = |until: i64, basis| {
+        let send_before = until.min(now + SEND_WITHIN_S * 1_000_000);
+        Decision::Send(Cleared { contact: facts.contact, send_before, valid_until: until, basis })
     };
     match cause {
         Cause::Plan { .. } => match plan(cause, facts, now) {

@@ -106,7 +106,20 @@ pub enum Submitted {
 
 /// Takes a submission: idempotent, since phones and people send forms twice. Only *nothing ticked* or *no to everything* is a
 /// refusal; an unticked box beside a ticked one is "not given", or a withdrawal where it was granted, and suppresses nobody.
-pub async fn submit(engine: &Engine, token: &str, choice: &Choice) -> Result<Submitted> {
+///
+/// `locale` is the language of the page that was submitted, for the proof.
+pub async fn submit(engine: &Engine, token: &str, choice: &Choice, locale: Option<&str>) -> Result<Submitted> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match try_submit(engine, token, choice, locale).await {
+            Err(error) if tries < 6 && crate::store::is_deadlock(&error) => {}
+            done => return done,
+        }
+    }
+}
+
+async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Option<&str>) -> Result<Submitted> {
     let mut tx = engine.store.write().await?;
     let now = engine.now();
     let Some(attempt) = found(&mut tx, engine, token).await? else { return Ok(Submitted::Unknown) };
@@ -117,9 +130,12 @@ pub async fn submit(engine: &Engine, token: &str, choice: &Choice) -> Result<Sub
         Some(id) => Some(engine.revision(&mut tx, id).await?),
         None => None,
     };
+    // The proof names the ask whose link was used, and the language the page spoke.
     if let Some(campaign) = &campaign {
         situation.campaign = Some((campaign.name.clone(), campaign.clone()));
     }
+    situation.asked(&mut tx, attempt.clone()).await?;
+    situation.shown_in = locale.map(str::to_owned);
     messages::settle_by_person(&mut tx, attempt.contact_id, now).await?;
     let preferences = ledger::preferences(&mut tx, &engine.controller, &situation.contact.subject).await?;
     let granted: BTreeSet<Permission> = preferences.iter().filter(|(_, s)| **s == Preference::Granted).map(|(p, _)| *p).collect();

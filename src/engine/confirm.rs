@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 use super::Engine;
 use crate::clock::DAY;
 use crate::domain::campaign::{Campaign, Mode};
-use crate::domain::channel::Permission;
+use crate::domain::channel::{Channel, Permission};
 use crate::domain::consent::{Act, Effect, State, next};
-use crate::domain::ledger::{Body, Entry, FirstYes};
+use crate::domain::ledger::{Body, Entry, FirstYes, Preference};
 use crate::domain::suppression::Reason;
 use crate::store::contacts::Contact;
 use crate::store::conversations::Conversation;
@@ -38,6 +38,8 @@ pub struct Situation {
     pub asked_by: Option<Attempt>,
     /// The ask basis recorded when the ask was decided.
     pub basis: Option<String>,
+    /// Language of the page that was submitted, where it was one.
+    pub shown_in: Option<String>,
 }
 
 impl Situation {
@@ -54,15 +56,31 @@ impl Situation {
             }
             None => None,
         };
-        let basis = match asked_by.as_ref().and_then(|a| a.campaign_id) {
-            Some(id) => campaigns::basis_of(tx, id, contact.id).await?,
+        let mut situation = Situation { contact, keyed, conversation, campaign, asked_by: None, basis: None, shown_in: None };
+        if let Some(attempt) = asked_by {
+            situation.asked(tx, attempt).await?;
+        }
+        Ok(situation)
+    }
+
+    /// Sets which ask this is about.
+    pub async fn asked(&mut self, tx: &mut Tx, attempt: Attempt) -> Result<()> {
+        self.basis = match attempt.campaign_id {
+            Some(id) => campaigns::basis_of(tx, id, self.contact.id).await?,
             None => None,
         };
-        Ok(Situation { contact, keyed, conversation, campaign, asked_by, basis })
+        self.asked_by = Some(attempt);
+        Ok(())
     }
 
     pub fn mode(&self) -> Mode {
         self.conversation.as_ref().and_then(|c| Mode::parse(&c.mode)).unwrap_or(Mode::Reply)
+    }
+
+    /// Whether answers to the open question go to this number on this channel.
+    pub fn was_asked_by(&self, to: &str, channel: Channel) -> bool {
+        let ask = self.campaign.as_ref().and_then(|(_, c)| c.ask(channel));
+        ask.is_some_and(|a| if a.sender.two_way { a.sender.id == to } else { a.sender.reply_number.as_deref() == Some(to) })
     }
 
     pub fn state(&self) -> Option<State> {
@@ -94,7 +112,11 @@ impl Situation {
             ask_basis: self.basis.clone(),
             ask_reference: self.asked_by.as_ref().map(|a| a.reference.clone()),
             wording_hash: self.asked_by.as_ref().and_then(|a| a.wording_hash.clone()),
-            locale: self.asked_by.as_ref().map(|a| a.locale.clone()).or_else(|| self.contact.locale.clone()),
+            locale: self
+                .shown_in
+                .clone()
+                .or_else(|| self.asked_by.as_ref().map(|a| a.locale.clone()))
+                .or_else(|| self.contact.locale.clone()),
             notice_version: Some(engine.config.controller.notice_version.clone()),
             evidence: Some(deed.evidence.clone()),
             text_hash: deed.text_hash.clone(),
@@ -214,15 +236,28 @@ async fn remember(tx: &mut Tx, engine: &Engine, situation: &mut Situation, deed:
 async fn grant(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed) -> Result<()> {
     let conversation = situation.conversation.as_ref().context("a grant without a conversation")?;
     let first: FirstYes = serde_json::from_str(conversation.first_yes.as_deref().context("a grant without a first yes")?)?;
+    let first_yes_at = first.at;
     let mut body = situation.body(engine, Entry::Granted, deed, pending_of(situation));
     body.first_yes = Some(first);
     let seq = ledger::append(tx, &engine.controller, &body).await?;
-    suppressions::lift(tx, &engine.controller, situation.contact.id, seq, engine.now()).await?;
+    suppressions::lift(tx, &engine.controller, situation.contact.id, seq, first_yes_at, engine.now()).await?;
     Ok(())
 }
 
 async fn suppress(tx: &mut Tx, engine: &Engine, situation: &Situation, reason: Reason, deed: &Deed) -> Result<()> {
     suppressions::suppress(tx, &engine.controller, &situation.keyed, reason, deed.at, engine.now()).await?;
+    end_grants(tx, engine, &situation.keyed, deed).await
+}
+
+/// A no ends what was granted to any number it reaches: the human's other numbers, and those of an imported list.
+pub async fn end_grants(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], deed: &Deed) -> Result<()> {
+    for contact in suppressions::granted_among(tx, &engine.controller, keyed).await? {
+        let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+        let preferences = ledger::preferences(tx, &engine.controller, &situation.contact.subject).await?;
+        let granted = preferences.into_iter().filter(|(_, s)| *s == Preference::Granted).map(|(p, _)| p).collect();
+        let body = situation.body(engine, Entry::Withdrawn, deed, granted);
+        ledger::append(tx, &engine.controller, &body).await?;
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Deliver a batch, slice by slice: permits first, then a claim of no more than they let out, then the sends, then their
 //! outcomes. Claim and outcomes are one transaction each; between them the database knows only "may have been sent".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -64,9 +64,22 @@ pub async fn deliver(engine: &Engine, batch_id: i64, stop: &CancellationToken) -
     if !engine.in_work.lock().expect("no panic while held").insert(batch_id) {
         return Ok(Ended::Rested(None));
     }
-    let ended = slices(engine, batch_id, stop).await;
-    engine.in_work.lock().expect("no panic while held").remove(&batch_id);
-    ended
+    let _done = InWork { engine, batch_id };
+    slices(engine, batch_id, stop).await
+}
+
+/// Takes a batch off the list of those in work, also after a panic.
+struct InWork<'a> {
+    engine: &'a Engine,
+    batch_id: i64,
+}
+
+impl Drop for InWork<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut in_work) = self.engine.in_work.lock() {
+            in_work.remove(&self.batch_id);
+        }
+    }
 }
 
 async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Result<Ended> {
@@ -135,6 +148,7 @@ async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mut Op
     let slice = vault::reference("slice");
     let mut tx = engine.store.write().await?;
     let now = engine.now();
+    control::take_turn(&mut tx, &engine.controller).await?;
     if let Some(silence) = control::silence(&mut tx, &engine.controller, LEASE_DB).await? {
         return Ok(Claimed::Not(Ended::Silent(silence)));
     }
@@ -159,6 +173,9 @@ async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mut Op
         if allowed == 0 {
             let reason = "ramp-up: the first asks are out; look at the report, then `permesso campaign resume`";
             campaigns::set_state(&mut tx, row.id, CampaignState::Paused, Some(reason)).await?;
+            if probing {
+                end_probe(&mut tx, engine, &batch.gateway).await?;
+            }
             tx.commit().await?;
             tracing::info!(campaign.id = row.id, "Paused after the ramp-up");
             return Ok(Claimed::Not(Ended::NotRunning));
@@ -168,6 +185,8 @@ async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mut Op
     }
 
     let mut decided = Decisions::default();
+    // Facts are read once a slice, so two numbers tied to one human since the plan would not see each other.
+    let mut asked_here: HashSet<(String, i64)> = HashSet::new();
     let mut letters = Vec::with_capacity(due.len());
     let mut claims: Vec<Claim> = Vec::with_capacity(due.len());
     let mut by_family: BTreeMap<String, Vec<Due>> = BTreeMap::new();
@@ -185,8 +204,15 @@ async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mut Op
                 None => None,
             };
             let decision = verdict(&row, person, revision.as_deref(), batch, openings, now);
+            let asks = row.kind().is_some_and(Kind::is_asking);
             match decision {
+                Decision::Send(_) if asks && person.marks.iter().any(|m| asked_here.contains(m)) => {
+                    decided.put_off(&row, Decision::Wait { until: now + SECOND, because: Reason::AskCap });
+                }
                 Decision::Send(cleared) => {
+                    if asks {
+                        asked_here.extend(person.marks.iter().cloned());
+                    }
                     let (letter, claim) = write(engine, batch, row, person, revision.as_deref(), cleared, now)?;
                     if letter.due.kind().is_some_and(Kind::is_asking)
                         && let (Some(campaign), Some(id)) = (revision.as_deref(), letter.due.revision_id)
@@ -238,11 +264,28 @@ async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mut Op
     if let Err(error) = tx.commit().await {
         // In doubt: it counts as not claimed unless our slice can be read back.
         tracing::warn!(%error, "The claim's commit is in doubt");
-        let mut tx = engine.store.read().await.context("reading back a slice in doubt")?;
-        let stored = messages::claimed_by_slice(&mut tx, &slice).await?;
+        let stored = read_back(engine, &slice).await;
         letters.retain(|l| stored.iter().any(|(_, attempt)| *attempt == l.attempt));
     }
     Ok(Claimed::Letters(letters))
+}
+
+/// What of a slice was stored, asked until the database answers; nothing is claimed meanwhile.
+async fn read_back(engine: &Engine, slice: &str) -> Vec<(i64, i64)> {
+    engine.storing.store(true, Ordering::SeqCst);
+    let stored = loop {
+        let answer = async {
+            let mut tx = engine.store.read().await?;
+            messages::claimed_by_slice(&mut tx, slice).await
+        };
+        match answer.await {
+            Ok(stored) => break stored,
+            Err(error) => tracing::error!(%error, "A slice in doubt cannot be read back; trying again"),
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    engine.storing.store(false, Ordering::SeqCst);
+    stored
 }
 
 fn channel_of(due: &Due) -> Option<Channel> {
@@ -313,7 +356,7 @@ fn write(
     let brand = campaign.map_or(engine.config.controller.brand.as_str(), |c| c.brand.as_str());
     let rendered = wording::render(text, &wording::Values { brand, link: &link, reply_number: &reply_number, code: "" })?;
     let to = engine.vault.decrypt_number(&person.number_enc)?;
-    let deadline = due.expires_at.min(campaign.map_or(i64::MAX, |c| c.deadline.timestamp_micros()).max(now + SECOND));
+    let valid_until = due.expires_at.min(cleared.valid_until());
     let claim = Claim {
         message: due.id,
         contact: due.contact_id,
@@ -329,7 +372,7 @@ fn write(
         to,
         channel: channel_of(&due).unwrap_or(Channel::Sms),
         text: rendered,
-        validity_s: ((deadline - now) / SECOND).clamp(60, 48 * 3600),
+        validity_s: ((valid_until - now) / SECOND).clamp(1, 48 * 3600),
     };
     Ok((Letter { attempt: 0, due, cleared, outgoing }, claim))
 }
@@ -383,10 +426,11 @@ async fn gateway_lets(tx: &mut Tx, engine: &Engine, gateway: &str, now: i64) -> 
     }
     let Some(opened_at) = health.opened_at else { return Ok(Lets::All) };
     let probe_at = opened_at + PROBE_AFTER;
-    if now < probe_at || health.probing != 0 {
+    // A probe whose process died is over after as long again.
+    if now < probe_at || now < health.probing + PROBE_AFTER {
         return Ok(Lets::None(Some(probe_at.max(now + SECOND))));
     }
-    health.probing = 1;
+    health.probing = now;
     control::save_health(tx, &engine.controller, &health).await?;
     Ok(Lets::Probe)
 }

@@ -1,12 +1,15 @@
 //! Tell a person's whole story: what was imported, what was decided and why, what was sent, said, granted and suppressed.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::Engine;
 use crate::clock::instant;
+use crate::domain::channel::Permission;
 use crate::domain::eligibility::Reason;
-use crate::domain::ledger::{Body, GENESIS, body_hash, row_hash};
+use crate::domain::ledger::{Body, GENESIS, Preference, apply, body_hash, row_hash};
 use crate::domain::phone::PhoneNumber;
 use crate::store::{campaigns, contacts, inbound, ledger, messages, suppressions};
 
@@ -116,9 +119,11 @@ pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
     Ok(story)
 }
 
-/// Checks every hash of the ledger. Answers how many entries there are, and what is wrong with which.
+/// Checks every hash of the ledger, and that preferences follow from it. Answers how many entries there are, and what is wrong with which.
 pub async fn verify_ledger(engine: &Engine) -> Result<(u64, Vec<String>)> {
     let mut heads: std::collections::HashMap<String, String> = std::collections::HashMap::new();
+    let mut derived: BTreeMap<String, BTreeMap<Permission, Preference>> = BTreeMap::new();
+    let mut missing: BTreeMap<String, i64> = BTreeMap::new();
     let (mut count, mut wrong, mut after) = (0, Vec::new(), 0);
     let mut tx = engine.store.read().await?;
     loop {
@@ -134,10 +139,38 @@ pub async fn verify_ledger(engine: &Engine) -> Result<(u64, Vec<String>)> {
             if row_hash(&engine.controller, &subject, &kind, at, &stored_body_hash, &prev) != hash {
                 wrong.push(format!("entry {seq}: the row was changed"));
             }
-            if body.is_some_and(|b| body_hash(&b) != stored_body_hash) {
-                wrong.push(format!("entry {seq}: its evidence was changed"));
+            match body {
+                Some(text) if body_hash(&text) != stored_body_hash => {
+                    wrong.push(format!("entry {seq}: its evidence was changed"))
+                }
+                Some(text) => match serde_json::from_str::<Body>(&text) {
+                    Ok(body) if body.entry.code() == kind => apply(derived.entry(subject.clone()).or_default(), &body),
+                    _ => wrong.push(format!("entry {seq}: its evidence says something else than the entry")),
+                },
+                // Only erasure and retention delete evidence, and each leaves an entry after it.
+                None => {
+                    missing.insert(subject.clone(), seq);
+                }
+            }
+            if matches!(kind.as_str(), "erased" | "retention") {
+                missing.remove(&subject);
             }
             heads.insert(subject, hash);
+        }
+    }
+    wrong.extend(missing.values().map(|seq| format!("entry {seq}: its evidence is gone, and no entry says why")));
+    // What the company acts on must be what the entries say.
+    let mut stored: BTreeMap<String, BTreeMap<Permission, Preference>> = BTreeMap::new();
+    for (subject, channel, purpose, state) in ledger::all_preferences(&mut tx, &engine.controller).await? {
+        let permission = Permission::parse(&format!("{channel}.{purpose}"));
+        if let Some((permission, state)) = permission.zip(Preference::parse(&state)) {
+            stored.entry(subject).or_default().insert(permission, state);
+        }
+    }
+    derived.retain(|_, preferences| !preferences.is_empty());
+    for subject in stored.keys().chain(derived.keys().filter(|s| !stored.contains_key(*s))) {
+        if !missing.contains_key(subject) && stored.get(subject) != derived.get(subject) {
+            wrong.push(format!("subject {subject}: the preferences are not what the entries say"));
         }
     }
     tx.rollback().await?;

@@ -9,6 +9,7 @@ use chrono::NaiveDate;
 use serde::Serialize;
 
 use super::Engine;
+use super::confirm::{self, Deed};
 use super::table::{Row, Table};
 use crate::clock::instant;
 use crate::domain::channel::Channel;
@@ -41,6 +42,8 @@ pub struct Summary {
     pub rejected_by_reason: BTreeMap<String, u64>,
     /// Columns of the file that are not read: names and whatever else is not needed (data minimisation).
     pub ignored_columns: Vec<String>,
+    /// Fields of ours for which the file has no column.
+    pub missing_fields: Vec<String>,
     pub rejected_file: Option<PathBuf>,
 }
 
@@ -94,8 +97,9 @@ impl RejectFile {
 
 /// Imports contacts. `progress` is told the bytes read so far.
 pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64)) -> Result<Summary> {
-    let mut table = Table::open(file, &engine.config.import, &["number"])?;
-    let mut summary = Summary { ignored_columns: table.ignored.clone(), ..Summary::default() };
+    let mut table = Table::open(file, &engine.config.import, &["number"], true)?;
+    let missing = table.missing.iter().map(|f| (*f).to_owned()).collect();
+    let mut summary = Summary { ignored_columns: table.ignored.clone(), missing_fields: missing, ..Summary::default() };
     let mut rejects = RejectFile::beside(file);
     let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut chunk: Vec<Imported> = Vec::with_capacity(CHUNK);
@@ -106,7 +110,7 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
         if let Some((line, row)) = row {
             summary.rows += 1;
             match row
-                .map_err(|reason| Rejected { field: "", reason })
+                .map_err(|reason| Rejected { field: "row", reason })
                 .and_then(|row| read_row(engine, &row, line, &name, &mut noes))
             {
                 Ok(imported) => {
@@ -160,6 +164,7 @@ async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed]) -> Result<co
     }
     if !noes.is_empty() {
         suppressions::suppress(&mut tx, &engine.controller, &noes, Reason::UnsubscribedBefore, now, now).await?;
+        confirm::end_grants(&mut tx, engine, &noes, &listed(now)).await?;
     }
     let tied = contacts::with_human(&mut tx, &engine.controller, chunk).await?;
     if !tied.is_empty() {
@@ -167,6 +172,11 @@ async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed]) -> Result<co
     }
     tx.commit().await?;
     Ok(merged)
+}
+
+/// A no that stands in a list.
+fn listed(now: i64) -> Deed {
+    Deed { at: now, channel: "import", action: "listed", evidence: "a row of an imported list".into(), text_hash: None }
 }
 
 /// Reads one row. The number and the no come first: a no is taken even where the rest of the row is rejected.
@@ -309,7 +319,7 @@ fn date(row: &Row<'_>, field: &'static str, today: NaiveDate) -> std::result::Re
 
 /// Imports a list of numbers that must be left in peace. They are hashed on the way in and not kept.
 pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut(u64)) -> Result<Summary> {
-    let mut table = Table::open(file, &engine.config.import, &["number"])?;
+    let mut table = Table::open(file, &engine.config.import, &["number"], false)?;
     let mut summary = Summary { ignored_columns: table.ignored.clone(), ..Summary::default() };
     let mut rejects = RejectFile::beside(file);
     let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
@@ -322,7 +332,7 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
         let end = row.is_none();
         if let Some((line, row)) = row {
             summary.rows += 1;
-            let number = row.map_err(|reason| Rejected { field: "", reason }).and_then(|row| {
+            let number = row.map_err(|reason| Rejected { field: "row", reason }).and_then(|row| {
                 let country = row.get("country").map(str::to_ascii_uppercase);
                 let default = country.as_deref().or(engine.config.default_country.as_deref());
                 let Some(text) = row.get("number") else { return reject("number", "is empty") };
@@ -349,6 +359,8 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
             let (added, _) =
                 suppressions::suppress(&mut tx, &engine.controller, &chunk, Reason::UnsubscribedBefore, now, now).await?;
             suppressions::suppress(&mut tx, &engine.controller, &older, Reason::UnsubscribedBefore, now, now).await?;
+            older.append(&mut chunk.clone());
+            confirm::end_grants(&mut tx, engine, &older, &listed(now)).await?;
             tx.commit().await?;
             summary.new += added.min(rows_in_chunk);
             summary.repeated += rows_in_chunk - added.min(rows_in_chunk);

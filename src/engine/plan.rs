@@ -313,7 +313,14 @@ pub async fn set_state(engine: &Engine, name: &str, to: CampaignState) -> Result
             // The operator's word that the account works again.
             for ask in &campaign.asks {
                 let health = crate::store::control::health(&mut tx, &engine.controller, &ask.sender.gateway).await?;
-                let mended = crate::store::control::Health { paused_at: None, pause_reason: None, ..health };
+                let mended = crate::store::control::Health {
+                    paused_at: None,
+                    pause_reason: None,
+                    opened_at: None,
+                    probing: 0,
+                    unknowns: 0,
+                    ..health
+                };
                 crate::store::control::save_health(&mut tx, &engine.controller, &mended).await?;
             }
             let state = if engine.now() < row.start_at { CampaignState::Scheduled } else { CampaignState::Running };
@@ -327,7 +334,11 @@ pub async fn set_state(engine: &Engine, name: &str, to: CampaignState) -> Result
             cancelled = campaigns::cancel_planned(&mut tx, row.id, engine.now()).await?;
             campaigns::set_state(&mut tx, row.id, to, None).await?;
         }
-        (from, to) => bail!("campaign `{name}` is {}, so it cannot become {}", from.code(), to.code()),
+        (from, to) => bail!(
+            "campaign `{name}` is {}, so it cannot become {}; remedy: `permesso campaign report {name}` shows where it stands",
+            from.code(),
+            to.code()
+        ),
     }
     tx.commit().await?;
     Ok(cancelled)

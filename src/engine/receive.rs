@@ -6,7 +6,7 @@ use anyhow::Result;
 use super::confirm::{self, Deed, Situation};
 use super::{Engine, answer};
 use crate::domain::channel::Channel;
-use crate::domain::consent::{Act, counts_at, is_second_act};
+use crate::domain::consent::{Act, State, counts_at, is_second_act};
 use crate::domain::message::{Kind, Receipt};
 use crate::domain::reply::Intent;
 use crate::domain::suppression::Reason;
@@ -28,6 +28,24 @@ struct Heard<'a> {
     text_hash: String,
 }
 
+/// Takes in a slice of authentic events in a transaction of its own, again where it met another one head-on: most gateways
+/// do not repeat a callback that failed.
+pub async fn store(engine: &Engine, gateway: &str, events: &[Event]) -> Result<()> {
+    let mut tries = 0;
+    loop {
+        let mut tx = engine.store.write().await?;
+        let done = match receive(&mut tx, engine, gateway, events).await {
+            Ok(()) => tx.commit().await.map_err(anyhow::Error::from),
+            Err(error) => Err(error),
+        };
+        tries += 1;
+        match done {
+            Err(error) if tries < 6 && crate::store::is_deadlock(&error) => {}
+            done => return done,
+        }
+    }
+}
+
 /// Takes in a slice of authentic events in the caller's transaction. An event known already changes nothing.
 pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Event]) -> Result<()> {
     for event in events {
@@ -42,6 +60,24 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Even
                     at: *at,
                 };
                 receipt(tx, engine, gateway, &new, *status).await?;
+            }
+            Event::Unreadable { event_id, body } => {
+                let body_enc = engine.vault.encrypt("inbound", body)?;
+                let new = NewInbound {
+                    event_id,
+                    mac: "",
+                    key_id: 0,
+                    contact: None,
+                    to_sender: "",
+                    channel: "",
+                    body_enc: &body_enc,
+                    intent: Intent::Unclear.code(),
+                    at: engine.now(),
+                };
+                if let Some(id) = inbound::add_inbound(tx, &engine.controller, gateway, &new, engine.now()).await? {
+                    // It waits in the operator's inbox.
+                    inbound::set_effect(tx, id, "held").await?;
+                }
             }
             Event::Inbound { event_id, from, to, channel, text, button, at, answered } => {
                 let keyed = engine.vault.keyed_all(from);
@@ -155,6 +191,10 @@ async fn reply(tx: &mut Tx, engine: &Engine, contact: i64, keyed: Vec<Keyed>, he
     let act = match heard.intent {
         Intent::OptIn => {
             let Some(conversation) = &situation.conversation else { return Ok("ignored: no open question") };
+            // A yes to some other number of ours answers some other question. A no counts wherever it is said.
+            if !situation.was_asked_by(heard.to, heard.channel) {
+                return Ok("ignored: said to another sender");
+            }
             let first = conversation.first_yes_at.unwrap_or(i64::MAX);
             Act::SaidYes { second: is_second_act(situation.mode(), first, conversation.confirm_accepted_at, at) }
         }
@@ -165,9 +205,10 @@ async fn reply(tx: &mut Tx, engine: &Engine, contact: i64, keyed: Vec<Keyed>, he
         Intent::Unclear => Act::Unclear,
     };
     if negative {
-        // A person who opened a new conversation after this no counted has already answered it.
+        // A person who opened a new conversation after this no counted, and completed a yes in it, has answered it already.
         let newest = conversations::newest_of(tx, contact).await?;
-        if newest.is_some_and(|c| c.opened_at > at && c.first_yes_at.is_some()) {
+        let answered = newest.is_some_and(|c| c.opened_at > at && c.state == State::Granted.code());
+        if answered && heard.intent != Intent::WrongPerson {
             confirm::late_no(tx, engine, &situation, &deed).await?;
             return Ok("superseded by a later yes");
         }
@@ -239,9 +280,13 @@ async fn reply_of_stranger(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], heard:
 /// An operator's word about an unclear reply: stop, or nothing. Never yes.
 pub async fn resolve(tx: &mut Tx, engine: &Engine, inbound_id: i64, stop: bool, by: &str) -> Result<bool> {
     let Some(contact) = inbound::resolve(tx, &engine.controller, inbound_id, by, engine.now()).await? else { return Ok(false) };
+    // An unreadable event belongs to nobody we know.
+    let Some(contact) = contact else { return Ok(true) };
     if stop {
         confirm::operator_stop(tx, engine, contact, &format!("inbound {inbound_id}, resolved by {by}")).await?;
     }
+    // A new unclear reply may be coming in at this moment.
+    contacts::lock(tx, contact).await?;
     if inbound::still_held(tx, contact).await? == 0 {
         contacts::hold(tx, contact, None).await?;
     }

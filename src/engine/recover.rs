@@ -37,9 +37,7 @@ pub async fn sweep(engine: &Engine) -> Result<Found> {
     let now = engine.now();
     let mut found = Found::default();
     let mut tx = engine.store.write().await?;
-    if !engine.store.is_sqlite() {
-        found.abandoned = messages::abandon(&mut tx, LEASE_DB, None, now).await?;
-    }
+    found.abandoned = messages::abandon(&mut tx, LEASE_DB, None, now).await?;
     for row in campaigns::all(&mut tx, &engine.controller).await? {
         match row.state() {
             // A stale schedule never sends: past its deadline it is over.
@@ -58,6 +56,7 @@ pub async fn sweep(engine: &Engine) -> Result<Found> {
             _ => {}
         }
     }
+    messages::reopen_batches(&mut tx, &engine.controller, now).await?;
     let due = messages::due_batches(&mut tx, &engine.controller, now, 10_000).await?;
     found.batches = due.len();
     for (batch,) in due {
@@ -82,9 +81,7 @@ pub async fn read_gaps(engine: &Engine) -> Result<()> {
             // A minute on both sides: two clocks.
             match gateway.list_inbound(from - 60 * SECOND, to + 60 * SECOND).await {
                 Some(Ok(events)) => {
-                    let mut tx = engine.store.write().await?;
-                    super::receive::receive(&mut tx, engine, name, &events).await?;
-                    tx.commit().await?;
+                    super::receive::store(engine, name, &events).await?;
                     tracing::info!(gateway = %name, events = events.len(), "Read what came in while nobody listened");
                 }
                 Some(Err(error)) => {

@@ -1,4 +1,4 @@
-//! A CSV file read record by record in constant memory: with or without byte order mark, comma or semicolon, our fields
+//! A CSV file read record by record in constant memory: with or without byte order mark, comma, semicolon or tab, our fields
 //! under whatever headers the config names. A quote that is never closed costs its own line, not the rest of the file.
 
 use std::collections::HashMap;
@@ -26,6 +26,8 @@ pub struct Table {
     fields: Vec<u8>,
     /// Columns that are not read.
     pub ignored: Vec<String>,
+    /// Fields of ours for which the file has no column.
+    pub missing: Vec<&'static str>,
 }
 
 /// One record's fields by our names.
@@ -55,7 +57,9 @@ impl Table {
     ///
     /// # Errors
     /// The file cannot be read, is empty or not UTF-8, or lacks a required column; the message says what to do.
-    pub fn open(file: &Path, mapping: &ImportMapping, required: &[&'static str]) -> Result<Table> {
+    ///
+    /// `optional_too`: whether every header the mapping names must be there, not the required ones alone.
+    pub fn open(file: &Path, mapping: &ImportMapping, required: &[&'static str], optional_too: bool) -> Result<Table> {
         let name = file.display();
         let mut input = BufReader::with_capacity(1 << 18, File::open(file).with_context(|| format!("cannot open {name}"))?);
         let start = input.fill_buf().with_context(|| format!("cannot read {name}"))?;
@@ -74,12 +78,17 @@ impl Table {
             width: 0,
             fields: vec![0; RECORD],
             ignored: Vec::new(),
+            missing: Vec::new(),
         };
         let Some(header) = table.physical()? else { bail!("{name} is empty; remedy: a first line that names the columns") };
         let header = String::from_utf8(header)
             .map_err(|_| anyhow::anyhow!("{name}:1: the header is not UTF-8; remedy: save the file as UTF-8"))?;
         let count = |c: char| header.matches(c).count();
-        table.delimiter = if count(';') > count(',') { b';' } else { b',' };
+        table.delimiter = match (count(','), count(';'), count('\t')) {
+            (comma, semicolon, tab) if tab > comma.max(semicolon) => b'\t',
+            (comma, semicolon, _) if semicolon > comma => b';',
+            _ => b',',
+        };
         let titles: Vec<String> = table
             .split(header.trim_end_matches(['\r', '\n']).as_bytes())
             .map_err(|e| anyhow::anyhow!("{name}:1: {e}"))?
@@ -97,6 +106,15 @@ impl Table {
                 None => table.ignored.push(title.clone()),
             }
         }
+        // A header that the config names and the file lacks is a typing error, and may be the column that says no.
+        let absent = |f: &&'static str| optional_too && mapping.header(f) != *f && !table.columns.contains_key(f);
+        if let Some(field) = FIELDS.into_iter().find(absent) {
+            bail!(
+                "{name}:1: there is no column `{}`, which [import.columns] in permesso.toml names for `{field}`; remedy: correct one of the two",
+                mapping.header(field)
+            );
+        }
+        table.missing = FIELDS.into_iter().filter(|f| !table.columns.contains_key(f)).collect();
         for field in required {
             if !table.columns.contains_key(field) {
                 bail!(

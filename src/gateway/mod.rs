@@ -62,6 +62,11 @@ pub enum Event {
         error: Option<String>,
         at: i64,
     },
+    /// Authentic, but not to be understood: kept for an operator, and its neighbours go on.
+    Unreadable {
+        event_id: String,
+        body: String,
+    },
     Inbound {
         event_id: String,
         from: PhoneNumber,

@@ -132,12 +132,14 @@ pub async fn start(tx: &mut Tx, controller: &str, start: &Start<'_>, now: i64) -
         now
     )?;
     let id = row.map_or(0, |(id,)| id);
-    // A new revision applies to messages not yet claimed.
+    // A new revision applies to messages not yet claimed: they are cancelled, and the planner makes them anew under it, with
+    // its own sender, times and texts.
     execute!(
         tx,
-        "UPDATE messages SET revision_id = $2 WHERE campaign_id = $1 AND state = 'planned' AND kind IN ('ask', 'reminder')",
+        "UPDATE messages SET state = 'cancelled', reason = 'planned anew', changed_at = $2
+         WHERE campaign_id = $1 AND state = 'planned' AND kind IN ('ask', 'reminder')",
         id,
-        revision
+        now
     )?;
     Ok(id)
 }

@@ -135,6 +135,18 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
         &all,
         controller
     )?;
+    // A number that now comes with another external id ties both humans into one: every no counts for all their numbers.
+    execute!(
+        tx,
+        "UPDATE contacts SET human = w.kept
+         FROM (SELECT j.value->>'human' AS gone, MIN(c.human) AS kept FROM EACH($1)
+           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)
+           THEN JOIN contacts c ON c.id = n.contact_id AND c.human <> j.value->>'human'
+           WHERE true GROUP BY j.value->>'human') AS w
+         WHERE contacts.controller = $2 AND contacts.human = w.gone",
+        &all,
+        controller
+    )?;
     let evidence = execute!(
         tx,
         "INSERT INTO consent_evidence (controller, contact_id, row_hash, import_line, file, kind, last_action, source, quarantined, basis,
@@ -209,12 +221,13 @@ pub async fn by_number(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result
     )
 }
 
-/// Reads a contact and holds its row: whoever changes this person's consent takes turns.
+/// Reads a contact and holds its row: whoever changes this person's consent takes turns. `NO KEY`, so that a claim may still
+/// point at the row; otherwise the two would wait for each other.
 pub async fn lock(tx: &mut Tx, id: i64) -> Result<Option<Contact>> {
     fetch_optional!(
         tx,
         "SELECT id, subject, number_enc, country, line, locale, zone, kind, last_action, restricted, held_at, created_at
-         FROM contacts WHERE id = $1 FOR UPDATE",
+         FROM contacts WHERE id = $1 FOR NO KEY UPDATE",
         id
     )
 }

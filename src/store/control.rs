@@ -99,6 +99,14 @@ pub async fn silence(tx: &mut Tx, controller: &str, deaf_db: i64) -> Result<Opti
     Ok((!open_gaps(tx, controller).await?.is_empty()).then_some(Silence::Gap))
 }
 
+/// Claims of one controller take turns, whatever the gateway: two of them must not ask the same human at the same moment.
+pub async fn take_turn(tx: &mut Tx, controller: &str) -> Result<()> {
+    execute!(tx, "INSERT INTO controls (controller) VALUES ($1) ON CONFLICT DO NOTHING", controller)?;
+    let _: Option<(String,)> =
+        fetch_optional!(tx, "SELECT controller FROM controls WHERE controller = $1 FOR UPDATE", controller)?;
+    Ok(())
+}
+
 pub async fn set_halt(tx: &mut Tx, controller: &str, at: Option<i64>, by: &str) -> Result<()> {
     execute!(
         tx,
@@ -116,6 +124,7 @@ pub struct Health {
     pub name: String,
     pub unknowns: i64,
     pub opened_at: Option<i64>,
+    /// When the breaker's probe left; 0 is none.
     pub probing: i64,
     pub paused_at: Option<i64>,
     pub pause_reason: Option<String>,

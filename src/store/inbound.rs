@@ -135,7 +135,8 @@ pub async fn held(tx: &mut Tx, controller: &str) -> Result<Vec<Inbound>> {
     )
 }
 
-pub async fn resolve(tx: &mut Tx, controller: &str, id: i64, by: &str, now: i64) -> Result<Option<i64>> {
+/// Resolves a held event; `None` where none waits under this id, `Some(None)` where it belongs to nobody we know.
+pub async fn resolve(tx: &mut Tx, controller: &str, id: i64, by: &str, now: i64) -> Result<Option<Option<i64>>> {
     let row: Option<(Option<i64>,)> = fetch_optional!(
         tx,
         "UPDATE inbound_events SET resolved_at = $4, resolved_by = $3
@@ -145,7 +146,7 @@ pub async fn resolve(tx: &mut Tx, controller: &str, id: i64, by: &str, now: i64)
         by,
         now
     )?;
-    Ok(row.and_then(|(contact,)| contact))
+    Ok(row.map(|(contact,)| contact))
 }
 
 /// Unclear replies of this contact still waiting.

@@ -103,6 +103,8 @@ pub async fn due_batches(tx: &mut Tx, controller: &str, now: i64, limit: i64) ->
 
 /// Sets when a batch is worth looking at again, or closes it. Answers the time, if there is one.
 pub async fn rest_batch(tx: &mut Tx, id: i64) -> Result<Option<i64>> {
+    // Whoever settles a message of this batch back to planned waits for us, or we for them.
+    let _: Option<(i64,)> = fetch_optional!(tx, "SELECT id FROM batches WHERE id = $1 FOR UPDATE", id)?;
     let next: Option<(Option<i64>,)> =
         fetch_optional!(tx, "SELECT MIN(due_at) FROM messages WHERE batch_id = $1 AND state = 'planned'", id)?;
     let next = next.and_then(|(due,)| due);
@@ -320,6 +322,10 @@ pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<()> {
     Ok(())
 }
 
+/// Microseconds after which an attempt of a living worker is lost too: a request takes seconds, so its outcome is gone. A late
+/// answer still lands.
+const LONGEST_FLIGHT: i64 = 120_000_000;
+
 /// Attempts still in flight of workers that are gone: their outcome is not known and never will be by sending again.
 /// `worker`: `None` takes every worker without a live lease, `Some` all attempts but that worker's (a new start on SQLite).
 pub async fn abandon(tx: &mut Tx, lease_db: i64, sole: Option<&str>, now: i64) -> Result<u64> {
@@ -333,9 +339,11 @@ pub async fn abandon(tx: &mut Tx, lease_db: i64, sole: Option<&str>, now: i64) -
         None => execute!(
             tx,
             "UPDATE attempts SET outcome = 'unknown', error = 'worker lost', outcome_at = $1 WHERE outcome IS NULL
-               AND NOT EXISTS (SELECT 1 FROM leases w WHERE w.id = attempts.worker AND w.renewed_db > DBNOW() - $2)",
+               AND (claimed_at < $1 - $3
+                 OR NOT EXISTS (SELECT 1 FROM leases w WHERE w.id = attempts.worker AND w.renewed_db > DBNOW() - $2))",
             now,
-            lease_db
+            lease_db,
+            LONGEST_FLIGHT
         )?,
     };
     execute!(
@@ -473,6 +481,17 @@ pub async fn count_due(tx: &mut Tx, batch: &Batch, now: i64, limit: i64) -> Resu
         limit
     )?;
     Ok(row.map_or(0, |(n,)| n))
+}
+
+/// Opens every closed batch that has something planned after all.
+pub async fn reopen_batches(tx: &mut Tx, controller: &str, now: i64) -> Result<u64> {
+    execute!(
+        tx,
+        "UPDATE batches SET open = 1, next_due = $2 WHERE controller = $1 AND open = 0
+           AND id IN (SELECT m.batch_id FROM messages m WHERE m.state = 'planned')",
+        controller,
+        now
+    )
 }
 
 pub async fn postpone_batch(tx: &mut Tx, id: i64, until: i64) -> Result<()> {

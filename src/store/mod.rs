@@ -61,6 +61,23 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+impl Error {
+    /// Two transactions waited for each other and this one lost: doing it again is all it takes.
+    pub fn is_deadlock(&self) -> bool {
+        match self {
+            Error::Sqlx(error) => {
+                error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|c| c == "40P01" || c == "40001")
+            }
+            _ => false,
+        }
+    }
+}
+
+/// As [`Error::is_deadlock`], for an error that has gone through `anyhow`.
+pub fn is_deadlock(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|e| e.downcast_ref::<Error>()).any(Error::is_deadlock)
+}
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 const BUSY_S: u64 = 15;
@@ -232,6 +249,7 @@ pub(crate) fn sqlite_text(sql: &str) -> String {
     each(sql, |n| format!("json_each(${n}) AS j"))
         .replace("THEN JOIN", "CROSS JOIN")
         .replace("DBNOW()", "CAST(unixepoch('subsec') * 1000000 AS BIGINT)")
+        .replace("FOR NO KEY UPDATE", "")
         .replace("FOR UPDATE SKIP LOCKED", "")
         .replace("FOR UPDATE", "")
 }

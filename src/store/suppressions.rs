@@ -32,9 +32,11 @@ pub async fn suppress(tx: &mut Tx, controller: &str, keyed: &[Keyed], reason: Re
     Ok((added, cancelled))
 }
 
-/// Cancels every planned ask and reminder, and every planned confirmation, of these numbers and their humans.
+/// Cancels every planned ask, reminder and confirmation of these numbers and their humans, and then closes their open
+/// conversations: a yes counts only in one opened after the last no. In this order, since a claim that wins the message opens
+/// the conversation.
 async fn cancel_planned(tx: &mut Tx, controller: &str, rows: &str, reason: &str, now: i64) -> Result<u64> {
-    execute!(
+    let cancelled = execute!(
         tx,
         "UPDATE messages SET state = 'cancelled', reason = $3, changed_at = $4
          WHERE state = 'planned' AND kind IN ('ask', 'reminder', 'confirm', 'test') AND contact_id IN (
@@ -49,7 +51,49 @@ async fn cancel_planned(tx: &mut Tx, controller: &str, rows: &str, reason: &str,
         controller,
         reason,
         now
-    )
+    )?;
+    execute!(
+        tx,
+        "UPDATE conversations SET state = $3, closed_at = $4 WHERE closed_at IS NULL AND contact_id IN (
+           SELECT n.contact_id FROM EACH($1)
+           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+           UNION
+           SELECT o.id FROM EACH($1)
+           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+           THEN JOIN contacts c ON c.id = n.contact_id AND c.human IS NOT NULL
+           THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human)",
+        rows,
+        controller,
+        match reason {
+            "refused" => "refused",
+            "wrong_person" => "wrong_person",
+            _ => "stopped",
+        },
+        now
+    )?;
+    Ok(cancelled)
+}
+
+/// Whoever of these numbers and their humans has anything granted: their grants end with the no, and the ledger must say so.
+pub async fn granted_among(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<i64>> {
+    let rows = json(keyed.iter().map(|k| serde_json::json!({ "mac": k.mac, "key": k.key_id })).collect::<Vec<_>>());
+    let ids: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT DISTINCT w.id FROM (
+           SELECT c.id, c.controller, c.subject FROM EACH($1)
+           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+           THEN JOIN contacts c ON c.id = n.contact_id
+           UNION
+           SELECT o.id, o.controller, o.subject FROM EACH($1)
+           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+           THEN JOIN contacts c ON c.id = n.contact_id AND c.human IS NOT NULL
+           THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human) AS w
+         JOIN preferences p ON p.controller = w.controller AND p.subject = w.subject AND p.state = 'granted'
+         ORDER BY w.id",
+        &rows,
+        controller
+    )?;
+    Ok(ids.into_iter().map(|(id,)| id).collect())
 }
 
 /// A human's new number inherits every no of the others (after an import tied them together).
@@ -86,16 +130,18 @@ pub async fn spread_over_humans(tx: &mut Tx, controller: &str, contacts: &[i64],
 }
 
 /// The person's own fresh opt-in, completed by the second step, lifts what is in scope `marketing`; the entry names it.
-pub async fn lift(tx: &mut Tx, controller: &str, contact: i64, seq: i64, now: i64) -> Result<u64> {
+/// A no as new as the first yes, or newer, stays.
+pub async fn lift(tx: &mut Tx, controller: &str, contact: i64, seq: i64, first_yes_at: i64, now: i64) -> Result<u64> {
     execute!(
         tx,
         "UPDATE suppressions SET lifted_at = $3, lifted_by = $4
-         WHERE controller = $2 AND lifted_at IS NULL AND scope = 'marketing'
+         WHERE controller = $2 AND lifted_at IS NULL AND scope = 'marketing' AND at < $5
            AND mac IN (SELECT mac FROM number_macs WHERE contact_id = $1)",
         contact,
         controller,
         now,
-        seq
+        seq,
+        first_yes_at
     )
 }
 
@@ -109,5 +155,23 @@ pub async fn of(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<(S
          ORDER BY s.id",
         &macs,
         controller
+    )
+}
+
+/// Live suppressions of numbers that are known, made at or after `since`: (number_enc, country, locale, reason, at). Numbers
+/// that were never imported are kept as hashes alone and cannot be listed.
+pub async fn known_since(
+    tx: &mut Tx,
+    controller: &str,
+    since: i64,
+) -> Result<Vec<(String, Option<String>, Option<String>, String, i64)>> {
+    fetch_all!(
+        tx,
+        "SELECT DISTINCT c.number_enc, c.country, c.locale, s.reason, s.at FROM suppressions s
+         JOIN number_macs n ON n.controller = s.controller AND n.mac = s.mac AND n.key_id = s.key_id
+         JOIN contacts c ON c.id = n.contact_id
+         WHERE s.controller = $1 AND s.at >= $2 AND s.lifted_at IS NULL ORDER BY s.at, c.number_enc",
+        controller,
+        since
     )
 }

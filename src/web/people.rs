@@ -134,7 +134,7 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
     if stale && choice != Choice::Nothing {
         return refused(StateKind::NonceStale, StatusCode::CONFLICT);
     }
-    match choose::submit(engine, token, &choice).await {
+    match choose::submit(engine, token, &choice, lang.map(Lang::code)).await {
         Ok(Submitted::Done) => {
             let to = lang.map_or_else(|| format!("/p/{token}"), |l| format!("/p/{token}/{}", l.code()));
             Redirect::to(&to).into_response()

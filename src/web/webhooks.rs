@@ -36,9 +36,7 @@ pub async fn receive(
         };
         Error::new(status, error.to_string())
     })?;
-    let mut tx = engine.store.write().await?;
-    receive::receive(&mut tx, engine, &gateway, &events).await?;
     // The 2xx says: it is on disk.
-    tx.commit().await?;
+    receive::store(engine, &gateway, &events).await?;
     Ok(StatusCode::NO_CONTENT)
 }

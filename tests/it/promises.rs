@@ -109,23 +109,62 @@ both!(one_no_counts_for_all_numbers_of_a_human, |app| {
     assert_eq!([app.asks(&a), app.asks(&b), app.asks(&late)], [0, 0, 0]);
 });
 
+both!(an_imported_no_ends_what_was_granted_and_what_was_begun, |app| {
+    let (granted, begun, sibling) = (TestApp::it(1), TestApp::it(2), TestApp::it(3));
+    let row = |n: &str, id: &str| format!("{n},,prospect,,web shop,prior_consent,form 1,2025-01-10,unticked,,{id},\n");
+    app.import(&(row(&granted, "A") + &row(&begun, "B"))).await;
+    app.send(LINK).await;
+    for number in [&granted, &begun] {
+        app.submit(&app.link(number), "chosen", &["sms.promotions"]).await;
+    }
+    app.advance(Duration::from_secs(60));
+    let said_at = app.clock.now();
+    app.reply(&granted, REPLY_NUMBER, "SI").await;
+    app.advance(Duration::from_secs(60));
+    app.import(&(format!("{sibling},,,,web shop,,,,,yes,A,\n") + &format!("{begun},,,,web shop,,,,,yes,,\n"))).await;
+    // The yes that was said before the list came, and arrives after it.
+    assert!(app.gateway.deliver(vec![inbound("late yes", &begun, REPLY_NUMBER, "SI", said_at)]).await);
+    assert!(app.granted(&granted).await.is_empty() && app.granted(&begun).await.is_empty());
+    assert_eq!(app.count("SELECT COUNT(*) FROM suppressions WHERE lifted_at IS NOT NULL").await, 0);
+    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+});
+
+both!(a_late_stop_is_not_lost_to_a_first_yes_alone, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    app.advance(DAY * 20);
+    permesso::engine::expire::expire(&app.engine).await.unwrap();
+    let link = app.link(&number);
+    app.submit(&link, "none", &[]).await;
+    let said_at = app.clock.now();
+    app.advance(Duration::from_secs(300));
+    app.submit(&link, "chosen", &["sms.promotions"]).await;
+    assert!(app.gateway.deliver(vec![inbound("late", &number, REPLY_NUMBER, "STOP", said_at)]).await);
+    assert!(app.story(&number).await.suppressions.iter().any(|s| s.starts_with("stopped")));
+});
+
 both!(pause_and_halt_stop_within_a_slice, |app| {
+    use permesso::engine::deliver::{Ended, deliver};
+    use permesso::store::control::{Silence, set_halt};
     app.people(&[TestApp::it(1)]).await;
     let id = app.plan(LINK).await;
+    let mut tx = app.engine.store.read().await.unwrap();
+    let batch = messages::due_batches(&mut tx, &app.engine.controller, app.engine.now(), 9).await.unwrap()[0].0;
+    tx.rollback().await.unwrap();
+    // The job was under way already when its campaign was paused.
+    let stop = tokio_util::sync::CancellationToken::new();
     plan::set_state(&app.engine, LINK, CampaignState::Paused).await.unwrap();
-    app.deliver().await;
-    assert_eq!(app.asks(&TestApp::it(1)), 0);
+    assert_eq!(deliver(&app.engine, batch, &stop).await.unwrap(), Ended::NotRunning);
     assert_eq!(app.campaign(id).await.state(), CampaignState::Paused);
     plan::set_state(&app.engine, LINK, CampaignState::Running).await.unwrap();
-    let mut tx = app.engine.store.write().await.unwrap();
-    permesso::store::control::set_halt(&mut tx, &app.engine.controller, Some(1), "test").await.unwrap();
-    tx.commit().await.unwrap();
-    app.deliver().await;
-    assert_eq!(app.asks(&TestApp::it(1)), 0);
-    let mut tx = app.engine.store.write().await.unwrap();
-    permesso::store::control::set_halt(&mut tx, &app.engine.controller, None, "test").await.unwrap();
-    tx.commit().await.unwrap();
-    app.deliver().await;
+    for (halt, expected) in [(Some(1), Ended::Silent(Silence::Halted)), (None, Ended::Rested(None))] {
+        let mut tx = app.engine.store.write().await.unwrap();
+        set_halt(&mut tx, &app.engine.controller, halt, "test").await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(app.asks(&TestApp::it(1)), 0);
+        assert_eq!(deliver(&app.engine, batch, &stop).await.unwrap(), expected);
+    }
     assert_eq!(app.asks(&TestApp::it(1)), 1);
 });
 
@@ -184,6 +223,18 @@ both!(two_numbers_of_one_human_get_one_ask, |app| {
     let row = |n: String| format!("{n},,prospect,,web shop,prior_consent,form 1,2025-01-10,unticked,,CRM-7,\n");
     app.import(&(row(TestApp::it(1)) + &row(TestApp::it(2)))).await;
     app.send(LINK).await;
+    assert_eq!(app.asks(&TestApp::it(1)) + app.asks(&TestApp::it(2)), 1);
+});
+
+both!(two_numbers_tied_after_the_plan_get_one_ask, |app| {
+    let row =
+        |n: u32, id: &str| format!("{},,prospect,,web shop,prior_consent,form 1,2025-01-10,unticked,,{id},\n", TestApp::it(n));
+    app.import(&(row(1, "") + &row(2, ""))).await;
+    app.plan(LINK).await;
+    app.import(&(row(1, "SAME") + &row(2, "SAME"))).await;
+    app.deliver().await;
+    app.advance(Duration::from_secs(5));
+    app.deliver().await;
     assert_eq!(app.asks(&TestApp::it(1)) + app.asks(&TestApp::it(2)), 1);
 });
 
@@ -347,6 +398,20 @@ both!(the_same_yes_twice_is_one_yes, |app| {
     assert_eq!(app.granted(&number).await, ["sms.promotions"]);
 });
 
+both!(a_yes_to_another_number_of_ours_answers_nothing, |app| {
+    let number = TestApp::gb(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(REPLY).await;
+    for _ in 0..3 {
+        app.reply(&number, REPLY_NUMBER, "YES").await;
+        app.advance(Duration::from_secs(30));
+    }
+    assert!(app.granted(&number).await.is_empty());
+    // A no counts wherever it is said.
+    app.reply(&number, REPLY_NUMBER, "STOP").await;
+    assert!(app.story(&number).await.verdict.contains("stopped"));
+});
+
 both!(an_operator_can_say_stop_and_never_yes, |app| {
     let number = TestApp::gb(1);
     app.people(std::slice::from_ref(&number)).await;
@@ -405,6 +470,20 @@ both!(a_yes_from_the_future_is_not_believed, |app| {
     assert!(app.story(&number).await.verdict.contains("stopped"));
 });
 
+both!(an_unreadable_event_takes_no_neighbour_with_it, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.plan(LINK).await;
+    let now = app.clock.now();
+    let batch = vec![inbound("short", "12345", REPLY_NUMBER, "hello", now), inbound("stop", &number, REPLY_NUMBER, "STOP", now)];
+    assert!(app.gateway.deliver(batch).await);
+    app.deliver().await;
+    assert_eq!(app.asks(&number), 0);
+    let mut tx = app.engine.store.read().await.unwrap();
+    assert_eq!(permesso::store::inbound::held(&mut tx, &app.engine.controller).await.unwrap().len(), 1);
+    tx.rollback().await.unwrap();
+});
+
 pub fn inbound(id: &str, from: &str, to: &str, text: &str, at: i64) -> protocol::Event {
     protocol::Event::Inbound(protocol::Inbound {
         event_id: id.into(),
@@ -446,7 +525,18 @@ both!(the_ledger_cannot_be_changed_and_tampering_shows, |app| {
     }
     app.execute("UPDATE evidence SET body = REPLACE(body, 'promotions', 'profiling') WHERE seq = 2").await.unwrap();
     let (_, wrong) = permesso::engine::explain::verify_ledger(&app.engine).await.unwrap();
-    assert_eq!(wrong, ["entry 2: its evidence was changed"]);
+    assert_eq!(wrong[0], "entry 2: its evidence was changed");
+    app.execute("UPDATE evidence SET body = REPLACE(body, 'profiling', 'promotions') WHERE seq = 2").await.unwrap();
+    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    // Preferences are only a cache of the entries, and a forged one shows.
+    app.execute("UPDATE preferences SET state = 'withdrawn'").await.unwrap();
+    let (_, wrong) = permesso::engine::explain::verify_ledger(&app.engine).await.unwrap();
+    assert!(wrong[0].contains("not what the entries say"), "{wrong:?}");
+    if app.kind == crate::app::Kind::Sqlite {
+        let replace =
+            "REPLACE INTO ledger SELECT seq, controller, subject, 'late_no', at, body_hash, prev, hash FROM ledger WHERE seq = 1";
+        assert!(app.execute(replace).await.is_err());
+    }
 });
 
 both!(a_grant_carries_its_whole_proof, |app| {
@@ -585,4 +675,6 @@ both!(quiet_hours_hold_across_a_change_of_the_clocks, |app| {
     app.clock.advance(1);
     app.deliver().await;
     assert_eq!(app.asks(&number), 1);
+    // Nothing arrives after the window either: the gateway is told until when to try.
+    assert_eq!(app.inbox(&number)[0].validity_seconds, Some(11 * 3600));
 });

@@ -151,6 +151,12 @@ async fn the_command_line_goes_from_a_list_to_consents() {
     let (code, out, _) = ask(&dir, &["consents", "export"]);
     assert_eq!(code, 0);
     assert!(out.contains("sms,promotions,granted"), "{out}");
+    // A STOP is the first thing a CRM has to learn of.
+    let stop = TestApp::good(&TestApp::it(2)).replace("unticked,", "unticked,yes");
+    std::fs::write(&list, format!("{}{stop}", crate::app::HEADER)).expect("written");
+    assert_eq!(ask(&dir, &["import", "contacts", list.to_str().expect("text")]).0, 0);
+    let (_, out, _) = ask(&dir, &["consents", "export"]);
+    assert!(out.contains("+393000000002,IT,,all,all,unsubscribed_before"), "{out}");
     let (_, out, _) = ask(&dir, &["contact", "explain", "300 000 0001"]);
     assert!(out.contains("Ledger") && out.contains("granted"), "{out}");
     let (_, out, _) = ask(&dir, &["--json", "campaign", "report", LINK]);

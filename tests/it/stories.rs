@@ -121,6 +121,15 @@ both!(a_plan_that_the_facts_left_behind_is_refused, |app| {
     assert_eq!(app.count("SELECT COUNT(*) FROM messages").await, 0);
 });
 
+both!(a_new_plan_replaces_what_the_old_one_had_not_sent, |app| {
+    app.people(&[TestApp::it(1)]).await;
+    app.plan(LINK).await;
+    app.plan_as(LINK, |c| c.asks[0].sender.id = REPLY_NUMBER.into()).await;
+    app.deliver().await;
+    let inbox = app.inbox(&TestApp::it(1));
+    assert_eq!((inbox.len(), inbox[0].from.as_str()), (1, REPLY_NUMBER));
+});
+
 both!(the_ramp_up_pauses_and_goes_on, |app| {
     app.people(&(0..5).map(TestApp::it).collect::<Vec<_>>()).await;
     let id = app.plan_as(LINK, |c| c.limits.first = Some(2)).await;
@@ -262,7 +271,7 @@ both!(only_authentic_callbacks_are_taken, |app| {
     assert_eq!(post(&format!("{}/webhooks/nobody", app.base), Some(&good), json, &body).await, 404);
     let huge = vec![b' '; 2 << 20];
     assert_eq!(post(&url, Some(&protocol::sign("mock-webhook-secret", now, &huge)), json, &huge).await, 413);
-    let nonsense = b"{\"events\":[{\"type\":\"party\"}]}";
+    let nonsense = b"{\"party\":true}";
     assert_eq!(post(&url, Some(&protocol::sign("mock-webhook-secret", now, nonsense)), json, nonsense).await, 400);
     assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events").await, 0);
     for _ in 0..3 {

@@ -19,6 +19,7 @@ use super::{Event, Gateway, Outgoing, Refusal, Sent, WebhookError};
 use crate::clock::{Clock, SECOND};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
+use crate::domain::ledger;
 use crate::domain::message::Receipt;
 use crate::domain::phone::{Fiction, PhoneNumber};
 
@@ -155,10 +156,10 @@ impl Gateway for Mock {
             protocol::SignatureError::Stale => WebhookError::Stale,
             protocol::SignatureError::Malformed | protocol::SignatureError::Mismatch => WebhookError::Forged,
         })?;
-        let batch: protocol::EventBatch = serde_json::from_slice(body)
+        let batch: Batch = serde_json::from_slice(body)
             // serde's message quotes the body; only the position may leave.
             .map_err(|e| WebhookError::Body(format!("line {}, column {}", e.line(), e.column())))?;
-        batch.events.into_iter().map(event).collect()
+        Ok(batch.events.into_iter().map(event).collect())
     }
 
     fn list_inbound<'a>(&'a self, from: i64, to: i64) -> BoxFuture<'a, Option<Result<Vec<Event>, String>>> {
@@ -171,10 +172,10 @@ impl Gateway for Mock {
                     .send()
                     .await?
                     .error_for_status()?;
-                answer.json::<protocol::InboundList>().await
+                answer.json::<Batch>().await
             };
             Some(match listed.await {
-                Ok(list) => list.events.into_iter().map(event).collect::<Result<_, _>>().map_err(|e| e.to_string()),
+                Ok(list) => Ok(list.events.into_iter().map(event).collect()),
                 Err(e) => Err(format!("the gateway's list of inbound messages cannot be read: {}", e.without_url())),
             })
         }
@@ -182,8 +183,17 @@ impl Gateway for Mock {
     }
 }
 
-fn event(event: protocol::Event) -> Result<Event, WebhookError> {
-    Ok(match event {
+/// The events of a callback or a listing, each to be read by itself.
+#[derive(serde::Deserialize)]
+struct Batch {
+    events: Vec<serde_json::Value>,
+}
+
+fn event(value: serde_json::Value) -> Event {
+    let body = value.to_string();
+    let id = value.get("event_id").and_then(|id| id.as_str()).map_or_else(|| ledger::body_hash(&body), str::to_owned);
+    let Ok(event) = serde_json::from_value::<protocol::Event>(value) else { return Event::Unreadable { event_id: id, body } };
+    match event {
         protocol::Event::Receipt(r) => Event::Receipt {
             event_id: r.event_id,
             provider_id: r.id,
@@ -199,18 +209,22 @@ fn event(event: protocol::Event) -> Result<Event, WebhookError> {
             error: r.error.map(|e| e.code),
             at: r.at,
         },
-        protocol::Event::Inbound(i) => Event::Inbound {
-            event_id: i.event_id,
-            from: PhoneNumber::parse(&i.from, None, Fiction::Allowed).map_err(|e| WebhookError::Body(e.to_string()))?,
-            to: i.to,
-            channel: match i.channel {
-                protocol::Channel::Sms => Channel::Sms,
-                protocol::Channel::Whatsapp => Channel::WhatsApp,
+        protocol::Event::Inbound(i) => match PhoneNumber::parse(&i.from, None, Fiction::Allowed) {
+            Ok(from) => Event::Inbound {
+                event_id: i.event_id,
+                from,
+                to: i.to,
+                channel: match i.channel {
+                    protocol::Channel::Sms => Channel::Sms,
+                    protocol::Channel::Whatsapp => Channel::WhatsApp,
+                },
+                text: i.text,
+                button: i.button,
+                at: Some(i.at),
+                answered: false,
             },
-            text: i.text,
-            button: i.button,
-            at: Some(i.at),
-            answered: false,
+            // A short code or a name wrote to us.
+            Err(_) => Event::Unreadable { event_id: id, body },
         },
-    })
+    }
 }

@@ -213,7 +213,7 @@ fn threads(book: &Book, phone: &Phone, two_way: &[String]) -> Vec<Thread> {
         };
         let place =
             threads.iter().position(|thread| thread.sender == *sender && thread.channel == channel).unwrap_or_else(|| {
-                let can_reply = channel == Channel::Whatsapp || two_way.contains(sender);
+                let can_reply = channel == Channel::Whatsapp || sender.starts_with('+') || two_way.contains(sender);
                 let reply_to = if can_reply { vec![sender.clone()] } else { Vec::new() };
                 threads.push(Thread { sender: sender.clone(), channel, bubbles: Vec::new(), reply_to, elsewhere: !can_reply });
                 threads.len() - 1

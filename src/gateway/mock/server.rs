@@ -27,7 +27,7 @@ pub struct MockOptions {
     /// Where callbacks go. Without one they fail, as against a deaf webhook.
     pub webhook_url: Option<String>,
     pub faults: Faults,
-    /// Senders the page lets a person reply to. WhatsApp senders always can be.
+    /// Senders the page lets a person reply to, beside numbers and WhatsApp senders, which always can be.
     pub two_way: Vec<String>,
     /// Whether a reference accepted once is answered 409 from then on.
     pub dedupe: bool,
@@ -199,7 +199,7 @@ impl Shared {
         let book = self.book();
         let wrote = |entry: &Entry| matches!(entry, Entry::Message(m) if book.messages[*m].from == to && book.messages[*m].channel == channel);
         match channel {
-            Channel::Sms => self.two_way.iter().any(|sender| sender == to),
+            Channel::Sms => to.starts_with('+') || self.two_way.iter().any(|sender| sender == to),
             Channel::Whatsapp => book.phones.get(phone).is_some_and(|phone| phone.thread.iter().any(wrote)),
         }
     }
