@@ -167,8 +167,8 @@ async fn the_command_line_goes_from_a_list_to_consents() {
     app.engine.store.close().await;
 }
 
-#[test]
-fn a_database_that_is_missing_newer_or_no_database_is_refused() {
+#[tokio::test]
+async fn a_database_that_is_missing_newer_or_no_database_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
     let (code, _, err) = ask(dir.path(), &["campaign", "report", LINK]);
     assert!(code == 1 && err.contains("permesso init"), "{err}");
@@ -177,6 +177,15 @@ fn a_database_that_is_missing_newer_or_no_database_is_refused() {
     let (code, _, err) = ask(dir.path(), &["campaign", "report", LINK]);
     assert!(code == 1 && err.contains("key file"), "{err}");
     assert_eq!(ask(dir.path(), &["init"]).0, 0);
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", database.display())).await.expect("opened");
+    let newer =
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'x', 1, x'00', 1)";
+    sqlx::query(newer).execute(&pool).await.expect("inserted");
+    pool.close().await;
+    for command in [["campaign", "report", LINK].as_slice(), &["db", "migrate"]] {
+        let (code, _, err) = ask(dir.path(), command);
+        assert!(code == 1 && err.contains("newer permesso (migration 9999)"), "{err}");
+    }
     std::fs::remove_file(&database).expect("removed");
     let (code, _, err) = ask(dir.path(), &["campaign", "report", LINK]);
     assert!(code == 1 && err.contains("db migrate"), "{err}");
