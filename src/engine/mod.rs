@@ -1,8 +1,9 @@
-//! The verbs, one story a file: import, plan, deliver, receive, choose, confirm, expire, recover. Each takes what it needs
+//! The verbs, one story a file: import, plan, deliver (claim, outcome), receive, choose, confirm, expire, recover. Each takes what it needs
 //! from [`Engine`] and writes through a transaction; none knows of HTTP, terminals or the queue's workers.
 
 pub mod answer;
 pub mod choose;
+mod claim;
 pub mod confirm;
 pub mod deliver;
 pub mod expire;
@@ -10,6 +11,7 @@ pub mod explain;
 pub mod import;
 pub mod limits;
 pub mod openings;
+mod outcome;
 pub mod plan;
 pub mod receive;
 pub mod recover;

@@ -277,11 +277,23 @@ async fn reply_of_stranger(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], heard:
     Ok("applied")
 }
 
+/// What an operator's word did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolved {
+    Done,
+    /// The event belongs to nobody we know, so a stop reached nobody.
+    Nobody,
+    /// Nothing waits under this id.
+    NotWaiting,
+}
+
 /// An operator's word about an unclear reply: stop, or nothing. Never yes.
-pub async fn resolve(tx: &mut Tx, engine: &Engine, inbound_id: i64, stop: bool, by: &str) -> Result<bool> {
-    let Some(contact) = inbound::resolve(tx, &engine.controller, inbound_id, by, engine.now()).await? else { return Ok(false) };
-    // An unreadable event belongs to nobody we know.
-    let Some(contact) = contact else { return Ok(true) };
+pub async fn resolve(tx: &mut Tx, engine: &Engine, inbound_id: i64, stop: bool, by: &str) -> Result<Resolved> {
+    let contact = match inbound::resolve(tx, &engine.controller, inbound_id, by, engine.now()).await? {
+        None => return Ok(Resolved::NotWaiting),
+        Some(None) => return Ok(Resolved::Nobody),
+        Some(Some(contact)) => contact,
+    };
     if stop {
         confirm::operator_stop(tx, engine, contact, &format!("inbound {inbound_id}, resolved by {by}")).await?;
     }
@@ -290,5 +302,5 @@ pub async fn resolve(tx: &mut Tx, engine: &Engine, inbound_id: i64, stop: bool, 
     if inbound::still_held(tx, contact).await? == 0 {
         contacts::hold(tx, contact, None).await?;
     }
-    Ok(true)
+    Ok(Resolved::Done)
 }

@@ -425,7 +425,8 @@ both!(an_operator_can_say_stop_and_never_yes, |app| {
     let mut tx = app.engine.store.write().await.unwrap();
     let held = permesso::store::inbound::held(&mut tx, &app.engine.controller).await.unwrap();
     assert_eq!(held.len(), 1);
-    assert!(permesso::engine::receive::resolve(&mut tx, &app.engine, held[0].id, true, "op").await.unwrap());
+    let resolved = permesso::engine::receive::resolve(&mut tx, &app.engine, held[0].id, true, "op").await.unwrap();
+    assert_eq!(resolved, permesso::engine::receive::Resolved::Done);
     tx.commit().await.unwrap();
     assert!(app.granted(&number).await.is_empty());
     assert!(app.story(&number).await.verdict.contains("stopped"));

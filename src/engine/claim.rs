@@ -1,0 +1,339 @@
+//! The claim: facts, decision, compare-and-set, attempt row, token, open conversation, in one transaction. Whoever wins a
+//! message here may send it, once and soon; nobody else may.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::deliver::Ended;
+use super::openings::Openings;
+use super::{Engine, LEASE_DB};
+use crate::clock::{SECOND, instant};
+use crate::domain::campaign::{Campaign, CampaignState};
+use crate::domain::channel::Channel;
+use crate::domain::eligibility::{Cause, Cleared, Decision, Reason, decide};
+use crate::domain::hours::Opening;
+use crate::domain::message::Kind;
+use crate::domain::wording;
+use crate::gateway::Outgoing;
+use crate::store::campaigns::Decided;
+use crate::store::control::Health;
+use crate::store::messages::{Batch, Claim, Claimant, Due, NotNow};
+use crate::store::{Tx, campaigns, control, conversations, facts, messages};
+use crate::vault;
+
+/// Microseconds between two probes of a gateway whose breaker is open.
+pub const PROBE_AFTER: i64 = 30 * SECOND;
+
+/// One message on its way.
+pub struct Letter {
+    pub attempt: i64,
+    pub due: Due,
+    pub cleared: Cleared,
+    pub outgoing: Outgoing,
+}
+
+pub enum Claimed {
+    Letters(Vec<Letter>),
+    Not(Ended),
+}
+
+/// The claim: facts, decision, compare-and-set, attempt row, token, open conversation, in one transaction.
+pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mut Openings) -> Result<Claimed> {
+    let slice = vault::reference("slice");
+    let mut tx = engine.store.write().await?;
+    let now = engine.now();
+    control::take_turn(&mut tx, &engine.controller).await?;
+    if let Some(silence) = control::silence(&mut tx, &engine.controller, LEASE_DB).await? {
+        return Ok(Claimed::Not(Ended::Silent(silence)));
+    }
+    let (permits, probing) = match gateway_lets(&mut tx, engine, &batch.gateway, now).await? {
+        Lets::All => (permits, false),
+        Lets::Probe => (1, true),
+        Lets::None(until) => return Ok(Claimed::Not(Ended::Gateway(until))),
+    };
+    let mut due = messages::due(&mut tx, batch, now, permits as i64).await?;
+    let campaign = match batch.campaign_id {
+        Some(id) => campaigns::by_id(&mut tx, id).await?,
+        None => None,
+    };
+    // Only what asks waits for its campaign; an answer to a person's own act does not.
+    let mut taken = 0;
+    let asking = due.iter().filter(|d| d.kind().is_some_and(Kind::is_asking)).count();
+    if let Some(row) = campaign.as_ref().filter(|_| asking > 0) {
+        if row.state() != CampaignState::Running {
+            return Ok(Claimed::Not(Ended::NotRunning));
+        }
+        let allowed = campaigns::take_allowance(&mut tx, row.id, asking as i64).await?;
+        if allowed == 0 {
+            let reason = "ramp-up: the first asks are out; look at the report, then `permesso campaign resume`";
+            campaigns::set_state(&mut tx, row.id, CampaignState::Paused, Some(reason)).await?;
+            if probing {
+                end_probe(&mut tx, engine, &batch.gateway).await?;
+            }
+            tx.commit().await?;
+            tracing::info!(campaign.id = row.id, "Paused after the ramp-up");
+            return Ok(Claimed::Not(Ended::NotRunning));
+        }
+        due.truncate(usize::try_from(allowed).unwrap_or(0));
+        taken = allowed;
+    }
+
+    let mut decided = Decisions::default();
+    // Facts are read once a slice, so two numbers tied to one human since the plan would not see each other.
+    let mut asked_here: HashSet<(String, i64)> = HashSet::new();
+    let mut letters = Vec::with_capacity(due.len());
+    let mut claims: Vec<Claim> = Vec::with_capacity(due.len());
+    let mut by_family: BTreeMap<String, Vec<Due>> = BTreeMap::new();
+    for row in due {
+        by_family.entry(row.family.clone()).or_default().push(row);
+    }
+    let mut modes: BTreeMap<(i64, String), Vec<conversations::Opening>> = BTreeMap::new();
+    for (family, rows) in by_family {
+        let ids: Vec<i64> = rows.iter().map(|r| r.contact_id).collect();
+        let people = facts::people(&mut tx, &family, &ids, now).await?;
+        for row in rows {
+            let Some(person) = people.get(&row.contact_id) else { continue };
+            let revision = match row.revision_id {
+                Some(id) => Some(engine.revision(&mut tx, id).await?),
+                None => None,
+            };
+            let decision = verdict(&row, person, revision.as_deref(), batch, openings, now);
+            let asks = row.kind().is_some_and(Kind::is_asking);
+            match decision {
+                Decision::Send(_) if asks && person.marks.iter().any(|m| asked_here.contains(m)) => {
+                    decided.put_off(&row, Decision::Wait { until: now + SECOND, because: Reason::AskCap });
+                }
+                Decision::Send(cleared) => {
+                    if asks {
+                        asked_here.extend(person.marks.iter().cloned());
+                    }
+                    let (letter, claim) = write(engine, batch, row, person, revision.as_deref(), cleared, now)?;
+                    if letter.due.kind().is_some_and(Kind::is_asking)
+                        && let (Some(campaign), Some(id)) = (revision.as_deref(), letter.due.revision_id)
+                    {
+                        let mode = channel_of(&letter.due).and_then(|c| campaign.ask(c)).map_or("reply", |a| a.mode.code());
+                        modes.entry((id, mode.to_owned())).or_default().push(conversations::Opening {
+                            contact: letter.due.contact_id,
+                            message: letter.due.id,
+                            expires_at: now + campaign.link_days * crate::clock::DAY,
+                        });
+                    }
+                    letters.push(letter);
+                    claims.push(claim);
+                }
+                other => decided.put_off(&row, other),
+            }
+        }
+    }
+
+    let who = Claimant { slice: &slice, worker: &engine.worker, gateway: &batch.gateway };
+    let won = messages::claim(&mut tx, &engine.controller, &who, &claims, now).await?;
+    let won: BTreeMap<i64, i64> = won.into_iter().collect();
+    letters.retain_mut(|letter| won.get(&letter.due.id).map(|attempt| letter.attempt = *attempt).is_some());
+    for ((revision, mode), mut opened) in modes {
+        opened.retain(|o| won.contains_key(&o.message));
+        conversations::open(&mut tx, &engine.controller, batch.campaign_id, Some(revision), &mode, &opened, now).await?;
+    }
+    let asked: BTreeMap<i64, (Kind, &str)> = letters
+        .iter()
+        .filter_map(|l| Some((l.due.id, (l.due.kind().filter(|k| k.is_asking())?, l.due.family.as_str()))))
+        .collect();
+    let mut marked: BTreeMap<(Kind, &str), Vec<&Claim>> = BTreeMap::new();
+    for claim in &claims {
+        if let Some(key) = asked.get(&claim.message) {
+            marked.entry(*key).or_default().push(claim);
+        }
+    }
+    for ((kind, family), claims) in marked {
+        messages::mark_asked(&mut tx, &engine.controller, family, kind, &claims, now).await?;
+    }
+    decided.store(&mut tx, engine, batch, now).await?;
+    if let Some(row) = campaign.as_ref() {
+        let used = letters.iter().filter(|l| l.due.kind().is_some_and(Kind::is_asking)).count();
+        campaigns::return_allowance(&mut tx, row.id, (taken - used as i64).max(0)).await?;
+    }
+    if probing && letters.is_empty() {
+        end_probe(&mut tx, engine, &batch.gateway).await?;
+    }
+    if let Err(error) = tx.commit().await {
+        // In doubt: it counts as not claimed unless our slice can be read back.
+        tracing::warn!(%error, "The claim's commit is in doubt");
+        let stored = read_back(engine, &slice).await;
+        letters.retain(|l| stored.iter().any(|(_, attempt)| *attempt == l.attempt));
+    }
+    Ok(Claimed::Letters(letters))
+}
+
+/// What of a slice was stored, asked until the database answers; nothing is claimed meanwhile.
+async fn read_back(engine: &Engine, slice: &str) -> Vec<(i64, i64)> {
+    engine.storing.store(true, Ordering::SeqCst);
+    let stored = loop {
+        let answer = async {
+            let mut tx = engine.store.read().await?;
+            messages::claimed_by_slice(&mut tx, slice).await
+        };
+        match answer.await {
+            Ok(stored) => break stored,
+            Err(error) => tracing::error!(%error, "A slice in doubt cannot be read back; trying again"),
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    engine.storing.store(false, Ordering::SeqCst);
+    stored
+}
+
+fn channel_of(due: &Due) -> Option<Channel> {
+    Channel::parse(&due.channel)
+}
+
+/// Asks `decide` about one due message.
+fn verdict(
+    due: &Due,
+    person: &facts::Person,
+    campaign: Option<&Campaign>,
+    batch: &Batch,
+    openings: &mut Openings,
+    now: i64,
+) -> Decision {
+    let kind = due.kind().unwrap_or(Kind::Test);
+    match kind {
+        Kind::Ask | Kind::Reminder => {
+            let ask = campaign.zip(channel_of(due)).and_then(|(c, channel)| Some((c, c.ask(channel)?)));
+            let Some((campaign, ask)) = ask else { return Decision::Skip(Reason::NotInSegment) };
+            let opening = openings.of(campaign, person, now);
+            let cause = Cause::Plan {
+                kind,
+                campaign,
+                campaign_id: batch.campaign_id.unwrap_or(0),
+                ask,
+                message: Some(due.id),
+                // Planned only for asks that arrived, and any no since then has cancelled it.
+                ask_arrived: true,
+                opening: &opening,
+                today: instant(now).date_naive(),
+            };
+            decide(cause, &person.facts, now)
+        }
+        Kind::Confirm => decide(Cause::Confirm, &person.facts, now),
+        Kind::Code => decide(Cause::Code, &person.facts, now),
+        Kind::Ack | Kind::Help => {
+            decide(Cause::Answer { received_at: due.created_at, gateway_answered: false }, &person.facts, now)
+        }
+        Kind::Test => decide(Cause::Test { tester: false, opening: &Opening::Never }, &person.facts, now),
+    }
+}
+
+/// Renders a message and prepares its claim.
+fn write(
+    engine: &Engine,
+    batch: &Batch,
+    due: Due,
+    person: &facts::Person,
+    campaign: Option<&Campaign>,
+    cleared: Cleared,
+    now: i64,
+) -> Result<(Letter, Claim)> {
+    let kind = due.kind().context("a message of unknown kind")?;
+    let token = vault::token();
+    let ask = campaign.zip(channel_of(&due)).and_then(|(c, channel)| c.ask(channel));
+    let text = match &due.wording {
+        None => ask
+            .and_then(|a| a.texts.get(&due.locale).or_else(|| a.texts.get(&campaign?.default_locale)))
+            .context("the campaign has no wording for this message")?,
+        Some(name) => campaign
+            .and_then(|c| c.text(name, &due.locale))
+            .or_else(|| engine.config.text(name, &due.locale))
+            .with_context(|| format!("there is no wording `{name}`"))?,
+    };
+    let link = engine.config.link(&token);
+    let reply_number = ask.and_then(|a| a.sender.reply_number.clone()).unwrap_or_default();
+    let brand = campaign.map_or(engine.config.controller.brand.as_str(), |c| c.brand.as_str());
+    let rendered = wording::render(text, &wording::Values { brand, link: &link, reply_number: &reply_number, code: "" })?;
+    let to = engine.vault.decrypt_number(&person.number_enc)?;
+    let valid_until = due.expires_at.min(cleared.valid_until());
+    let claim = Claim {
+        message: due.id,
+        contact: due.contact_id,
+        reference: vault::reference(kind.reference_prefix()),
+        token_hash: Some(vault::token_hash(&token)),
+        wording_hash: Some(crate::domain::ledger::body_hash(text)),
+        send_before: cleared.send_before(),
+        marks: if kind.is_asking() { person.marks.clone() } else { Vec::new() },
+    };
+    let outgoing = Outgoing {
+        reference: claim.reference.clone(),
+        from: batch.sender.clone(),
+        to,
+        channel: channel_of(&due).unwrap_or(Channel::Sms),
+        text: rendered,
+        validity_s: ((valid_until - now) / SECOND).clamp(1, 48 * 3600),
+    };
+    Ok((Letter { attempt: 0, due, cleared, outgoing }, claim))
+}
+
+/// What was not sent in this slice, to be stored with the claim.
+#[derive(Default)]
+struct Decisions {
+    put_off: Vec<NotNow>,
+    recorded: Vec<(i64, Decided)>,
+}
+
+impl Decisions {
+    fn put_off(&mut self, due: &Due, decision: Decision) {
+        let (state, reason, until, outcome) = match decision {
+            Decision::Wait { until, because } => (None, because, until, "wait"),
+            Decision::Skip(Reason::DeadlinePassed | Reason::TooLate) => (Some("lapsed"), Reason::DeadlinePassed, 0, "skip"),
+            Decision::Skip(reason) => (Some("cancelled"), reason, 0, "skip"),
+            Decision::Send(_) => return,
+        };
+        self.put_off.push(NotNow { message: due.id, state, reason: reason.code(), due_at: until });
+        if due.kind() == Some(Kind::Ask) {
+            let decided = Decided { contact: due.contact_id, outcome, code: reason.code(), basis: None, facts: "{}".into() };
+            self.recorded.push((due.revision_id.unwrap_or(0), decided));
+        }
+    }
+
+    async fn store(self, tx: &mut Tx, engine: &Engine, batch: &Batch, now: i64) -> Result<()> {
+        messages::put_off(tx, &self.put_off, now).await?;
+        if let Some(campaign) = batch.campaign_id {
+            for (revision, decided) in self.recorded {
+                campaigns::record(tx, &engine.controller, campaign, revision, "claim", &[decided], now).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Lets {
+    All,
+    Probe,
+    None(Option<i64>),
+}
+
+async fn gateway_lets(tx: &mut Tx, engine: &Engine, gateway: &str, now: i64) -> Result<Lets> {
+    let mut health = control::health(tx, &engine.controller, gateway).await?;
+    if health.paused_at.is_some() {
+        return Ok(Lets::None(None));
+    }
+    if health.throttled_until > now {
+        return Ok(Lets::None(Some(health.throttled_until)));
+    }
+    let Some(opened_at) = health.opened_at else { return Ok(Lets::All) };
+    let probe_at = opened_at + PROBE_AFTER;
+    // A probe whose process died is over after as long again.
+    if now < probe_at || now < health.probing + PROBE_AFTER {
+        return Ok(Lets::None(Some(probe_at.max(now + SECOND))));
+    }
+    health.probing = now;
+    control::save_health(tx, &engine.controller, &health).await?;
+    Ok(Lets::Probe)
+}
+
+async fn end_probe(tx: &mut Tx, engine: &Engine, gateway: &str) -> Result<()> {
+    let health = control::health(tx, &engine.controller, gateway).await?;
+    control::save_health(tx, &engine.controller, &Health { probing: 0, ..health }).await?;
+    Ok(())
+}

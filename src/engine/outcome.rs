@@ -1,0 +1,127 @@
+//! What became of a slice, stored in one transaction: states, retries, the gateway's health, receipts that came early.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Engine;
+use super::deliver::BREAKER;
+use crate::clock::SECOND;
+use crate::domain::campaign::CampaignState;
+use crate::domain::message::State;
+use crate::gateway::{Refusal, Sent};
+use crate::store::messages::{Batch, Due, Settled};
+use crate::store::{campaigns, control, messages};
+use crate::vault;
+
+/// Tries of a message that each time was proved not accepted.
+const TRIES: i64 = 8;
+
+/// Stores what became of a slice, again and again until it is stored; nothing is claimed meanwhile.
+pub async fn store_outcomes(engine: &Engine, batch: &Batch, sent: Vec<(Due, i64, Sent)>) {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match try_store_outcomes(engine, batch, &sent).await {
+            Ok(()) => break,
+            Err(error) => {
+                engine.storing.store(true, Ordering::SeqCst);
+                tracing::error!(%error, messages = sent.len(), "Outcomes could not be stored; trying again, claiming nothing");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+        }
+    }
+    engine.storing.store(false, Ordering::SeqCst);
+}
+
+async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, Sent)]) -> Result<()> {
+    let now = engine.now();
+    let mut tx = engine.store.write().await?;
+    let mut health = control::health(&mut tx, &engine.controller, &batch.gateway).await?;
+    let mut settled = Vec::with_capacity(sent.len());
+    let mut opted_out = Vec::new();
+    for (due, attempt, sent) in sent {
+        let mut row = Settled {
+            attempt: *attempt,
+            message: due.id,
+            outcome: "unknown",
+            provider_id: None,
+            error: None,
+            state: State::Unknown.code(),
+            due_at: now,
+        };
+        match sent {
+            Sent::Accepted { provider_id } => {
+                (row.outcome, row.state) = ("accepted", State::Accepted.code());
+                row.provider_id.clone_from(provider_id);
+            }
+            Sent::Unknown { error } => row.error = Some(error.clone()),
+            Sent::NotAccepted { why, error } => {
+                row.error = Some(error.clone());
+                (row.outcome, row.state) = ("not_accepted", State::Planned.code());
+                match why {
+                    Refusal::TooLate => {}
+                    Refusal::NotReached => row.due_at = now + backoff(due.tries),
+                    Refusal::Throttled { retry_after } => {
+                        let until = now + i64::try_from(retry_after.as_micros()).unwrap_or(SECOND);
+                        health.throttled_until = health.throttled_until.max(until);
+                        row.due_at = until + jitter(SECOND);
+                    }
+                    Refusal::Recipient | Refusal::OptedOut => (row.outcome, row.state) = ("refused", State::Failed.code()),
+                    Refusal::Account => {
+                        health.paused_at = Some(now);
+                        health.pause_reason = Some(error.clone());
+                    }
+                }
+                if due.tries + 1 >= TRIES
+                    && row.state == State::Planned.code()
+                    && !matches!(why, Refusal::Account | Refusal::TooLate)
+                {
+                    row.state = State::Failed.code();
+                }
+                if *why == Refusal::OptedOut {
+                    opted_out.push(due.contact_id);
+                }
+            }
+        }
+        match sent {
+            Sent::Unknown { .. } => health.unknowns += 1,
+            Sent::Accepted { .. } => health.unknowns = 0,
+            Sent::NotAccepted { .. } => {}
+        }
+        settled.push(row);
+    }
+    let answered = sent.iter().any(|(_, _, s)| matches!(s, Sent::Accepted { .. }));
+    if health.unknowns >= i64::from(BREAKER) {
+        tracing::warn!(gateway = %batch.gateway, "The breaker opened: five outcomes in a row are unknown");
+        (health.opened_at, health.probing) = (Some(now), 0);
+    } else if health.probing != 0 {
+        // One probe that got an answer closes the breaker; one that did not keeps it open.
+        health.opened_at = if answered { None } else { Some(now) };
+        health.probing = 0;
+    }
+    control::save_health(&mut tx, &engine.controller, &health).await?;
+    messages::settle(&mut tx, &settled, now).await?;
+    super::receive::match_late(&mut tx, engine, &batch.gateway, &settled).await?;
+    for contact in opted_out {
+        super::confirm::gateway_opt_out(&mut tx, engine, contact).await?;
+    }
+    if let (Some(reason), Some(campaign)) = (health.pause_reason.filter(|_| health.paused_at == Some(now)), batch.campaign_id) {
+        let reason = format!("gateway {}: {reason}; mend the account, then `permesso campaign resume`", batch.gateway);
+        campaigns::set_state(&mut tx, campaign, CampaignState::Paused, Some(&reason)).await?;
+        tracing::warn!(gateway = %batch.gateway, campaign.id = campaign, "Paused: the gateway refuses the account");
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Two seconds doubled a try, at most ten minutes, with jitter so that a thousand retries do not come at once.
+fn backoff(tries: i64) -> i64 {
+    let base = (2 * SECOND) << tries.clamp(0, 8);
+    base.min(600 * SECOND) + jitter(base / 2)
+}
+
+fn jitter(up_to: i64) -> i64 {
+    i64::from(u32::from_be_bytes(vault::random())) * up_to.max(1) / i64::from(u32::MAX)
+}
