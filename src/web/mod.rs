@@ -175,7 +175,7 @@ async fn log(request: Request, next: Next) -> Response {
         http.method = %method,
         http.route = route,
         http.status = response.status().as_u16(),
-        http.duration_ms = started.elapsed().as_secs_f64() * 1000.0,
+        http.duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
         "Answered {method} {route}"
     );
     response
