@@ -44,10 +44,19 @@ pub enum Error {
     Url(String),
     #[error("the database holds something it should not: {0}")]
     Corrupt(String),
-    #[error(transparent)]
-    Migrate(#[from] MigrateError),
+    #[error("migrating the database: {0}")]
+    Migrate(MigrateError),
     #[error("database: {0}")]
     Sqlx(sqlx::Error),
+}
+
+impl From<MigrateError> for Error {
+    fn from(error: MigrateError) -> Error {
+        match error {
+            MigrateError::Execute(error) => Error::from(error),
+            error => Error::Migrate(error),
+        }
+    }
 }
 
 impl From<sqlx::Error> for Error {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use permesso::clock::Clock;
 use permesso::gateway::mock::faults::Faults;
+use sqlx::ConnectOptions;
 
 use crate::app::{Kind, LINK, MORNING, REPLY_NUMBER, TestApp};
 
@@ -195,4 +196,33 @@ async fn a_database_that_is_missing_newer_or_no_database_is_refused() {
     let (code, _, err) = ask(dir.path(), &["db", "migrate"]);
     assert_eq!(code, 1, "{err}");
     assert_eq!(std::fs::read(&database).expect("read")[..4], *b"this", "and it was left as it was");
+}
+
+#[tokio::test]
+async fn a_locked_database_says_so_and_loses_nothing() {
+    let mut app = TestApp::new(Kind::Sqlite).await;
+    app.hang_up().await;
+    let path = app.dir.path().join("permesso.db");
+    let mut other = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).connect().await.expect("opened");
+    sqlx::query("BEGIN EXCLUSIVE").execute(&mut other).await.expect("locked");
+    let dir = app.dir.path().to_owned();
+    let (code, _, err) = tokio::task::spawn_blocking(move || ask(&dir, &["halt"])).await.expect("asked");
+    assert!(code == 1 && err.contains("locked by another process") && err.contains("remedy"), "{err}");
+    sqlx::query("ROLLBACK").execute(&mut other).await.expect("free again");
+    assert_eq!(ask(app.dir.path(), &["halt"]).0, 0);
+    app.engine.store.close().await;
+}
+
+#[tokio::test]
+async fn a_read_only_database_says_so() {
+    let mut app = TestApp::new(Kind::Postgres).await;
+    app.hang_up().await;
+    app.execute(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$",
+    )
+    .await
+    .expect("set");
+    let (code, _, err) = ask(app.dir.path(), &["halt"]);
+    assert!(code == 1 && err.contains("the database is read-only") && err.contains("remedy"), "{err}");
+    app.engine.store.close().await;
 }
