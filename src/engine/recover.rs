@@ -27,13 +27,19 @@ pub async fn at_start(engine: &Engine) -> Result<Found> {
     let sole = engine.store.is_sqlite().then_some(engine.worker.as_str());
     let abandoned = messages::abandon(&mut tx, LEASE_DB, sole, engine.now()).await?;
     tx.commit().await?;
-    let mut found = sweep(engine).await?;
+    // A sweep of the process that died put its batches off; they are looked at now, and what is not due stays.
+    let mut found = sweep_until(engine, engine.now() + 60 * SECOND).await?;
     found.abandoned += abandoned;
     Ok(found)
 }
 
 /// Every half minute.
 pub async fn sweep(engine: &Engine) -> Result<Found> {
+    sweep_until(engine, engine.now()).await
+}
+
+/// Gives a job to every batch to be looked at by `until`.
+async fn sweep_until(engine: &Engine, until: i64) -> Result<Found> {
     let now = engine.now();
     let mut found = Found::default();
     let mut tx = engine.store.write().await?;
@@ -57,7 +63,7 @@ pub async fn sweep(engine: &Engine) -> Result<Found> {
         }
     }
     messages::reopen_batches(&mut tx, &engine.controller, now).await?;
-    let due = messages::due_batches(&mut tx, &engine.controller, now, 10_000).await?;
+    let due = messages::due_batches(&mut tx, &engine.controller, until, 10_000).await?;
     found.batches = due.len();
     for (batch,) in due {
         // Not again in the next sweep: its job stands in the queue.
