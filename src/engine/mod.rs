@@ -86,7 +86,7 @@ impl Engine {
 
     /// Numbers reserved for fiction are let in only where no message can reach a real phone.
     pub fn fiction(&self) -> Fiction {
-        if self.config.allows_fiction() { Fiction::Allowed } else { Fiction::Refused }
+        self.config.fiction()
     }
 
     /// The frozen campaign of a revision.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use super::openings::Openings;
-use crate::clock::{DAY, instant};
+use crate::clock::instant;
 use crate::domain::campaign::{Ask, Campaign, CampaignState};
 use crate::domain::eligibility::{Cause, Decision, decide};
 use crate::domain::ledger::body_hash;
@@ -291,11 +291,6 @@ fn facts_seen(person: &Person) -> String {
 pub fn seconds_at_rate(campaign: &Campaign, eligible: u64) -> f64 {
     let rate = campaign.asks.first().map_or(campaign.limits.rate, |a| campaign.limits.rate.min(a.sender.rate));
     eligible as f64 / rate.max(0.001)
-}
-
-/// Whether the campaign can be done by its deadline at all.
-pub fn days_to_deadline(engine: &Engine, campaign: &Campaign) -> i64 {
-    (campaign.deadline.timestamp_micros() - engine.now()) / DAY
 }
 
 /// Pauses, resumes or cancels. Answers how many planned messages were cancelled.

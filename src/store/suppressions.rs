@@ -32,21 +32,31 @@ pub async fn suppress(tx: &mut Tx, controller: &str, keyed: &[Keyed], reason: Re
     Ok((added, cancelled))
 }
 
+/// The contacts a no reaches: those of the keyed numbers `$1` of controller `$2`, and their humans' other numbers.
+macro_rules! reached {
+    () => {
+        "SELECT n.contact_id FROM EACH($1)
+         THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+         UNION
+         SELECT o.id FROM EACH($1)
+         THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+         THEN JOIN contacts c ON c.id = n.contact_id AND c.human IS NOT NULL
+         THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human"
+    };
+}
+
 /// Cancels every planned ask, reminder and confirmation of these numbers and their humans, and then closes their open
 /// conversations: a yes counts only in one opened after the last no. In this order, since a claim that wins the message opens
 /// the conversation.
 async fn cancel_planned(tx: &mut Tx, controller: &str, rows: &str, reason: &str, now: i64) -> Result<u64> {
     let cancelled = execute!(
         tx,
-        "UPDATE messages SET state = 'cancelled', reason = $3, changed_at = $4
-         WHERE state = 'planned' AND kind IN ('ask', 'reminder', 'confirm', 'test') AND contact_id IN (
-           SELECT n.contact_id FROM EACH($1)
-           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
-           UNION
-           SELECT o.id FROM EACH($1)
-           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
-           THEN JOIN contacts c ON c.id = n.contact_id AND c.human IS NOT NULL
-           THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human)",
+        concat!(
+            "UPDATE messages SET state = 'cancelled', reason = $3, changed_at = $4
+             WHERE state = 'planned' AND kind IN ('ask', 'reminder', 'confirm', 'test') AND contact_id IN (",
+            reached!(),
+            ")"
+        ),
         rows,
         controller,
         reason,
@@ -54,14 +64,11 @@ async fn cancel_planned(tx: &mut Tx, controller: &str, rows: &str, reason: &str,
     )?;
     execute!(
         tx,
-        "UPDATE conversations SET state = $3, closed_at = $4 WHERE closed_at IS NULL AND contact_id IN (
-           SELECT n.contact_id FROM EACH($1)
-           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
-           UNION
-           SELECT o.id FROM EACH($1)
-           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
-           THEN JOIN contacts c ON c.id = n.contact_id AND c.human IS NOT NULL
-           THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human)",
+        concat!(
+            "UPDATE conversations SET state = $3, closed_at = $4 WHERE closed_at IS NULL AND contact_id IN (",
+            reached!(),
+            ")"
+        ),
         rows,
         controller,
         match reason {
