@@ -77,7 +77,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         .as_ref()
         .filter(|c| c.state == State::Pending.code())
         .and_then(|c| serde_json::from_str::<BTreeSet<Permission>>(c.pending.as_deref()?).ok());
-    let ask = campaign.as_deref().and_then(|c| c.asks.first());
+    let ask = campaign.as_deref().and_then(|c| c.ask(attempt.channel()));
     Ok(Some(View {
         masked_number: number.masked(),
         locale: attempt.locale.clone(),
@@ -205,7 +205,7 @@ async fn choose(
     deed: &Deed,
     new: &[Permission],
 ) -> Result<()> {
-    let ask = situation.campaign.as_ref().and_then(|(_, c)| c.asks.first().cloned());
+    let ask = situation.campaign.as_ref().and_then(|(_, c)| c.ask(attempt.channel()).cloned());
     if situation.conversation.is_none() {
         let mode = ask.as_ref().map_or(Mode::Reply, |a| a.mode);
         let opening =

@@ -1,6 +1,7 @@
 //! Messages, their attempts and the batches a job carries: planned, claimed by compare-and-set, settled.
 
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use crate::domain::channel::Channel;
 use crate::domain::message::{Kind, State};
 
 /// A message to be planned.
@@ -187,8 +188,9 @@ pub async fn claim(tx: &mut Tx, controller: &str, who: &Claimant<'_>, claims: &[
     )?;
     fetch_all!(
         tx,
-        "INSERT INTO attempts (controller, message_id, slice, worker, gateway, reference, token_hash, wording_hash, claimed_at, send_before)
-         SELECT $2, m.id, $3, $4, $5, j.value->>'reference', j.value->>'token_hash', j.value->>'wording_hash', $6,
+        "INSERT INTO attempts (controller, message_id, slice, worker, gateway, sender, channel, reference, token_hash, wording_hash,
+           claimed_at, send_before)
+         SELECT $2, m.id, $3, $4, $5, m.sender, m.channel, j.value->>'reference', j.value->>'token_hash', j.value->>'wording_hash', $6,
            CAST(j.value->>'send_before' AS BIGINT)
          FROM EACH($1) THEN JOIN messages m ON m.id = CAST(j.value->>'message' AS BIGINT) AND m.state = 'sending' AND m.changed_at = $6
          WHERE NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.outcome IS NULL)
@@ -370,9 +372,16 @@ pub struct Attempt {
     pub kind: String,
     pub locale: String,
     pub state: String,
+    /// The channel and the sender of this leg; the message itself may have moved on to another.
+    pub channel: String,
+    pub sender: String,
 }
 
 impl Attempt {
+    pub fn channel(&self) -> Channel {
+        Channel::parse(&self.channel).unwrap_or(Channel::Sms)
+    }
+
     pub fn state(&self) -> State {
         State::parse(&self.state).unwrap_or(State::Unknown)
     }
@@ -384,7 +393,7 @@ macro_rules! attempt_where {
             $tx,
             concat!(
                 "SELECT a.id, a.message_id, a.reference, a.wording_hash, a.claimed_at, a.outcome, m.contact_id, m.campaign_id,
-                   m.revision_id, m.kind, m.locale, m.state
+                   m.revision_id, m.kind, m.locale, m.state, a.channel, a.sender
                  FROM attempts a JOIN messages m ON m.id = a.message_id WHERE ", $condition, " ORDER BY a.id DESC LIMIT 1"
             ),
             $($bind),*
@@ -461,7 +470,7 @@ pub struct Story {
 pub async fn story_of(tx: &mut Tx, contact: i64) -> Result<Vec<Story>> {
     fetch_all!(
         tx,
-        "SELECT m.id, c.name AS campaign, m.kind, m.channel, m.sender, m.state, m.reason, m.created_at, m.changed_at, a.reference, a.outcome
+        "SELECT m.id, c.name AS campaign, m.kind, COALESCE(a.channel, m.channel) AS channel, COALESCE(a.sender, m.sender) AS sender, m.state, m.reason, m.created_at, m.changed_at, a.reference, a.outcome
          FROM messages m LEFT JOIN campaigns c ON c.id = m.campaign_id LEFT JOIN attempts a ON a.message_id = m.id
          WHERE m.contact_id = $1 ORDER BY m.id, a.id",
         contact
