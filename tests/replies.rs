@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use permesso::domain::reply::{Classifier, Intent, PhraseSet};
+use permesso::domain::reply::{Classifier, Intent, PhraseSet, Why};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -16,7 +16,11 @@ static SETS: LazyLock<Vec<PhraseSet>> = LazyLock::new(|| {
     let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|e| e == "toml"));
     files.sort();
-    files.iter().map(|f| toml::from_str(&fs::read_to_string(f).unwrap()).unwrap_or_else(|e| panic!("{f:?}: {e}"))).collect()
+    let read = |f: &PathBuf| {
+        let set: PhraseSet = toml::from_str(&fs::read_to_string(f).unwrap()).unwrap_or_else(|e| panic!("{f:?}: {e}"));
+        PhraseSet { file: f.file_name().unwrap().to_string_lossy().into_owned(), ..set }
+    };
+    files.iter().map(read).collect()
 });
 static CLASSIFIER: LazyLock<Classifier> = LazyLock::new(|| Classifier::new(SETS.clone()));
 static LINES: LazyLock<Vec<Line>> = LazyLock::new(|| ["it", "en"].into_iter().flat_map(read).collect());
@@ -115,6 +119,18 @@ fn every_word_in_a_phrase_set_is_read_as_the_set_says() {
         expect(&set.misleading, Intent::Unclear);
         expect(&set.courtesy, Intent::Unclear);
     }
+}
+
+#[test]
+fn a_reading_names_the_phrase_that_decided_and_never_the_text() {
+    let why = |locale, text| CLASSIFIER.explain(locale, text).1.to_string();
+    assert_eq!(why("it", "Cortesemente levatemi da qui"), r#"it says "levatemi" (stop in it.toml)"#);
+    assert_eq!(why("en", "unsubscibe"), r#"it says "unsubscribe" (stop in en.toml) with a slip, or spelled out"#);
+    assert_eq!(why("en", "yes if it is free"), r#"it says "yes" (yes in en.toml), but not alone or not without doubt"#);
+    assert_eq!(why("en", "I don't want to unsubscribe"), r#"it negates "unsubscribe" (stop in en.toml)"#);
+    assert_eq!(why("en", "not agreed"), r#"it negates "agreed" (yes in en.toml)"#);
+    assert_eq!(why("en", "no, yes"), r#"it says no and then "yes" (yes in en.toml)"#);
+    assert_eq!(CLASSIFIER.explain("en", "Mr Smith, 12 Church Lane"), (Intent::Unclear, Why::Unknown));
 }
 
 #[test]

@@ -41,7 +41,8 @@ pub fn countries(dir: &Path, found: &mut Vec<Problem>) -> BTreeMap<String, Count
 }
 
 pub fn phrases(dir: &Path, found: &mut Vec<Problem>) -> Vec<PhraseSet> {
-    every(&dir.join("replies"), found).into_iter().map(|(_, set)| set).collect()
+    let named = |(file, set): (File, PhraseSet)| PhraseSet { file: file.name, ..set };
+    every(&dir.join("replies"), found).into_iter().map(named).collect()
 }
 
 /// Every TOML file of a folder, read as a `T`.

@@ -1,0 +1,285 @@
+//! What a person meant by an inbound message: text in, [`Intent`] and [`Why`] out. Pure; the words are data
+//! (`config/replies/*.toml`). A STOP beats everything, and a yes counts only when nothing but the yes, courtesy and friendly
+//! emoji is there.
+
+mod phrases;
+mod text;
+mod why;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use phrases::{Meaning, Origin, PhraseSet, Rule};
+use phrases::{Phrases, Rules, all_of};
+use text::{Clause, Reading, is_typo, letter_for_digit};
+pub use why::Why;
+
+/// Characters of a message that are read; a longer one is cut here and can then never be a yes.
+pub const MAX_CHARS: usize = 1_600;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Intent {
+    OptIn,
+    /// NO: refusal of what was asked.
+    Refuse,
+    /// STOP: no marketing of this controller any more.
+    Stop,
+    WrongPerson,
+    Help,
+    /// For a human: further messages are held until an operator decides.
+    Unclear,
+}
+
+impl Intent {
+    pub const ALL: [Intent; 6] =
+        [Intent::OptIn, Intent::Refuse, Intent::Stop, Intent::WrongPerson, Intent::Help, Intent::Unclear];
+
+    /// The coarse code shown outside, where refusal and STOP are both `opt_out`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Intent::Refuse | Intent::Stop => "opt_out",
+            other => other.key(),
+        }
+    }
+
+    /// The unique code that is stored; [`Intent::parse`] reads it back.
+    pub fn key(self) -> &'static str {
+        match self {
+            Intent::OptIn => "opt_in",
+            Intent::Refuse => "refuse",
+            Intent::Stop => "stop",
+            Intent::WrongPerson => "wrong_person",
+            Intent::Help => "help",
+            Intent::Unclear => "unclear",
+        }
+    }
+
+    pub fn parse(key: &str) -> Option<Intent> {
+        Intent::ALL.into_iter().find(|i| i.key() == key)
+    }
+}
+
+/// Reads replies by the phrase sets it was made from.
+#[derive(Debug, Clone, Default)]
+pub struct Classifier {
+    stop: Phrases,
+    /// The single words of `stop` that are long enough to be recognised with a typo.
+    stop_words: Vec<(Vec<char>, Arc<Origin>)>,
+    stop_alone: Phrases,
+    misleading: Phrases,
+    no: Phrases,
+    wrong_person: Phrases,
+    help: Phrases,
+    rules: Rules,
+    negations: Phrases,
+    between: Phrases,
+    any_yes: Phrases,
+    any_courtesy: Phrases,
+    languages: HashMap<String, Language>,
+}
+
+/// The only lists for which the language asked in matters.
+#[derive(Debug, Clone, Default)]
+struct Language {
+    yes: Phrases,
+    courtesy: Phrases,
+    doubtful: Phrases,
+}
+
+impl Classifier {
+    pub fn new(sets: Vec<PhraseSet>) -> Classifier {
+        let mut all = Classifier::default();
+        for set in sets {
+            all.stop.extend(&set.file, "stop", &set.stop);
+            all.stop_alone.extend(&set.file, "stop_alone", &set.stop_alone);
+            all.misleading.extend(&set.file, "misleading", &set.misleading);
+            all.no.extend(&set.file, "no", &set.no);
+            all.wrong_person.extend(&set.file, "wrong_person", &set.wrong_person);
+            all.help.extend(&set.file, "help", &set.help);
+            all.negations.extend(&set.file, "negations", &set.negations);
+            all.between.extend(&set.file, "between", &set.between);
+            all.any_yes.extend(&set.file, "yes", &set.yes);
+            all.any_courtesy.extend(&set.file, "courtesy", &set.courtesy);
+            all.rules.extend(&set.file, &set.rule);
+            let language = all.languages.entry(language(&set.locale)).or_default();
+            language.yes.extend(&set.file, "yes", &set.yes);
+            language.courtesy.extend(&set.file, "courtesy", &set.courtesy);
+            language.doubtful.extend(&set.file, "doubtful", &set.doubtful);
+        }
+        let words = all.stop.single_words().map(|(word, origin)| (word.chars().collect(), Arc::clone(origin)));
+        all.stop_words = words.filter(|(w, _): &(Vec<char>, _)| w.len() >= 4).collect();
+        // The phrases come out of a hash map: the reason given must not depend on its order.
+        all.stop_words.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// What `text` means as an answer to an ask in `locale` (`it`, `it-IT`). Stops, refusals and wrong persons count in every
+    /// language, a yes only in the one asked in; an unknown locale has no yes.
+    pub fn classify(&self, locale: &str, text: &str) -> Intent {
+        self.explain(locale, text).0
+    }
+
+    /// As [`Classifier::classify`], with the phrase or rule that decided. The reason never quotes the text itself.
+    pub fn explain(&self, locale: &str, text: &str) -> (Intent, Why) {
+        let mut reading = Reading::of(text);
+        self.join_spelled_out(&mut reading.clauses);
+        let as_written: Vec<Clause> = reading.clauses.clone();
+        self.mask_misleading(&mut reading.clauses);
+        let language = self.languages.get(&language(locale));
+
+        if let Some(stop) = self.stop(&reading.clauses) {
+            return stop;
+        }
+        let wrong_person = self.says(&reading.clauses, &self.wrong_person, Meaning::WrongPerson).or_else(|| {
+            let whole = || all_of(&reading.clauses, &self.wrong_person, &[&self.any_courtesy, &self.no]);
+            reading.plain.then(whole).flatten()
+        });
+        if let Some(origin) = wrong_person {
+            return (Intent::WrongPerson, Why::Says(Arc::clone(origin)));
+        }
+        if let Some(origin) = language.and_then(|l| all_of(&as_written, &l.doubtful, &[&self.any_courtesy, &l.yes])) {
+            return (Intent::Unclear, Why::Doubtful(Arc::clone(origin)));
+        }
+        if let Some(refusal) = self.refusal(&reading.clauses) {
+            return refusal;
+        }
+        if let Some(origin) = all_of(&as_written, &self.help, &[&self.any_courtesy]) {
+            return (Intent::Help, Why::Says(Arc::clone(origin)));
+        }
+        let Some(language) = language else { return (Intent::Unclear, Why::Unknown) };
+        match all_of(&as_written, &language.yes, &[&language.courtesy]) {
+            Some(origin) if reading.plain && !self.has_a_negative_word(&as_written) => (Intent::OptIn, Why::Says(Arc::clone(origin))),
+            _ => (Intent::Unclear, mentioned(&as_written, &language.yes).map_or(Why::Unknown, |o| Why::NotOnlyYes(Arc::clone(o)))),
+        }
+    }
+
+    /// A stop, or unclear where the only stop is negated.
+    fn stop(&self, clauses: &[Clause]) -> Option<(Intent, Why)> {
+        let mut negated = None;
+        for words in clauses.iter().map(|c| &c.words) {
+            let phrases = (0..words.len()).flat_map(|at| self.stop.at(words, at).map(move |(_, o)| (at, Why::Says(Arc::clone(o)))));
+            let slips = (0..words.len()).filter_map(|at| Some((at, Why::Almost(Arc::clone(self.stop_word(&words[at])?)))));
+            let rules = self.rules.fitting(words).into_iter().filter(|(means, ..)| *means == Meaning::Stop);
+            for (at, why) in phrases.chain(slips).chain(rules.map(|(_, at, o)| (at, Why::Says(Arc::clone(o))))) {
+                if !self.negated(words, at) {
+                    return Some((Intent::Stop, why));
+                }
+                negated = negated.or(why.origin().cloned());
+            }
+        }
+        let around = [&self.any_courtesy, &self.any_yes, &self.no];
+        let first = clauses.first().filter(|c| !c.question).and_then(|c| all_of([c], &self.stop_alone, &around));
+        if let Some(origin) = first.or_else(|| all_of(clauses, &self.stop_alone, &around)) {
+            return Some((Intent::Stop, Why::Says(Arc::clone(origin))));
+        }
+        let whole: String = clauses.iter().flat_map(|c| &c.words).map(String::as_str).collect();
+        let short = clauses.iter().map(|c| c.words.len()).sum::<usize>() <= 4;
+        if let Some(origin) = short.then(|| self.stop_word(&whole)).flatten() {
+            return Some((Intent::Stop, Why::Almost(Arc::clone(origin))));
+        }
+        negated.map(|origin| (Intent::Unclear, Why::Negated(origin)))
+    }
+
+    /// A refusal, or unclear where one and a yes contradict each other.
+    fn refusal(&self, clauses: &[Clause]) -> Option<(Intent, Why)> {
+        if let Some(origin) = self.says(clauses, &self.no, Meaning::No) {
+            return Some((Intent::Refuse, Why::Says(Arc::clone(origin))));
+        }
+        let at = clauses.iter().position(|c| all_of([c], &self.any_courtesy, &[]).is_none())?;
+        let plain_no = || all_of([&clauses[at]], &self.no, &[&self.any_courtesy]).map(|o| Why::Says(Arc::clone(o)));
+        let why = plain_no().or_else(|| self.denied_yes(&clauses[at]).map(|o| Why::Denied(Arc::clone(o))))?;
+        let yes_after = clauses[at + 1..].iter().find_map(|c| all_of([c], &self.any_yes, &[&self.any_courtesy, &self.no]));
+        Some(match yes_after {
+            Some(yes) => (Intent::Unclear, Why::Contradicts(Arc::clone(yes))),
+            None => (Intent::Refuse, why),
+        })
+    }
+
+    /// A phrase of several words or a rule anywhere, but not in a question and not negated.
+    fn says<'a>(&'a self, clauses: &[Clause], phrases: &'a Phrases, meaning: Meaning) -> Option<&'a Arc<Origin>> {
+        clauses.iter().filter(|c| !c.question).map(|c| &c.words).find_map(|words| {
+            let phrase = |at| {
+                let long = phrases.at(words, at).find(|(len, _)| *len > 1)?;
+                (!self.negated(words, at)).then(|| phrases.get(&words[at..at + long.0])).flatten()
+            };
+            let rule = || {
+                let fits = |(means, at, _): &(Meaning, usize, _)| *means == meaning && !self.negated(words, *at);
+                self.rules.fitting(words).into_iter().find(fits).map(|(.., origin)| origin)
+            };
+            (0..words.len()).find_map(phrase).or_else(rule)
+        })
+    }
+
+    /// Whether the phrase at `at` follows a negation, with nothing but `between` words in the middle.
+    fn negated(&self, words: &[String], at: usize) -> bool {
+        let before = &words[..at];
+        let start = before.iter().rposition(|w| !self.between.has(std::slice::from_ref(w)));
+        start.is_some_and(|i| self.negations.has(&before[i..=i]))
+    }
+
+    /// The yes that the clause consists of, behind a negation ("not ok").
+    fn denied_yes(&self, clause: &Clause) -> Option<&Arc<Origin>> {
+        let words = &clause.words;
+        let i = words.iter().position(|w| !self.any_courtesy.has(std::slice::from_ref(w)))?;
+        if clause.question || !self.negations.has(&words[i..=i]) {
+            return None;
+        }
+        let rest = words[i + 1..].iter().skip_while(|w| self.between.has(std::slice::from_ref(*w)));
+        all_of([&Clause { words: rest.cloned().collect(), question: false }], &self.any_yes, &[&self.any_courtesy])
+    }
+
+    /// Whether a word stands there that negates or refuses in any language: then a phrase under `yes` is none after all.
+    fn has_a_negative_word(&self, clauses: &[Clause]) -> bool {
+        let negative = |w: &String| [&self.negations, &self.no, &self.stop_alone].iter().any(|p| p.has(std::slice::from_ref(w)));
+        clauses.iter().flat_map(|c| &c.words).any(negative)
+    }
+
+    /// The stop word meant, allowing for doubled or swapped neighbours, figures for letters, and in long words one wrong letter.
+    fn stop_word(&self, word: &str) -> Option<&Arc<Origin>> {
+        let trimmed = word.trim_end_matches(|c: char| c.is_ascii_digit());
+        let spelled: String = word.chars().map(letter_for_digit).collect();
+        let variants = [word, trimmed, &spelled].map(|w| w.chars().collect::<Vec<_>>());
+        let meant = |known: &Vec<char>| variants.iter().any(|w| !w.is_empty() && is_typo(w, known));
+        self.stop_words.iter().find(|(known, _)| meant(known)).map(|(_, origin)| origin)
+    }
+
+    /// "S.T.O.P" and "n o": single letters in a row become the stop or no they spell. Never a yes.
+    fn join_spelled_out(&self, clauses: &mut Vec<Clause>) {
+        let letters: String =
+            clauses.iter().flat_map(|c| &c.words).filter(|w| w.chars().count() == 1).map(String::as_str).collect();
+        let all_single = clauses.iter().flat_map(|c| &c.words).all(|w| w.chars().count() == 1);
+        let one = [letters.clone()];
+        if all_single && letters.chars().count() > 1 && (self.no.has(&one) || self.stop_alone.has(&one)) {
+            *clauses = vec![Clause { words: one.to_vec(), question: false }];
+        } else if self.stop_words.iter().any(|(w, _)| letters.contains(&w.iter().collect::<String>()))
+            || self.stop_word(&letters).is_some()
+        {
+            clauses.push(Clause { words: vec!["stop".to_owned()], question: false });
+        }
+    }
+
+    /// Takes "bus stop" and the like out, so that only another word of the text counts.
+    fn mask_misleading(&self, clauses: &mut [Clause]) {
+        for words in clauses.iter_mut().map(|c| &mut c.words) {
+            let mut at = 0;
+            while at < words.len() {
+                let hit = self.misleading.at(words, at).next().map(|(len, _)| len);
+                if let Some(len) = hit {
+                    words[at..at + len].fill("_".to_owned());
+                }
+                at += hit.unwrap_or(1);
+            }
+        }
+    }
+}
+
+/// A phrase that is there, whatever stands around it.
+fn mentioned<'a>(clauses: &[Clause], phrases: &'a Phrases) -> Option<&'a Arc<Origin>> {
+    clauses.iter().map(|c| &c.words).find_map(|words| {
+        (0..words.len()).find_map(|at| phrases.at(words, at).next().and_then(|(len, _)| phrases.get(&words[at..at + len])))
+    })
+}
+
+fn language(locale: &str) -> String {
+    locale.split(['-', '_']).next().unwrap_or_default().to_lowercase()
+}

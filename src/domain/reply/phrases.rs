@@ -1,0 +1,240 @@
+//! The words replies are recognised by: phrase sets as a file gives them, phrases and rules as the classifier looks them up.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::text::{Clause, Reading};
+
+/// Words that may stand between two that a rule names.
+const GAP: usize = 5;
+
+/// The words of one language. Case, accents and punctuation do not matter. Everywhere but in `stop` a single word must
+/// stand alone, while several words together count anywhere in a sentence (`yes` and `help`: only as the whole message).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhraseSet {
+    /// The file's name, for reasons shown to people; the file does not say it itself.
+    #[serde(skip)]
+    pub file: String,
+    /// Language, such as `it`; two sets of one language add up.
+    pub locale: String,
+    /// Stop, also in the middle of a sentence and with small typos.
+    #[serde(default)]
+    pub stop: Vec<String>,
+    /// Stop only as the whole message or first clause: words that are common in some language.
+    #[serde(default)]
+    pub stop_alone: Vec<String>,
+    /// Phrases that contain one of these words and mean something else ("bus stop", "not sure").
+    #[serde(default)]
+    pub misleading: Vec<String>,
+    #[serde(default)]
+    pub no: Vec<String>,
+    #[serde(default)]
+    pub wrong_person: Vec<String>,
+    #[serde(default)]
+    pub help: Vec<String>,
+    #[serde(default)]
+    pub yes: Vec<String>,
+    /// May surround any answer without changing it.
+    #[serde(default)]
+    pub courtesy: Vec<String>,
+    /// Turn a following stop into unclear and a following yes into a no.
+    #[serde(default)]
+    pub negations: Vec<String>,
+    /// May stand between a negation and what it negates ("non *voglio* stop").
+    #[serde(default)]
+    pub between: Vec<String>,
+    /// Unclear as the whole answer to an ask in this language, though another language reads a no (Polish "no" is a "yeah").
+    #[serde(default)]
+    pub doubtful: Vec<String>,
+    #[serde(default)]
+    pub rule: Vec<Rule>,
+}
+
+/// A meaning in free wording: one word of every list of `words` in one clause, near one another.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// What it stands for, in plain words: shown where an operator asks why.
+    pub says: String,
+    pub means: Meaning,
+    /// `scriv*` stands for every word that begins so. A negation before the word of the first list makes the message unclear.
+    pub words: Vec<Vec<String>>,
+    /// The lists may be met in any order; otherwise in the order given.
+    #[serde(default)]
+    pub any_order: bool,
+    /// The rule does not hold where one of these is in the clause.
+    #[serde(default)]
+    pub unless: Vec<String>,
+}
+
+/// What a rule can mean: free wording is never a yes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Meaning {
+    Stop,
+    No,
+    WrongPerson,
+}
+
+/// Where a phrase or rule stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    pub file: String,
+    /// The key, such as `stop_alone`; `rule` for a rule.
+    pub list: &'static str,
+    /// The phrase as the file writes it, or what the rule says. Never the person's own words.
+    pub phrase: String,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\" ({} in {})", self.phrase, self.list, self.file)
+    }
+}
+
+/// Phrases as sequences of normalised words.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Phrases {
+    known: HashMap<Vec<String>, Arc<Origin>>,
+    longest: usize,
+}
+
+impl Phrases {
+    /// Where two files give one phrase, the first is its origin.
+    pub fn extend(&mut self, file: &str, list: &'static str, phrases: &[String]) {
+        for phrase in phrases {
+            let words = words_of(phrase);
+            if !words.is_empty() {
+                self.longest = self.longest.max(words.len());
+                let origin = || Arc::new(Origin { file: file.to_owned(), list, phrase: phrase.clone() });
+                self.known.entry(words).or_insert_with(origin);
+            }
+        }
+    }
+
+    pub fn get(&self, words: &[String]) -> Option<&Arc<Origin>> {
+        (words.len() <= self.longest).then(|| self.known.get(words)).flatten()
+    }
+
+    pub fn has(&self, words: &[String]) -> bool {
+        self.get(words).is_some()
+    }
+
+    /// The phrases that begin at `at` with their lengths, longest first.
+    pub fn at<'a>(&'a self, words: &'a [String], at: usize) -> impl Iterator<Item = (usize, &'a Arc<Origin>)> + 'a {
+        (1..=self.longest.min(words.len() - at)).rev().filter_map(move |len| Some((len, self.known.get(&words[at..at + len])?)))
+    }
+
+    /// Its phrases of one word.
+    pub fn single_words(&self) -> impl Iterator<Item = (&String, &Arc<Origin>)> {
+        self.known.iter().filter_map(|(words, origin)| if let [word] = &words[..] { Some((word, origin)) } else { None })
+    }
+}
+
+fn words_of(phrase: &str) -> Vec<String> {
+    Reading::of(phrase).clauses.into_iter().flat_map(|c| c.words).collect()
+}
+
+/// Lays the clauses out without remainder in phrases of `wanted` and `around`, at least one of `wanted`: answers the first.
+pub(super) fn all_of<'a, 'p>(
+    clauses: impl IntoIterator<Item = &'a Clause>,
+    wanted: &'p Phrases,
+    around: &[&Phrases],
+) -> Option<&'p Arc<Origin>> {
+    let longest = around.iter().fold(wanted.longest, |longest, p| longest.max(p.longest));
+    let mut found = None;
+    for Clause { words, .. } in clauses {
+        // For every position: reachable at all, and by way of which wanted phrase.
+        let mut reach: Vec<Option<Option<&Arc<Origin>>>> = vec![None; words.len() + 1];
+        reach[0] = Some(None);
+        for at in 0..words.len() {
+            let Some(with) = reach[at] else { continue };
+            for len in 1..=longest.min(words.len() - at) {
+                let phrase = &words[at..at + len];
+                let hit = wanted.get(phrase);
+                let better = reach[at + len].flatten().or(with).or(hit);
+                if hit.is_some() || around.iter().any(|p| p.has(phrase)) {
+                    reach[at + len] = Some(better);
+                }
+            }
+        }
+        found = found.or(reach[words.len()]?);
+    }
+    found
+}
+
+/// Rules by the words they name, so that a message is looked at once for all of them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rules {
+    rules: Vec<Known>,
+    /// Rule and list, by whole word and by beginning. The list after a rule's last is its `unless`.
+    whole: HashMap<String, Vec<(usize, usize)>>,
+    stems: HashMap<String, Vec<(usize, usize)>>,
+    longest_stem: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    means: Meaning,
+    lists: usize,
+    any_order: bool,
+    origin: Arc<Origin>,
+}
+
+impl Rules {
+    pub fn extend(&mut self, file: &str, rules: &[Rule]) {
+        for rule in rules {
+            let number = self.rules.len();
+            let origin = Arc::new(Origin { file: file.to_owned(), list: "rule", phrase: rule.says.clone() });
+            self.rules.push(Known { means: rule.means, lists: rule.words.len(), any_order: rule.any_order, origin });
+            for (list, words) in rule.words.iter().chain([&rule.unless]).enumerate() {
+                for word in words {
+                    let map = if word.ends_with('*') { &mut self.stems } else { &mut self.whole };
+                    for normal in words_of(word) {
+                        if word.ends_with('*') {
+                            self.longest_stem = self.longest_stem.max(normal.len());
+                        }
+                        map.entry(normal).or_default().push((number, list));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every rule that fits the clause, and where a word of its first list stands.
+    pub fn fitting(&self, words: &[String]) -> Vec<(Meaning, usize, &Arc<Origin>)> {
+        let mut places: BTreeMap<usize, Vec<Vec<usize>>> = BTreeMap::new();
+        for (at, word) in words.iter().enumerate() {
+            let stems = (1..=word.len().min(self.longest_stem)).filter_map(|len| self.stems.get(word.get(..len)?));
+            for &(rule, list) in self.whole.get(word).into_iter().chain(stems).flatten() {
+                let lists = places.entry(rule).or_insert_with(|| vec![Vec::new(); self.rules[rule].lists + 1]);
+                if lists[list].last() != Some(&at) {
+                    lists[list].push(at);
+                }
+            }
+        }
+        let mut found = Vec::new();
+        for (number, places) in places {
+            let rule = &self.rules[number];
+            let (lists, unless) = places.split_at(rule.lists);
+            let Some((first, rest)) = lists.split_first().filter(|_| unless[0].is_empty()) else { continue };
+            let fits = |at: &&usize| if rule.any_order { are_near(**at, rest) } else { follow(**at, rest) };
+            found.extend(first.iter().filter(fits).map(|&at| (rule.means, at, &rule.origin)));
+        }
+        found
+    }
+}
+
+fn follow(at: usize, rest: &[Vec<usize>]) -> bool {
+    let Some((next, rest)) = rest.split_first() else { return true };
+    let after = &next[next.partition_point(|p| *p <= at)..];
+    after.iter().take_while(|p| **p <= at + GAP + 1).any(|&p| follow(p, rest))
+}
+
+fn are_near(at: usize, rest: &[Vec<usize>]) -> bool {
+    rest.iter().all(|places| places.iter().any(|p| *p != at && p.abs_diff(at) <= GAP + 1))
+}
