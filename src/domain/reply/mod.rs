@@ -148,8 +148,12 @@ impl Classifier {
         }
         let Some(language) = language else { return (Intent::Unclear, Why::Unknown) };
         match all_of(&as_written, &language.yes, &[&language.courtesy]) {
-            Some(origin) if reading.plain && !self.has_a_negative_word(&as_written) => (Intent::OptIn, Why::Says(Arc::clone(origin))),
-            _ => (Intent::Unclear, mentioned(&as_written, &language.yes).map_or(Why::Unknown, |o| Why::NotOnlyYes(Arc::clone(o)))),
+            Some(origin) if reading.plain && !self.has_a_negative_word(&as_written) => {
+                (Intent::OptIn, Why::Says(Arc::clone(origin)))
+            }
+            _ => {
+                (Intent::Unclear, mentioned(&as_written, &language.yes).map_or(Why::Unknown, |o| Why::NotOnlyYes(Arc::clone(o))))
+            }
         }
     }
 
@@ -157,7 +161,8 @@ impl Classifier {
     fn stop(&self, clauses: &[Clause]) -> Option<(Intent, Why)> {
         let mut negated = None;
         for words in clauses.iter().map(|c| &c.words) {
-            let phrases = (0..words.len()).flat_map(|at| self.stop.at(words, at).map(move |(_, o)| (at, Why::Says(Arc::clone(o)))));
+            let phrases =
+                (0..words.len()).flat_map(|at| self.stop.at(words, at).map(move |(_, o)| (at, Why::Says(Arc::clone(o)))));
             let slips = (0..words.len()).filter_map(|at| Some((at, Why::Almost(Arc::clone(self.stop_word(&words[at])?)))));
             let rules = self.rules.fitting(words).into_iter().filter(|(means, ..)| *means == Meaning::Stop);
             for (at, why) in phrases.chain(slips).chain(rules.map(|(_, at, o)| (at, Why::Says(Arc::clone(o))))) {

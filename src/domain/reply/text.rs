@@ -126,7 +126,8 @@ fn look_alike(c: char) -> char {
 
 /// The letter on a sign: white on black, in a circle or square, or one of a flag's two. NFKC leaves these as they are.
 fn emblem(c: char) -> Option<char> {
-    let first = ['\u{1f150}', '\u{1f170}', '\u{1f1e6}'].into_iter().map(u32::from).find(|f| (*f..f + 26).contains(&u32::from(c)))?;
+    let first =
+        ['\u{1f150}', '\u{1f170}', '\u{1f1e6}'].into_iter().map(u32::from).find(|f| (*f..f + 26).contains(&u32::from(c)))?;
     u8::try_from(u32::from(c) - first).ok().map(|nth| char::from(b'a' + nth))
 }
 
