@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::gateway::crm::Receiver;
 use crate::gateway::{Gateway, mock};
 use crate::store::Store;
 use crate::vault::Vault;
@@ -56,7 +57,13 @@ pub fn build(config: Config, vault: Vault, store: Store, clock: Clock) -> Result
         };
         gateways.insert(gateway.name.clone(), driver);
     }
-    Ok(Engine::new(config, store, vault, clock, gateways))
+    let mut receivers = BTreeMap::new();
+    for webhook in &config.webhooks {
+        let timeout = Duration::from_millis(webhook.timeout_ms);
+        let receiver = Receiver::new(webhook.url.clone(), webhook.keys.clone(), timeout, clock.clone())?;
+        receivers.insert(webhook.name.clone(), receiver);
+    }
+    Ok(Engine::new(config, store, vault, clock, gateways, receivers))
 }
 
 /// What one process does.

@@ -300,3 +300,60 @@ fn a_campaign_name_cannot_leave_the_folder() {
     }
     assert!(config.campaign("none").unwrap_err().to_string().contains("none.toml: cannot be read"));
 }
+
+const HOOK: &str = "\n[[webhook]]\nname = \"crm\"\nurl = \"https://crm.acme.example/hooks?key=1\"\nsecret = \"whsec_bmV3IHNlY3JldCBvZiB0aGUgY3JtIHdpdGggMzIgYnl0ZXM=\"\n";
+
+/// The shipped settings with a webhook at their end.
+fn with_hook(hook: &str) -> Folder {
+    let shipped = std::fs::read_to_string(format!("{SHIPPED}/permesso.toml")).unwrap();
+    Folder::new().write("permesso.toml", &format!("{shipped}{hook}"))
+}
+
+#[test]
+fn a_webhook_has_an_address_and_a_secret_and_tells_everything_unless_told_otherwise() {
+    let config = with_hook(HOOK).load().unwrap();
+    let hook = &config.webhooks[0];
+    assert_eq!((hook.name.as_str(), hook.keys.len(), hook.events.len(), hook.timeout_ms), ("crm", 1, 5, 15_000));
+    assert!(!format!("{hook:?}").contains("key"), "address and secret are not shown");
+    let quiet = with_hook(&format!("{HOOK}events = [\"consent.stopped\"]\n")).load().unwrap();
+    assert_eq!(quiet.webhooks[0].events.len(), 1);
+}
+
+#[test]
+fn a_webhook_that_cannot_work_is_refused_with_its_remedy() {
+    let wrong = |from: &str, to: &str| {
+        assert!(HOOK.contains(from), "{from}");
+        with_hook(&HOOK.replace(from, to)).settings()
+    };
+    for address in
+        ["ftp://crm.example", "https://user@crm.example/", "https://u:p@crm.example/", "https://crm.example/#a", "crm.example"]
+    {
+        only(
+            &wrong("https://crm.acme.example/hooks?key=1", address),
+            "permesso.toml:",
+            "webhook.url: is no usable web address; remedy: write https://",
+        );
+    }
+    only(&wrong("whsec_", ""), "permesso.toml:", "webhook.secret: is no secret of Standard Webhooks; remedy: write whsec_");
+    only(&wrong("secret = ", "# "), "permesso.toml:", "webhook.secret: is missing; remedy: write secret_env");
+    only(&wrong("name = \"crm\"", "name = \"C R M\""), "permesso.toml:", "webhook.name: `C R M` cannot be a name");
+    only(&with_hook(&format!("{HOOK}{HOOK}")).settings(), "permesso.toml:", "there is another webhook `crm`");
+    only(
+        &with_hook(&format!("{HOOK}timeout_ms = 60000\n")).settings(),
+        "permesso.toml:",
+        "webhook.timeout_ms: 60000 is out of range",
+    );
+    only(&with_hook(&format!("{HOOK}evnts = []\n")).settings(), "permesso.toml:", "did you mean `events`?");
+    only(&with_hook(&format!("{HOOK}events = []\n")).settings(), "permesso.toml:", "names nothing");
+    only(
+        &with_hook(&format!("{HOOK}events = [\"consent.given\"]\n")).settings(),
+        "permesso.toml:",
+        "there is no event `consent.given`",
+    );
+    let yes = format!("{HOOK}events = [\"consent.granted\", \"consent.stopped\"]\n");
+    only(&with_hook(&yes).settings(), "permesso.toml:", "must hear of every no");
+    let twice = format!("{HOOK}secret_previous = \"whsec_b2xk\"\n");
+    only(&with_hook(&twice).settings(), "permesso.toml:", "webhook.secret_previous: is no secret");
+    let http = HOOK.replace("https://crm.acme.example", "http://127.0.0.1:9");
+    assert_eq!(with_hook(&http).settings(), Vec::<String>::new());
+}

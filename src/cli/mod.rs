@@ -14,6 +14,7 @@ mod ledger;
 mod mock;
 mod reply;
 mod run;
+mod webhooks;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -80,6 +81,9 @@ enum Command {
     /// Take the consents home.
     #[command(subcommand, after_help = "Example: permesso consents export --since 2026-12-01")]
     Consents(consents::Command),
+    /// What the company's CRM is told of consents, and what it did not take.
+    #[command(subcommand, after_help = "Example: permesso webhooks list --dead")]
+    Webhooks(webhooks::Command),
     /// Try the reading of replies.
     #[command(subcommand, after_help = "Example: echo 'sì grazie' | permesso reply classify --locale it")]
     Reply(reply::Command),
@@ -128,6 +132,7 @@ pub async fn main() -> ExitCode {
         Command::Contact(command) => contact::run(&context, &command).await,
         Command::Inbox(command) => inbox::run(&context, &command).await,
         Command::Consents(command) => consents::run(&context, &command).await,
+        Command::Webhooks(command) => webhooks::run(&context, &command).await,
         Command::Reply(command) => reply::run(&context, &command),
         Command::Ledger(command) => ledger::run(&context, &command).await,
         Command::MockGateway(args) => mock::run(&args).await,

@@ -49,8 +49,8 @@ pub fn gateways(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>) 
     gateways
 }
 
-/// A secret from exactly one of `key_env`, `key_file` or, for the mock alone, `key` itself: files are copied and shown around.
-fn secret(table: &Table, key: &str, inline: bool, dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Secret {
+/// A secret from exactly one of `key_env`, `key_file` or, where `inline`, `key` itself: files are copied and shown around.
+pub fn secret(table: &Table, key: &str, inline: bool, dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Secret {
     let (env_key, file_key) = (format!("{key}_env"), format!("{key}_file"));
     let (plain, variable, file) = (table.get::<String>(key), table.get::<String>(&env_key), table.get::<String>(&file_key));
     let remedy = format!("write {env_key} = \"NAME\" or {file_key} = \"path\"");

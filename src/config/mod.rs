@@ -10,6 +10,7 @@ mod read;
 mod settings;
 mod templates;
 mod values;
+mod webhooks;
 mod words;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use crate::domain::campaign::{Ask, Campaign, Sender};
 use crate::domain::country::CountryPack;
 use crate::domain::phone::Fiction;
 use crate::domain::reply::PhraseSet;
+use crate::domain::webhook::News;
 use crate::domain::wording::{self, Values, WordingError};
 
 /// Everything an installation is told by its files. Holds secrets, so `Debug` shows the folder alone.
@@ -47,6 +49,7 @@ pub struct Config {
     pub default_locale: String,
     pub gateways: Vec<GatewayConfig>,
     pub senders: Vec<Sender>,
+    pub webhooks: Vec<WebhookConfig>,
     /// E.164 numbers that get test messages.
     pub testers: Vec<String>,
     pub import: ImportMapping,
@@ -90,6 +93,23 @@ pub struct GatewayConfig {
     pub timeout_ms: u64,
     /// Whether it rejects a second message with our reference.
     pub dedupes: bool,
+}
+
+/// Where consent changes are told.
+#[derive(Clone)]
+pub struct WebhookConfig {
+    pub name: String,
+    pub url: Url,
+    /// The newest first; a second one while a secret is changed.
+    pub keys: Vec<Vec<u8>>,
+    pub events: Vec<News>,
+    pub timeout_ms: u64,
+}
+
+impl fmt::Debug for WebhookConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookConfig").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// Which header of an imported file holds which of our fields ([`FIELDS`]).

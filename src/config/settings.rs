@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::problem::{Problem, Problems};
 use super::read::{File, Table};
 use super::values::{self, web_address};
-use super::{Config, Controller, ImportMapping, accounts, lint, packs, templates};
+use super::{Config, Controller, ImportMapping, accounts, lint, packs, templates, webhooks};
 use crate::domain::phone::Fiction;
 use crate::domain::wording::Values;
 
@@ -43,6 +43,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
     let mock = gateways.iter().all(|gateway| gateway.driver == "mock");
     let fiction = if mock { Fiction::Allowed } else { Fiction::Refused };
     let senders = accounts::senders(root, &gateways, fiction);
+    let webhooks = webhooks::webhooks(root, mock, dir, env);
 
     let written = root.or("database", "sqlite:permesso.db".to_owned());
     let database = root.parsed("database", &env("PERMESSO_DATABASE").unwrap_or(written), |text| values::database(text, dir));
@@ -91,6 +92,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
         default_locale,
         gateways,
         senders,
+        webhooks,
         testers,
         import,
         packs,

@@ -13,4 +13,5 @@ pub mod phone;
 pub mod reply;
 pub mod sms;
 pub mod suppression;
+pub mod webhook;
 pub mod wording;

@@ -158,23 +158,23 @@ pub async fn act(
             }
             Effect::Refuse => {
                 let body = situation.body(engine, Entry::Refused, deed, situation.all_asked());
-                ledger::append(tx, &engine.controller, &body).await?;
+                engine.append(tx, &body).await?;
                 suppress(tx, engine, situation, Reason::Refused, deed).await?;
             }
             Effect::Stop => {
                 let body = situation.body(engine, Entry::Stopped, deed, Vec::new());
-                ledger::append(tx, &engine.controller, &body).await?;
+                engine.append(tx, &body).await?;
                 suppress(tx, engine, situation, Reason::Stopped, deed).await?;
             }
             Effect::CloseContactPoint => {
                 let body = situation.body(engine, Entry::WrongPerson, deed, Vec::new());
-                ledger::append(tx, &engine.controller, &body).await?;
+                engine.append(tx, &body).await?;
                 suppress(tx, engine, situation, Reason::WrongPerson, deed).await?;
             }
             Effect::Expire => {
                 let pending = pending_of(situation);
                 let body = situation.body(engine, Entry::Expired, deed, pending);
-                ledger::append(tx, &engine.controller, &body).await?;
+                engine.append(tx, &body).await?;
             }
             Effect::Acknowledge => {
                 outcome.acknowledge = match after {
@@ -215,7 +215,7 @@ fn pending_of(situation: &Situation) -> Vec<Permission> {
 
 async fn remember(tx: &mut Tx, engine: &Engine, situation: &mut Situation, deed: &Deed, chosen: &[Permission]) -> Result<()> {
     let body = situation.body(engine, Entry::Pending, deed, chosen.to_vec());
-    ledger::append(tx, &engine.controller, &body).await?;
+    engine.append(tx, &body).await?;
     let pending_days = situation.campaign.as_ref().map_or(engine.config.pending_days, |(_, c)| c.pending_days);
     let Some(conversation) = &mut situation.conversation else { return Ok(()) };
     let first = FirstYes {
@@ -239,7 +239,7 @@ async fn grant(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed)
     let first_yes_at = first.at;
     let mut body = situation.body(engine, Entry::Granted, deed, pending_of(situation));
     body.first_yes = Some(first);
-    let seq = ledger::append(tx, &engine.controller, &body).await?;
+    let seq = engine.append(tx, &body).await?;
     suppressions::lift(tx, &engine.controller, situation.contact.id, seq, first_yes_at, engine.now()).await?;
     Ok(())
 }
@@ -256,7 +256,7 @@ pub async fn end_grants(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], deed: &De
         let preferences = ledger::preferences(tx, &engine.controller, &situation.contact.subject).await?;
         let granted = preferences.into_iter().filter(|(_, s)| *s == Preference::Granted).map(|(p, _)| p).collect();
         let body = situation.body(engine, Entry::Withdrawn, deed, granted);
-        ledger::append(tx, &engine.controller, &body).await?;
+        engine.append(tx, &body).await?;
     }
     Ok(())
 }
@@ -264,14 +264,14 @@ pub async fn end_grants(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], deed: &De
 /// Withdraws some permissions and leaves the rest: an unticked box beside a ticked one.
 pub async fn withdraw(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed, gone: &[Permission]) -> Result<()> {
     let body = situation.body(engine, Entry::Withdrawn, deed, gone.to_vec());
-    ledger::append(tx, &engine.controller, &body).await?;
+    engine.append(tx, &body).await?;
     Ok(())
 }
 
 /// Notes a no that came late, after the person had said yes in a conversation opened since: it changes nothing.
 pub async fn late_no(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed) -> Result<()> {
     let body = situation.body(engine, Entry::LateNo, deed, Vec::new());
-    ledger::append(tx, &engine.controller, &body).await?;
+    engine.append(tx, &body).await?;
     Ok(())
 }
 
@@ -300,7 +300,7 @@ async fn stop_by_other(
     let mut situation = Situation::read(tx, engine, contact, keyed).await?;
     let deed = Deed { at: now, channel, action: "stop", evidence: evidence.to_owned(), text_hash: None };
     let body = situation.body(engine, entry, &deed, Vec::new());
-    ledger::append(tx, &engine.controller, &body).await?;
+    engine.append(tx, &body).await?;
     suppress(tx, engine, &situation, Reason::Stopped, &deed).await?;
     if let Some(conversation) = &mut situation.conversation {
         conversation.state = State::Stopped.code().to_owned();

@@ -10,6 +10,7 @@ pub mod expire;
 pub mod explain;
 pub mod import;
 pub mod limits;
+pub mod notify;
 pub mod openings;
 mod outcome;
 pub mod plan;
@@ -25,11 +26,14 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result};
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, WebhookConfig};
 use crate::domain::campaign::Campaign;
+use crate::domain::ledger::Body;
 use crate::domain::phone::Fiction;
 use crate::domain::reply::Classifier;
+use crate::domain::webhook::News;
 use crate::gateway::Gateway;
+use crate::gateway::crm::Receiver;
 use crate::store::{self, Store, Tx};
 use crate::vault::Vault;
 
@@ -46,6 +50,8 @@ pub struct Engine {
     pub vault: Vault,
     pub clock: Clock,
     pub gateways: BTreeMap<String, Arc<dyn Gateway>>,
+    /// The company's CRM, once a webhook.
+    pub receivers: BTreeMap<String, Receiver>,
     pub classifier: Classifier,
     pub limits: limits::Limits,
     /// This process in leases and attempts.
@@ -59,7 +65,14 @@ pub struct Engine {
 }
 
 impl Engine {
-    pub fn new(config: Config, store: Store, vault: Vault, clock: Clock, gateways: BTreeMap<String, Arc<dyn Gateway>>) -> Engine {
+    pub fn new(
+        config: Config,
+        store: Store,
+        vault: Vault,
+        clock: Clock,
+        gateways: BTreeMap<String, Arc<dyn Gateway>>,
+        receivers: BTreeMap<String, Receiver>,
+    ) -> Engine {
         let classifier = Classifier::new(config.phrases.clone());
         let limits = limits::Limits::new(&config);
         let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "host".into());
@@ -71,6 +84,7 @@ impl Engine {
             vault,
             clock,
             gateways,
+            receivers,
             classifier,
             limits,
             worker,
@@ -87,6 +101,18 @@ impl Engine {
     /// Numbers reserved for fiction are let in only where no message can reach a real phone.
     pub fn fiction(&self) -> Fiction {
         self.config.fiction()
+    }
+
+    /// The names of the webhooks that want to hear this.
+    pub fn told(&self, news: Option<News>) -> Vec<&str> {
+        let wants = |w: &&WebhookConfig| news.is_some_and(|news| w.events.contains(&news));
+        self.config.webhooks.iter().filter(wants).map(|w| w.name.as_str()).collect()
+    }
+
+    /// Appends to the ledger, and tells whoever wants to know.
+    async fn append(&self, tx: &mut Tx, body: &Body) -> store::Result<i64> {
+        let told = self.told(News::of_entry(body.entry));
+        store::ledger::append(tx, &self.controller, body, &told, self.now()).await
     }
 
     /// The frozen campaign of a revision.

@@ -4,10 +4,11 @@
 use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
-use super::{Engine, answer};
+use super::{Engine, answer, notify};
 use crate::domain::channel::Channel;
 use crate::domain::consent::{Act, State, counts_at, is_second_act};
 use crate::domain::message::{Kind, Receipt};
+use crate::domain::phone::PhoneNumber;
 use crate::domain::reply::Intent;
 use crate::domain::suppression::Reason;
 use crate::gateway::Event;
@@ -117,7 +118,7 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Even
                 };
                 let effect = match contact {
                     Some(contact) => reply(tx, engine, contact.id, keyed, &heard).await?,
-                    None => reply_of_stranger(tx, engine, &keyed, &heard).await?,
+                    None => reply_of_stranger(tx, engine, from, &keyed, &heard).await?,
                 };
                 inbound::set_effect(tx, id, effect).await?;
             }
@@ -265,8 +266,15 @@ async fn respond(
     Ok(())
 }
 
-/// A number we do not know: a no needs no contact and no open ask, and its number is kept only as a keyed hash.
-async fn reply_of_stranger(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], heard: &Heard<'_>) -> Result<&'static str> {
+/// A number we do not know: a no needs no contact and no open ask, and its number is kept only as a keyed hash. The company's CRM
+/// may know it all the same, so it is told.
+async fn reply_of_stranger(
+    tx: &mut Tx,
+    engine: &Engine,
+    number: &PhoneNumber,
+    keyed: &[Keyed],
+    heard: &Heard<'_>,
+) -> Result<&'static str> {
     let reason = match heard.intent {
         Intent::Stop => Reason::Stopped,
         Intent::Refuse => Reason::Refused,
@@ -274,6 +282,7 @@ async fn reply_of_stranger(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], heard:
         Intent::OptIn | Intent::Help | Intent::Unclear => return Ok("ignored: unknown number"),
     };
     suppressions::suppress(tx, &engine.controller, keyed, reason, engine.now(), engine.now()).await?;
+    notify::no_of_stranger(tx, engine, number, reason).await?;
     Ok("applied")
 }
 

@@ -9,7 +9,7 @@ use super::{Engine, LEASE_DB};
 use crate::clock::SECOND;
 use crate::domain::campaign::CampaignState;
 use crate::store::queue::{self, Job};
-use crate::store::{campaigns, control, messages};
+use crate::store::{campaigns, control, messages, outbox};
 
 /// What recovery found, for the log and for the operator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,6 +26,9 @@ pub async fn at_start(engine: &Engine) -> Result<Found> {
     let mut tx = engine.store.write().await?;
     let sole = engine.store.is_sqlite().then_some(engine.worker.as_str());
     let abandoned = messages::abandon(&mut tx, LEASE_DB, sole, engine.now()).await?;
+    if sole.is_some() {
+        outbox::release(&mut tx).await?;
+    }
     tx.commit().await?;
     // A sweep of the process that died put its batches off; they are looked at now, and what is not due stays.
     let mut found = sweep_until(engine, engine.now() + 60 * SECOND).await?;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::Engine;
 use super::plan::known;
+use super::{Engine, notify};
 use crate::clock::instant;
 use crate::store::{control, inbound, report};
 
@@ -92,6 +92,7 @@ pub struct Overview {
     pub gateways: Vec<GatewayHealth>,
     pub inbound: BTreeMap<String, u64>,
     pub consents: BTreeMap<String, u64>,
+    pub webhooks: Vec<notify::Standing>,
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
@@ -131,6 +132,7 @@ pub async fn overview(engine: &Engine) -> Result<Overview> {
         let healthy = health.paused_at.is_none() && health.opened_at.is_none();
         out.gateways.push(GatewayHealth { name: name.clone(), healthy, note });
     }
+    out.webhooks = notify::standings(&mut tx, engine).await?;
     let names: Vec<String> =
         crate::store::campaigns::all(&mut tx, &engine.controller).await?.into_iter().map(|c| c.name).collect();
     tx.rollback().await?;

@@ -1,5 +1,6 @@
 //! What the engine asks of a provider account, and nothing of any one provider: that stands in one file each.
 
+pub mod crm;
 pub mod mock;
 
 use std::time::Duration;

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{Error, Result, Tx, execute, fetch_all, fetch_optional, json};
+use serde::Serialize;
+
+use super::{Error, Result, Tx, execute, fetch_all, fetch_optional, json, outbox};
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::ledger::{self, Body, GENESIS, Preference};
+use crate::domain::webhook::News;
 
-/// Appends one entry, brings the subject's preferences up to date, and answers the entry's sequence number.
-pub async fn append(tx: &mut Tx, controller: &str, body: &Body) -> Result<i64> {
+/// Appends one entry, brings the subject's preferences up to date, puts the change into the outbox of the webhooks that are to
+/// be `told`, and answers the entry's sequence number.
+pub async fn append(tx: &mut Tx, controller: &str, body: &Body, told: &[&str], now: i64) -> Result<i64> {
     let text = serde_json::to_string(body).map_err(|e| Error::Corrupt(e.to_string()))?;
     let body_hash = ledger::body_hash(&text);
     let head: Option<(String,)> = fetch_optional!(
@@ -50,7 +54,29 @@ pub async fn append(tx: &mut Tx, controller: &str, body: &Body) -> Result<i64> {
             seq
         )?;
     }
+    if let Some(news) = News::of_entry(body.entry) {
+        let concerned = after.iter().filter(|(p, s)| body.permissions.contains(p) || before.get(*p) != Some(*s));
+        let permissions =
+            json(concerned.map(|(p, s)| Stands { channel: p.channel, purpose: p.purpose, state: *s }).collect::<Vec<_>>());
+        let new = outbox::New {
+            kind: news.code(),
+            subject: Some(&body.subject),
+            seq: Some(seq),
+            permissions: &permissions,
+            number_enc: None,
+            at: body.at,
+        };
+        outbox::add(tx, controller, told, &new, now).await?;
+    }
     Ok(seq)
+}
+
+/// One permission as it stands after an entry, as receivers of webhooks read it.
+#[derive(Serialize)]
+struct Stands {
+    channel: Channel,
+    purpose: Purpose,
+    state: Preference,
 }
 
 pub async fn preferences(tx: &mut Tx, controller: &str, subject: &str) -> Result<BTreeMap<Permission, Preference>> {

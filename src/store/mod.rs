@@ -13,6 +13,7 @@ pub mod facts;
 pub mod inbound;
 pub mod ledger;
 pub mod messages;
+pub mod outbox;
 pub mod queue;
 pub mod report;
 pub mod suppressions;

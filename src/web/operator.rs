@@ -152,6 +152,17 @@ pub async fn metrics(State(web): State<Web>) -> Result<Response, Error> {
     for gateway in &overview.gateways {
         let _ = writeln!(out, "permesso_gateway_healthy{{gateway=\"{}\"}} {}", gateway.name, u8::from(gateway.healthy));
     }
+    out.push_str("# HELP permesso_webhook_events Consent changes not yet told.\n# TYPE permesso_webhook_events gauge\n");
+    for webhook in &overview.webhooks {
+        let _ = writeln!(out, "permesso_webhook_events{{webhook=\"{}\",state=\"pending\"}} {}", webhook.name, webhook.pending);
+        let _ = writeln!(out, "permesso_webhook_events{{webhook=\"{}\",state=\"dead\"}} {}", webhook.name, webhook.dead);
+    }
+    out.push_str(
+        "# HELP permesso_webhook_oldest_seconds Age of the oldest pending event.\n# TYPE permesso_webhook_oldest_seconds gauge\n",
+    );
+    for webhook in &overview.webhooks {
+        let _ = writeln!(out, "permesso_webhook_oldest_seconds{{webhook=\"{}\"}} {}", webhook.name, webhook.oldest_s);
+    }
     let _ = writeln!(
         out,
         "# HELP permesso_silent Whether nothing may be sent: halted, deaf, or replies unread.\n# TYPE permesso_silent gauge\npermesso_silent {}",

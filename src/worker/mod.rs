@@ -10,7 +10,7 @@ use apalis::prelude::*;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Engine, deliver, expire, plan, recover};
+use crate::engine::{Engine, deliver, expire, notify, plan, recover};
 use crate::store::queue::{Job, QUEUE};
 use crate::store::{Store, control};
 
@@ -19,6 +19,9 @@ const JOBS: usize = 2;
 const POLL: Duration = Duration::from_millis(100);
 const LEASE: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_secs(30);
+/// Between two looks into a webhook's outbox; the longest wait after rounds that failed altogether.
+const OUTBOX: Duration = Duration::from_secs(1);
+const OUTBOX_DOWN: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone)]
 struct Desk {
@@ -47,6 +50,9 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
     );
 
     let keeper = tokio::spawn(keep(engine.clone(), stop.clone()));
+    // Tasks of their own: a CRM that is slow or down delays no message.
+    let told: Vec<_> =
+        engine.receivers.keys().map(|name| tokio::spawn(tell(engine.clone(), name.clone(), stop.clone()))).collect();
     let desk = Desk { engine: engine.clone(), stop: stop.clone() };
     let monitor = match &engine.store {
         Store::Sqlite { queue, .. } => {
@@ -92,6 +98,7 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
         .await;
     stop.cancel();
     let _ = keeper.await;
+    futures::future::join_all(told).await;
     let mut tx = engine.store.write().await?;
     control::unregister(&mut tx, &engine.worker).await?;
     tx.commit().await?;
@@ -159,7 +166,31 @@ async fn tidy(engine: &Engine) -> Result<()> {
         tracing::warn!(attempts.unknown = found.abandoned, "Sends of a lost worker are now unknown");
     }
     expire::expire(engine).await?;
+    notify::sweep(engine).await?;
     Ok(())
+}
+
+/// Empties one webhook's outbox as it fills. While the receiver is down the looks become rarer.
+async fn tell(engine: Arc<Engine>, webhook: String, stop: CancellationToken) {
+    let mut pause = OUTBOX;
+    while !stop.is_cancelled() {
+        pause = match notify::round(&engine, &webhook, &stop).await {
+            Ok(done) if done.delivered > 0 => {
+                pause = OUTBOX;
+                continue;
+            }
+            Ok(done) if done.failed + done.dead > 0 => (pause * 2).min(OUTBOX_DOWN),
+            Ok(_) => OUTBOX,
+            Err(error) => {
+                tracing::error!(webhook.name = %webhook, error = format!("{error:#}"), "Telling a webhook failed; trying again");
+                OUTBOX_DOWN
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
 }
 
 /// One worker process a SQLite file: the lock goes with the process, however it ends.

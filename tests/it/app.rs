@@ -160,6 +160,20 @@ impl TestApp {
         self.stop = CancellationToken::new();
     }
 
+    /// Goes on with more settings at the end of permesso.toml, as after a restart.
+    pub async fn reconfigure(&mut self, more: &str) {
+        let dir = self.engine.config.dir.clone();
+        let file = dir.join("permesso.toml");
+        let text = std::fs::read_to_string(&file).expect("the settings");
+        std::fs::write(&file, format!("{text}\n{more}\n")).expect("written");
+        let config = Config::load(&dir).unwrap_or_else(|e| panic!("{e}"));
+        let vault = Vault::open(&config.key_file).expect("the key");
+        let engine = app::build(config, vault, self.engine.store.clone(), self.clock.clone()).expect("built");
+        self.hang_up().await;
+        self.engine = Arc::new(engine);
+        self.listen().await;
+    }
+
     /// Ends the test, and looks whether anything private was logged meanwhile (promise 9).
     pub async fn end(&mut self) {
         self.gateway.idle().await;

@@ -4,6 +4,7 @@
 mod app;
 mod browser;
 mod contract;
+mod crm;
 mod postgres;
 mod promises;
 mod run;

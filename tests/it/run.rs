@@ -52,13 +52,13 @@ fn permesso(dir: &Path) -> Command {
     command
 }
 
-fn spawn_run(app: &TestApp) -> Child {
+pub fn spawn_run(app: &TestApp) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(app.dir.path().join("run.log")).expect("a log");
     permesso(app.dir.path()).arg("run").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("permesso run")
 }
 
 /// Waits for something another process does; the bound is for a broken build, not for speed.
-async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
+pub async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !done().await {
         assert!(began.elapsed() < Duration::from_secs(90), "waited too long until {what}");
@@ -120,7 +120,7 @@ async fn sigkill_in_the_middle_of_a_slice_asks_nobody_twice_postgres() {
 }
 
 /// Runs a command to its end: exit code, stdout, stderr.
-fn ask(dir: &Path, args: &[&str]) -> (i32, String, String) {
+pub fn ask(dir: &Path, args: &[&str]) -> (i32, String, String) {
     let out = permesso(dir).args(args).output().expect("permesso");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     (out.status.code().unwrap_or(-1), text(out.stdout), text(out.stderr))
