@@ -487,3 +487,73 @@ async fn a_worker_killed_between_telling_and_noting_it_tells_again_sqlite() {
 async fn a_worker_killed_between_telling_and_noting_it_tells_again_postgres() {
     a_worker_killed_between_telling_and_noting_it_tells_again(Kind::Postgres).await;
 }
+
+both!(the_outbox_claims_settles_and_forgets, |app| {
+    const C: &str = "contract";
+    const LEASE: i64 = 60_000_000;
+    let new = |subject: Option<&'static str>| outbox::New {
+        kind: "consent.stopped",
+        subject,
+        seq: None,
+        permissions: "[]",
+        number_enc: subject.is_none().then_some("1:x"),
+        at: 5,
+    };
+    let told = |id, lease_db, state| outbox::Told { id, lease_db, state, tries: 1, next_at: 100, error: Some("HTTP 500".into()) };
+    let mut tx = app.engine.store.write().await.expect("a transaction");
+    assert!(!outbox::is_due(&mut tx, C, "a", 10).await.expect("looked"));
+    outbox::add(&mut tx, C, &[], &new(None), 10).await.expect("nothing to add");
+    outbox::add(&mut tx, C, &["a", "b"], &new(Some("s")), 10).await.expect("added");
+    outbox::add(&mut tx, C, &["a"], &new(Some("s")), 11).await.expect("added");
+    outbox::add(&mut tx, C, &["a"], &new(None), 11).await.expect("added");
+    assert!(!outbox::is_due(&mut tx, C, "a", 9).await.expect("looked"));
+    assert!(outbox::is_due(&mut tx, C, "a", 10).await.expect("looked"));
+    let waiting = outbox::waiting(&mut tx, C).await.expect("counted");
+    assert_eq!(waiting, [("a".into(), "pending".into(), 3, 5), ("b".into(), "pending".into(), 1, 5)]);
+
+    // The first of the person, and the stranger's; not the person's second.
+    let claimed = outbox::claim(&mut tx, C, "a", LEASE, 10, 11).await.expect("claimed");
+    let [first, stranger] = <[_; 2]>::try_from(claimed).expect("two");
+    assert!(first.number_enc.is_none() && stranger.number_enc.as_deref() == Some("1:x"));
+    assert!(first.evidence.is_none() && first.tries == 0 && first.id < stranger.id);
+    assert!(outbox::claim(&mut tx, C, "a", LEASE, 10, 11).await.expect("claimed").is_empty(), "leased");
+    assert!(!outbox::is_due(&mut tx, C, "a", 9).await.expect("looked"));
+    let stale = [told(first.id, first.lease_db - 1, "dead")];
+    assert_eq!(outbox::settle(&mut tx, &stale, 12).await.expect("settled"), 0, "another worker has it by now");
+    let done = [told(first.id, first.lease_db, "pending"), told(stranger.id, 0, "delivered")];
+    assert_eq!(outbox::settle(&mut tx, &done, 12).await.expect("settled"), 2);
+    assert_eq!(
+        outbox::settle(&mut tx, &[told(stranger.id, stranger.lease_db, "dead")], 12).await.expect("settled"),
+        0,
+        "told is told"
+    );
+    assert!(outbox::claim(&mut tx, C, "a", LEASE, 10, 99).await.expect("claimed").is_empty(), "the second waits for the first");
+    let [again] = <[_; 1]>::try_from(outbox::claim(&mut tx, C, "a", LEASE, 10, 100).await.expect("claimed")).expect("one");
+    assert_eq!((again.id, again.tries, &again.event_id), (first.id, 1, &first.event_id));
+    assert_eq!(outbox::release(&mut tx).await.expect("released"), 1);
+    let [again] = <[_; 1]>::try_from(outbox::claim(&mut tx, C, "a", LEASE, 10, 100).await.expect("claimed")).expect("one");
+    assert_eq!(outbox::settle(&mut tx, &[told(again.id, again.lease_db, "dead")], 12).await.expect("settled"), 1);
+    let second = outbox::claim(&mut tx, C, "a", LEASE, 10, 100).await.expect("claimed");
+    assert_eq!(second.len(), 1, "a dead letter holds up nothing");
+
+    assert_eq!(outbox::closed_since(&mut tx, C, "b").await.expect("looked"), None);
+    outbox::close(&mut tx, C, "b", 20).await.expect("closed");
+    outbox::close(&mut tx, C, "b", 21).await.expect("closed already");
+    assert_eq!(outbox::closed_since(&mut tx, C, "b").await.expect("looked"), Some(20));
+    assert!(!outbox::is_due(&mut tx, C, "b", 100).await.expect("looked"));
+    assert!(outbox::claim(&mut tx, C, "b", LEASE, 10, 100).await.expect("claimed").is_empty());
+    assert!(outbox::reopen(&mut tx, C, "b").await.expect("reopened"));
+    assert!(!outbox::reopen(&mut tx, C, "b").await.expect("open already"));
+    assert!(outbox::is_due(&mut tx, C, "b", 100).await.expect("looked"));
+
+    let dead = outbox::untold(&mut tx, C, "dead", 10).await.expect("listed");
+    assert_eq!((dead.len(), dead[0].id, dead[0].tries, dead[0].error.as_deref()), (1, first.id, 2, Some("HTTP 500")));
+    assert_eq!(outbox::sweep(&mut tx, C, 12).await.expect("swept"), 0);
+    assert_eq!(outbox::sweep(&mut tx, C, 13).await.expect("swept"), 1, "what was told; never a dead letter");
+    assert!(!outbox::retry(&mut tx, C, second[0].id, 30).await.expect("retried"), "it is not dead");
+    assert!(!outbox::retry(&mut tx, "another", first.id, 30).await.expect("retried"));
+    assert!(outbox::retry(&mut tx, C, first.id, 30).await.expect("retried"));
+    assert_eq!(outbox::retry_all(&mut tx, C, 30).await.expect("retried"), 0);
+    assert_eq!(outbox::untold(&mut tx, C, "pending", 10).await.expect("listed").len(), 3);
+    tx.rollback().await.expect("rolled back");
+});
