@@ -124,12 +124,10 @@ fn every_built_in_text_fills_two_gsm_parts_at_most_and_every_reply_text_suits_it
     assert_eq!(folder.campaign(), Vec::<String>::new());
     let config = folder.load().unwrap();
     let campaign = config.campaign("rinnovo-consensi").unwrap();
-    for (locale, text) in &campaign.asks[0].texts {
-        let shown = config.sample(&campaign, &campaign.asks[0], text).unwrap();
-        assert_eq!(permesso::domain::sms::forcing_ucs2(&shown), [], "{locale}: {shown}");
-    }
-    for (name, text) in &campaign.texts {
-        assert_eq!(permesso::domain::sms::forcing_ucs2(text), [], "{name}: {text}");
+    for shown in config.preview(&campaign).unwrap() {
+        let sms = shown.sms.unwrap();
+        assert_eq!(sms.forcing, [], "{} in {}: {}", shown.template, shown.locale, shown.text);
+        assert!(sms.size.parts <= 2, "{} in {}: {}", shown.template, shown.locale, shown.text);
     }
 }
 
@@ -140,7 +138,7 @@ fn all_that_is_wrong_in_a_campaign_is_named_at_once() {
         .edit(CAMPAIGN, "[\"IT\", \"PL\", \"ES\"]", "[\"IT\", \"XX\"]")
         .edit(CAMPAIGN, "2026-12-01T09:30", "2026-03-29T02:30")
         .edit(CAMPAIGN, "deadline =", "dead_line =")
-        .edit(CAMPAIGN, "rate = \"50/s\"", "rate = 50\nmax_cost = \"400 EUR\"\nstop_if = { stops = \"5 %\" }")
+        .edit(CAMPAIGN, "rate = \"50/s\"", "rate = 50\nmax_cost = \"400\"\nstop_if = { stops = \"5 %\" }")
         .edit(CAMPAIGN, "sender = \"ACME\"", "sender = \"ACMEE\"")
         .edit(CAMPAIGN, "\"24 months\"", "\"6 months\"")
         .campaign();
@@ -153,13 +151,102 @@ fn all_that_is_wrong_in_a_campaign_is_named_at_once() {
         ": schedule.dead_line: there is no such key; remedy: did you mean `deadline`?",
         ": ask.sms.sender: permesso.toml has no sender `ACMEE`; remedy: did you mean `ACME`?",
         ": limits.rate: the value is of the wrong type; remedy: write text in quotes",
-        ": limits.max_cost: not available in this version",
+        ": limits.max_cost: `400` is no amount of money; remedy: write it with a point",
         ": limits.stop_if: not available in this version",
         ": limits.cap: 6 months is too short",
     ] {
         assert!(begin(expected), "{expected} is not in {problems:#?}");
     }
     assert_eq!(problems.len(), 10, "{problems:#?}");
+}
+
+#[test]
+fn a_budget_needs_every_price_and_one_currency() {
+    let budget = |folder: Folder| folder.edit(CAMPAIGN, "# max_cost = \"400 EUR\"", "max_cost = \"400 EUR\"");
+    assert_eq!(budget(Folder::new()).campaign(), Vec::<String>::new());
+    let campaign = budget(Folder::new()).load().unwrap().campaign("rinnovo-consensi").unwrap();
+    assert_eq!(campaign.price("mock", Channel::Sms, "IT").unwrap().micros, 52_000);
+    assert_eq!(campaign.prices.len(), 3, "those of its gateway, channel and countries alone");
+
+    let poland = "country = \"PL\"\nchannel = \"sms\"\nprice = \"0.0230 EUR\"";
+    let without = |folder: Folder| folder.edit("prices.toml", poland, &poland.replace("PL", "CZ"));
+    only(
+        &budget(without(Folder::new())).campaign(),
+        CAMPAIGN,
+        "limits.max_cost: the price of sms to PL by gateway mock is not known",
+    );
+    assert_eq!(without(Folder::new()).campaign(), Vec::<String>::new(), "without a budget a price may be unknown");
+
+    let zloty = |folder: Folder| folder.edit("prices.toml", poland, &poland.replace("0.0230 EUR", "0.1 PLN"));
+    only(
+        &budget(zloty(Folder::new())).campaign(),
+        CAMPAIGN,
+        "limits.max_cost: 400.00 EUR is the budget, but sms to PL costs 0.10 PLN",
+    );
+    only(
+        &zloty(Folder::new()).campaign(),
+        CAMPAIGN,
+        "audience.countries: one campaign has one currency, but IT costs 0.052 EUR and PL 0.10 PLN",
+    );
+}
+
+#[test]
+fn a_price_that_cannot_be_read_is_named() {
+    let first = "price = \"0.0520 EUR\"";
+    for (from, to, expected) in [
+        (first, "price = 0.0520", "price.price: the value is of the wrong type; remedy: write text in quotes"),
+        (first, "price = \"0,0520 EUR\"", "price.price: `0,0520 EUR` is no amount of money"),
+        (first, "price = \"0.00000001 EUR\"", "at most six decimals"),
+        (first, "", "price.price: is missing"),
+        (
+            "gateway = \"mock\"",
+            "gateway = \"mocks\"",
+            "price.gateway: permesso.toml has no gateway `mocks`; remedy: write one of: mock",
+        ),
+        ("country = \"PL\"", "country = \"IT\"", "price.price: there is another price of mock for sms to IT"),
+        ("country = \"IT\"", "country = \"Italy\"", "price.country: `Italy` is no country code"),
+        ("channel = \"sms\"", "channel = \"mail\"", "price.channel: `mail` is no channel to send on"),
+        ("channel = \"sms\"", "chanel = \"sms\"", "price.chanel: there is no such key; remedy: did you mean `channel`?"),
+    ] {
+        only(&Folder::new().edit("prices.toml", from, to).settings(), "prices.toml:", expected);
+    }
+}
+
+#[test]
+fn a_preview_names_what_forces_ucs2_what_to_write_and_what_that_saves() {
+    let text = "{{ brand }}: perché hai lasciato il tuo numero, un’idea… Possiamo mandarti promozioni? Costa 0 [ok]\u{a0}😀 я STOP al {{ reply_number }} {{ link }}";
+    let folder = Folder::new().write("../templates/messages/repermission.it.txt", text);
+    let config = folder.load().unwrap();
+    let campaign = config.campaign("rinnovo-consensi").unwrap();
+    let all = config.preview(&campaign).unwrap();
+    let ask = all.iter().find(|s| s.template == "repermission" && s.locale == "it").unwrap();
+    assert_eq!((ask.sender.as_str(), ask.kinds.as_slice()), ("ACME", ["ask".to_owned(), "reminder".to_owned()].as_slice()));
+    let sms = ask.sms.as_ref().unwrap();
+    assert_eq!((sms.size.encoding, sms.size.parts), ("UCS-2", 3));
+    let forcing: Vec<_> = sms.forcing.iter().map(|f| (f.at, f.code_point.as_str(), f.remedy())).collect();
+    assert_eq!(
+        forcing,
+        [
+            (44, "U+2019", "write `'`".to_owned()),
+            (49, "U+2026", "write `...`".to_owned()),
+            (93, "U+00A0", "write a plain space".to_owned()),
+            (94, "U+1F600", "leave it out".to_owned()),
+            (96, "U+044F", "GSM-7 has no such letter: say it in Latin letters".to_owned()),
+        ]
+    );
+    assert_eq!(sms.doubled, ['[', ']']);
+    // What cannot be rewritten still forces UCS-2, so the plain text is no cheaper.
+    let plain = sms.plain.as_ref().unwrap();
+    assert!(plain.text.contains("un'idea... Possiamo") && plain.size.encoding == "UCS-2", "{plain:?}");
+    assert_eq!(ask.cost["IT"].to_string(), "0.156 EUR");
+    // Answers come from the number that takes them.
+    assert_eq!(all.iter().find(|s| s.template == "help").unwrap().sender, "+393001234567");
+
+    let folder = Folder::new().write("../templates/messages/repermission.it.txt", &text.replace(" я", ""));
+    let config = folder.load().unwrap();
+    let all = config.preview(&config.campaign("rinnovo-consensi").unwrap()).unwrap();
+    let plain = all.iter().find(|s| s.locale == "it").unwrap().sms.as_ref().unwrap().plain.clone().unwrap();
+    assert_eq!((plain.size.encoding, plain.size.parts, plain.cost["IT"].to_string().as_str()), ("GSM-7", 2, "0.104 EUR"));
 }
 
 #[test]

@@ -1,13 +1,13 @@
-//! `campaign check|plan|start|pause|resume|cancel|report`
+//! `campaign check|preview|plan|start|pause|resume|cancel|report`
 
 use anyhow::Result;
 use clap::Subcommand;
 
-use super::{Context, bar};
-use crate::domain::campaign::{Campaign, CampaignState};
+use super::{Context, bar, preview};
+use crate::domain::campaign::{Campaign, CampaignState, local};
 use crate::domain::eligibility::Reason;
-use crate::domain::sms;
 use crate::engine::Engine;
+use crate::engine::finish::{self, Finish};
 use crate::engine::plan::{self, Counts};
 use crate::engine::report::{self, Report};
 
@@ -16,6 +16,19 @@ pub enum Command {
     /// Find every error in a campaign file and its wording, without a database.
     #[command(after_help = "Example: permesso campaign check rinnovo-consensi")]
     Check { name: String },
+    /// Every text as a phone shows it: its parts, what it costs, and which character makes it dear. Needs no database.
+    #[command(
+        after_help = "Example: permesso campaign preview rinnovo-consensi --locale it\n         permesso campaign preview rinnovo-consensi --all --json"
+    )]
+    Preview {
+        name: String,
+        /// Only the texts in this language.
+        #[arg(long)]
+        locale: Option<String>,
+        /// Confirmations, acknowledgements and help too.
+        #[arg(long)]
+        all: bool,
+    },
     /// The dry run: who would be asked, who not and why, what the message looks like. Prints a plan id; sends nothing.
     #[command(after_help = "Example: permesso campaign plan rinnovo-consensi")]
     Plan { name: String },
@@ -45,7 +58,25 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Check { name } => {
             let config = crate::app::load(&context.dir)?;
             let campaign = config.campaign(name)?;
-            println!("campaign {name} is in order: {} texts, deadline {}", campaign.texts.len(), campaign.deadline);
+            let (start, deadline) = (campaign.local(campaign.start), campaign.local(campaign.deadline));
+            println!("campaign {name} is in order: {} texts, start {start}, deadline {deadline}", campaign.texts.len());
+            Ok(())
+        }
+        Command::Preview { name, locale, all } => {
+            let config = crate::app::load(&context.dir)?;
+            let mut messages = config.preview(&config.campaign(name)?)?;
+            messages
+                .retain(|s| locale.as_ref().is_none_or(|l| s.locale == *l) && (*all || s.kinds.iter().any(|kind| kind == "ask")));
+            if messages.is_empty() {
+                anyhow::bail!(
+                    "campaign `{name}` has no such text; remedy: leave out --locale, or add the text to templates/messages"
+                );
+            }
+            if context.json {
+                println!("{}", serde_json::json!({ "campaign": name, "messages": messages }));
+            } else {
+                preview::print(&messages);
+            }
             Ok(())
         }
         Command::Plan { name } => {
@@ -56,7 +87,11 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             bar.finish_and_clear();
             let id = plan::save(&engine, &campaign, &counts).await?;
             if context.json {
-                println!("{}", serde_json::json!({ "plan": id, "counts": counts }));
+                let finish = finish::estimate(&engine, &campaign, &counts.places);
+                println!(
+                    "{}",
+                    serde_json::json!({ "plan": id, "counts": counts, "finish": finish, "max_cost": campaign.limits.max_cost })
+                );
             } else {
                 print_plan(&engine, &campaign, &counts)?;
                 println!("\nplan id: {id}");
@@ -108,73 +143,64 @@ pub fn print_plan(engine: &Engine, campaign: &Campaign, counts: &Counts) -> Resu
         println!("{count:>9} not: {code}. {}", Reason::parse(code).map_or("", Reason::sentence));
     }
     println!("{:>9} SMS parts in all", counts.parts);
-    let seconds = plan::seconds_at_rate(campaign, counts.eligible);
-    println!(
-        "          at {}/s the sending itself takes {}, inside the allowed hours, until {}",
-        campaign.limits.rate,
-        duration(seconds),
-        campaign.deadline.format("%Y-%m-%d %H:%M UTC")
-    );
-    for ask in &campaign.asks {
-        for (locale, count) in &counts.locales {
-            let Some(text) = ask.texts.get(locale) else { continue };
-            let shown = engine.config.sample(campaign, ask, text)?;
-            let parts = sms::parts(&shown);
-            let encoding = match parts.encoding {
-                sms::Encoding::Gsm7 => "GSM-7",
-                sms::Encoding::Ucs2 => "UCS-2",
-            };
-            println!("\n  to {count} people in `{locale}`: {}, {} characters in {encoding}", plural(parts.parts), parts.units);
-            print_phone(&ask.sender.id, &shown);
-            for (at, character) in sms::forcing_ucs2(&shown).into_iter().take(3) {
-                println!("  `{character}` at character {} forces UCS-2 (70 instead of 160 characters a part)", at + 1);
-            }
+    print_cost(campaign, counts);
+    print_finish(campaign, &finish::estimate(engine, campaign, &counts.places));
+    for shown in engine.config.preview(campaign)?.iter().filter(|s| s.kinds.iter().any(|kind| kind == "ask")) {
+        if let Some(count) = counts.locales.get(&shown.locale) {
+            println!("\n  to {count} people in `{}` by {}", shown.locale, shown.channel.code());
+            preview::print_one(shown);
         }
     }
     Ok(())
 }
 
-fn plural(parts: usize) -> String {
-    if parts == 1 { "1 part".into() } else { format!("{parts} parts") }
-}
-
-/// The message as a phone shows it.
-fn print_phone(sender: &str, text: &str) {
-    const WIDTH: usize = 40;
-    let line = |s: &str| println!("  | {s}{} |", " ".repeat(WIDTH.saturating_sub(s.chars().count())));
-    println!("  .-{}-.", "-".repeat(WIDTH));
-    line(sender);
-    println!("  |-{}-|", "-".repeat(WIDTH));
-    let mut row = String::new();
-    for word in text.split_whitespace() {
-        let mut word: Vec<char> = word.chars().collect();
-        if !row.is_empty() && row.chars().count() + 1 + word.len() > WIDTH {
-            line(&row);
-            row.clear();
+fn print_cost(campaign: &Campaign, counts: &Counts) {
+    let cost = &counts.cost;
+    if let Some(asks) = cost.asks {
+        println!("          asks cost at most {asks}");
+        let reminders = cost.reminders.map(|reminders| {
+            println!("          reminders at most {reminders}, if nobody answers");
+            asks.plus(reminders)
+        });
+        if let Some(answers) = cost.answers {
+            println!("          answers about {answers} more, if everybody answers; no budget holds them back");
         }
-        while word.len() > WIDTH {
-            line(&word.drain(..WIDTH).collect::<String>());
+        if let Some(max) = campaign.limits.max_cost {
+            let all = reminders.unwrap_or(asks);
+            match all.micros <= max.micros {
+                true => println!("          max_cost {max} covers that"),
+                false => println!("          max_cost {max} does not cover {all}: the campaign may pause before its end"),
+            }
         }
-        if !row.is_empty() {
-            row.push(' ');
-        }
-        row.extend(word);
     }
-    line(&row);
-    println!("  '-{}-'", "-".repeat(WIDTH));
+    for (country, people) in &cost.unpriced {
+        println!("          price unknown for {country} ({people} people); prices.toml has no row for it");
+    }
 }
 
-fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s < 90.0 => format!("{s:.0} s"),
-        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
+fn print_finish(campaign: &Campaign, finish: &Finish) {
+    let deadline = campaign.local(campaign.deadline);
+    let Some(last) = finish.last_ask else {
+        return println!("          deadline {deadline}");
+    };
+    println!("          at {}/s the last ask leaves about {}; deadline {deadline}", finish.rate, campaign.local(last));
+    if finish.lapse > 0 {
+        let remedy = match finish.rate_needed {
+            Some(rate) => format!("it takes {rate}/s at every limit (gateway, sender, campaign), or a later deadline"),
+            None => "no rate would do: set a later deadline or longer hours".to_owned(),
+        };
+        println!("          the deadline comes first for {} people, who would not be asked: {remedy}", finish.lapse);
     }
 }
 
 pub fn print_report(report: &Report) {
     let why = report.reason.as_ref().map_or(String::new(), |r| format!(" ({r})"));
     println!("campaign {}: {}{why}", report.name, report.state);
+    let time = |stamp: &str| {
+        let at = stamp.parse::<chrono::DateTime<chrono::Utc>>();
+        at.map_or_else(|_| stamp.to_owned(), |at| local(at, &report.time_zone))
+    };
+    println!("          start {}, deadline {}", time(&report.start), time(&report.deadline));
     println!("{:>9} targeted", report.targeted);
     for (code, count) in &report.skipped {
         println!("{count:>9}   skipped: {code}. {}", Reason::parse(code).map_or("", Reason::sentence));
@@ -182,6 +208,10 @@ pub fn print_report(report: &Report) {
     println!("{:>9} eligible", report.eligible);
     for (state, count) in &report.asks {
         println!("{count:>9}   asks {state}");
+    }
+    if let Some(cost) = &report.cost {
+        let max = cost.max_cost.map_or_else(String::new, |max| format!(" of at most {max}"));
+        println!("          {} reserved{max}: {} accepted, {} open", cost.reserved, cost.accepted, cost.open);
     }
     println!("{:>9} pending: a first yes, second step awaited", report.pending);
     println!("{:>9} confirmed", report.confirmed);

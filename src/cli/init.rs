@@ -7,8 +7,9 @@ use crate::store::Store;
 use crate::vault::Vault;
 
 /// The files that ship, as they are in the repository.
-pub const FILES: [(&str, &str); 15] = [
+pub const FILES: [(&str, &str); 16] = [
     ("permesso.toml", include_str!("../../config/permesso.toml")),
+    ("prices.toml", include_str!("../../config/prices.toml")),
     ("campaigns/rinnovo-consensi.toml", include_str!("../../config/campaigns/rinnovo-consensi.toml")),
     ("campaigns/renew-consents.toml", include_str!("../../config/campaigns/renew-consents.toml")),
     ("countries/it.toml", include_str!("../../config/countries/it.toml")),

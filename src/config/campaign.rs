@@ -6,11 +6,13 @@ use chrono_tz::Tz;
 
 use super::problem::{Problem, Problems};
 use super::read::{File, Table, nearest};
-use super::{Config, accounts, lint, templates, values};
+use super::{Config, accounts, lint, prices, templates, values};
 use crate::domain::campaign::{Ask, Campaign, Limits, Mode, Sender};
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::contact::Kind;
 use crate::domain::hours::Hours;
+use crate::domain::money::Money;
+use crate::domain::price::Price;
 use crate::domain::wording::Values;
 
 /// One ask a person in 24 months (design section 7); a campaign may only wait longer.
@@ -68,7 +70,7 @@ fn campaign(root: &Table, config: &Config, name: &str, found: &mut Vec<Problem>)
     let (asks_for, asks) = asks(root.table("ask"), config, &countries, page, found);
 
     let limits = root.table("limits");
-    limits.not_yet(&["max_cost", "stop_if"]);
+    limits.not_yet(&["stop_if"]);
     let sender_rate = asks.first().map_or(1.0, |ask| ask.sender.rate);
     let rate = if limits.has("rate") { limits.read("rate", values::rate) } else { Some(sender_rate) };
     let first = limits.has("first").then(|| limits.within("first", 1, 1..=i64::MAX)).and_then(|n| u64::try_from(n).ok());
@@ -78,6 +80,8 @@ fn campaign(root: &Table, config: &Config, name: &str, found: &mut Vec<Problem>)
         }
         days => Ok(days),
     });
+    let max_cost = limits.read("max_cost", values::money);
+    let prices = prices((&audience, &limits), config, &countries, &asks, max_cost);
     limits.end();
     root.end();
 
@@ -101,7 +105,7 @@ fn campaign(root: &Table, config: &Config, name: &str, found: &mut Vec<Problem>)
         asks,
         page_channels,
         page_purposes,
-        limits: Limits { rate: rate?, first },
+        limits: Limits { rate: rate?, first, max_cost },
         brand: config.controller.brand.clone(),
         pending_days: config.pending_days,
         link_days: config.link_days,
@@ -110,7 +114,48 @@ fn campaign(root: &Table, config: &Config, name: &str, found: &mut Vec<Problem>)
         texts: texts.map(|(name, wording)| (name.clone(), wording.text.clone())).collect(),
         packs,
         pack_stale_days: config.pack_stale_days,
+        prices,
     })
+}
+
+/// The rows of the price table this campaign can need. With a budget none may be missing: what cannot be reckoned cannot be reserved.
+fn prices(
+    (audience, limits): (&Table, &Table),
+    config: &Config,
+    countries: &[String],
+    asks: &[Ask],
+    max_cost: Option<Money>,
+) -> Vec<Price> {
+    let needed = |price: &&Price| {
+        let pays = |ask: &Ask| ask.sender.gateway == price.gateway && ask.channel == price.channel;
+        countries.contains(&price.country) && asks.iter().any(pays)
+    };
+    let prices: Vec<Price> = config.prices.iter().filter(needed).cloned().collect();
+    let file = config.dir.join(prices::FILE).display().to_string();
+    if let Some(max_cost) = max_cost {
+        for (ask, country) in asks.iter().flat_map(|ask| countries.iter().map(move |country| (ask, country))) {
+            let (gateway, channel) = (&ask.sender.gateway, ask.channel.code());
+            if !prices.iter().any(|p| p.channel == ask.channel && p.gateway == *gateway && p.country == *country) {
+                let what =
+                    format!("the price of {channel} to {country} by gateway {gateway} is not known, so no budget can hold");
+                limits.note("max_cost", what, format!("add it to {file} as a [[price]], or remove max_cost"));
+            }
+        }
+        if let Some(other) = prices.iter().find(|p| p.price.currency != max_cost.currency) {
+            let what =
+                format!("{max_cost} is the budget, but {} to {} costs {}", other.channel.code(), other.country, other.price);
+            limits.note("max_cost", what, format!("write the budget and the prices in {file} in one currency"));
+        }
+    } else if let Some((first, other)) =
+        prices.first().and_then(|first| Some((first, prices.iter().find(|p| p.price.currency != first.price.currency)?)))
+    {
+        let what = format!(
+            "one campaign has one currency, but {} costs {} and {} {}",
+            first.country, first.price, other.country, other.price
+        );
+        audience.note("countries", what, format!("write the prices in {file} in one currency, or make two campaigns"));
+    }
+    prices
 }
 
 struct Schedule {

@@ -5,6 +5,7 @@ mod accounts;
 mod campaign;
 mod lint;
 mod packs;
+mod prices;
 mod problem;
 mod read;
 mod settings;
@@ -23,12 +24,14 @@ use url::Url;
 pub use problem::{Problem, Problems};
 pub use settings::FIELDS;
 
-use crate::domain::campaign::{Ask, Campaign, Sender};
+use crate::domain::campaign::{Campaign, Sender};
 use crate::domain::country::CountryPack;
 use crate::domain::phone::Fiction;
+use crate::domain::preview::{self, Shown};
+use crate::domain::price::Price;
 use crate::domain::reply::PhraseSet;
 use crate::domain::webhook::News;
-use crate::domain::wording::{self, Values, WordingError};
+use crate::domain::wording::WordingError;
 
 /// Everything an installation is told by its files. Holds secrets, so `Debug` shows the folder alone.
 #[derive(Clone)]
@@ -54,6 +57,8 @@ pub struct Config {
     pub testers: Vec<String>,
     pub import: ImportMapping,
     pub packs: BTreeMap<String, CountryPack>,
+    /// What gateways charge.
+    pub prices: Vec<Price>,
     pub phrases: Vec<PhraseSet>,
     /// The folder whose texts replace the built-in ones, if there is one.
     pub templates: Option<PathBuf>,
@@ -207,10 +212,9 @@ impl Config {
         Some(&wording.or_else(|| self.wordings.get(&format!("{name}.{}", self.default_locale)))?.text)
     }
 
-    /// An ask's text as a phone shows it, with a link as long as a real one.
-    pub fn sample(&self, campaign: &Campaign, ask: &Ask, text: &str) -> Result<String, WordingError> {
-        let reply_number = ask.sender.reply_number.as_deref().unwrap_or_default();
-        wording::render(text, &Values { brand: &campaign.brand, link: &self.sample_link(), reply_number, code: "" })
+    /// Every text of a campaign as people would read it.
+    pub fn preview(&self, campaign: &Campaign) -> Result<Vec<Shown>, WordingError> {
+        preview::preview(campaign, &self.sample_link())
     }
 
     /// A link whose token is as long as a real one: 22 base58 characters.

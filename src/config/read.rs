@@ -165,8 +165,11 @@ impl<'a> Table<'a> {
 
     /// A text that must be there, put through `parse`.
     pub fn read_needed<T>(&self, key: &str, parse: impl Fn(&str) -> Parsed<T>) -> Option<T> {
-        let text = self.need::<String>(key);
-        if text.is_empty() && !self.has(key) { None } else { self.parsed(key, &text, parse) }
+        if !self.has(key) {
+            self.need::<String>(key);
+            return None;
+        }
+        self.read(key, parse)
     }
 
     /// Every item of a list put through `parse`.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::problem::{Problem, Problems};
 use super::read::{File, Table};
 use super::values::{self, web_address};
-use super::{Config, Controller, ImportMapping, accounts, lint, packs, templates, webhooks};
+use super::{Config, Controller, ImportMapping, accounts, lint, packs, prices, templates, webhooks};
 use crate::domain::phone::Fiction;
 use crate::domain::wording::Values;
 
@@ -42,6 +42,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
     let gateways = accounts::gateways(root, dir, env);
     let mock = gateways.iter().all(|gateway| gateway.driver == "mock");
     let fiction = if mock { Fiction::Allowed } else { Fiction::Refused };
+    let prices = prices::read(dir, &gateways, found);
     let senders = accounts::senders(root, &gateways, fiction);
     let webhooks = webhooks::webhooks(root, mock, dir, env);
 
@@ -96,6 +97,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
         testers,
         import,
         packs,
+        prices,
         phrases,
         templates,
         pack_stale_days,

@@ -7,6 +7,7 @@ use chrono::{DateTime, LocalResult, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;
 use url::Url;
 
+use crate::domain::money::Money;
 use crate::domain::phone::{Fiction, PhoneNumber};
 
 pub type Parsed<T> = Result<T, (String, String)>;
@@ -136,6 +137,17 @@ pub fn rate(text: &str) -> Parsed<f64> {
     match rate.filter(|rate| (0.001..=100_000.0).contains(rate)) {
         Some(rate) => Ok(rate),
         None => wrong(format!("`{text}` is no rate"), "write messages a second or a minute, as in \"50/s\" or \"600/min\""),
+    }
+}
+
+/// An amount and its currency in `0.0520 EUR`.
+pub fn money(text: &str) -> Parsed<Money> {
+    match Money::parse(text) {
+        Some(money) => Ok(money),
+        None => wrong(
+            format!("`{text}` is no amount of money"),
+            "write it with a point, at most six decimals, and its currency, as in \"0.0520 EUR\"",
+        ),
     }
 }
 

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::channel::{Channel, Permission, Purpose};
 use super::contact::Kind;
 use super::country::CountryPack;
+use super::money::{Currency, Money};
+use super::price::Price;
 
 /// How a campaign asks and what completes a yes (`design`: ask modes). Belongs to a channel and must fit its sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +70,9 @@ pub struct Limits {
     pub rate: f64,
     /// Ramp-up: pause by itself after this many asks until the manager resumes.
     pub first: Option<u64>,
+    /// Asks and reminders may cost so much together; reserved at each claim.
+    #[serde(default)]
+    pub max_cost: Option<Money>,
 }
 
 /// A campaign's frozen revision: the file, the wording and the country packs it was planned with.
@@ -108,9 +113,28 @@ pub struct Campaign {
     pub packs: BTreeMap<String, CountryPack>,
     /// Days after which a country pack's review date is too old to send by.
     pub pack_stale_days: i64,
+    /// What its gateways charge in its countries; all in one currency.
+    #[serde(default)]
+    pub prices: Vec<Price>,
 }
 
 impl Campaign {
+    /// What this gateway charges for a part (SMS) or a message on that channel to that country, if it is known.
+    pub fn price(&self, gateway: &str, channel: Channel, country: &str) -> Option<Money> {
+        let fits = |p: &&Price| p.gateway == gateway && p.channel == channel && p.country == country;
+        self.prices.iter().find(fits).map(|p| p.price)
+    }
+
+    /// A moment as its manager's clock shows it: `Tue 8 Dec 2026 14:10 (Europe/Rome)`.
+    pub fn local(&self, at: DateTime<Utc>) -> String {
+        local(at, &self.time_zone)
+    }
+
+    /// The one currency of its prices and its budget.
+    pub fn currency(&self) -> Option<Currency> {
+        self.limits.max_cost.or(self.prices.first().map(|p| p.price)).map(|money| money.currency)
+    }
+
     pub fn ask(&self, channel: Channel) -> Option<&Ask> {
         self.asks.iter().find(|a| a.channel == channel)
     }
@@ -122,6 +146,12 @@ impl Campaign {
             .or_else(|| self.texts.get(&format!("{name}.{}", self.default_locale)))
             .map(String::as_str)
     }
+}
+
+/// A moment in a time zone, with the zone's name; in UTC where there is no such zone.
+pub fn local(at: DateTime<Utc>, zone: &str) -> String {
+    let tz: chrono_tz::Tz = zone.parse().unwrap_or(chrono_tz::UTC);
+    format!("{} ({tz})", at.with_timezone(&tz).format("%a %-d %b %Y %H:%M"))
 }
 
 /// The life of a campaign (design section 7).

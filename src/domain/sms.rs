@@ -79,22 +79,33 @@ pub fn forcing_ucs2(text: &str) -> Vec<(usize, char)> {
     text.chars().enumerate().filter(|(_, c)| septets(*c).is_none()).collect()
 }
 
-/// The text as GSM 7-bit can write it: accents it lacks go (`È` becomes `E`), curly quotes and dashes become straight, invisible
-/// characters disappear. What has no plain form, such as an emoji or Cyrillic, stays: [`forcing_ucs2`] then still names it.
+/// What to write in place of a character that forces UCS-2: its letter without the accent, the straight quote, nothing at all for an
+/// emoji or an invisible character. None for what GSM 7-bit needs no stand-in for, and for what has none, such as Cyrillic.
+pub fn instead_of(c: char) -> Option<String> {
+    if septets(c).is_some() {
+        return None;
+    }
+    if let Some(instead) = replacement(c) {
+        return Some(instead.to_owned());
+    }
+    let base: String = c.nfd().filter(|part| !is_combining_mark(*part)).collect();
+    base.chars().all(|part| septets(part).is_some()).then_some(base)
+}
+
+/// The characters of the extension table, which take two septets each, as often as they stand there.
+pub fn doubled(text: &str) -> Vec<char> {
+    text.chars().filter(|c| septets(*c) == Some(2)).collect()
+}
+
+/// The text as GSM 7-bit can write it: accents it lacks go (`È` becomes `E`), curly quotes and dashes become straight, emoji and
+/// invisible characters disappear. What has no plain form, such as Cyrillic, stays: [`forcing_ucs2`] then still names it.
 pub fn without_accents(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     // Composed first, so that an `e` with a separate accent stays the `é` that GSM 7-bit has.
     for c in text.nfc() {
-        if septets(c).is_some() {
-            plain.push(c);
-        } else if let Some(instead) = replacement(c) {
-            plain.push_str(instead);
-        } else {
-            let base: String = c.nfd().filter(|part| !is_combining_mark(*part)).collect();
-            match base.chars().all(|part| septets(part).is_some()) {
-                true => plain.push_str(&base),
-                false => plain.push(c),
-            }
+        match instead_of(c) {
+            Some(instead) => plain.push_str(&instead),
+            None => plain.push(c),
         }
     }
     plain
@@ -135,6 +146,18 @@ fn replacement(c: char) -> Option<&'static str> {
         'º' => "o",
         'ª' => "a",
         '×' => "x",
+        '→' => "->",
+        '←' => "<-",
+        '½' => "1/2",
+        '°' => "o",
+        // Pictographs, dingbats, flags, skin tones, and what joins or styles them.
+        '\u{2190}'..='\u{21ff}'
+        | '\u{2300}'..='\u{27bf}'
+        | '\u{2b00}'..='\u{2bff}'
+        | '\u{20e3}'
+        | '\u{fe00}'..='\u{fe0f}'
+        | '\u{1f000}'..='\u{1faff}'
+        | '\u{e0020}'..='\u{e007f}' => "",
         _ => return None,
     })
 }
@@ -203,10 +226,24 @@ mod tests {
             ("„Straße“\u{a0}ẞ\u{200b}", "\"Straße\" SS"),
             ("¿Mañana? ¡Sí, mamá!", "¿Mañana? ¡Si, mama!"),
             ("e\u{301} E\u{300}", "é E"),
-            ("ok 😀 привет", "ok 😀 привет"),
+            ("ok 😀 привет", "ok  привет"),
+            ("👩\u{200d}💻❤\u{fe0f}🇮🇹 sì →", " sì ->"),
         ] {
             assert_eq!(without_accents(text), plain);
         }
+    }
+
+    #[test]
+    fn every_forcing_character_has_its_remedy_and_doubled_ones_are_named() {
+        for (c, instead) in
+            [('’', "'"), ('“', "\""), ('–', "-"), ('…', "..."), ('ą', "a"), ('😀', ""), ('\u{a0}', " "), ('ł', "l")]
+        {
+            assert_eq!(instead_of(c).as_deref(), Some(instead), "{c}");
+        }
+        for c in ['a', 'è', '€', 'я', '中'] {
+            assert_eq!(instead_of(c), None, "{c}");
+        }
+        assert_eq!(doubled("a [b] {c} 5€ ~^|\\"), ['[', ']', '{', '}', '€', '~', '^', '|', '\\']);
     }
 
     #[test]

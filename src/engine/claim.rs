@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::deliver::Ended;
 use super::openings::Openings;
-use super::{Engine, LEASE_DB};
+use super::{Engine, LEASE_DB, budget};
 use crate::clock::{SECOND, instant};
 use crate::domain::campaign::{Campaign, CampaignState};
 use crate::domain::channel::Channel;
@@ -129,9 +129,11 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
         }
     }
 
+    budget::cover(&mut tx, engine, campaign.as_ref(), &mut letters, &mut claims).await?;
     let who = Claimant { slice: &slice, worker: &engine.worker, gateway: &batch.gateway };
     let won = messages::claim(&mut tx, &engine.controller, &who, &claims, now).await?;
     let won: BTreeMap<i64, i64> = won.into_iter().collect();
+    budget::reserve(&mut tx, campaign.as_ref(), claims.iter().filter(|c| won.contains_key(&c.message))).await?;
     letters.retain_mut(|letter| won.get(&letter.due.id).map(|attempt| letter.attempt = *attempt).is_some());
     for ((revision, mode), mut opened) in modes {
         opened.retain(|o| won.contains_key(&o.message));
@@ -254,6 +256,11 @@ fn write(
     let rendered = wording::render(text, &wording::Values { brand, link: &link, reply_number: &reply_number, code: "" })?;
     let to = engine.vault.decrypt_number(&person.number_enc)?;
     let valid_until = due.expires_at.min(cleared.valid_until());
+    let channel = channel_of(&due).unwrap_or(Channel::Sms);
+    let cost = match campaign.filter(|_| kind.is_asking()) {
+        Some(campaign) => budget::cost(campaign, &batch.gateway, channel, person.facts.country.as_deref(), &rendered)?,
+        None => 0,
+    };
     let claim = Claim {
         message: due.id,
         contact: due.contact_id,
@@ -262,12 +269,13 @@ fn write(
         wording_hash: Some(crate::domain::ledger::body_hash(text)),
         send_before: cleared.send_before(),
         marks: if kind.is_asking() { person.marks.clone() } else { Vec::new() },
+        cost,
     };
     let outgoing = Outgoing {
         reference: claim.reference.clone(),
         from: batch.sender.clone(),
         to,
-        channel: channel_of(&due).unwrap_or(Channel::Sms),
+        channel,
         text: rendered,
         validity_s: ((valid_until - now) / SECOND).clamp(1, 48 * 3600),
     };

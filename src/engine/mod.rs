@@ -2,12 +2,14 @@
 //! from [`Engine`] and writes through a transaction; none knows of HTTP, terminals or the queue's workers.
 
 pub mod answer;
+pub mod budget;
 pub mod choose;
 mod claim;
 pub mod confirm;
 pub mod deliver;
 pub mod expire;
 pub mod explain;
+pub mod finish;
 pub mod import;
 pub mod limits;
 pub mod notify;

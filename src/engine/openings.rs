@@ -22,12 +22,17 @@ pub struct Openings {
 impl Openings {
     /// The campaign's window and the country's, in the person's zone or, where it is not known, in every zone of the country.
     pub fn of(&mut self, campaign: &Campaign, person: &Person, now: i64) -> Opening {
-        let Some(pack) = person.facts.country.as_ref().and_then(|c| campaign.packs.get(c)) else { return Opening::Never };
+        person.facts.country.as_ref().map_or(Opening::Never, |country| self.at(campaign, country, person.zone.as_deref(), now))
+    }
+
+    /// As [`Openings::of`], for anybody of that country and stated zone.
+    pub fn at(&mut self, campaign: &Campaign, country: &str, zone: Option<&str>, now: i64) -> Opening {
+        let Some(pack) = campaign.packs.get(country) else { return Opening::Never };
         let key = (pack.code.clone(), campaign.hours.clone());
         let windows = self.windows.entry(key).or_insert_with(|| parse(pack, campaign.hours.as_deref()));
         let Some(windows) = windows else { return Opening::Never };
         let windows: Vec<&Hours> = windows.iter().collect();
-        let stated = person.zone.as_deref().and_then(|z| Tz::from_str(z).ok());
+        let stated = zone.and_then(|z| Tz::from_str(z).ok());
         let zones = match stated {
             Some(zone) => vec![zone],
             None => pack.zones.iter().filter_map(|z| Tz::from_str(z).ok()).collect(),

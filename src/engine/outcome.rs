@@ -103,6 +103,7 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
     }
     control::save_health(&mut tx, &engine.controller, &health).await?;
     messages::settle(&mut tx, &settled, now).await?;
+    super::budget::release(&mut tx, &settled).await?;
     super::receive::match_late(&mut tx, engine, &batch.gateway, &settled).await?;
     for contact in opted_out {
         super::confirm::gateway_opt_out(&mut tx, engine, contact).await?;

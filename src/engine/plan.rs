@@ -8,13 +8,14 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
+use super::budget::{Cost, worst_case};
 use super::openings::Openings;
 use crate::clock::instant;
 use crate::domain::campaign::{Ask, Campaign, CampaignState};
+use crate::domain::channel::Channel;
 use crate::domain::eligibility::{Cause, Decision, decide};
 use crate::domain::ledger::body_hash;
 use crate::domain::message::Kind;
-use crate::domain::sms;
 use crate::store::campaigns::{Decided, Start};
 use crate::store::facts::Person;
 use crate::store::messages::{New, Route};
@@ -39,8 +40,14 @@ pub struct Counts {
     pub waiting: u64,
     /// Eligible people by locale of their text.
     pub locales: BTreeMap<String, u64>,
-    /// SMS parts of all messages together, with the longest link.
+    /// SMS parts of all asks together, with the longest link.
     pub parts: u64,
+    /// Eligible people by country and, where it is stated, time zone: `IT`, `ES Atlantic/Canary`.
+    #[serde(default)]
+    pub places: BTreeMap<String, u64>,
+    /// The worst case in money.
+    #[serde(default)]
+    pub cost: Cost,
 }
 
 /// One person's verdict.
@@ -79,7 +86,8 @@ pub async fn preview(engine: &Engine, campaign: &Campaign, mut progress: impl Fn
     let (mut after, now) = (0, engine.now());
     let mut tx = engine.store.read().await?;
     let id = campaigns::by_name(&mut tx, &engine.controller, &campaign.name).await?.map_or(0, |c| c.id);
-    let parts: BTreeMap<(String, String), u64> = parts_by_text(engine, campaign)?;
+    let shown = engine.config.preview(campaign)?;
+    let mut people_by_text: BTreeMap<(String, Channel, String), u64> = BTreeMap::new();
     loop {
         let ids: Vec<i64> =
             contacts::ids_after(&mut tx, &engine.controller, after, CHUNK).await?.into_iter().map(|(id,)| id).collect();
@@ -94,7 +102,10 @@ pub async fn preview(engine: &Engine, campaign: &Campaign, mut progress: impl Fn
                 Decision::Send(_) | Decision::Wait { .. } => {
                     counts.eligible += 1;
                     counts.waiting += u64::from(matches!(verdict.decision, Decision::Wait { .. }));
-                    counts.parts += parts.get(&(verdict.ask.template.clone(), verdict.locale.clone())).copied().unwrap_or(1);
+                    let country = person.facts.country.clone().unwrap_or_default();
+                    let place = person.zone.as_ref().map_or_else(|| country.clone(), |zone| format!("{country} {zone}"));
+                    *counts.places.entry(place).or_default() += 1;
+                    *people_by_text.entry((country, verdict.ask.channel, verdict.locale.clone())).or_default() += 1;
                     *counts.locales.entry(verdict.locale).or_default() += 1;
                 }
             }
@@ -102,18 +113,13 @@ pub async fn preview(engine: &Engine, campaign: &Campaign, mut progress: impl Fn
         progress(counts.contacts);
     }
     tx.rollback().await?;
+    let parts = |channel: Channel, locale: &str| {
+        let ask = shown.iter().find(|s| s.channel == channel && s.locale == locale && s.kinds.iter().any(|kind| kind == "ask"));
+        ask.and_then(|s| s.sms.as_ref()).map_or(0, |sms| sms.size.parts as u64)
+    };
+    counts.parts = people_by_text.iter().map(|((_, channel, locale), people)| parts(*channel, locale) * people).sum();
+    counts.cost = worst_case(campaign, &shown, &people_by_text);
     Ok(counts)
-}
-
-fn parts_by_text(engine: &Engine, campaign: &Campaign) -> Result<BTreeMap<(String, String), u64>> {
-    let mut parts = BTreeMap::new();
-    for ask in &campaign.asks {
-        for (locale, text) in &ask.texts {
-            let shown = engine.config.sample(campaign, ask, text)?;
-            parts.insert((ask.template.clone(), locale.clone()), sms::parts(&shown).parts as u64);
-        }
-    }
-    Ok(parts)
 }
 
 /// Saves a dry run under an id that `start` asks for.
@@ -152,6 +158,12 @@ pub async fn start(engine: &Engine, name: &str, plan_id: &str) -> Result<i64> {
     if now >= campaign.deadline.timestamp_micros() {
         bail!("the campaign's deadline has passed; remedy: set a later `schedule.deadline` and plan again");
     }
+    if let (Some(row), Some(currency)) = (existing.as_ref().filter(|c| c.reserved > 0), campaign.currency())
+        && row.currency.as_ref().is_some_and(|spent| *spent != currency.to_string())
+    {
+        let spent = row.currency.as_deref().unwrap_or_default();
+        bail!("campaign `{name}` has spent {spent} and its prices are now in {currency}; remedy: keep one currency");
+    }
     let before: Counts = serde_json::from_str(&plan.counts)?;
     let after = preview(engine, &campaign, |_| {}).await?;
     moved(&before, &after).map_err(|what| {
@@ -181,6 +193,7 @@ pub async fn start(engine: &Engine, name: &str, plan_id: &str) -> Result<i64> {
         start_at,
         deadline: campaign.deadline.timestamp_micros(),
         allowance: campaign.limits.first.and_then(|n| i64::try_from(n).ok()),
+        currency: campaign.currency().map(|c| c.to_string()),
     };
     let id = campaigns::start(&mut tx, &engine.controller, &start, now).await?;
     let delay = Duration::from_micros(u64::try_from(start_at - now).unwrap_or(0));
@@ -285,12 +298,6 @@ fn facts_seen(person: &Person) -> String {
         "in_conversation": f.conversation.is_some(),
     })
     .to_string()
-}
-
-/// When the last message would leave, by the campaign's rate and its windows: a lower bound for the manager.
-pub fn seconds_at_rate(campaign: &Campaign, eligible: u64) -> f64 {
-    let rate = campaign.asks.first().map_or(campaign.limits.rate, |a| campaign.limits.rate.min(a.sender.rate));
-    eligible as f64 / rate.max(0.001)
 }
 
 /// Pauses, resumes or cancels. Answers how many planned messages were cancelled.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::plan::known;
-use super::{Engine, notify};
+use super::{Engine, budget, notify};
 use crate::clock::instant;
 use crate::store::{control, inbound, report};
 
@@ -16,8 +16,10 @@ pub struct Report {
     pub name: String,
     pub state: String,
     pub reason: Option<String>,
+    /// RFC 3339 in the campaign's time zone.
     pub start: String,
     pub deadline: String,
+    pub time_zone: String,
     pub targeted: u64,
     pub eligible: u64,
     pub skipped: BTreeMap<String, u64>,
@@ -34,6 +36,8 @@ pub struct Report {
     /// Asked and nothing said, or a first yes that nothing followed.
     pub silent: u64,
     pub unknown: u64,
+    /// Asks and reminders in money; none where no price was known.
+    pub cost: Option<budget::Spending>,
 }
 
 impl Report {
@@ -46,14 +50,19 @@ impl Report {
 pub async fn campaign(engine: &Engine, name: &str) -> Result<Report> {
     let mut tx = engine.store.read().await?;
     let row = known(&mut tx, engine, name).await?;
+    let revision = engine.revision(&mut tx, row.revision_id).await?;
+    let zone: chrono_tz::Tz = revision.time_zone.parse().unwrap_or_default();
+    let stamp = |at: i64| instant(at).with_timezone(&zone).to_rfc3339();
     let mut out = Report {
         name: row.name.clone(),
         state: row.state.clone(),
         reason: row.reason.clone(),
-        start: instant(row.start_at).to_rfc3339(),
-        deadline: instant(row.deadline).to_rfc3339(),
+        start: stamp(row.start_at),
+        deadline: stamp(row.deadline),
+        time_zone: revision.time_zone.clone(),
         ..Report::default()
     };
+    out.cost = budget::spending(&mut tx, &row, &revision).await?;
     for (outcome, code, count) in report::decisions(&mut tx, row.id).await? {
         let count = count.unsigned_abs();
         out.targeted += count;

@@ -43,6 +43,10 @@ pub struct Row {
     pub planned_to: i64,
     pub planned_all: i64,
     pub allowance: Option<i64>,
+    /// Of what is reserved.
+    pub currency: Option<String>,
+    /// Millionths of the currency's unit.
+    pub reserved: i64,
 }
 
 impl Row {
@@ -54,7 +58,7 @@ impl Row {
 pub async fn by_name(tx: &mut Tx, controller: &str, name: &str) -> Result<Option<Row>> {
     fetch_optional!(
         tx,
-        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance
+        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance, currency, reserved
          FROM campaigns WHERE controller = $1 AND name = $2",
         controller,
         name
@@ -64,7 +68,7 @@ pub async fn by_name(tx: &mut Tx, controller: &str, name: &str) -> Result<Option
 pub async fn by_id(tx: &mut Tx, id: i64) -> Result<Option<Row>> {
     fetch_optional!(
         tx,
-        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance
+        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance, currency, reserved
          FROM campaigns WHERE id = $1",
         id
     )
@@ -74,7 +78,7 @@ pub async fn by_id(tx: &mut Tx, id: i64) -> Result<Option<Row>> {
 pub async fn lock(tx: &mut Tx, id: i64) -> Result<Option<Row>> {
     fetch_optional!(
         tx,
-        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance
+        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance, currency, reserved
          FROM campaigns WHERE id = $1 FOR UPDATE",
         id
     )
@@ -83,7 +87,7 @@ pub async fn lock(tx: &mut Tx, id: i64) -> Result<Option<Row>> {
 pub async fn all(tx: &mut Tx, controller: &str) -> Result<Vec<Row>> {
     fetch_all!(
         tx,
-        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance
+        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance, currency, reserved
          FROM campaigns WHERE controller = $1 ORDER BY id",
         controller
     )
@@ -100,6 +104,7 @@ pub struct Start<'a> {
     pub start_at: i64,
     pub deadline: i64,
     pub allowance: Option<i64>,
+    pub currency: Option<String>,
 }
 
 pub async fn start(tx: &mut Tx, controller: &str, start: &Start<'_>, now: i64) -> Result<i64> {
@@ -116,11 +121,12 @@ pub async fn start(tx: &mut Tx, controller: &str, start: &Start<'_>, now: i64) -
     let revision = revision.map_or(0, |(id,)| id);
     let row: Option<(i64,)> = fetch_optional!(
         tx,
-        "INSERT INTO campaigns (controller, name, family, state, revision_id, start_at, deadline, allowance, created_at)
-         VALUES ($1, $2, $3, 'scheduled', $4, $5, $6, $7, $8)
+        "INSERT INTO campaigns (controller, name, family, state, revision_id, start_at, deadline, allowance, created_at, currency)
+         VALUES ($1, $2, $3, 'scheduled', $4, $5, $6, $7, $8, $9)
          ON CONFLICT (controller, name) DO UPDATE SET revision_id = excluded.revision_id, deadline = excluded.deadline,
            start_at = excluded.start_at, state = 'scheduled', reason = NULL, planned_to = 0, planned_all = 0,
-           allowance = excluded.allowance
+           allowance = excluded.allowance,
+           currency = CASE WHEN campaigns.reserved = 0 THEN excluded.currency ELSE campaigns.currency END
          RETURNING id",
         controller,
         start.name,
@@ -129,7 +135,8 @@ pub async fn start(tx: &mut Tx, controller: &str, start: &Start<'_>, now: i64) -
         start.start_at,
         start.deadline,
         start.allowance,
-        now
+        now,
+        start.currency.as_deref()
     )?;
     let id = row.map_or(0, |(id,)| id);
     // A new revision applies to messages not yet claimed: they are cancelled, and the planner makes them anew under it, with
@@ -176,6 +183,17 @@ pub async fn return_allowance(tx: &mut Tx, id: i64, unused: i64) -> Result<()> {
 /// The manager's resume after the ramp-up: no more holding back.
 pub async fn lift_allowance(tx: &mut Tx, id: i64) -> Result<()> {
     execute!(tx, "UPDATE campaigns SET allowance = NULL WHERE id = $1", id)?;
+    Ok(())
+}
+
+/// What is reserved, locked until the transaction ends: two workers reserve one after the other.
+pub async fn reserved(tx: &mut Tx, id: i64) -> Result<i64> {
+    let row: Option<(i64,)> = fetch_optional!(tx, "SELECT reserved FROM campaigns WHERE id = $1 FOR UPDATE", id)?;
+    Ok(row.map_or(0, |(reserved,)| reserved))
+}
+
+pub async fn reserve(tx: &mut Tx, id: i64, cost: i64) -> Result<()> {
+    execute!(tx, "UPDATE campaigns SET reserved = reserved + $2 WHERE id = $1", id, cost)?;
     Ok(())
 }
 

@@ -166,6 +166,8 @@ pub struct Claim {
     pub send_before: i64,
     /// Asks and reminders: what marks the person as asked.
     pub marks: Vec<(String, i64)>,
+    /// What it may cost, in millionths of the campaign's currency; 0 where it is no ask or no price is known.
+    pub cost: i64,
 }
 
 #[derive(Debug, Clone)]
@@ -189,9 +191,9 @@ pub async fn claim(tx: &mut Tx, controller: &str, who: &Claimant<'_>, claims: &[
     fetch_all!(
         tx,
         "INSERT INTO attempts (controller, message_id, slice, worker, gateway, sender, channel, reference, token_hash, wording_hash,
-           claimed_at, send_before)
+           claimed_at, send_before, cost)
          SELECT $2, m.id, $3, $4, $5, m.sender, m.channel, j.value->>'reference', j.value->>'token_hash', j.value->>'wording_hash', $6,
-           CAST(j.value->>'send_before' AS BIGINT)
+           CAST(j.value->>'send_before' AS BIGINT), CAST(j.value->>'cost' AS BIGINT)
          FROM EACH($1) THEN JOIN messages m ON m.id = CAST(j.value->>'message' AS BIGINT) AND m.state = 'sending' AND m.changed_at = $6
          WHERE NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.outcome IS NULL)
          RETURNING message_id, id",
@@ -320,6 +322,28 @@ pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<()> {
            AND confirm_message_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))",
         &json(rows.iter().filter(|r| r.outcome == "accepted").map(|r| r.message).collect::<Vec<_>>()),
         now
+    )?;
+    Ok(())
+}
+
+/// Gives back to its campaign what was reserved for attempts proved not accepted. Not for `unknown` ones: they may cost.
+pub async fn release(tx: &mut Tx, attempts: &[i64]) -> Result<()> {
+    let attempts = json(attempts);
+    let free: Vec<(i64, i64)> = fetch_all!(
+        tx,
+        "SELECT m.campaign_id, CAST(SUM(a.cost) AS BIGINT) FROM attempts a JOIN messages m ON m.id = a.message_id
+         WHERE a.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND a.outcome IN ('not_accepted', 'refused') AND a.cost > 0
+           AND m.campaign_id IS NOT NULL
+         GROUP BY m.campaign_id",
+        &attempts
+    )?;
+    for (campaign, cost) in free {
+        execute!(tx, "UPDATE campaigns SET reserved = reserved - $2 WHERE id = $1", campaign, cost)?;
+    }
+    execute!(
+        tx,
+        "UPDATE attempts SET cost = 0 WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND outcome IN ('not_accepted', 'refused')",
+        &attempts
     )?;
     Ok(())
 }

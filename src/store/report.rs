@@ -1,6 +1,6 @@
 //! Counts for people: the report, the operator's pages, the metrics.
 
-use super::{Result, Tx, fetch_all};
+use super::{Result, Tx, fetch_all, fetch_optional};
 
 /// Decisions of a campaign by outcome and code, at the stage that decided last.
 pub async fn decisions(tx: &mut Tx, campaign: i64) -> Result<Vec<(String, String, i64)>> {
@@ -27,6 +27,18 @@ pub async fn messages(tx: &mut Tx, campaign: i64) -> Result<Vec<(String, String,
 /// Conversations of a campaign by state.
 pub async fn conversations(tx: &mut Tx, campaign: i64) -> Result<Vec<(String, i64)>> {
     fetch_all!(tx, "SELECT state, COUNT(*) FROM conversations WHERE campaign_id = $1 GROUP BY state ORDER BY state", campaign)
+}
+
+/// What the attempts of a campaign may cost: in all, and of that for messages not known to have been taken.
+pub async fn costs(tx: &mut Tx, campaign: i64) -> Result<(i64, i64)> {
+    let row: Option<(i64, i64)> = fetch_optional!(
+        tx,
+        "SELECT CAST(COALESCE(SUM(a.cost), 0) AS BIGINT),
+           CAST(COALESCE(SUM(CASE WHEN m.state IN ('sending', 'unknown') THEN a.cost ELSE 0 END), 0) AS BIGINT)
+         FROM attempts a JOIN messages m ON m.id = a.message_id WHERE m.campaign_id = $1",
+        campaign
+    )?;
+    Ok(row.unwrap_or_default())
 }
 
 /// Inbound messages by intent.

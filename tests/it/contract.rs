@@ -79,8 +79,17 @@ async fn contact(tx: &mut Tx, app: &TestApp, n: u32) -> i64 {
 }
 
 async fn campaign(tx: &mut Tx, name: &str, allowance: Option<i64>) -> i64 {
-    let start =
-        campaigns::Start { name, family: "spring", plan_id: "p", body: "{}", hash: "h", start_at: 0, deadline: LATE, allowance };
+    let start = campaigns::Start {
+        name,
+        family: "spring",
+        plan_id: "p",
+        body: "{}",
+        hash: "h",
+        start_at: 0,
+        deadline: LATE,
+        allowance,
+        currency: None,
+    };
     let id = campaigns::start(tx, C, &start, 1).await.unwrap();
     campaigns::set_state(tx, id, CampaignState::Running, None).await.unwrap();
     id
@@ -122,6 +131,7 @@ fn claim_of(contact: i64, message: i64) -> Claim {
         wording_hash: Some("w".into()),
         send_before: LATE,
         marks: vec![(format!("mark {contact}"), 1)],
+        cost: 70_000,
     }
 }
 

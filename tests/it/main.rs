@@ -6,6 +6,7 @@ mod browser;
 mod contract;
 mod crm;
 mod postgres;
+mod preview;
 mod promises;
 mod run;
 mod stories;

@@ -273,6 +273,7 @@ both!(a_claim_is_won_by_one, |app| {
         wording_hash: None,
         send_before: i64::MAX,
         marks: Vec::new(),
+        cost: 0,
     };
     let who = |slice| messages::Claimant { slice, worker: "w", gateway: "mock" };
     let mut won = Vec::new();

@@ -1,0 +1,60 @@
+//! Reads `prices.toml`: what gateways charge, a row a gateway, country and channel. A folder without it knows no prices.
+
+use std::path::Path;
+
+use super::GatewayConfig;
+use super::accounts;
+use super::problem::{Problem, Problems};
+use super::read::{File, Table};
+use super::values;
+use crate::domain::channel::Channel;
+use crate::domain::price::Price;
+
+/// The file beside `permesso.toml`.
+pub const FILE: &str = "prices.toml";
+
+pub fn read(dir: &Path, gateways: &[GatewayConfig], found: &mut Vec<Problem>) -> Vec<Price> {
+    let path = dir.join(FILE);
+    if !path.exists() {
+        return Vec::new();
+    }
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(Problems(problems)) => {
+            found.extend(problems);
+            return Vec::new();
+        }
+    };
+    let prices = {
+        let tree = file.parse();
+        if file.is_sound() { rows(&Table::root(&file, &tree), gateways) } else { Vec::new() }
+    };
+    found.extend(file.found());
+    prices
+}
+
+fn rows(root: &Table, gateways: &[GatewayConfig]) -> Vec<Price> {
+    let mut prices: Vec<Price> = Vec::new();
+    for table in root.tables("price") {
+        let gateway = table.need::<String>("gateway");
+        if table.has("gateway") && !gateways.iter().any(|known| known.name == gateway) {
+            let known: Vec<&str> = gateways.iter().map(|g| g.name.as_str()).collect();
+            let remedy = format!("write one of: {}", known.join(", "));
+            table.note("gateway", format!("permesso.toml has no gateway `{gateway}`"), remedy);
+        }
+        let country = table.read_needed("country", accounts::country);
+        let channel = table.read_or("channel", "sms", |text| match Channel::parse(text) {
+            Some(channel @ (Channel::Sms | Channel::WhatsApp)) => Ok(channel),
+            _ => Err((format!("`{text}` is no channel to send on"), "write sms or whatsapp".into())),
+        });
+        let price = table.read_needed("price", values::money);
+        table.end();
+        let (Some(country), Some(channel), Some(price)) = (country, channel, price) else { continue };
+        if prices.iter().any(|other| (&other.gateway, &other.country, other.channel) == (&gateway, &country, channel)) {
+            table.note("price", format!("there is another price of {gateway} for {} to {country}", channel.code()), "keep one");
+        }
+        prices.push(Price { gateway, channel, country, price });
+    }
+    root.end();
+    prices
+}

@@ -1,0 +1,182 @@
+//! What a campaign would say, cost and take; the budget that is never overspent; the test message.
+
+use permesso::clock::SECOND;
+use permesso::domain::campaign::{Campaign, CampaignState};
+use permesso::domain::money::Money;
+use permesso::engine::{finish, plan, report};
+use permesso::gateway::mock::faults::Faults;
+
+use crate::app::{LINK, TestApp};
+use crate::both;
+
+/// The Italian ask of the shipped campaign fills two parts of 0.052 EUR.
+const ONE: &str = "0.104 EUR";
+
+fn money(text: &str) -> Money {
+    Money::parse(text).expect("an amount")
+}
+
+fn budget(max: &str) -> impl FnOnce(&mut Campaign) {
+    let max = money(max);
+    move |campaign| campaign.limits.max_cost = Some(max)
+}
+
+async fn spending(app: &TestApp) -> permesso::engine::budget::Spending {
+    report::campaign(&app.engine, LINK).await.expect("a report").cost.expect("a price is known")
+}
+
+fn everybody(n: u32) -> Vec<String> {
+    (1..=n).map(TestApp::it).collect()
+}
+
+/// What is reserved is what the attempts say, to the last millionth.
+async fn books_agree(app: &TestApp) {
+    let attempts = app.count("SELECT CAST(COALESCE(SUM(cost), 0) AS BIGINT) FROM attempts").await;
+    assert_eq!(app.count("SELECT CAST(SUM(reserved) AS BIGINT) FROM campaigns").await, attempts);
+}
+
+// Budget
+
+both!(a_budget_is_reserved_to_the_last_millionth_and_pauses_with_a_reason, |app| {
+    app.people(&everybody(10)).await;
+    // Ten asks cost 1.04; three and a half are covered.
+    let id = app.plan_as(LINK, budget("0.364 EUR")).await;
+    app.deliver().await;
+    assert_eq!(app.gateway.stats().accepted, 3);
+    let row = app.campaign(id).await;
+    assert_eq!(row.state(), CampaignState::Paused);
+    let reason = row.reason.unwrap();
+    assert!(
+        reason.starts_with("budget: 0.312 EUR of 0.364 EUR are reserved and the next message may cost 0.104 EUR"),
+        "{reason}"
+    );
+    assert!(reason.contains("raise limits.max_cost"), "{reason}");
+    assert_eq!(app.states().await.get("planned"), Some(&7));
+    let cost = spending(app).await;
+    assert_eq!((cost.reserved, cost.accepted, cost.open), (money("0.312 EUR"), money("0.312 EUR"), money("0 EUR")));
+    books_agree(app).await;
+
+    // A resume alone changes nothing; raised, planned and started again, it goes on.
+    plan::set_state(&app.engine, LINK, CampaignState::Running).await.unwrap();
+    app.deliver().await;
+    assert_eq!(app.gateway.stats().accepted, 3);
+    app.plan_as(LINK, budget("1.04 EUR")).await;
+    app.deliver().await;
+    assert_eq!(app.gateway.stats().accepted, 10);
+    assert_eq!(app.campaign(id).await.state(), CampaignState::Running);
+    assert_eq!(spending(app).await.reserved, money("1.04 EUR"));
+    books_agree(app).await;
+});
+
+both!(what_is_proved_not_accepted_gives_its_reserve_back_and_what_is_unknown_keeps_it, |app| {
+    app.people(&everybody(4)).await;
+    app.gateway.set_faults(Faults { throttle: 1.0, ..Faults::default() });
+    app.plan_as(LINK, budget("0.416 EUR")).await;
+    app.deliver().await;
+    assert_eq!((app.gateway.stats().accepted, spending(app).await.reserved), (0, money("0 EUR")));
+    books_agree(app).await;
+    // Throttled again and again, each try reserves anew and gives back: the budget is that of four messages all the same.
+    for _ in 0..3 {
+        app.clock.advance(120 * SECOND);
+        app.deliver().await;
+    }
+    books_agree(app).await;
+    app.gateway.set_faults(Faults { reset_before_accept: 1.0, ..Faults::default() });
+    app.clock.advance(120 * SECOND);
+    app.deliver().await;
+    let cost = spending(app).await;
+    let unknown = app.count("SELECT COUNT(*) FROM messages WHERE state = 'unknown'").await;
+    assert!(unknown > 0);
+    assert_eq!(cost.open, money(ONE).times(unknown.unsigned_abs()), "an unknown send may cost");
+    assert_eq!((cost.reserved, cost.accepted), (cost.open, money("0 EUR")));
+    books_agree(app).await;
+});
+
+both!(two_workers_never_overspend_one_budget, |app| {
+    app.people(&everybody(60)).await;
+    let id = app.plan_as(LINK, budget("3.12 EUR")).await;
+    // Thirty of sixty are covered, in bad weather, by two workers at once.
+    app.gateway.set_faults(Faults { throttle: 0.3, accept_then_reset: 0.05, seed: 5, ..Faults::default() });
+    let second = app.another().await;
+    for _ in 0..6 {
+        tokio::join!(TestApp::deliver_by(&app.engine), TestApp::deliver_by(&second));
+        app.clock.advance(60 * SECOND);
+        if app.campaign(id).await.state() == CampaignState::Paused {
+            app.gateway.set_faults(Faults::default());
+            plan::set_state(&app.engine, LINK, CampaignState::Running).await.unwrap();
+        }
+    }
+    app.gateway.idle().await;
+    let cost = spending(app).await;
+    assert!(cost.reserved.micros <= money("3.12 EUR").micros, "{cost:?}");
+    let took = app.gateway.log().iter().filter(|m| m.reference.starts_with("ask")).count() as u64;
+    assert!(money(ONE).times(took).micros <= cost.reserved.micros, "{took} taken, {cost:?}");
+    assert!(took >= 25, "{took}: what is given back is spent on others");
+    books_agree(app).await;
+    second.store.close().await;
+});
+
+both!(answers_go_out_when_the_budget_is_used_up, |app| {
+    app.people(&everybody(2)).await;
+    app.plan_as(LINK, budget(ONE)).await;
+    app.deliver().await;
+    let asked = everybody(2).into_iter().find(|n| app.asks(n) == 1).unwrap();
+    app.reply(&asked, crate::app::REPLY_NUMBER, "STOP").await;
+    assert!(app.inbox(&asked).iter().any(|m| m.reference.starts_with("ack")), "a STOP is acknowledged");
+    assert_eq!(spending(app).await.reserved, money(ONE));
+});
+
+both!(a_plan_reckons_the_worst_case_exactly, |app| {
+    app.people(&everybody(3)).await;
+    app.import(&"+48499000001,,prospect,,web shop,prior_consent,form 1,2025-01-10,unticked,,,\n".to_owned()).await;
+    let mut campaign = app.engine.config.campaign(LINK).unwrap();
+    let counts = plan::preview(&app.engine, &campaign, |_| {}).await.unwrap();
+    assert_eq!((counts.eligible, counts.parts), (4, 8));
+    // Three Italians at 2 × 0.052 and a Pole at 2 × 0.023; the reminder is the same text again.
+    let expected = Some(money("0.358 EUR"));
+    assert_eq!((counts.cost.asks, counts.cost.reminders), (expected, expected));
+    assert!(counts.cost.unpriced.is_empty());
+    campaign.prices.retain(|p| p.country != "PL");
+    let counts = plan::preview(&app.engine, &campaign, |_| {}).await.unwrap();
+    assert_eq!(counts.cost.asks, Some(money("0.312 EUR")));
+    assert_eq!(counts.cost.unpriced.get("PL"), Some(&1));
+});
+
+// Finish time
+
+both!(the_finish_is_reckoned_over_a_weekend_a_holiday_and_a_change_of_the_clocks, |app| {
+    let at = |local: &str| {
+        let local = chrono::NaiveDateTime::parse_from_str(local, "%Y-%m-%d %H:%M").unwrap();
+        chrono::TimeZone::from_local_datetime(&chrono_tz::Europe::Rome, &local).unwrap().to_utc()
+    };
+    let mut campaign = app.engine.config.campaign(LINK).unwrap();
+    campaign.limits.rate = 1.0;
+    let mut ends = |start: &str, deadline: &str, places: &[(&str, u64)]| {
+        (campaign.start, campaign.deadline) = (at(start), at(deadline));
+        let places = places.iter().map(|(place, people)| ((*place).to_owned(), *people)).collect();
+        finish::estimate(&app.engine, &campaign, &places)
+    };
+    // Monday to Friday 9 to 20 is 39,600 s, Saturday 10 to 19 is 32,400 s. Saturday, Sunday, Monday, then the Immaculate
+    // Conception (Tuesday, 8 December 2026) is off.
+    let found = ends("2026-12-05 10:00", "2026-12-20 20:00", &[("IT", 32_400 + 39_600 + 600)]);
+    assert_eq!((found.last_ask, found.lapse, found.rate_needed), (Some(at("2026-12-09 09:10")), 0, None));
+    // Over the night of 28 March 2027, when the clocks go forward; Easter Monday, 29 March, is off.
+    let found = ends("2027-03-27 18:00", "2027-04-10 20:00", &[("IT", 3600 + 60)]);
+    assert_eq!(found.last_ask, Some(at("2027-03-30 09:01")));
+    // Known zones have their own hours: the Canaries open an hour later than Madrid, and close later too.
+    let found = ends("2026-12-01 19:59", "2026-12-20 20:00", &[("ES Atlantic/Canary", 10)]);
+    assert_eq!(found.last_ask.unwrap() - at("2026-12-01 19:59"), chrono::TimeDelta::seconds(10));
+    // Two places share the rate while both are open.
+    let found = ends("2026-12-02 09:00", "2026-12-20 20:00", &[("IT", 1800), ("PL", 1800)]);
+    assert_eq!(found.last_ask, Some(at("2026-12-02 10:00")));
+    // The deadline comes first: half of them lapse, and twice the rate would do.
+    let found = ends("2026-12-02 09:00", "2026-12-02 10:00", &[("IT", 7200)]);
+    assert_eq!((found.last_ask, found.lapse, found.rate_needed), (Some(at("2026-12-02 10:00")), 3600, Some(2.0)));
+    let found = ends("2026-12-05 19:30", "2026-12-06 20:00", &[("IT", 5)]);
+    assert_eq!(
+        (found.last_ask, found.lapse, found.rate_needed),
+        (None, 5, None),
+        "Saturday evening and Sunday: no rate would do"
+    );
+    assert_eq!(ends("2026-12-02 09:00", "2026-12-20 20:00", &[]).last_ask, None);
+});
