@@ -575,6 +575,32 @@ both!(an_allowance_is_never_overdrawn, |app| {
     tx.rollback().await.unwrap();
 });
 
+both!(a_reserve_is_given_back_once_and_only_for_what_was_proved_not_accepted, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", None).await;
+    let mut sent = Vec::new();
+    for n in 1..=4 {
+        let contact = contact(&mut tx, app, n).await;
+        sent.push(sending(&mut tx, id, contact).await);
+    }
+    campaigns::reserve(&mut tx, id, 4 * 70_000).await.unwrap();
+    assert_eq!(report::costs(&mut tx, id).await.unwrap(), (280_000, 280_000), "all on their way");
+    let outcomes = [
+        settled(sent[0], "accepted", State::Accepted),
+        settled(sent[1], "unknown", State::Unknown),
+        settled(sent[2], "not_accepted", State::Planned),
+        settled(sent[3], "refused", State::Failed),
+    ];
+    messages::settle(&mut tx, &outcomes, 20).await.unwrap();
+    let attempts: Vec<i64> = outcomes.iter().map(|o| o.attempt).collect();
+    for _ in 0..2 {
+        messages::release(&mut tx, &attempts).await.unwrap();
+        assert_eq!(campaigns::reserved(&mut tx, id).await.unwrap(), 140_000);
+        assert_eq!(report::costs(&mut tx, id).await.unwrap(), (140_000, 70_000));
+    }
+    tx.rollback().await.unwrap();
+});
+
 both!(cancelled_and_lapsed_messages_are_not_due, |app| {
     let mut tx = write(app).await;
     let id = campaign(&mut tx, "spring", None).await;

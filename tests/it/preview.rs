@@ -128,7 +128,7 @@ both!(answers_go_out_when_the_budget_is_used_up, |app| {
 
 both!(a_plan_reckons_the_worst_case_exactly, |app| {
     app.people(&everybody(3)).await;
-    app.import(&"+48499000001,,prospect,,web shop,prior_consent,form 1,2025-01-10,unticked,,,\n".to_owned()).await;
+    app.import(&TestApp::good("+48499000001")).await;
     let mut campaign = app.engine.config.campaign(LINK).unwrap();
     let counts = plan::preview(&app.engine, &campaign, |_| {}).await.unwrap();
     assert_eq!((counts.eligible, counts.parts), (4, 8));
