@@ -12,6 +12,7 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 
+use crate::domain::code;
 use crate::domain::ledger::hex;
 use crate::domain::phone::PhoneNumber;
 
@@ -134,6 +135,16 @@ impl Vault {
         mac_of(&self.keys[0], what, text).mac
     }
 
+    /// All that is kept of a one-time code: its keyed hash, bound to the message that carries it.
+    pub fn code_mac(&self, message: i64, code: &str) -> String {
+        self.fingerprint("code", &format!("{message}\n{code}"))
+    }
+
+    pub fn is_code(&self, message: i64, typed: &str, mac: &str) -> bool {
+        use subtle::ConstantTimeEq;
+        self.code_mac(message, typed).as_bytes().ct_eq(mac.as_bytes()).into()
+    }
+
     pub fn encrypt(&self, what: &str, plain: &str) -> Result<String> {
         let nonce = random::<24>();
         let key = self.newest();
@@ -182,6 +193,15 @@ impl Vault {
         use subtle::ConstantTimeEq;
         // A form opened before midnight is good the day after.
         [day, day - 1].iter().any(|d| self.nonce(token, notice_version, *d).as_bytes().ct_eq(given.as_bytes()).into())
+    }
+}
+
+/// A one-time code, every one as likely as every other.
+pub fn one_time_code() -> String {
+    loop {
+        if let Some(code) = code::of_draw(u32::from_be_bytes(random())) {
+            return code;
+        }
     }
 }
 

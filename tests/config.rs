@@ -94,7 +94,7 @@ fn the_shipped_configuration_is_sound_and_sends_to_nobody() {
     assert!(config.database.ends_with("/data/permesso.db"), "{}", config.database);
     assert_eq!(config.import.header("number"), "number");
     let two_way: Vec<_> = config.senders.iter().map(|s| (s.id.as_str(), s.two_way)).collect();
-    assert_eq!(two_way, [("ACME", false), ("+393001234567", true), ("+447700900123", true)]);
+    assert_eq!(two_way, [("ACME", false), ("ACMEinfo", false), ("+393001234567", true), ("+447700900123", true)]);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_campaign_is_frozen_with_its_texts_and_packs() {
     assert_eq!(campaign.asks[0].texts.keys().collect::<Vec<_>>(), ["de", "en", "es", "fr", "it", "pl"]);
     assert_eq!(campaign.packs.keys().collect::<Vec<_>>(), ["ES", "IT", "PL"]);
     assert_eq!((campaign.limits.rate, campaign.limits.first), (50.0, Some(200)));
-    for name in ["confirm", "ack_yes", "ack_no", "ack_stop", "ack_wrong_person", "help"] {
+    for name in ["confirm", "code", "ack_yes", "ack_no", "ack_stop", "ack_wrong_person", "help"] {
         for locale in ["it", "en", "pl", "de", "fr", "es"] {
             assert!(campaign.texts.contains_key(&format!("{name}.{locale}")), "{name}.{locale}");
         }
@@ -261,8 +261,6 @@ fn a_problem_names_its_line() {
 fn what_this_version_cannot_do_is_refused_and_not_ignored() {
     let folder = Folder::new().edit(CAMPAIGN, "hours = ", "repeat = \"daily 08:00\"\nhours = ");
     only(&folder.campaign(), CAMPAIGN, "schedule.repeat: not available in this version");
-    let folder = Folder::new().edit(CAMPAIGN, "mode = \"link_reply\"", "mode = \"link_code\"");
-    only(&folder.campaign(), CAMPAIGN, "link_code is not available in this version");
     let second =
         "[ask.whatsapp]\nmode = \"reply\"\nsender = \"+393001234567\"\ntemplate = \"repermission_reply\"\n\n[preferences]";
     let problems = Folder::new().edit(CAMPAIGN, "[preferences]", second).campaign();

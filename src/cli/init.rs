@@ -12,6 +12,7 @@ pub const FILES: [(&str, &str); 16] = [
     ("prices.toml", include_str!("../../config/prices.toml")),
     ("campaigns/rinnovo-consensi.toml", include_str!("../../config/campaigns/rinnovo-consensi.toml")),
     ("campaigns/renew-consents.toml", include_str!("../../config/campaigns/renew-consents.toml")),
+    ("campaigns/einwilligung.toml", include_str!("../../config/campaigns/einwilligung.toml")),
     ("countries/it.toml", include_str!("../../config/countries/it.toml")),
     ("countries/pl.toml", include_str!("../../config/countries/pl.toml")),
     ("countries/de.toml", include_str!("../../config/countries/de.toml")),

@@ -264,9 +264,8 @@ fn ask(
     found: &mut Vec<Problem>,
 ) -> Option<Ask> {
     let mode = table.read_needed("mode", |text| match Mode::parse(text) {
-        Some(Mode::LinkCode) => Err(("link_code is not available in this version".into(), "write link_reply or reply".into())),
         Some(mode) => Ok(mode),
-        None => Err((format!("there is no mode `{text}`"), "write link_reply or reply".into())),
+        None => Err((format!("there is no mode `{text}`"), "write link_code, link_reply or reply".into())),
     });
     let id = table.need::<String>("sender");
     let sender = config.senders.iter().find(|sender| sender.id == id);
@@ -312,12 +311,21 @@ fn fits(table: &Table, config: &Config, countries: &[String], channel: Channel, 
     }
     match mode {
         Some(Mode::Reply) if !sender.two_way => {
-            table.note("mode", format!("nobody can reply to `{id}`"), "write link_reply, or name a sender that is a number");
+            table.note(
+                "mode",
+                format!("nobody can reply to `{id}`"),
+                "write link_code or link_reply, or name a sender that is a number",
+            );
         }
         Some(Mode::LinkReply) if sender.reply_number.is_none() => match sender.two_way {
             true => table.note("mode", format!("`{id}` takes answers itself"), "write reply"),
-            false => table.note("sender", format!("`{id}` has no number to reply to"), "give it a reply_number in permesso.toml"),
+            false => table.note(
+                "sender",
+                format!("`{id}` has no number to reply to"),
+                "give it a reply_number in permesso.toml, or write mode = \"link_code\"",
+            ),
         },
+        Some(Mode::LinkCode) if sender.two_way => table.note("mode", format!("`{id}` takes answers itself"), "write reply"),
         _ => {}
     }
     let must = |code: &&String| config.packs.get(*code).is_some_and(|pack| pack.sender_registration);

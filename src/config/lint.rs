@@ -35,8 +35,17 @@ pub fn ask(name: &str, text: &Wording, values: &Values, asking: &Asking) -> Vec<
     if !used.iter().any(|p| p == "link") {
         check.says("does not name the page where people choose (S23)", "add {{ link }}, best at the end");
     }
-    if said(&bare, &["stop"]).is_none() {
-        check.says("has no stop route (L28)", "say that STOP as an answer ends it");
+    // Nobody can answer in link_code, so the link itself is the stop route, and its sentence must say so.
+    let stops = match asking.mode {
+        Mode::LinkCode => text.text.split(['.', '?', '!', '\n']).find(|s| s.contains("link")).unwrap_or_default(),
+        Mode::LinkReply | Mode::Reply => &bare,
+    };
+    if said(stops, &["stop"]).is_none() {
+        let remedy = match asking.mode {
+            Mode::LinkCode => "say in the sentence of {{ link }} that the page stops everything too, with the word STOP",
+            Mode::LinkReply | Mode::Reply => "say that STOP as an answer ends it",
+        };
+        check.says("has no stop route (L28)", remedy);
     }
     if asking.mode == Mode::LinkReply && !used.iter().any(|p| p == "reply_number") {
         check.says("does not say which number takes answers, as its sender cannot", "add {{ reply_number }} beside STOP");
@@ -66,12 +75,15 @@ pub fn ask(name: &str, text: &Wording, values: &Values, asking: &Asking) -> Vec<
     check.found
 }
 
-/// Checks a confirmation, acknowledgement or help.
+/// Checks a confirmation, code, acknowledgement or help.
 pub fn service(name: &str, text: &Wording, values: &Values) -> Vec<Problem> {
     let mut check = Check { name, text, found: Vec::new() };
-    if check.placeholders(values).is_some() {
+    if let Some((_, used)) = check.placeholders(values) {
         check.brand(values);
         check.length(values);
+        if !values.code.is_empty() && !used.iter().any(|p| p == "code") {
+            check.says("does not name the code", "add {{ code }}");
+        }
     }
     check.found
 }

@@ -51,6 +51,8 @@ pub enum Act {
     SaidYes {
         second: bool,
     },
+    /// Typed the right one-time code in time, on the page of the first yes.
+    TypedCode,
     /// No to everything asked: by reply, or on the page.
     SaidNo,
     SaidStop,
@@ -68,6 +70,8 @@ pub enum Effect {
     Remember,
     /// Send the confirmation whose answer is the second step.
     SendConfirmation,
+    /// Send the one-time code whose typing is the second step.
+    SendCode,
     /// The permissions of the first yes are granted (ledger `granted`).
     Grant,
     Refuse,
@@ -95,7 +99,8 @@ pub fn next(mode: Mode, state: State, act: Act) -> (State, Vec<Effect>) {
         // The page: a later submission replaces an earlier pending one.
         (State::Asked | State::Pending, Act::Chose) => match mode {
             Mode::Reply => (State::Pending, vec![Remember, SendConfirmation]),
-            Mode::LinkReply | Mode::LinkCode => (State::Pending, vec![Remember]),
+            Mode::LinkReply => (State::Pending, vec![Remember]),
+            Mode::LinkCode => (State::Pending, vec![Remember, SendCode]),
         },
 
         (State::Asked, Act::SaidYes { .. }) => match mode {
@@ -103,12 +108,16 @@ pub fn next(mode: Mode, state: State, act: Act) -> (State, Vec<Effect>) {
             // The text offers choices on the page; a bare yes names none of them.
             Mode::LinkReply | Mode::LinkCode => (State::Asked, vec![Help]),
         },
-        (State::Pending, Act::SaidYes { second: true }) => match mode {
-            Mode::Reply | Mode::LinkReply => (State::Granted, vec![Grant, Acknowledge]),
-            Mode::LinkCode => (State::Pending, vec![Help]),
+        (State::Pending, Act::SaidYes { second }) => match (mode, second) {
+            (Mode::Reply | Mode::LinkReply, true) => (State::Granted, vec![Grant, Acknowledge]),
+            // The first yes said again.
+            (Mode::Reply | Mode::LinkReply, false) => (State::Pending, vec![]),
+            // Only the code completes this one.
+            (Mode::LinkCode, _) => (State::Pending, vec![Help]),
         },
-        // The first yes said again.
-        (State::Pending, Act::SaidYes { second: false }) => (State::Pending, vec![]),
+        // The page itself says so: no message acknowledges it.
+        (State::Pending, Act::TypedCode) if mode == Mode::LinkCode => (State::Granted, vec![Grant]),
+        (State::Asked | State::Pending, Act::TypedCode) => (state, vec![]),
 
         (State::Asked, Act::TimeOut) => (State::Expired, vec![]),
         (State::Pending, Act::TimeOut) => (State::Expired, vec![Expire]),
@@ -117,7 +126,7 @@ pub fn next(mode: Mode, state: State, act: Act) -> (State, Vec<Effect>) {
         // by the link opens a new one (`Asked`) first.
         (
             State::Granted | State::Refused | State::Stopped | State::WrongPerson | State::Expired,
-            Act::Chose | Act::SaidYes { .. } | Act::TimeOut,
+            Act::Chose | Act::SaidYes { .. } | Act::TypedCode | Act::TimeOut,
         ) => (state, vec![]),
     }
 }
@@ -153,7 +162,7 @@ mod tests {
     #[test]
     fn no_act_of_one_step_grants() {
         for mode in [Mode::LinkCode, Mode::LinkReply, Mode::Reply] {
-            for act in [Act::Chose, Act::SaidYes { second: true }, Act::SaidYes { second: false }] {
+            for act in [Act::Chose, Act::SaidYes { second: true }, Act::SaidYes { second: false }, Act::TypedCode] {
                 let (state, effects) = next(mode, State::Asked, act);
                 assert_ne!(state, State::Granted);
                 assert!(!effects.contains(&Effect::Grant));

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::campaign::{Ask, Campaign};
 use super::channel::{Channel, Permission};
+use super::code;
 use super::contact::{AskBasis, BasisEvidence, BoxDefault, Kind};
 use super::hours::Opening;
 use super::message;
@@ -41,9 +42,11 @@ pub struct Facts {
     pub granted: Vec<Permission>,
     /// Campaign of the open conversation and when its first yes was said.
     pub conversation: Option<Conversation>,
-    /// Messages made for this person in the last 24 hours and when the newest was made.
+    /// Messages made for this person in the last 24 hours. Codes count once claimed: one still planned gives way to the next.
     pub confirms_today: i64,
     pub codes_today: i64,
+    /// When the oldest and the newest of these codes were asked for.
+    pub first_code: Option<i64>,
     pub last_code: Option<i64>,
     pub answers_today: i64,
 }
@@ -72,7 +75,10 @@ pub enum Cause<'a> {
         today: NaiveDate,
     },
     Confirm,
-    Code,
+    /// A one-time code for a yes on the page, asked for then.
+    Code {
+        asked_at: i64,
+    },
     /// An acknowledgement or help: an inbound message received then.
     Answer {
         received_at: i64,
@@ -272,10 +278,20 @@ pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
                 _ => clear(i64::MAX, None),
             }
         }
-        Cause::Code => {
-            let limit = if facts.suppressions.is_empty() { 5 } else { 1 };
-            let soon = facts.last_code.is_some_and(|at| now < at + MINUTE);
-            if facts.codes_today >= limit || soon { Decision::Skip(Reason::DailyLimit) } else { clear(i64::MAX, None) }
+        // It answers the person's own POST, so neither a suppression nor quiet hours hold it; whoever comes back after a no has
+        // one a day.
+        Cause::Code { asked_at } => {
+            let minute = facts.last_code.map(|at| at + MINUTE);
+            let day = match (facts.suppressions.is_empty(), facts.codes_today) {
+                (true, 5..) => facts.first_code.map(|at| at + DAY),
+                (false, 1..) => facts.last_code.map(|at| at + DAY),
+                _ => None,
+            };
+            match minute.max(day).filter(|until| now < *until) {
+                _ if now > asked_at + code::VALID => Decision::Skip(Reason::TooLate),
+                Some(until) => Decision::Wait { until, because: Reason::DailyLimit },
+                None => clear(i64::MAX, None),
+            }
         }
         Cause::Answer { received_at, gateway_answered } => match () {
             _ if gateway_answered => Decision::Skip(Reason::GatewayAnswered),

@@ -2,6 +2,7 @@
 
 pub mod campaign;
 pub mod channel;
+pub mod code;
 pub mod consent;
 pub mod contact;
 pub mod country;

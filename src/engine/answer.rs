@@ -1,4 +1,4 @@
-//! Plan the answers to a person's own act: a confirmation, one neutral acknowledgement, help. They are messages like all
+//! Plan the answers to a person's own act: a confirmation, a one-time code, one neutral acknowledgement, help. They are messages like all
 //! others, in a batch of their own, and pass through the same door.
 
 use std::time::Duration;
@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::Engine;
 use crate::clock::{DAY, MINUTE};
+use crate::domain::code;
 use crate::domain::message::Kind;
 use crate::store::contacts::Contact;
 use crate::store::messages::{New, Route};
@@ -45,7 +46,12 @@ pub async fn plan(
         wording: Some(wording.to_owned()),
         locale: from.locale.to_owned(),
         due_at: now,
-        expires_at: now + if kind == Kind::Confirm { DAY } else { 5 * MINUTE },
+        expires_at: now
+            + match kind {
+                Kind::Confirm => DAY,
+                Kind::Code => code::VALID,
+                _ => 5 * MINUTE,
+            },
     };
     let route = Route { campaign: from.campaign, revision: from.revision, gateway: from.gateway, sender: from.sender };
     let Some(batch) = messages::plan(tx, &engine.controller, &route, &[new], now).await? else { return Ok(None) };

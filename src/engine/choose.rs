@@ -6,16 +6,17 @@ use anyhow::Result;
 
 use super::Engine;
 use super::answer;
+use super::code::{self, Step};
 use super::confirm::{self, Deed, Situation};
 use crate::clock::DAY;
-use crate::domain::campaign::{Campaign, Mode};
+use crate::domain::campaign::{Ask, Campaign, Mode};
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::consent::{Act, State};
 use crate::domain::ledger::Preference;
 use crate::domain::message::Kind;
 use crate::domain::suppression::Reason;
 use crate::store::messages::Attempt;
-use crate::store::{Tx, contacts, conversations, ledger, messages, suppressions};
+use crate::store::{Tx, codes, contacts, conversations, ledger, messages, suppressions};
 use crate::vault;
 
 /// What the page shows. No number but its last three digits, no name (T7).
@@ -30,6 +31,10 @@ pub struct View {
     pub pending: Option<BTreeSet<Permission>>,
     pub reply_number: Option<String>,
     pub mode: Mode,
+    /// Where the one-time code stands, while a first yes waits for it.
+    pub code: Option<Step>,
+    /// Now, microseconds: what the page reckons waiting times from.
+    pub now: i64,
     /// Why nothing is sent to this person any more, if so.
     pub suppressed: Option<Reason>,
     pub answered: Option<State>,
@@ -44,6 +49,10 @@ pub struct View {
 pub enum Choice {
     Nothing,
     Ticked(BTreeSet<Permission>),
+    /// A one-time code, as it was typed.
+    Code(String),
+    /// The wish for another code.
+    AnotherCode,
 }
 
 async fn found(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Option<Attempt>> {
@@ -71,6 +80,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     let suppressed = live.iter().filter(|(_, _, lifted)| lifted.is_none()).filter_map(|(r, _, _)| Reason::parse(r)).max();
     let evidence = contacts::evidence_of(&mut tx, situation.contact.id).await?;
     let newest = conversations::newest_of(&mut tx, situation.contact.id).await?;
+    let code = code::look(&mut tx, engine, &situation, &vault::token_hash(token)).await?;
     tx.rollback().await?;
     let state = newest.as_ref().and_then(|c| State::parse(&c.state));
     let pending = newest
@@ -87,6 +97,8 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         pending,
         reply_number: ask.and_then(|a| if a.sender.two_way { Some(a.sender.id.clone()) } else { a.sender.reply_number.clone() }),
         mode: ask.map_or(Mode::Reply, |a| a.mode),
+        code,
+        now: engine.now(),
         suppressed,
         answered: state,
         can_grant: can_grant(engine, &attempt, campaign.as_deref()) && suppressed != Some(Reason::WrongPerson),
@@ -143,17 +155,26 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
         campaign.as_deref().is_none_or(|c| c.page_channels.contains(&p.channel) && c.page_purposes.contains(&p.purpose))
     };
     let ticked: BTreeSet<Permission> = match choice {
-        Choice::Nothing => BTreeSet::new(),
+        Choice::Nothing | Choice::Code(_) | Choice::AnotherCode => BTreeSet::new(),
         // What the page does not offer cannot be granted by asking for it.
         Choice::Ticked(ticked) => ticked.iter().copied().filter(offered).collect(),
     };
-    let deed = Deed {
-        at: now,
-        channel: "page",
-        action: "form_post",
-        evidence: format!("token {}", &vault::token_hash(token)[..16]),
-        text_hash: None,
-    };
+    let token_hash = vault::token_hash(token);
+    let deed =
+        Deed { at: now, channel: "page", action: "form_post", evidence: format!("token {}", &token_hash[..16]), text_hash: None };
+
+    if let Choice::Code(_) | Choice::AnotherCode = choice {
+        if !can_grant(engine, &attempt, campaign.as_deref()) {
+            return Ok(Submitted::TooOld);
+        }
+        match (choice, ask_of(&situation, &attempt)) {
+            (Choice::Code(text), _) => code::take(&mut tx, engine, &mut situation, deed, text, &token_hash).await?,
+            (_, Some(ask)) => code::again(&mut tx, engine, &situation, &ask, &attempt, &token_hash).await?,
+            (_, None) => {}
+        }
+        tx.commit().await?;
+        return Ok(Submitted::Done);
+    }
 
     if ticked.is_empty() {
         let live = suppressions::of(&mut tx, &engine.controller, &situation.keyed).await?;
@@ -173,7 +194,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
     }
     let new: Vec<Permission> = ticked.difference(&granted).copied().collect();
     if new.is_empty() {
-        drop_pending(&mut tx, &mut situation, now).await?;
+        drop_pending(&mut tx, engine, &mut situation).await?;
         tx.commit().await?;
         return Ok(Submitted::Done);
     }
@@ -190,10 +211,15 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
             && c.pending.as_deref().and_then(|p| serde_json::from_str::<Vec<Permission>>(p).ok()).as_ref() == Some(&new)
     });
     if !same {
-        choose(&mut tx, engine, &mut situation, &attempt, &deed, &new).await?;
+        choose(&mut tx, engine, &mut situation, &attempt, &deed, &new, &token_hash).await?;
     }
     tx.commit().await?;
     Ok(Submitted::Done)
+}
+
+/// How the campaign asks whose link was used.
+fn ask_of(situation: &Situation, attempt: &Attempt) -> Option<Ask> {
+    situation.campaign.as_ref().and_then(|(_, c)| c.ask(attempt.channel()).cloned())
 }
 
 /// A first yes on the page, in the open conversation or in a new one that the person opens by it.
@@ -204,8 +230,9 @@ async fn choose(
     attempt: &Attempt,
     deed: &Deed,
     new: &[Permission],
+    token_hash: &str,
 ) -> Result<()> {
-    let ask = situation.campaign.as_ref().and_then(|(_, c)| c.ask(attempt.channel()).cloned());
+    let ask = ask_of(situation, attempt);
     if situation.conversation.is_none() {
         let mode = ask.as_ref().map_or(Mode::Reply, |a| a.mode);
         let opening =
@@ -215,6 +242,11 @@ async fn choose(
         situation.conversation = conversations::open_of(tx, situation.contact.id).await?;
     }
     let outcome = confirm::act(tx, engine, situation, Act::Chose, deed, new).await?;
+    if outcome.send_code
+        && let Some(ask) = &ask
+    {
+        code::plan(tx, engine, situation, ask, attempt, token_hash).await?;
+    }
     if outcome.send_confirmation
         && let Some(ask) = ask
     {
@@ -239,10 +271,11 @@ async fn choose(
 }
 
 /// A later submission replaces an earlier pending one, also when it asks for nothing new.
-async fn drop_pending(tx: &mut Tx, situation: &mut Situation, now: i64) -> Result<()> {
+async fn drop_pending(tx: &mut Tx, engine: &Engine, situation: &mut Situation) -> Result<()> {
     if let Some(conversation) = situation.conversation.as_mut().filter(|c| c.state == State::Pending.code()) {
+        codes::end(tx, &engine.controller, conversation.id, engine.now()).await?;
         conversation.state = State::Expired.code().to_owned();
-        conversation.closed_at = Some(now);
+        conversation.closed_at = Some(engine.now());
         conversation.pending = None;
         conversations::save(tx, conversation).await?;
     }

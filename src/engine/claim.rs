@@ -13,15 +13,17 @@ use super::{Engine, LEASE_DB, budget};
 use crate::clock::{SECOND, instant};
 use crate::domain::campaign::{Campaign, CampaignState};
 use crate::domain::channel::Channel;
+use crate::domain::code;
 use crate::domain::eligibility::{Cause, Cleared, Decision, Reason, decide};
 use crate::domain::hours::Opening;
 use crate::domain::message::Kind;
 use crate::domain::wording;
 use crate::gateway::Outgoing;
 use crate::store::campaigns::Decided;
+use crate::store::codes::Made;
 use crate::store::control::Health;
 use crate::store::messages::{Batch, Claim, Claimant, Due, NotNow};
-use crate::store::{Tx, campaigns, control, conversations, facts, messages};
+use crate::store::{self, Tx, campaigns, control, conversations, facts, messages};
 use crate::vault;
 
 /// Microseconds between two probes of a gateway whose breaker is open.
@@ -86,6 +88,7 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
     let mut asked_here: HashSet<(String, i64)> = HashSet::new();
     let mut letters = Vec::with_capacity(due.len());
     let mut claims: Vec<Claim> = Vec::with_capacity(due.len());
+    let mut codes: Vec<Made> = Vec::new();
     let mut by_family: BTreeMap<String, Vec<Due>> = BTreeMap::new();
     for row in due {
         by_family.entry(row.family.clone()).or_default().push(row);
@@ -110,7 +113,8 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
                     if asks {
                         asked_here.extend(person.marks.iter().cloned());
                     }
-                    let (letter, claim) = write(engine, batch, row, person, revision.as_deref(), cleared, now)?;
+                    let (letter, claim, code) = write(engine, batch, row, person, revision.as_deref(), cleared, now)?;
+                    codes.extend(code);
                     if letter.due.kind().is_some_and(Kind::is_asking)
                         && let (Some(campaign), Some(id)) = (revision.as_deref(), letter.due.revision_id)
                     {
@@ -139,6 +143,8 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
         opened.retain(|o| won.contains_key(&o.message));
         conversations::open(&mut tx, &engine.controller, batch.campaign_id, Some(revision), &mode, &opened, now).await?;
     }
+    codes.retain(|c| won.contains_key(&c.message));
+    store::codes::made(&mut tx, &engine.controller, &codes, now + code::VALID).await?;
     let asked: BTreeMap<i64, (Kind, &str)> = letters
         .iter()
         .filter_map(|l| Some((l.due.id, (l.due.kind().filter(|k| k.is_asking())?, l.due.family.as_str()))))
@@ -220,7 +226,7 @@ fn verdict(
             decide(cause, &person.facts, now)
         }
         Kind::Confirm => decide(Cause::Confirm, &person.facts, now),
-        Kind::Code => decide(Cause::Code, &person.facts, now),
+        Kind::Code => decide(Cause::Code { asked_at: due.created_at }, &person.facts, now),
         Kind::Ack | Kind::Help => {
             decide(Cause::Answer { received_at: due.created_at, gateway_answered: false }, &person.facts, now)
         }
@@ -237,7 +243,7 @@ fn write(
     campaign: Option<&Campaign>,
     cleared: Cleared,
     now: i64,
-) -> Result<(Letter, Claim)> {
+) -> Result<(Letter, Claim, Option<Made>)> {
     let kind = due.kind().context("a message of unknown kind")?;
     let token = vault::token();
     let ask = campaign.zip(channel_of(&due)).and_then(|(c, channel)| c.ask(channel));
@@ -251,9 +257,12 @@ fn write(
             .with_context(|| format!("there is no wording `{name}`"))?,
     };
     let link = engine.config.link(&token);
+    // The digits are made here and leave with the message: no row ever holds them.
+    let code = if kind == Kind::Code { vault::one_time_code() } else { String::new() };
+    let made = (kind == Kind::Code).then(|| Made { message: due.id, mac: engine.vault.code_mac(due.id, &code) });
     let reply_number = ask.and_then(|a| a.sender.reply_number.clone()).unwrap_or_default();
     let brand = campaign.map_or(engine.config.controller.brand.as_str(), |c| c.brand.as_str());
-    let rendered = wording::render(text, &wording::Values { brand, link: &link, reply_number: &reply_number, code: "" })?;
+    let rendered = wording::render(text, &wording::Values { brand, link: &link, reply_number: &reply_number, code: &code })?;
     let to = engine.vault.decrypt_number(&person.number_enc)?;
     let valid_until = due.expires_at.min(cleared.valid_until());
     let channel = channel_of(&due).unwrap_or(Channel::Sms);
@@ -279,7 +288,7 @@ fn write(
         text: rendered,
         validity_s: ((valid_until - now) / SECOND).clamp(1, 48 * 3600),
     };
-    Ok((Letter { attempt: 0, due, cleared, outgoing }, claim))
+    Ok((Letter { attempt: 0, due, cleared, outgoing }, claim, made))
 }
 
 /// What was not sent in this slice, to be stored with the claim.

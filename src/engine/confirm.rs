@@ -129,6 +129,7 @@ impl Situation {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Outcome {
     pub send_confirmation: bool,
+    pub send_code: bool,
     /// Wording of the acknowledgement, where one is due.
     pub acknowledge: Option<&'static str>,
     pub help: bool,
@@ -153,6 +154,7 @@ pub async fn act(
         match effect {
             Effect::Remember => remember(tx, engine, situation, deed, chosen).await?,
             Effect::SendConfirmation => outcome.send_confirmation = true,
+            Effect::SendCode => outcome.send_code = true,
             Effect::Grant => {
                 grant(tx, engine, situation, deed).await?;
             }

@@ -1,10 +1,11 @@
-//! The verbs, one story a file: import, plan, deliver (claim, outcome), receive, choose, confirm, expire, recover. Each takes what it needs
+//! The verbs, one story a file: import, plan, deliver (claim, outcome), receive, choose, code, confirm, expire, recover. Each takes what it needs
 //! from [`Engine`] and writes through a transaction; none knows of HTTP, terminals or the queue's workers.
 
 pub mod answer;
 pub mod budget;
 pub mod choose;
 mod claim;
+pub mod code;
 pub mod confirm;
 pub mod deliver;
 pub mod expire;

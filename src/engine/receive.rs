@@ -5,6 +5,7 @@ use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
 use super::{Engine, answer, notify};
+use crate::domain::campaign::Mode;
 use crate::domain::channel::Channel;
 use crate::domain::consent::{Act, State, counts_at, is_second_act};
 use crate::domain::message::{Kind, Receipt};
@@ -192,8 +193,9 @@ async fn reply(tx: &mut Tx, engine: &Engine, contact: i64, keyed: Vec<Keyed>, he
     let act = match heard.intent {
         Intent::OptIn => {
             let Some(conversation) = &situation.conversation else { return Ok("ignored: no open question") };
-            // A yes to some other number of ours answers some other question. A no counts wherever it is said.
-            if !situation.was_asked_by(heard.to, heard.channel) {
+            // A yes to some other number of ours answers some other question. A no counts wherever it is said. In link_code
+            // no number takes answers and no reply grants, but whoever writes SI to one of ours gets help.
+            if situation.mode() != Mode::LinkCode && !situation.was_asked_by(heard.to, heard.channel) {
                 return Ok("ignored: said to another sender");
             }
             let first = conversation.first_yes_at.unwrap_or(i64::MAX);

@@ -446,6 +446,11 @@ pub async fn newest_ask(tx: &mut Tx, contact: i64) -> Result<Option<Attempt>> {
     )
 }
 
+/// The newest attempt to send this message.
+pub async fn newest_attempt(tx: &mut Tx, message: i64) -> Result<Option<Attempt>> {
+    attempt_where!(tx, "a.message_id = $1", message)
+}
+
 pub async fn state(tx: &mut Tx, message: i64) -> Result<Option<State>> {
     let row: Option<(String,)> = fetch_optional!(tx, "SELECT state FROM messages WHERE id = $1", message)?;
     Ok(row.and_then(|(state,)| State::parse(&state)))

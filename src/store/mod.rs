@@ -6,6 +6,7 @@
 mod sql;
 
 pub mod campaigns;
+pub mod codes;
 pub mod contacts;
 pub mod control;
 pub mod conversations;

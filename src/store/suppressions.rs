@@ -45,7 +45,7 @@ macro_rules! reached {
     };
 }
 
-/// Cancels every planned ask, reminder and confirmation of these numbers and their humans, and then closes their open
+/// Cancels every planned ask, reminder, confirmation and code of these numbers and their humans, and then closes their open
 /// conversations: a yes counts only in one opened after the last no. In this order, since a claim that wins the message opens
 /// the conversation.
 async fn cancel_planned(tx: &mut Tx, controller: &str, rows: &str, reason: &str, now: i64) -> Result<u64> {
@@ -53,7 +53,7 @@ async fn cancel_planned(tx: &mut Tx, controller: &str, rows: &str, reason: &str,
         tx,
         concat!(
             "UPDATE messages SET state = 'cancelled', reason = $3, changed_at = $4
-             WHERE state = 'planned' AND kind IN ('ask', 'reminder', 'confirm', 'test') AND contact_id IN (",
+             WHERE state = 'planned' AND kind IN ('ask', 'reminder', 'confirm', 'code', 'test') AND contact_id IN (",
             reached!(),
             ")"
         ),
@@ -124,7 +124,7 @@ pub async fn spread_over_humans(tx: &mut Tx, controller: &str, contacts: &[i64],
     execute!(
         tx,
         "UPDATE messages SET state = 'cancelled', reason = 'suppressed', changed_at = $3
-         WHERE state = 'planned' AND kind IN ('ask', 'reminder', 'confirm', 'test')
+         WHERE state = 'planned' AND kind IN ('ask', 'reminder', 'confirm', 'code', 'test')
            AND contact_id IN (SELECT n.contact_id FROM EACH($1)
              THEN JOIN number_macs n ON n.contact_id = CAST(j.value AS BIGINT)
              THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL

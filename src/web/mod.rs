@@ -2,6 +2,7 @@
 //! The routes read as a contents page; logs hold route templates, never a path, since a path holds a token (T9).
 
 pub mod error;
+pub mod lang;
 pub mod operator;
 pub mod pages;
 pub mod people;

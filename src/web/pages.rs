@@ -1,92 +1,26 @@
-//! What the pages show and the words they say, in Italian and English. Knows neither HTTP nor the store: the
-//! handlers fill these structs. The operator's pages speak English, like the command line.
+//! What the pages show. Knows neither HTTP nor the store: the handlers fill these structs. What the people's pages say in
+//! which language is `lang`'s; the operator's pages speak English.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use askama::Template;
 
+use super::lang::Lang;
 use crate::domain::channel::{Channel, Permission, Purpose};
+use crate::domain::code::TRIES;
+use crate::engine::code::Standing;
 
 pub const STYLE_CSS: &str = include_str!("../../templates/pages/style.css");
 pub const OPERATOR_CSS: &str = include_str!("../../templates/pages/operator.css");
-
-/// The language of a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lang {
-    It,
-    En,
-}
-
-impl Lang {
-    pub fn code(self) -> &'static str {
-        match self {
-            Lang::It => "it",
-            Lang::En => "en",
-        }
-    }
-
-    pub fn parse(code: &str) -> Option<Lang> {
-        [Lang::It, Lang::En].into_iter().find(|l| l.code() == code)
-    }
-
-    pub fn other(self) -> Lang {
-        match self {
-            Lang::It => Lang::En,
-            Lang::En => Lang::It,
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Lang::It => "Italiano",
-            Lang::En => "English",
-        }
-    }
-
-    pub fn t(self) -> &'static Texts {
-        match self {
-            Lang::It => &IT,
-            Lang::En => &EN,
-        }
-    }
-
-    pub fn channel(self, channel: Channel) -> &'static str {
-        match channel {
-            Channel::Sms => "SMS",
-            Channel::WhatsApp => "WhatsApp",
-            Channel::Call => self.t().call,
-        }
-    }
-
-    pub fn purpose(self, purpose: Purpose) -> &'static str {
-        match purpose {
-            Purpose::ProductInfo => self.t().product_info,
-            Purpose::Promotions => self.t().promotions,
-            Purpose::Profiling => self.t().profiling,
-        }
-    }
-
-    pub fn purpose_hint(self, purpose: Purpose) -> &'static str {
-        match purpose {
-            Purpose::ProductInfo => self.t().product_info_hint,
-            Purpose::Promotions => self.t().promotions_hint,
-            Purpose::Profiling => self.t().profiling_hint,
-        }
-    }
-}
 
 /// The state the preference page reports after it was submitted, or finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Banner {
     /// The second step is done: the ticked boxes are granted.
     Confirmed,
-    /// Something granted was unticked and nothing new awaits a second step.
-    Saved,
     Refused,
     Stopped,
-    /// The one-time code typed was not the one sent.
-    WrongCode,
 }
 
 impl Banner {
@@ -94,21 +28,17 @@ impl Banner {
     pub fn code(self) -> &'static str {
         match self {
             Banner::Confirmed => "confirmed",
-            Banner::Saved => "saved",
             Banner::Refused => "refused",
             Banner::Stopped => "stopped",
-            Banner::WrongCode => "wrong-code",
         }
     }
 
     pub fn text(self, lang: Lang, brand: &str) -> String {
         let t = lang.t();
         let text = match self {
-            Banner::Confirmed => t.confirmed,
-            Banner::Saved => t.saved,
-            Banner::Refused => t.refused,
-            Banner::Stopped => t.stopped,
-            Banner::WrongCode => t.wrong_code,
+            Banner::Confirmed => &t.confirmed,
+            Banner::Refused => &t.refused,
+            Banner::Stopped => &t.stopped,
         };
         text.replace("{brand}", brand)
     }
@@ -120,10 +50,47 @@ pub struct PendingView {
     pub permissions: Vec<Permission>,
     /// E.164, the number to reply to (`link_reply`). `None` without a code form: reply to the message we sent.
     pub reply_number: Option<String>,
-    /// The word to reply, `SI`.
-    pub word: String,
-    /// The second step is a one-time code typed here (`link_code`): posts `answer=code` and `code`.
-    pub code_form: bool,
+    /// The word to reply, `SI`, in the language of the ask: replies are read in it, whatever the page speaks.
+    pub word: &'static str,
+    /// The second step is a one-time code typed here (`link_code`): posts `answer=code` and `code`, or `answer=another`.
+    pub code: Option<CodeView>,
+}
+
+/// Where the one-time code stands.
+#[derive(Debug, Clone)]
+pub struct CodeView {
+    pub standing: Standing,
+    /// Seconds until another code may be asked for; `None` where it may be now.
+    pub again_in: Option<i64>,
+}
+
+impl CodeView {
+    fn can_be_typed(&self) -> bool {
+        matches!(self.standing, Standing::Awaited { .. })
+    }
+
+    /// Why there is nothing to type, or what to type.
+    fn text(&self, lang: Lang) -> &'static str {
+        let t = lang.t();
+        match self.standing {
+            Standing::Awaited { .. } => &t.pending_code,
+            Standing::Dead => &t.code_dead,
+            Standing::Expired => &t.code_expired,
+            Standing::NotSent => &t.code_not_sent,
+            Standing::None => &t.code_none,
+        }
+    }
+
+    /// What to say of the wrong code just typed.
+    fn wrong(&self, lang: Lang) -> Option<String> {
+        let Standing::Awaited { wrong: wrong @ 1.. } = self.standing else { return None };
+        let t = lang.t();
+        Some(format!("{} {}", t.wrong_code, t.tries_left.replace("{n}", &(TRIES - wrong).to_string())))
+    }
+
+    fn again(&self, lang: Lang) -> Option<String> {
+        Some(lang.t().code_again_in.replace("{time}", &lang.duration(self.again_in?)))
+    }
 }
 
 impl PendingView {
@@ -133,7 +100,9 @@ impl PendingView {
         Purpose::ALL
             .into_iter()
             .filter(|purpose| chosen(*purpose).next().is_some())
-            .map(|purpose| format!("{}: {}", lang.purpose(purpose), chosen(purpose).collect::<Vec<_>>().join(", ")))
+            .map(|purpose| {
+                format!("{}{} {}", lang.purpose(purpose), lang.t().colon, chosen(purpose).collect::<Vec<_>>().join(", "))
+            })
             .collect()
     }
 
@@ -144,12 +113,13 @@ impl PendingView {
     }
 }
 
-/// The page behind `/p/{token}`. Posts `nonce`, `answer` = `chosen` | `none` | `code`, and `grant` once a ticked box.
+/// The page behind `/p/{token}`. Posts `nonce`, `answer` = `chosen` | `none` | `code` | `another`, `grant` once a ticked box, and `code`.
 #[derive(Debug, Template)]
 #[template(path = "pages/preferences.html")]
 pub struct PreferencesPage {
     pub lang: Lang,
-    pub other_lang_url: Option<String>,
+    /// What the addresses of the same page in other languages begin with.
+    pub lang_base: Option<String>,
     pub brand: String,
     /// The last three digits at most (compliance T7).
     pub masked_number: String,
@@ -224,24 +194,24 @@ impl StateKind {
     pub fn heading(self, lang: Lang) -> &'static str {
         let t = lang.t();
         match self {
-            StateKind::Unknown => t.unknown_title,
-            StateKind::Expired => t.gone_title,
-            StateKind::TooMany => t.too_many_title,
-            StateKind::NonceStale => t.stale_title,
-            StateKind::BadRequest => t.bad_title,
-            StateKind::Error => t.error_title,
+            StateKind::Unknown => &t.unknown_title,
+            StateKind::Expired => &t.gone_title,
+            StateKind::TooMany => &t.too_many_title,
+            StateKind::NonceStale => &t.stale_title,
+            StateKind::BadRequest => &t.bad_title,
+            StateKind::Error => &t.error_title,
         }
     }
 
     pub fn text(self, lang: Lang) -> &'static str {
         let t = lang.t();
         match self {
-            StateKind::Unknown => t.unknown_text,
-            StateKind::Expired => t.gone_text,
-            StateKind::TooMany => t.too_many_text,
-            StateKind::NonceStale => t.stale_text,
-            StateKind::BadRequest => t.bad_text,
-            StateKind::Error => t.error_text,
+            StateKind::Unknown => &t.unknown_text,
+            StateKind::Expired => &t.gone_text,
+            StateKind::TooMany => &t.too_many_text,
+            StateKind::NonceStale => &t.stale_text,
+            StateKind::BadRequest => &t.bad_text,
+            StateKind::Error => &t.error_text,
         }
     }
 }
@@ -251,7 +221,8 @@ impl StateKind {
 #[template(path = "pages/state.html")]
 pub struct StatePage {
     pub lang: Lang,
-    pub other_lang_url: Option<String>,
+    /// What the addresses of the same page in other languages begin with.
+    pub lang_base: Option<String>,
     pub brand: String,
     pub kind: StateKind,
     /// Where the page can be opened again, for `NonceStale`.
@@ -267,7 +238,8 @@ pub struct StatePage {
 #[template(path = "pages/notice.html")]
 pub struct NoticePage {
     pub lang: Lang,
-    pub other_lang_url: Option<String>,
+    /// What the addresses of the same page in other languages begin with.
+    pub lang_base: Option<String>,
     pub brand: String,
     pub version: String,
     pub controller: String,
@@ -421,120 +393,4 @@ pub fn funnel_svg(rows: &[(&str, u64)]) -> String {
     }
     svg.push_str("</svg>");
     svg
-}
-
-/// One row a text, both languages: a missing translation does not compile.
-macro_rules! texts {
-    ($($key:ident: $it:literal, $en:literal;)*) => {
-        #[derive(Debug)]
-        pub struct Texts { $(pub $key: &'static str),* }
-        static IT: Texts = Texts { $($key: $it),* };
-        static EN: Texts = Texts { $($key: $en),* };
-    };
-}
-
-texts! {
-    title: "Le tue preferenze di contatto", "Your contact preferences";
-    description: "Scegli se e come ricevere i nostri messaggi.", "Choose whether and how to receive our messages.";
-    your_number: "Il tuo numero", "Your number";
-    intro: "Spunta ciò che vuoi ricevere da {brand} e come. La scelta è libera: i nostri servizi non dipendono da questo.",
-        "Tick what you would like to receive from {brand}, and how. The choice is free: our services do not depend on it.";
-    call: "Telefonata", "Phone call";
-    product_info: "Informazioni sui prodotti", "Product information";
-    product_info_hint: "Novità e istruzioni sui prodotti, senza offerte.", "News and instructions about products, without offers.";
-    promotions: "Promozioni e offerte", "Promotions and offers";
-    promotions_hint: "Sconti, offerte e iniziative commerciali.", "Discounts, offers and commercial initiatives.";
-    profiling: "Messaggi su misura (profilazione)", "Tailored messages (profiling)";
-    profiling_hint: "Usare i tuoi dati per scegliere quali messaggi mandarti.", "Using your data to choose which messages to send you.";
-    chosen: "Conferma le mie scelte", "Confirm my choices";
-    none: "No a tutto", "No to everything";
-    nothing_ticked: "Se confermi con tutte le caselle vuote, vale come «No a tutto».",
-        "Confirming with every box empty counts as “No to everything”.";
-    any_time: "Puoi cambiare idea quando vuoi, gratis, da questa pagina.", "You can change your mind at any time, free of charge, on this page.";
-    change: "Cambiare scelta", "Change your choice";
-    confirmed: "Fatto: il tuo permesso è confermato. Le caselle spuntate mostrano ciò che hai scelto.",
-        "Done: your permission is confirmed. The ticked boxes show what you chose.";
-    saved: "Fatto: le tue scelte sono salvate.", "Done: your choices are saved.";
-    refused: "Hai detto no. {brand} non ti manderà questi messaggi e non te lo chiederà più.",
-        "You said no. {brand} will not send you these messages and will not ask again.";
-    stopped: "Hai fermato tutto. {brand} non ti contatterà più a scopo commerciale. Vale per tutti i canali.",
-        "You stopped everything. {brand} will no longer contact you for marketing. This covers every channel.";
-    wrong_code: "Il codice non corrisponde. Controlla l’ultimo messaggio ricevuto e riprova.",
-        "The code does not match. Check the latest message you received and try again.";
-    last_step: "Ultimo passo", "Last step";
-    pending_reply_before: "Rispondi", "Reply";
-    pending_reply_to: "con un SMS al numero", "by SMS to";
-    pending_reply_message: "al messaggio che ti abbiamo mandato.", "to the message we sent you.";
-    pending_code: "Scrivi qui il codice che ti abbiamo mandato con un messaggio.", "Type the code we sent you in a message.";
-    pending_cost: "Costa come un normale SMS del tuo operatore.", "It costs what your operator charges for an ordinary SMS.";
-    pending_chosen: "Hai scelto:", "You chose:";
-    pending_nothing_yet: "Il permesso vale solo dopo questo passo. Se ti fermi qui, resta tutto com’era.",
-        "The permission counts only after this step. If you stop here, everything stays as it was.";
-    code_label: "Codice", "Code";
-    code_button: "Conferma il codice", "Confirm the code";
-    expired_title: "Questo link è scaduto", "This link has expired";
-    expired_text: "Con questo link puoi ancora dire di no a tutti i messaggi commerciali di {brand}. Basta un tocco.",
-        "With this link you can still say no to all marketing messages from {brand}. One tap is enough.";
-    new_link: "Se vuoi dare il tuo permesso, chiedi un nuovo link al contatto privacy indicato in fondo.",
-        "If you would like to give your permission, ask the privacy contact below for a new link.";
-    source: "Dove abbiamo preso il tuo numero", "Where we got your number";
-    notice_link: "Informativa sulla privacy", "Privacy notice";
-    version: "versione", "version";
-    controller: "Titolare del trattamento", "Data controller";
-    privacy_contact: "Contatto privacy", "Privacy contact";
-    unknown_title: "Questa pagina non esiste", "This page does not exist";
-    unknown_text: "Il link potrebbe essere incompleto. Aprilo di nuovo dal messaggio che hai ricevuto.",
-        "The link may be incomplete. Open it again from the message you received.";
-    gone_title: "Questo link è scaduto", "This link has expired";
-    gone_text: "La pagina non è più disponibile.", "The page is no longer available.";
-    too_many_title: "Troppe richieste", "Too many requests";
-    too_many_text: "Aspetta qualche minuto e riprova.", "Wait a few minutes and try again.";
-    stale_title: "La pagina è cambiata nel frattempo", "The page has changed in the meantime";
-    stale_text: "La tua scelta non è stata registrata. Apri di nuovo la pagina e ripetila.",
-        "Your choice was not recorded. Open the page again and repeat it.";
-    bad_title: "Richiesta non valida", "Invalid request";
-    bad_text: "La tua scelta non è stata registrata. Apri di nuovo il link dal messaggio che hai ricevuto.",
-        "Your choice was not recorded. Open the link again from the message you received.";
-    error_title: "Qualcosa non ha funzionato", "Something went wrong";
-    error_text: "Il problema è nostro. La tua scelta potrebbe non essere registrata: riprova tra qualche minuto.",
-        "The problem is on our side. Your choice may not be recorded: try again in a few minutes.";
-    open_again: "Apri di nuovo la pagina", "Open the page again";
-    stop_title: "Come fermare i messaggi", "How to stop the messages";
-    stop_reply_before: "Manda", "Send";
-    stop_reply_to: "con un SMS al numero", "by SMS to";
-    stop_write: "Scrivi a", "Write to";
-    stop_free: "Basta uno di questi modi, senza dare spiegazioni.", "Any one of these is enough. You need not say why.";
-    new_link_title: "Come avere un nuovo link", "How to get a new link";
-    notice_title: "Informativa sulla privacy", "Privacy notice";
-    notice_who: "Chi tratta i tuoi dati", "Who processes your data";
-    notice_who_text: "Il titolare del trattamento è {controller}: per ogni domanda e per esercitare i tuoi diritti scrivi a {contact}.",
-        "The data controller is {controller}: for any question, and to exercise your rights, write to {contact}.";
-    notice_why: "Perché e su quale base", "Why, and on what basis";
-    notice_why_text: "Solo con il tuo consenso (art. 6, par. 1, lett. a GDPR), separato per ogni scopo e per ogni canale. Darlo è facoltativo.",
-        "Only with your consent (Art. 6(1)(a) GDPR), separate for each purpose and each channel. Giving it is optional.";
-    notice_channels: "Canali possibili", "Possible channels";
-    notice_data: "Quali dati", "Which data";
-    notice_data_text: "Il tuo numero di telefono, da dove lo abbiamo avuto, i messaggi che ti mandiamo e le tue risposte, le scelte che fai e quando. \
-        La pagina delle preferenze usa il link solo per mostrarti la pagina.",
-        "Your phone number, where we got it, the messages we send you and your replies, the choices you make and when. \
-        The preference page uses its link only to show you the page.";
-    notice_processors: "Chi ci aiuta", "Who helps us";
-    notice_processors_text: "Questi fornitori consegnano i messaggi per nostro conto, come responsabili del trattamento:",
-        "These providers deliver messages on our behalf, as processors:";
-    notice_keep: "Per quanto tempo", "For how long";
-    notice_keep_months: "Il consenso vale {months} mesi, o meno se lo ritiri prima.",
-        "A consent holds for {months} months, or less if you withdraw it earlier.";
-    notice_keep_open: "Il consenso vale fino a quando decidi di ritirarlo.", "A consent holds until you withdraw it.";
-    notice_keep_proof: "Dopo un no teniamo solo quanto serve a rispettarlo e a dimostrare le scelte fatte.",
-        "After a no we keep only what is needed to respect it and to prove the choices made.";
-    notice_withdraw: "Come ritirare il consenso o dire di no", "How to withdraw consent or say no";
-    notice_withdraw_text: "In ogni momento, gratis e senza spiegazioni, in uno di questi modi. Quanto fatto prima resta lecito.",
-        "At any time, free of charge and without giving a reason, in one of these ways. What was done before remains lawful.";
-    notice_withdraw_page: "Apri il link che hai ricevuto e premi «No a tutto», anche se il link è scaduto.",
-        "Open the link you received and press “No to everything”, even if the link has expired.";
-    notice_rights: "I tuoi diritti", "Your rights";
-    notice_rights_text: "Puoi chiedere di vedere, correggere, cancellare o ricevere i tuoi dati, di limitarne l’uso, e opporti al marketing. \
-        Rispondiamo entro un mese. Puoi anche presentare reclamo all’autorità per la protezione dei dati (in Italia il Garante).",
-        "You may ask to see, correct, erase or receive your data, to restrict their use, and object to marketing. \
-        We answer within one month. You may also complain to the data protection authority of your country.";
 }

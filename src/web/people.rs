@@ -9,9 +9,10 @@ use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 
-use super::pages::{Banner, Lang, NoticePage, PendingView, PreferencesPage, STYLE_CSS, StateKind, StatePage};
+use super::lang::Lang;
+use super::pages::{Banner, CodeView, NoticePage, PendingView, PreferencesPage, STYLE_CSS, StateKind, StatePage};
 use super::{Web, address};
-use crate::clock::DAY;
+use crate::clock::{DAY, SECOND};
 use crate::domain::campaign::Mode;
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::consent;
@@ -30,7 +31,7 @@ pub async fn show(state: State<Web>, peer: Peer, Path(token): Path<String>, head
 pub async fn show_in(state: State<Web>, peer: Peer, Path((token, lang)): Path<(String, String)>, headers: HeaderMap) -> Response {
     match Lang::parse(&lang) {
         Some(lang) => page(&state, &peer, &token, Some(lang), &headers).await,
-        None => state_page(&state, Lang::En, StateKind::Unknown, StatusCode::NOT_FOUND, None),
+        None => state_page(&state, preferred(&headers), StateKind::Unknown, StatusCode::NOT_FOUND, None),
     }
 }
 
@@ -40,7 +41,7 @@ async fn page(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
         Ok(None) => return no_such_link(web, peer, headers, lang.unwrap_or(preferred(headers))),
         Err(error) => return failed(web, lang.unwrap_or(preferred(headers)), &error),
     };
-    let lang = lang.or_else(|| Lang::parse(&view.locale)).unwrap_or(Lang::En);
+    let lang = lang.or_else(|| Lang::parse(&view.locale)).unwrap_or(Lang::EN);
     let status = if view.can_grant { StatusCode::OK } else { StatusCode::GONE };
     (status, Html(render(&preferences(web, token, lang, view)))).into_response()
 }
@@ -56,7 +57,7 @@ fn preferences(web: &Web, token: &str, lang: Lang, view: View) -> PreferencesPag
     };
     PreferencesPage {
         lang,
-        other_lang_url: Some(format!("/p/{token}/{}", lang.other().code())),
+        lang_base: Some(format!("/p/{token}")),
         brand: view.brand,
         masked_number: view.masked_number,
         channels: view.channels,
@@ -65,8 +66,11 @@ fn preferences(web: &Web, token: &str, lang: Lang, view: View) -> PreferencesPag
         pending: view.pending.map(|permissions| PendingView {
             permissions: permissions.into_iter().collect(),
             reply_number: view.reply_number.filter(|_| view.mode == Mode::LinkReply),
-            word: if lang == Lang::It { "SI" } else { "YES" }.into(),
-            code_form: false,
+            word: &Lang::parse(&view.locale).unwrap_or(Lang::EN).t().yes_word,
+            code: view.code.filter(|_| view.can_grant).map(|step| CodeView {
+                standing: step.standing,
+                again_in: (step.again_at > view.now).then(|| (step.again_at - view.now + SECOND - 1) / SECOND),
+            }),
         }),
         state_banner,
         nonce: nonce(web, token),
@@ -112,11 +116,12 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
     if !kind.starts_with("application/x-www-form-urlencoded") {
         return refused(StateKind::BadRequest, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
-    let (mut given, mut answer, mut ticked) = (String::new(), String::new(), BTreeSet::new());
+    let (mut given, mut answer, mut ticked, mut code) = (String::new(), String::new(), BTreeSet::new(), String::new());
     for (name, value) in url::form_urlencoded::parse(body) {
         match name.as_ref() {
             "nonce" => given = value.into_owned(),
             "answer" => answer = value.into_owned(),
+            "code" => code = value.into_owned(),
             // A box we do not know is no box of ours: it grants nothing.
             "grant" => ticked.extend(Permission::parse(&value)),
             _ => {}
@@ -127,6 +132,8 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
     let choice = match answer.as_str() {
         "none" => Choice::Nothing,
         "chosen" => Choice::Ticked(ticked),
+        "code" => Choice::Code(code),
+        "another" => Choice::AnotherCode,
         _ => return refused(StateKind::BadRequest, StatusCode::BAD_REQUEST),
     };
     // Saying no must work whatever happened to the form; only a yes needs a fresh one.
@@ -171,7 +178,7 @@ fn state_page(web: &Web, lang: Lang, kind: StateKind, status: StatusCode, back_u
     let config = &web.engine.config;
     let page = StatePage {
         lang,
-        other_lang_url: None,
+        lang_base: None,
         brand: config.controller.brand.clone(),
         kind,
         back_url,
@@ -198,17 +205,17 @@ fn render(page: &impl Template) -> String {
 
 fn preferred(headers: &HeaderMap) -> Lang {
     let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok()).unwrap_or("");
-    accepted.split(',').find_map(|l| Lang::parse(l.trim().get(..2)?)).unwrap_or(Lang::En)
+    Lang::accepted(accepted).unwrap_or(Lang::EN)
 }
 
 pub async fn notice(State(web): State<Web>, headers: HeaderMap) -> Response {
     notice_page(&web, preferred(&headers))
 }
 
-pub async fn notice_in(State(web): State<Web>, Path(lang): Path<String>) -> Response {
+pub async fn notice_in(State(web): State<Web>, Path(lang): Path<String>, headers: HeaderMap) -> Response {
     match Lang::parse(&lang) {
         Some(lang) => notice_page(&web, lang),
-        None => state_page(&web, Lang::En, StateKind::Unknown, StatusCode::NOT_FOUND, None),
+        None => state_page(&web, preferred(&headers), StateKind::Unknown, StatusCode::NOT_FOUND, None),
     }
 }
 
@@ -216,7 +223,7 @@ fn notice_page(web: &Web, lang: Lang) -> Response {
     let config = &web.engine.config;
     let page = NoticePage {
         lang,
-        other_lang_url: Some(format!("/notice/{}", lang.other().code())),
+        lang_base: Some("/notice".into()),
         brand: config.controller.brand.clone(),
         version: config.controller.notice_version.clone(),
         controller: format!("{}, {}", config.controller.name, config.controller.address),

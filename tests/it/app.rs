@@ -33,6 +33,11 @@ pub const REPLY_NUMBER: &str = "+393001234567";
 pub const HEADER: &str =
     "number,country,kind,last_action,source,ask_basis,basis_evidence,basis_date,box_default,unsubscribed,external_id,time_zone\n";
 
+/// The value of a hidden field of a page.
+pub fn field(page: &str, name: &str) -> String {
+    page.split(&format!("name=\"{name}\" value=\"")).nth(1).and_then(|r| r.split('"').next()).unwrap_or("").to_owned()
+}
+
 pub struct TestApp {
     pub kind: Kind,
     pub dir: tempfile::TempDir,
@@ -304,12 +309,15 @@ impl TestApp {
     /// Opens the page as a browser and submits it.
     pub async fn submit(&self, link: &str, answer: &str, grants: &[&str]) -> u16 {
         let (_, page) = self.get(link).await;
-        let nonce = page.split("name=\"nonce\" value=\"").nth(1).and_then(|r| r.split('"').next()).unwrap_or("").to_owned();
-        self.post(link, &nonce, answer, grants).await
+        self.post(link, &field(&page, "nonce"), answer, grants).await
     }
 
     pub async fn post(&self, link: &str, nonce: &str, answer: &str, grants: &[&str]) -> u16 {
         let pairs = [("nonce", nonce), ("answer", answer)].into_iter().chain(grants.iter().map(|g| ("grant", *g)));
+        self.post_form(link, &pairs.map(|(name, value)| (name, value.to_owned())).collect::<Vec<_>>()).await
+    }
+
+    pub async fn post_form(&self, link: &str, pairs: &[(&str, String)]) -> u16 {
         let body: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
         let request = self.http.post(link).header("sec-fetch-site", "same-origin");
         let request = request.header("content-type", "application/x-www-form-urlencoded").body(body);
@@ -343,6 +351,26 @@ impl TestApp {
         match &self.engine.store {
             Store::Sqlite { read, .. } => sqlx::query_scalar(sql).fetch_one(read).await.expect("counted"),
             Store::Postgres { pool, .. } => sqlx::query_scalar(sql).fetch_one(pool).await.expect("counted"),
+        }
+    }
+
+    /// Everything a table holds, as JSON, for what must not be in it.
+    pub async fn dump(&self, table: &str) -> String {
+        match &self.engine.store {
+            Store::Sqlite { read, .. } => {
+                let names: Vec<String> = sqlx::query_scalar("SELECT name FROM pragma_table_info($1)")
+                    .bind(table)
+                    .fetch_all(read)
+                    .await
+                    .expect("columns");
+                let columns = names.iter().map(|c| format!("COALESCE({c}, '')")).collect::<Vec<_>>().join(" || '|' || ");
+                let sql = format!("SELECT COALESCE(group_concat({columns}, char(10)), '') FROM {table}");
+                sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(read).await.expect("dumped")
+            }
+            Store::Postgres { pool, .. } => {
+                let sql = format!("SELECT COALESCE(json_agg(t)::text, '') FROM {table} t");
+                sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(pool).await.expect("dumped")
+            }
         }
     }
 

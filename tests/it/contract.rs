@@ -9,6 +9,7 @@ use permesso::domain::ledger::{Body, Entry, GENESIS, Preference};
 use permesso::domain::message::{Kind as MessageKind, State};
 use permesso::domain::suppression::Reason;
 use permesso::engine::import;
+use permesso::store::codes::{self, Made};
 use permesso::store::contacts::Imported;
 use permesso::store::control::{Health, Silence};
 use permesso::store::conversations::Opening;
@@ -357,6 +358,33 @@ both!(a_closed_batch_with_something_planned_is_opened_again, |app| {
     tx.rollback().await.unwrap();
 });
 
+both!(a_conversation_has_one_code_that_can_be_typed, |app| {
+    let mut tx = write(app).await;
+    let person = contact(&mut tx, app, 1).await;
+    let two = [message(person, MessageKind::Code, 0), New { cause: "again".into(), ..message(person, MessageKind::Code, 0) }];
+    let (_, ids) = planned(&mut tx, None, &two).await;
+    codes::add(&mut tx, C, ids[0], 7, "token", 5).await.unwrap();
+    let live = codes::live(&mut tx, C, 7).await.unwrap().unwrap();
+    assert_eq!(
+        (live.message_id, live.token_hash.as_str(), live.mac, live.expires_at, live.wrong),
+        (ids[0], "token", None, None, 0)
+    );
+    codes::made(&mut tx, C, &[Made { message: ids[0], mac: "mac".into() }], 99).await.unwrap();
+    codes::made(&mut tx, "another", &[Made { message: ids[0], mac: "foreign".into() }], 1).await.unwrap();
+    codes::count_wrong(&mut tx, C, ids[0]).await.unwrap();
+    let live = codes::live(&mut tx, C, 7).await.unwrap().unwrap();
+    assert_eq!((live.mac.as_deref(), live.expires_at, live.wrong, live.state.as_str()), (Some("mac"), Some(99), 1, "planned"));
+    // A newer one ends it, and its message where that has not left.
+    codes::end(&mut tx, C, 7, 6).await.unwrap();
+    assert!(codes::live(&mut tx, C, 7).await.unwrap().is_none());
+    assert_eq!(messages::state(&mut tx, ids[0]).await.unwrap(), Some(State::Cancelled));
+    codes::add(&mut tx, C, ids[1], 7, "token", 7).await.unwrap();
+    assert_eq!(codes::live(&mut tx, C, 7).await.unwrap().unwrap().message_id, ids[1]);
+    assert!(codes::live(&mut tx, C, 8).await.unwrap().is_none());
+    assert!(messages::newest_attempt(&mut tx, ids[1]).await.unwrap().is_none(), "it was never claimed");
+    tx.rollback().await.unwrap();
+});
+
 both!(facts_hold_what_is_stored_about_a_person, |app| {
     let mut tx = write(app).await;
     let spring = campaign(&mut tx, "spring", None).await;
@@ -373,7 +401,14 @@ both!(facts_hold_what_is_stored_about_a_person, |app| {
     conversations::open(&mut tx, C, Some(spring), None, "link", &[Opening { contact: id, message: 77, expires_at: 100 }], 10)
         .await
         .unwrap();
-    planned(&mut tx, None, &[message(id, MessageKind::Code, 0), message(id, MessageKind::Help, 0)]).await;
+    // One code has left; the other is planned, and gives way to the next.
+    let answers = [
+        message(id, MessageKind::Code, 0),
+        New { cause: "again".into(), ..message(id, MessageKind::Code, 0) },
+        message(id, MessageKind::Help, 0),
+    ];
+    let (_, ids) = planned(&mut tx, None, &answers).await;
+    assert!(messages::set_state(&mut tx, ids[0], State::Planned, State::Accepted, None, 5).await.unwrap());
     let people = facts::people(&mut tx, "spring", &[id, other], 20).await.unwrap();
     let (person, f) = (&people[&id], &people[&id].facts);
     assert_eq!((&person.person, &person.marks), (&mac.mac, &vec![(mac.mac.clone(), mac.key_id)]));
@@ -382,7 +417,7 @@ both!(facts_hold_what_is_stored_about_a_person, |app| {
     assert_eq!(f.suppressions, [(Reason::Stopped, 4)]);
     assert_eq!(f.granted, [Permission::parse("sms.promotions").unwrap()]);
     assert_eq!(f.conversation.as_ref().map(|c| (c.campaign, c.answered)), Some((Some(spring), false)));
-    assert_eq!((f.confirms_today, f.codes_today, f.last_code, f.answers_today), (0, 1, Some(5), 1));
+    assert_eq!((f.confirms_today, f.codes_today, f.first_code, f.last_code, f.answers_today), (0, 1, Some(5), Some(5), 1));
     let f = &people[&other].facts;
     assert!(f.only_quarantined && f.evidence.is_empty() && f.asked.is_none() && f.suppressions.is_empty());
     let elsewhere = facts::people(&mut tx, "summer", &[id], 20).await.unwrap();

@@ -3,6 +3,7 @@
 
 mod app;
 mod browser;
+mod code;
 mod contract;
 mod crm;
 mod postgres;

@@ -22,6 +22,7 @@ fn the_whole_table_of_the_double_opt_in() {
         Act::Chose,
         Act::SaidYes { second: false },
         Act::SaidYes { second: true },
+        Act::TypedCode,
         Act::SaidNo,
         Act::SaidStop,
         Act::WrongPerson,

@@ -1,0 +1,151 @@
+//! The second step of `link_code`: a one-time code, sent to the number itself and typed on the page of the first yes. The
+//! digits are made in the claim that sends them (`claim`) and stand nowhere but in that message; only their keyed hash is kept.
+
+use anyhow::{Context, Result};
+
+use super::confirm::{self, Deed, Situation};
+use super::{Engine, answer};
+use crate::domain::campaign::{Ask, Mode};
+use crate::domain::code::{TRIES, typed};
+use crate::domain::consent::{Act, State};
+use crate::domain::eligibility::{Cause, Decision, decide};
+use crate::domain::message::{self, Kind};
+use crate::store::codes::Code;
+use crate::store::messages::Attempt;
+use crate::store::{Tx, codes, facts, messages};
+
+/// Where the code stands for the page it was asked for on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Sent, or about to be, and tried so often in vain.
+    Awaited {
+        wrong: i64,
+    },
+    /// Tried in vain too often.
+    Dead,
+    Expired,
+    /// The gateway would not take it.
+    NotSent,
+    /// None was asked for on this page.
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    pub standing: Standing,
+    /// When another code may be asked for, microseconds.
+    pub again_at: i64,
+}
+
+/// Reads where the second step stands. A conversation without a pending first yes by `link_code` has none.
+pub async fn look(tx: &mut Tx, engine: &Engine, situation: &Situation, token_hash: &str) -> Result<Option<Step>> {
+    let Some(conversation) = awaiting(situation) else { return Ok(None) };
+    let code = codes::live(tx, &engine.controller, conversation).await?;
+    let standing = code.filter(|c| c.token_hash == token_hash).map_or(Standing::None, |c| standing(&c, engine.now()));
+    let again_at = match may_send(tx, engine, situation.contact.id).await? {
+        Decision::Wait { until, .. } => until,
+        Decision::Send(_) | Decision::Skip(_) => engine.now(),
+    };
+    Ok(Some(Step { standing, again_at }))
+}
+
+/// The open conversation whose first yes waits for a code.
+fn awaiting(situation: &Situation) -> Option<i64> {
+    let pending = situation.state() == Some(State::Pending) && situation.mode() == Mode::LinkCode;
+    situation.conversation.as_ref().filter(|_| pending).map(|c| c.id)
+}
+
+fn standing(code: &Code, now: i64) -> Standing {
+    use message::State::{Cancelled, Failed, Lapsed, Undelivered};
+    match message::State::parse(&code.state) {
+        _ if code.wrong >= TRIES => Standing::Dead,
+        _ if code.expires_at.is_some_and(|at| now >= at) => Standing::Expired,
+        Some(Failed | Undelivered | Cancelled | Lapsed) => Standing::NotSent,
+        _ => Standing::Awaited { wrong: code.wrong },
+    }
+}
+
+async fn may_send(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<Decision> {
+    let now = engine.now();
+    let people = facts::people(tx, "", &[contact], now).await?;
+    let person = people.get(&contact).context("the contact is gone")?;
+    Ok(decide(Cause::Code { asked_at: now }, &person.facts, now))
+}
+
+/// Ends the code there was and plans a new one, unless there were too many: the page then says when there may be another.
+pub async fn plan(
+    tx: &mut Tx,
+    engine: &Engine,
+    situation: &Situation,
+    ask: &Ask,
+    attempt: &Attempt,
+    token_hash: &str,
+) -> Result<()> {
+    let Some(conversation) = awaiting(situation) else { return Ok(()) };
+    codes::end(tx, &engine.controller, conversation, engine.now()).await?;
+    if !matches!(may_send(tx, engine, situation.contact.id).await?, Decision::Send(_)) {
+        return Ok(());
+    }
+    let locale = situation.shown_in.clone().unwrap_or_else(|| attempt.locale.clone());
+    let from = answer::From {
+        gateway: &ask.sender.gateway,
+        sender: &ask.sender.id,
+        channel: ask.channel.code(),
+        campaign: attempt.campaign_id,
+        revision: attempt.revision_id,
+        locale: &locale,
+    };
+    let cause = format!("page:{conversation}:{}", crate::vault::token());
+    if let Some(message) = answer::plan(tx, engine, &situation.contact, &from, Kind::Code, "code", &cause).await? {
+        codes::add(tx, &engine.controller, message, conversation, token_hash, engine.now()).await?;
+    }
+    Ok(())
+}
+
+/// The person asks for another code. One that has not left yet is still on its way.
+pub async fn again(
+    tx: &mut Tx,
+    engine: &Engine,
+    situation: &Situation,
+    ask: &Ask,
+    attempt: &Attempt,
+    token_hash: &str,
+) -> Result<()> {
+    let Some(conversation) = awaiting(situation) else { return Ok(()) };
+    let code = codes::live(tx, &engine.controller, conversation).await?;
+    let planned = |c: &Code| c.token_hash == token_hash && c.state == message::State::Planned.code();
+    if code.as_ref().is_some_and(planned) || !matches!(may_send(tx, engine, situation.contact.id).await?, Decision::Send(_)) {
+        return Ok(());
+    }
+    plan(tx, engine, situation, ask, attempt, token_hash).await
+}
+
+/// The person typed a code. The right one, in time and on its own page, is the second act; a wrong one is counted, and the
+/// caller's commit keeps the count whatever else happens. The contact's row is locked, so tries come one by one.
+pub async fn take(
+    tx: &mut Tx,
+    engine: &Engine,
+    situation: &mut Situation,
+    mut deed: Deed,
+    text: &str,
+    token_hash: &str,
+) -> Result<()> {
+    let now = engine.now();
+    let Some(conversation) = awaiting(situation) else { return Ok(()) };
+    let Some(code) = codes::live(tx, &engine.controller, conversation).await? else { return Ok(()) };
+    let open = code.token_hash == token_hash && matches!(standing(&code, now), Standing::Awaited { .. });
+    let (Some(mac), Some(text), true) = (&code.mac, typed(text), open) else { return Ok(()) };
+    if !engine.vault.is_code(code.message_id, &text, mac) {
+        return Ok(codes::count_wrong(tx, &engine.controller, code.message_id).await?);
+    }
+    let sent = messages::newest_attempt(tx, code.message_id).await?.context("a code that was never sent")?;
+    deed.action = "typed_code";
+    deed.evidence =
+        format!("{}, code {}, wording {}", deed.evidence, sent.reference, sent.wording_hash.as_deref().unwrap_or_default());
+    codes::end(tx, &engine.controller, conversation, now).await?;
+    // Whoever typed it got it.
+    let reason = Some("the person typed it");
+    messages::set_state(tx, code.message_id, message::State::Unknown, message::State::Delivered, reason, now).await?;
+    confirm::act(tx, engine, situation, Act::TypedCode, &deed, &[]).await?;
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! One-time codes, by the message that carries each: at most one of a conversation can be typed.
+
+use super::{Result, Tx, execute, fetch_optional, json};
+
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Code {
+    pub message_id: i64,
+    pub token_hash: String,
+    /// `None` until the claim that sends it.
+    pub mac: Option<String>,
+    pub expires_at: Option<i64>,
+    pub wrong: i64,
+    /// State of the message.
+    pub state: String,
+}
+
+/// The code of this conversation that can still be typed, or could until its time or its tries ran out.
+pub async fn live(tx: &mut Tx, controller: &str, conversation: i64) -> Result<Option<Code>> {
+    fetch_optional!(
+        tx,
+        "SELECT c.message_id, c.token_hash, c.mac, c.expires_at, c.wrong, m.state FROM codes c JOIN messages m ON m.id = c.message_id
+         WHERE c.controller = $1 AND c.conversation_id = $2 AND c.ended_at IS NULL",
+        controller,
+        conversation
+    )
+}
+
+/// Ends the code of this conversation, and its message where that has not left: it was used, or a newer one takes its place.
+pub async fn end(tx: &mut Tx, controller: &str, conversation: i64, now: i64) -> Result<()> {
+    // The message first, in the order of a claim that is sending it.
+    execute!(
+        tx,
+        "UPDATE messages SET state = 'cancelled', reason = 'replaced', changed_at = $3 WHERE state = 'planned' AND id IN (
+           SELECT message_id FROM codes WHERE controller = $1 AND conversation_id = $2 AND ended_at IS NULL)",
+        controller,
+        conversation,
+        now
+    )?;
+    execute!(
+        tx,
+        "UPDATE codes SET ended_at = $3 WHERE controller = $1 AND conversation_id = $2 AND ended_at IS NULL",
+        controller,
+        conversation,
+        now
+    )?;
+    Ok(())
+}
+
+/// A code to come: its message is planned, its digits do not exist yet.
+pub async fn add(tx: &mut Tx, controller: &str, message: i64, conversation: i64, token_hash: &str, now: i64) -> Result<()> {
+    execute!(
+        tx,
+        "INSERT INTO codes (controller, message_id, conversation_id, token_hash, created_at) VALUES ($1, $2, $3, $4, $5)",
+        controller,
+        message,
+        conversation,
+        token_hash,
+        now
+    )?;
+    Ok(())
+}
+
+/// The keyed hash of the digits that a claim puts into its message.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Made {
+    pub message: i64,
+    pub mac: String,
+}
+
+/// A message that was proved not accepted is claimed again with digits of its own: the earlier ones reached nobody.
+pub async fn made(tx: &mut Tx, controller: &str, made: &[Made], expires_at: i64) -> Result<()> {
+    if made.is_empty() {
+        return Ok(());
+    }
+    execute!(
+        tx,
+        "UPDATE codes SET mac = w.mac, expires_at = $3
+         FROM (SELECT CAST(j.value->>'message' AS BIGINT) AS message, j.value->>'mac' AS mac FROM EACH($1)) AS w
+         WHERE codes.controller = $2 AND codes.message_id = w.message",
+        &json(made),
+        controller,
+        expires_at
+    )?;
+    Ok(())
+}
+
+pub async fn count_wrong(tx: &mut Tx, controller: &str, message: i64) -> Result<()> {
+    execute!(tx, "UPDATE codes SET wrong = wrong + 1 WHERE controller = $1 AND message_id = $2", controller, message)?;
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! The languages of the people's pages. What a page says is data, one file a language in `templates/pages/texts`: a further
+//! language is a further file and its line in [`Lang::ALL`]. The operator's pages speak English, like the command line.
+
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use crate::domain::channel::{Channel, Purpose};
+
+/// The language of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lang(usize);
+
+impl Lang {
+    pub const EN: Lang = Lang(2);
+    pub const ALL: [Lang; 6] = [Lang(0), Lang(1), Lang(2), Lang(3), Lang(4), Lang(5)];
+
+    pub fn code(self) -> &'static str {
+        FILES[self.0].0
+    }
+
+    pub fn parse(code: &str) -> Option<Lang> {
+        Lang::ALL.into_iter().find(|l| l.code() == code)
+    }
+
+    /// The first of a browser's languages (`Accept-Language`) that a page is written in.
+    pub fn accepted(header: &str) -> Option<Lang> {
+        header.split(',').find_map(|l| Lang::parse(&l.trim().split(['-', ';']).next()?.to_ascii_lowercase()))
+    }
+
+    pub fn t(self) -> &'static Texts {
+        static TEXTS: LazyLock<[Texts; 6]> =
+            LazyLock::new(|| FILES.map(|(_, text)| toml::from_str(text).expect("the tests have read it")));
+        &TEXTS[self.0]
+    }
+
+    pub fn channel(self, channel: Channel) -> &'static str {
+        match channel {
+            Channel::Sms => "SMS",
+            Channel::WhatsApp => "WhatsApp",
+            Channel::Call => &self.t().call,
+        }
+    }
+
+    pub fn purpose(self, purpose: Purpose) -> &'static str {
+        match purpose {
+            Purpose::ProductInfo => &self.t().product_info,
+            Purpose::Promotions => &self.t().promotions,
+            Purpose::Profiling => &self.t().profiling,
+        }
+    }
+
+    pub fn purpose_hint(self, purpose: Purpose) -> &'static str {
+        match purpose {
+            Purpose::ProductInfo => &self.t().product_info_hint,
+            Purpose::Promotions => &self.t().promotions_hint,
+            Purpose::Profiling => &self.t().profiling_hint,
+        }
+    }
+
+    /// A waiting time, rounded up so that whoever waits so long has waited enough. Units are abbreviated: no plural to inflect.
+    pub fn duration(self, seconds: i64) -> String {
+        let (n, unit) = match seconds {
+            ..120 => (seconds.max(1), &self.t().seconds),
+            120..7200 => ((seconds + 59) / 60, &self.t().minutes),
+            _ => ((seconds + 3599) / 3600, &self.t().hours),
+        };
+        unit.replace("{n}", &n.to_string())
+    }
+}
+
+const FILES: [(&str, &str); 6] = [
+    ("it", include_str!("../../templates/pages/texts/it.toml")),
+    ("pl", include_str!("../../templates/pages/texts/pl.toml")),
+    ("en", include_str!("../../templates/pages/texts/en.toml")),
+    ("de", include_str!("../../templates/pages/texts/de.toml")),
+    ("fr", include_str!("../../templates/pages/texts/fr.toml")),
+    ("es", include_str!("../../templates/pages/texts/es.toml")),
+];
+
+/// One language's file: a key that is missing there, or that no page has, does not read.
+macro_rules! texts {
+    ($($key:ident)*) => {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct Texts { $(pub $key: String),* }
+        #[cfg(test)]
+        const KEYS: &[&str] = &[$(stringify!($key)),*];
+    };
+}
+
+texts! {
+    name yes_word colon languages title description your_number intro call product_info product_info_hint promotions
+    promotions_hint profiling profiling_hint chosen none nothing_ticked any_time change confirmed refused stopped last_step
+    pending_reply_before pending_reply_to pending_reply_message pending_cost pending_chosen pending_nothing_yet pending_code
+    code_label code_button wrong_code tries_left code_dead code_expired code_not_sent code_none code_again code_again_in
+    seconds minutes hours expired_title expired_text new_link source notice_link version controller privacy_contact
+    unknown_title unknown_text gone_title gone_text too_many_title too_many_text stale_title stale_text bad_title bad_text
+    error_title error_text open_again stop_title stop_reply_before stop_reply_to stop_write stop_free new_link_title
+    notice_title notice_who notice_who_text notice_why notice_why_text notice_channels notice_data notice_data_text
+    notice_processors notice_processors_text notice_keep notice_keep_months notice_keep_open notice_keep_proof notice_withdraw
+    notice_withdraw_text notice_withdraw_page notice_rights notice_rights_text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn read(text: &str) -> toml::Table {
+        text.parse().unwrap()
+    }
+
+    fn placeholders(text: &str) -> BTreeSet<&str> {
+        text.split('{').skip(1).filter_map(|rest| rest.split('}').next()).collect()
+    }
+
+    #[test]
+    fn every_language_says_everything_with_the_same_placeholders() {
+        let italian = read(FILES[0].1);
+        for (code, text) in FILES {
+            if let Err(error) = toml::from_str::<Texts>(text) {
+                panic!("{code}.toml: {error}");
+            }
+            for (key, value) in read(text) {
+                let (value, italian) = (value.as_str().unwrap(), italian[&key].as_str().unwrap());
+                assert!(!value.trim().is_empty(), "{code}.toml: {key} is empty");
+                assert_eq!(placeholders(value), placeholders(italian), "{code}.toml: {key}");
+                let same =
+                    ["name", "yes_word", "colon", "version", "call", "seconds", "minutes", "hours"].contains(&key.as_str());
+                assert!(code == "it" || same || value != italian, "{code}.toml: {key} is still Italian");
+            }
+        }
+    }
+
+    #[test]
+    fn every_text_is_shown_by_some_page() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut pages = String::new();
+        for at in ["src/web/lang.rs", "src/web/pages.rs", "src/web/people.rs"] {
+            pages += std::fs::read_to_string(folder.join(at)).unwrap().split("#[cfg(test)]").next().unwrap();
+        }
+        for page in ["base", "preferences", "notice", "state"] {
+            pages += &std::fs::read_to_string(folder.join(format!("templates/pages/{page}.html"))).unwrap();
+        }
+        let shown =
+            |call: String| pages.split(&call).skip(1).any(|rest| !rest.starts_with(|c: char| c == '_' || c.is_alphanumeric()));
+        let unused: Vec<_> = KEYS.iter().filter(|key| !shown(format!("t.{key}")) && !shown(format!("t().{key}"))).collect();
+        assert!(unused.is_empty(), "no page shows {unused:?}");
+    }
+
+    #[test]
+    fn a_browser_gets_the_first_of_its_languages_that_there_is() {
+        let accepted = |header| Lang::accepted(header).map(Lang::code);
+        assert_eq!(accepted("pl-PL,pl;q=0.9,en;q=0.8"), Some("pl"));
+        assert_eq!(accepted("pt-BR, ES;q=0.5"), Some("es"));
+        assert_eq!(accepted("ja"), None);
+        assert_eq!(accepted(""), None);
+        assert_eq!(Lang::EN.code(), "en");
+    }
+
+    #[test]
+    fn a_waiting_time_is_never_too_short() {
+        let german = Lang::parse("de").unwrap();
+        let said = |seconds| german.duration(seconds).replace('\u{a0}', " ");
+        assert_eq!([said(0), said(59), said(121), said(86_400)], ["1 s", "59 s", "3 min", "24 h"]);
+    }
+}
