@@ -7,7 +7,7 @@ use crate::store::Store;
 use crate::vault::Vault;
 
 /// The files that ship, as they are in the repository.
-pub const FILES: [(&str, &str); 16] = [
+pub const FILES: [(&str, &str); 17] = [
     ("permesso.toml", include_str!("../../config/permesso.toml")),
     ("prices.toml", include_str!("../../config/prices.toml")),
     ("campaigns/rinnovo-consensi.toml", include_str!("../../config/campaigns/rinnovo-consensi.toml")),
