@@ -1,11 +1,11 @@
 //! `inbox list`, `inbox resolve`
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
 
 use super::Context;
 use crate::clock::instant;
-use crate::engine::receive::{self, Resolved};
+use crate::engine::inbox;
 use crate::store::inbound;
 
 #[derive(Debug, Subcommand)]
@@ -52,15 +52,8 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             }
         }
         Command::Resolve { id, verdict } => {
-            let mut tx = engine.store.write().await?;
             let stop = matches!(verdict, Verdict::Stop);
-            match receive::resolve(&mut tx, &engine, *id, stop, &super::run::operator()).await? {
-                Resolved::NotWaiting => bail!("no reply {id} waits; remedy: `permesso inbox list`"),
-                Resolved::Nobody if stop => bail!(
-                    "event {id} names no number we can read, so a stop would reach nobody; remedy: `import suppressions` with the number, then --as nothing"
-                ),
-                Resolved::Nobody | Resolved::Done => tx.commit().await?,
-            }
+            inbox::resolve(&engine, *id, stop, &super::run::operator()).await?;
             println!("reply {id}: {}", if stop { "taken as a stop" } else { "nothing; the person can be written to again" });
         }
     }

@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 
 use super::{Context, stop_signal};
 use crate::app::{self, Roles};
-use crate::store::control;
+use crate::engine::steer;
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -41,29 +41,16 @@ pub async fn run(context: &Context, args: &Args) -> Result<()> {
 
 pub async fn halt(context: &Context) -> Result<()> {
     let engine = context.engine().await?;
-    let mut tx = engine.store.write().await?;
-    control::set_halt(&mut tx, &engine.controller, Some(engine.now()), &operator()).await?;
-    tx.commit().await?;
+    steer::halt(&engine, &operator()).await?;
     println!("halted: nothing more is sent until `permesso resume`; at most one slice a worker was under way");
     Ok(())
 }
 
 pub async fn resume(context: &Context, args: &Resume) -> Result<()> {
     let engine = context.engine().await?;
-    let mut tx = engine.store.write().await?;
-    control::set_halt(&mut tx, &engine.controller, None, &operator()).await?;
-    let gaps = control::open_gaps(&mut tx, &engine.controller).await?;
-    if let Some(words) = &args.heard {
-        for (gap, ..) in &gaps {
-            control::settle_gap(&mut tx, *gap, &format!("{}: {words}", operator()), engine.now()).await?;
-        }
-    }
-    tx.commit().await?;
-    match (&args.heard, gaps.len()) {
-        (None, n) if n > 0 => {
-            println!("resumed, but {n} times of deafness are not settled; `permesso resume --heard WORDS` does")
-        }
-        _ => println!("resumed"),
+    match steer::resume(&engine, &operator(), args.heard.as_deref()).await? {
+        0 => println!("resumed"),
+        n => println!("resumed, but {n} times of deafness are not settled; `permesso resume --heard WORDS` does"),
     }
     Ok(())
 }

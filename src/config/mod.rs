@@ -45,6 +45,8 @@ pub struct Config {
     pub public_listen: SocketAddr,
     pub operator_listen: SocketAddr,
     pub operator_token_file: Option<PathBuf>,
+    /// Host names under which browsers reach the operator listener, beside localhost and addresses.
+    pub operator_hosts: Vec<String>,
     /// Addresses or networks (`10.0.0.0/8`) whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<String>,
     /// ISO 3166 code of the country of numbers written without one.

@@ -60,6 +60,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
         let remedy = "set operator_token_file, or listen on 127.0.0.1";
         root.note("operator_listen", "any machine that reaches this address could operate this installation", remedy);
     }
+    let operator_hosts = root.each("operator_hosts", values::host);
 
     let default_country = root.get::<String>("default_country");
     if let Some(code) = default_country.as_ref().filter(|code| !packs.contains_key(*code)) {
@@ -92,6 +93,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
         public_listen: public_listen?,
         operator_listen: operator_listen?,
         operator_token_file,
+        operator_hosts,
         trusted_proxies,
         default_country,
         default_locale,

@@ -25,6 +25,15 @@ pub fn name(text: &str) -> Parsed<String> {
     }
 }
 
+/// A host's name alone, as a browser sends it: `desk.acme.it`.
+pub fn host(text: &str) -> Parsed<String> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
+    match (1..=253).contains(&text.len()) && text.bytes().all(fits) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => wrong(format!("`{text}` is no host name"), "write the name alone, as in \"desk.example.com\""),
+    }
+}
+
 /// An E.164 number, as it goes over the wire. The error does not repeat it: it may be somebody's.
 pub fn number(text: &str, fiction: Fiction) -> Parsed<String> {
     match PhoneNumber::parse(text, None, fiction) {

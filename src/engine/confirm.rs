@@ -203,8 +203,9 @@ pub async fn act(
     } else if matches!(after, State::Refused | State::Stopped | State::WrongPerson)
         && let Some(mut closed) = conversations::newest_of(tx, situation.contact.id).await?
     {
-        // The person's last word is what the report counts.
+        // The person's last word is what the report counts, and when it was said.
         closed.state = after.code().to_owned();
+        closed.closed_at = Some(now);
         conversations::save(tx, &closed).await?;
     }
     Ok(outcome)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Engine;
 use crate::clock::instant;
@@ -13,7 +14,7 @@ use crate::domain::ledger::{Body, GENESIS, Preference, apply, body_hash, row_has
 use crate::domain::phone::PhoneNumber;
 use crate::store::{campaigns, contacts, inbound, ledger, messages, suppressions};
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Story {
     pub number: String,
     pub known: bool,
@@ -30,6 +31,25 @@ pub struct Story {
 
 fn when(micros: i64) -> String {
     instant(micros).format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// The story of the person with this pseudonym; `None` where there is none. Pages go by it, since a URL must not hold a number.
+pub async fn of_subject(engine: &Engine, subject: &str) -> Result<Option<Story>> {
+    let mut tx = engine.store.read().await?;
+    let number = contacts::number_of_subject(&mut tx, &engine.controller, subject).await?;
+    tx.rollback().await?;
+    match number {
+        Some(number) => Ok(Some(explain(engine, &engine.vault.decrypt_number(&number)?).await?)),
+        None => Ok(None),
+    }
+}
+
+/// The pseudonym of a number's person, if it was ever imported.
+pub async fn subject_of(engine: &Engine, number: &PhoneNumber) -> Result<Option<String>> {
+    let mut tx = engine.store.read().await?;
+    let contact = contacts::by_number(&mut tx, &engine.controller, &engine.vault.keyed_all(number)).await?;
+    tx.rollback().await?;
+    Ok(contact.map(|c| c.subject))
 }
 
 pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {

@@ -2,6 +2,7 @@
 //! from [`Engine`] and writes through a transaction; none knows of HTTP, terminals or the queue's workers.
 
 pub mod answer;
+pub mod breakdown;
 pub mod budget;
 pub mod choose;
 mod claim;
@@ -11,7 +12,9 @@ pub mod deliver;
 pub mod expire;
 pub mod explain;
 pub mod finish;
+pub mod gateways;
 pub mod import;
+pub mod inbox;
 pub mod limits;
 pub mod notify;
 pub mod openings;
@@ -20,6 +23,8 @@ pub mod plan;
 pub mod receive;
 pub mod recover;
 pub mod report;
+pub mod skipped;
+pub mod steer;
 pub mod table;
 
 use std::collections::{BTreeMap, HashMap, HashSet};

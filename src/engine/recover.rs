@@ -9,7 +9,7 @@ use super::{Engine, LEASE_DB};
 use crate::clock::SECOND;
 use crate::domain::campaign::CampaignState;
 use crate::store::queue::{self, Job};
-use crate::store::{campaigns, control, messages, outbox};
+use crate::store::{campaigns, control, messages, outbox, report};
 
 /// What recovery found, for the log and for the operator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,6 +75,7 @@ async fn sweep_until(engine: &Engine, until: i64) -> Result<Found> {
     }
     tx.commit().await?;
     queue::sweep(&engine.store).await?;
+    report::fold(&engine.store).await?;
     Ok(found)
 }
 

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::plan::known;
-use super::{Engine, budget, notify};
+use super::{Engine, budget, gateways, notify};
 use crate::clock::instant;
-use crate::store::{control, inbound, report};
+use crate::store::{control, report};
 
 /// A campaign in figures. Every person decided about is in `eligible` or under one code of `skipped`.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct Report {
     pub name: String,
     pub state: String,
@@ -38,13 +39,41 @@ pub struct Report {
     pub unknown: u64,
     /// Asks and reminders in money; none where no price was known.
     pub cost: Option<budget::Spending>,
+    pub funnel: Funnel,
+}
+
+/// People, from the plan to their answer. Each was decided about once; reminders and repeats are not counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Funnel {
+    pub decided: u64,
+    pub eligible: u64,
+    /// A gateway took the ask, or may have taken it.
+    pub asked: u64,
+    pub delivered: u64,
+    /// Said anything that was understood: a first yes, a no, a STOP, "wrong number".
+    pub answered: u64,
+    /// A first yes waits for its second step.
+    pub pending: u64,
+    pub granted: u64,
+    pub refused: u64,
+    /// STOP, and "wrong number".
+    pub stopped: u64,
 }
 
 impl Report {
     /// Asks that were accepted by the gateway, or may have been.
     pub fn asked(&self) -> u64 {
-        self.asks.iter().filter(|(state, _)| !matches!(state.as_str(), "planned" | "cancelled" | "lapsed")).map(|(_, n)| n).sum()
+        self.asks.iter().filter(|(state, _)| was_asked(state)).map(|(_, n)| n).sum()
     }
+}
+
+/// Whether a message in this state left us, or may have.
+pub(super) fn was_asked(state: &str) -> bool {
+    !matches!(state, "planned" | "cancelled" | "lapsed")
+}
+
+pub(super) fn is_delivered(state: &str) -> bool {
+    matches!(state, "delivered" | "read")
 }
 
 pub async fn campaign(engine: &Engine, name: &str) -> Result<Report> {
@@ -72,6 +101,10 @@ pub async fn campaign(engine: &Engine, name: &str) -> Result<Report> {
         let count = count.unsigned_abs();
         let asking = matches!(kind.as_str(), "ask" | "reminder");
         out.unknown += if asking && state == "unknown" { count } else { 0 };
+        if kind == "ask" {
+            out.funnel.asked += if was_asked(&state) { count } else { 0 };
+            out.funnel.delivered += if is_delivered(&state) { count } else { 0 };
+        }
         let table = if asking { &mut out.asks } else { &mut out.answers };
         *table.entry(state).or_default() += count;
     }
@@ -87,15 +120,28 @@ pub async fn campaign(engine: &Engine, name: &str) -> Result<Report> {
         }
     }
     tx.rollback().await?;
+    let stopped = out.stopped + out.wrong_person;
+    out.funnel = Funnel {
+        decided: out.targeted,
+        eligible: out.eligible,
+        answered: out.pending + out.confirmed + out.refused + stopped,
+        pending: out.pending,
+        granted: out.confirmed,
+        refused: out.refused,
+        stopped,
+        ..out.funnel
+    };
     Ok(out)
 }
 
 /// What the operator sees first.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct Overview {
     pub halted: bool,
     /// Why nothing is sent at the moment, if so.
     pub silence: Option<String>,
+    /// A time in which nobody listened is not settled; `resume` with the operator's word does it.
+    pub unheard: bool,
     pub inbox_waiting: u64,
     pub campaigns: Vec<Report>,
     pub gateways: Vec<GatewayHealth>,
@@ -104,7 +150,7 @@ pub struct Overview {
     pub webhooks: Vec<notify::Standing>,
 }
 
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct GatewayHealth {
     pub name: String,
     pub healthy: bool,
@@ -116,8 +162,9 @@ pub async fn overview(engine: &Engine) -> Result<Overview> {
     let silence = control::silence(&mut tx, &engine.controller, super::LEASE_DB).await?;
     let mut out = Overview {
         halted: silence == Some(control::Silence::Halted),
+        unheard: silence == Some(control::Silence::Gap),
         silence: silence.map(|s| s.sentence().to_owned()),
-        inbox_waiting: inbound::held(&mut tx, &engine.controller).await?.len() as u64,
+        inbox_waiting: report::waiting(&mut tx, &engine.controller).await?.unsigned_abs(),
         ..Overview::default()
     };
     for (intent, count) in report::inbound(&mut tx, &engine.controller).await? {
@@ -130,16 +177,8 @@ pub async fn overview(engine: &Engine) -> Result<Overview> {
         control::all_health(&mut tx, &engine.controller).await?.into_iter().map(|h| (h.name.clone(), h)).collect();
     for name in engine.gateways.keys() {
         let health = known.get(name).cloned().unwrap_or_default();
-        let note = match &health {
-            h if h.paused_at.is_some() => format!("paused: {}", h.pause_reason.clone().unwrap_or_default()),
-            h if h.opened_at.is_some() => {
-                "breaker open: five outcomes in a row were unknown; one probe every half minute".to_owned()
-            }
-            h if h.throttled_until > engine.now() => "throttled by the gateway".to_owned(),
-            _ => "sending".to_owned(),
-        };
         let healthy = health.paused_at.is_none() && health.opened_at.is_none();
-        out.gateways.push(GatewayHealth { name: name.clone(), healthy, note });
+        out.gateways.push(GatewayHealth { name: name.clone(), healthy, note: gateways::note(&health, engine.now()) });
     }
     out.webhooks = notify::standings(&mut tx, engine).await?;
     let names: Vec<String> =

@@ -239,13 +239,24 @@ pub async fn record(
     now: i64,
 ) -> Result<()> {
     let rows = json(rows);
+    // Of plan and claim the newest word stands: a person cancelled at the claim and planned anew is to be asked again.
     execute!(
         tx,
-        "INSERT INTO decisions (controller, campaign_id, contact_id, stage, revision_id, outcome, code, basis, facts, at)
-         SELECT $2, $3, CAST(j.value->>'contact' AS BIGINT), $4, $5, j.value->>'outcome', j.value->>'code', j.value->>'basis', j.value->>'facts', $6
+        "UPDATE decisions SET standing = 0 WHERE controller = $2 AND campaign_id = $3 AND stage <> $4 AND standing = 1
+           AND contact_id IN (SELECT CAST(j.value->>'contact' AS BIGINT) FROM EACH($1))",
+        &rows,
+        controller,
+        campaign,
+        stage
+    )?;
+    execute!(
+        tx,
+        "INSERT INTO decisions (controller, campaign_id, contact_id, stage, revision_id, outcome, code, basis, facts, country, at)
+         SELECT $2, $3, CAST(j.value->>'contact' AS BIGINT), $4, $5, j.value->>'outcome', j.value->>'code', j.value->>'basis', j.value->>'facts',
+           (SELECT c.country FROM contacts c WHERE c.id = CAST(j.value->>'contact' AS BIGINT)), $6
          FROM EACH($1) WHERE true
          ON CONFLICT (controller, campaign_id, contact_id, stage) DO UPDATE SET revision_id = excluded.revision_id,
-           outcome = excluded.outcome, code = excluded.code, basis = excluded.basis, facts = excluded.facts, at = excluded.at",
+           outcome = excluded.outcome, code = excluded.code, basis = excluded.basis, facts = excluded.facts, at = excluded.at, standing = 1",
         &rows,
         controller,
         campaign,
@@ -254,6 +265,33 @@ pub async fn record(
         now
     )?;
     Ok(())
+}
+
+/// A person whose standing decision leaves them out.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Skipped {
+    pub contact_id: i64,
+    pub subject: String,
+    pub number_enc: String,
+    pub country: Option<String>,
+    pub kind: Option<String>,
+    pub stage: String,
+    pub at: i64,
+}
+
+/// Up to `limit` people left out of a campaign for this reason, after this contact.
+pub async fn skipped(tx: &mut Tx, campaign: i64, code: &str, after: i64, limit: i64) -> Result<Vec<Skipped>> {
+    fetch_all!(
+        tx,
+        "SELECT d.contact_id, c.subject, c.number_enc, c.country, c.kind, d.stage, d.at
+         FROM decisions d JOIN contacts c ON c.id = d.contact_id
+         WHERE d.campaign_id = $1 AND d.code = $2 AND d.standing = 1 AND d.outcome = 'skip' AND d.contact_id > $3
+         ORDER BY d.contact_id LIMIT $4",
+        campaign,
+        code,
+        after,
+        limit
+    )
 }
 
 /// (campaign, stage, outcome, code, facts, at)

@@ -221,6 +221,13 @@ pub async fn by_number(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result
     )
 }
 
+/// The encrypted number of a pseudonym.
+pub async fn number_of_subject(tx: &mut Tx, controller: &str, subject: &str) -> Result<Option<String>> {
+    let row: Option<(String,)> =
+        fetch_optional!(tx, "SELECT number_enc FROM contacts WHERE controller = $1 AND subject = $2", controller, subject)?;
+    Ok(row.map(|(number,)| number))
+}
+
 /// Reads a contact and holds its row: whoever changes this person's consent takes turns. `NO KEY`, so that a claim may still
 /// point at the row; otherwise the two would wait for each other.
 pub async fn lock(tx: &mut Tx, id: i64) -> Result<Option<Contact>> {

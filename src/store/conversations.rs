@@ -42,9 +42,10 @@ pub async fn open(
 ) -> Result<()> {
     execute!(
         tx,
-        "INSERT INTO conversations (controller, contact_id, campaign_id, revision_id, message_id, mode, state, opened_at, expires_at)
-         SELECT $2, CAST(j.value->>'contact' AS BIGINT), $3, $4, CAST(j.value->>'message' AS BIGINT), $5, 'asked', $6,
-           CAST(j.value->>'expires_at' AS BIGINT) FROM EACH($1) WHERE true ON CONFLICT DO NOTHING",
+        "INSERT INTO conversations (controller, contact_id, campaign_id, revision_id, message_id, channel, country, mode, state, opened_at, expires_at)
+         SELECT $2, CAST(j.value->>'contact' AS BIGINT), $3, $4, CAST(j.value->>'message' AS BIGINT), m.channel, m.country, $5, 'asked', $6,
+           CAST(j.value->>'expires_at' AS BIGINT)
+         FROM EACH($1) LEFT JOIN messages m ON m.id = CAST(j.value->>'message' AS BIGINT) WHERE true ON CONFLICT DO NOTHING",
         &json(rows),
         controller,
         campaign,

@@ -135,6 +135,35 @@ pub async fn held(tx: &mut Tx, controller: &str) -> Result<Vec<Inbound>> {
     )
 }
 
+/// A held reply with what an operator needs beside it.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Held {
+    pub id: i64,
+    pub subject: Option<String>,
+    pub number_enc: Option<String>,
+    pub channel: String,
+    pub body_enc: String,
+    pub intent: String,
+    pub at: i64,
+    /// The language it was read in.
+    pub locale: Option<String>,
+}
+
+/// Up to `limit` held replies after this id, oldest first.
+pub async fn held_after(tx: &mut Tx, controller: &str, after: i64, limit: i64) -> Result<Vec<Held>> {
+    fetch_all!(
+        tx,
+        "SELECT i.id, c.subject, c.number_enc, i.channel, i.body_enc, i.intent, i.at,
+           COALESCE((SELECT m.locale FROM messages m WHERE m.contact_id = i.contact_id AND m.kind IN ('ask', 'reminder')
+             ORDER BY m.id DESC LIMIT 1), c.locale) AS locale
+         FROM inbound_events i LEFT JOIN contacts c ON c.id = i.contact_id
+         WHERE i.controller = $1 AND i.id > $2 AND i.effect = 'held' AND i.resolved_at IS NULL ORDER BY i.id LIMIT $3",
+        controller,
+        after,
+        limit
+    )
+}
+
 /// Resolves a held event; `None` where none waits under this id, `Some(None)` where it belongs to nobody we know.
 pub async fn resolve(tx: &mut Tx, controller: &str, id: i64, by: &str, now: i64) -> Result<Option<Option<i64>>> {
     let row: Option<(Option<i64>,)> = fetch_optional!(

@@ -43,15 +43,18 @@ pub async fn append(tx: &mut Tx, controller: &str, body: &Body, told: &[&str], n
     for (permission, state) in after.iter().filter(|(p, s)| before.get(*p) != Some(*s)) {
         execute!(
             tx,
-            "INSERT INTO preferences (controller, subject, channel, purpose, state, since, seq) VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (controller, subject, channel, purpose) DO UPDATE SET state = excluded.state, since = excluded.since, seq = excluded.seq",
+            "INSERT INTO preferences (controller, subject, channel, purpose, state, since, seq, campaign_id)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, (SELECT id FROM campaigns WHERE controller = $1 AND name = $8))
+             ON CONFLICT (controller, subject, channel, purpose) DO UPDATE SET state = excluded.state, since = excluded.since,
+               seq = excluded.seq, campaign_id = excluded.campaign_id",
             controller,
             &body.subject,
             permission.channel.code(),
             permission.purpose.code(),
             state.code(),
             body.at,
-            seq
+            seq,
+            body.campaign.as_deref()
         )?;
     }
     if let Some(news) = News::of_entry(body.entry) {

@@ -47,10 +47,11 @@ pub async fn plan(tx: &mut Tx, controller: &str, route: &Route<'_>, new: &[New],
     let Some((batch,)) = batch else { return Ok(None) };
     execute!(
         tx,
-        "INSERT INTO messages (controller, campaign_id, revision_id, batch_id, contact_id, family, person, kind, cause, channel, gateway,
-           sender, wording, locale, state, due_at, expires_at, created_at, changed_at)
-         SELECT $2, $3, $4, $5, CAST(j.value->>'contact' AS BIGINT), j.value->>'family', j.value->>'person', j.value->>'kind',
-           j.value->>'cause', j.value->>'channel', $6, $7, j.value->>'wording', j.value->>'locale', 'planned',
+        "INSERT INTO messages (controller, campaign_id, revision_id, batch_id, contact_id, country, family, person, kind, cause, channel,
+           gateway, sender, wording, locale, state, due_at, expires_at, created_at, changed_at)
+         SELECT $2, $3, $4, $5, CAST(j.value->>'contact' AS BIGINT),
+           (SELECT c.country FROM contacts c WHERE c.id = CAST(j.value->>'contact' AS BIGINT)), j.value->>'family', j.value->>'person',
+           j.value->>'kind', j.value->>'cause', j.value->>'channel', $6, $7, j.value->>'wording', j.value->>'locale', 'planned',
            CAST(j.value->>'due_at' AS BIGINT), CAST(j.value->>'expires_at' AS BIGINT), $8, $8
          FROM EACH($1) WHERE true ON CONFLICT DO NOTHING",
         &rows,
@@ -190,10 +191,10 @@ pub async fn claim(tx: &mut Tx, controller: &str, who: &Claimant<'_>, claims: &[
     )?;
     fetch_all!(
         tx,
-        "INSERT INTO attempts (controller, message_id, slice, worker, gateway, sender, channel, reference, token_hash, wording_hash,
-           claimed_at, send_before, cost)
-         SELECT $2, m.id, $3, $4, $5, m.sender, m.channel, j.value->>'reference', j.value->>'token_hash', j.value->>'wording_hash', $6,
-           CAST(j.value->>'send_before' AS BIGINT), CAST(j.value->>'cost' AS BIGINT)
+        "INSERT INTO attempts (controller, message_id, campaign_id, kind, slice, worker, gateway, sender, channel, reference, token_hash,
+           wording_hash, claimed_at, send_before, cost)
+         SELECT $2, m.id, m.campaign_id, m.kind, $3, $4, $5, m.sender, m.channel, j.value->>'reference', j.value->>'token_hash',
+           j.value->>'wording_hash', $6, CAST(j.value->>'send_before' AS BIGINT), CAST(j.value->>'cost' AS BIGINT)
          FROM EACH($1) THEN JOIN messages m ON m.id = CAST(j.value->>'message' AS BIGINT) AND m.state = 'sending' AND m.changed_at = $6
          WHERE NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.outcome IS NULL)
          RETURNING message_id, id",

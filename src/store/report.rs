@@ -1,41 +1,99 @@
-//! Counts for people: the report, the operator's pages, the metrics.
+//! Counts for people: the report, the operator's pages, the metrics. They are read from `counters`, which the database's own
+//! triggers keep (migration 0004), never by scanning what they count; what `a` to `d` hold for each topic stands there.
 
-use super::{Result, Tx, fetch_all, fetch_optional};
+use super::{Result, Store, Tx, execute, fetch_all, fetch_one, fetch_optional};
+
+/// Sums of one topic of one campaign by these columns.
+macro_rules! of_campaign {
+    ($tx:expr, $topic:literal, $by:literal, $campaign:expr) => {
+        fetch_all!(
+            $tx,
+            concat!(
+                "SELECT ", $by, ", CAST(SUM(n) AS BIGINT) FROM counters
+                 WHERE controller = (SELECT controller FROM campaigns WHERE id = $1) AND topic = '", $topic, "' AND campaign_id = $1
+                 GROUP BY ", $by, " HAVING SUM(n) <> 0 ORDER BY ", $by
+            ),
+            $campaign
+        )
+    };
+}
+
+/// Sums of one topic of a controller, whatever the campaign, by these columns.
+macro_rules! of_all {
+    ($tx:expr, $topic:literal, $by:literal, $controller:expr) => {
+        fetch_all!(
+            $tx,
+            concat!(
+                "SELECT ", $by, ", CAST(SUM(n) AS BIGINT) FROM counters WHERE controller = $1 AND topic = '", $topic,
+                "' GROUP BY ", $by, " HAVING SUM(n) <> 0 ORDER BY ", $by
+            ),
+            $controller
+        )
+    };
+}
 
 /// Decisions of a campaign by outcome and code, at the stage that decided last.
 pub async fn decisions(tx: &mut Tx, campaign: i64) -> Result<Vec<(String, String, i64)>> {
-    fetch_all!(
-        tx,
-        "SELECT d.outcome, d.code, COUNT(*) FROM decisions d
-         WHERE d.campaign_id = $1 AND (d.stage = 'claim' OR NOT EXISTS (
-           SELECT 1 FROM decisions k WHERE k.controller = d.controller AND k.campaign_id = d.campaign_id
-             AND k.contact_id = d.contact_id AND k.stage = 'claim'))
-         GROUP BY d.outcome, d.code ORDER BY d.outcome, d.code",
-        campaign
-    )
+    of_campaign!(tx, "decision", "a, b", campaign)
 }
 
 /// Messages of a campaign by kind and state.
 pub async fn messages(tx: &mut Tx, campaign: i64) -> Result<Vec<(String, String, i64)>> {
-    fetch_all!(
-        tx,
-        "SELECT kind, state, COUNT(*) FROM messages WHERE campaign_id = $1 GROUP BY kind, state ORDER BY kind, state",
-        campaign
-    )
+    of_campaign!(tx, "message", "a, b", campaign)
 }
 
 /// Conversations of a campaign by state.
 pub async fn conversations(tx: &mut Tx, campaign: i64) -> Result<Vec<(String, i64)>> {
-    fetch_all!(tx, "SELECT state, COUNT(*) FROM conversations WHERE campaign_id = $1 GROUP BY state ORDER BY state", campaign)
+    of_campaign!(tx, "conversation", "a", campaign)
+}
+
+/// Decisions of a campaign by country and outcome.
+pub async fn decisions_by_country(tx: &mut Tx, campaign: i64) -> Result<Vec<(String, String, i64)>> {
+    of_campaign!(tx, "decision", "c, a", campaign)
+}
+
+/// Messages of a campaign by channel, country, kind and state.
+pub async fn messages_by_place(tx: &mut Tx, campaign: i64) -> Result<Vec<(String, String, String, String, i64)>> {
+    of_campaign!(tx, "message", "c, d, a, b", campaign)
+}
+
+/// Conversations of a campaign by channel, country and state.
+pub async fn conversations_by_place(tx: &mut Tx, campaign: i64) -> Result<Vec<(String, String, String, i64)>> {
+    of_campaign!(tx, "conversation", "b, c, a", campaign)
+}
+
+/// Permissions that an ask of this campaign led to, by purpose, channel and state.
+pub async fn permissions(tx: &mut Tx, campaign: i64) -> Result<Vec<(String, String, String, i64)>> {
+    of_campaign!(tx, "permission", "b, c, a", campaign)
+}
+
+/// Attempts of a campaign by hour of their claim (hours since 1970, UTC), kind and outcome.
+pub async fn attempts_by_hour(tx: &mut Tx, campaign: i64) -> Result<Vec<(i64, String, String, i64)>> {
+    of_campaign!(tx, "attempt", "hour, d, b", campaign)
+}
+
+/// Messages of a campaign that ended, by the hour of that, kind and state; those under way stand under hour 0.
+pub async fn messages_by_hour(tx: &mut Tx, campaign: i64) -> Result<Vec<(i64, String, String, i64)>> {
+    of_campaign!(tx, "message", "hour, a, b", campaign)
+}
+
+/// Conversations of a campaign by the hour they were closed and state; the open ones stand under hour 0.
+pub async fn conversations_by_hour(tx: &mut Tx, campaign: i64) -> Result<Vec<(i64, String, i64)>> {
+    of_campaign!(tx, "conversation", "hour, a", campaign)
+}
+
+/// First yeses of a campaign by hour.
+pub async fn first_yeses_by_hour(tx: &mut Tx, campaign: i64) -> Result<Vec<(i64, i64)>> {
+    of_campaign!(tx, "first_yes", "hour", campaign)
 }
 
 /// What the attempts of a campaign may cost: in all, and of that for messages not known to have been taken.
 pub async fn costs(tx: &mut Tx, campaign: i64) -> Result<(i64, i64)> {
     let row: Option<(i64, i64)> = fetch_optional!(
         tx,
-        "SELECT CAST(COALESCE(SUM(a.cost), 0) AS BIGINT),
-           CAST(COALESCE(SUM(CASE WHEN m.state IN ('sending', 'unknown') THEN a.cost ELSE 0 END), 0) AS BIGINT)
-         FROM attempts a JOIN messages m ON m.id = a.message_id WHERE m.campaign_id = $1",
+        "SELECT c.reserved, (SELECT CAST(COALESCE(SUM(a.cost), 0) AS BIGINT) FROM messages m JOIN attempts a ON a.message_id = m.id
+             WHERE m.campaign_id = c.id AND m.state IN ('sending', 'unknown'))
+         FROM campaigns c WHERE c.id = $1",
         campaign
     )?;
     Ok(row.unwrap_or_default())
@@ -43,25 +101,71 @@ pub async fn costs(tx: &mut Tx, campaign: i64) -> Result<(i64, i64)> {
 
 /// Inbound messages by intent.
 pub async fn inbound(tx: &mut Tx, controller: &str) -> Result<Vec<(String, i64)>> {
-    fetch_all!(
+    of_all!(tx, "inbound", "a", controller)
+}
+
+/// Unclear replies that wait for an operator.
+pub async fn waiting(tx: &mut Tx, controller: &str) -> Result<i64> {
+    let row: (i64,) = fetch_one!(
         tx,
-        "SELECT intent, COUNT(*) FROM inbound_events WHERE controller = $1 GROUP BY intent ORDER BY intent",
+        "SELECT CAST(COALESCE(SUM(n), 0) AS BIGINT) FROM counters WHERE controller = $1 AND topic = 'inbound' AND b = 'waiting'",
         controller
-    )
+    )?;
+    Ok(row.0)
 }
 
 /// Messages of every campaign and kind by state: for the metrics.
 pub async fn all_messages(tx: &mut Tx, controller: &str) -> Result<Vec<(String, String, i64)>> {
-    fetch_all!(
-        tx,
-        "SELECT kind, state, COUNT(*) FROM messages WHERE controller = $1 GROUP BY kind, state ORDER BY kind, state",
-        controller
-    )
+    of_all!(tx, "message", "a, b", controller)
 }
 
 /// Every permission ever changed by state.
 pub async fn preferences(tx: &mut Tx, controller: &str) -> Result<Vec<(String, i64)>> {
-    fetch_all!(tx, "SELECT state, COUNT(*) FROM preferences WHERE controller = $1 GROUP BY state ORDER BY state", controller)
+    of_all!(tx, "permission", "a", controller)
+}
+
+/// Attempts claimed in or after this hour (hours since 1970, UTC) by gateway, outcome and error.
+pub async fn attempts_since(tx: &mut Tx, controller: &str, hour: i64) -> Result<Vec<(String, String, String, i64)>> {
+    fetch_all!(
+        tx,
+        "SELECT a, b, c, CAST(SUM(n) AS BIGINT) FROM counters WHERE controller = $1 AND topic = 'attempt' AND hour >= $2
+         GROUP BY a, b, c HAVING SUM(n) <> 0 ORDER BY a, b, c",
+        controller,
+        hour
+    )
+}
+
+/// Folds what the triggers added into one row a key. Figures are the same before, meanwhile and after.
+pub async fn fold(store: &Store) -> Result<()> {
+    let mut tx = store.write().await?;
+    match &tx {
+        // SQLite's one writer adds in place; only what has come to nothing is left over.
+        Tx::Sqlite(_) => {
+            execute!(&mut tx, "DELETE FROM counters WHERE n = 0")?;
+        }
+        Tx::Postgres(_) => {
+            // Two workers that fold the same rows would wait for each other, so the second leaves it to the first.
+            let (mine,): (bool,) = fetch_one!(&mut tx, "SELECT pg_try_advisory_xact_lock(hashtext('permesso fold counters'))")?;
+            if mine {
+                execute!(
+                    &mut tx,
+                    "WITH many AS (
+                       SELECT controller, topic, campaign_id, a, b, c, d, hour FROM counters
+                       GROUP BY controller, topic, campaign_id, a, b, c, d, hour HAVING COUNT(*) > 1
+                     ), gone AS (
+                       DELETE FROM counters USING many WHERE (counters.controller, counters.topic, counters.campaign_id, counters.a,
+                           counters.b, counters.c, counters.d, counters.hour)
+                         = (many.controller, many.topic, many.campaign_id, many.a, many.b, many.c, many.d, many.hour)
+                       RETURNING counters.*
+                     )
+                     INSERT INTO counters (controller, topic, campaign_id, a, b, c, d, hour, n)
+                     SELECT controller, topic, campaign_id, a, b, c, d, hour, SUM(n) FROM gone
+                     GROUP BY controller, topic, campaign_id, a, b, c, d, hour HAVING SUM(n) <> 0"
+                )?;
+            }
+        }
+    }
+    tx.commit().await
 }
 
 /// Every person's verdict in every campaign: (contact, outcome, code).

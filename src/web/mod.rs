@@ -1,9 +1,9 @@
 //! The two doors: the public one, for people and gateways, and the operator's, on loopback unless a token guards it.
 //! The routes read as a contents page; logs hold route templates, never a path, since a path holds a token (T9).
 
+pub mod desk;
 pub mod error;
 pub mod lang;
-pub mod operator;
 pub mod pages;
 pub mod people;
 pub mod webhooks;
@@ -60,18 +60,13 @@ pub fn public(web: Web) -> Router {
 }
 
 /// For the operator.
-pub fn operator(web: Web, token: Option<String>) -> Router {
-    let open = Router::new().route("/readyz", get(operator::ready));
-    let guarded = Router::new()
-        .route("/", get(operator::overview))
-        .route("/campaigns/{name}", get(operator::campaign))
-        .route("/operator.css", get(operator::style))
-        .route("/api/v1/overview", get(operator::overview_json))
-        .route("/api/v1/campaigns/{name}", get(operator::campaign_json))
-        .route("/metrics", get(operator::metrics))
-        .layer(middleware::from_fn_with_state(token.map(Arc::<str>::from), operator::bearer));
-    open.merge(guarded).layer(middleware::from_fn(operator_headers)).layer(middleware::from_fn(log)).with_state(web)
+pub fn operator(web: Web, gate: desk::guard::Gate) -> Router {
+    let desk = desk::router(gate).layer(DefaultBodyLimit::max(LARGEST_FORM));
+    desk.layer(middleware::from_fn(operator_headers)).layer(middleware::from_fn(log)).with_state(web)
 }
+
+/// Largest body an operator sends, bytes.
+const LARGEST_FORM: usize = 64 * 1024;
 
 /// Both listeners, bound: the addresses are known before anything is served.
 #[derive(Debug)]
@@ -125,7 +120,9 @@ impl Doors {
     pub async fn serve(self, engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
         let web = Web::new(engine.clone());
         let people = public(web.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        let desk = operator(web, self.token).into_make_service_with_connect_info::<SocketAddr>();
+        let hosts = engine.config.operator_hosts.clone();
+        let gate = desk::guard::Gate { token: self.token, ip: self.operator.local_addr()?.ip(), hosts };
+        let desk = operator(web, gate).into_make_service_with_connect_info::<SocketAddr>();
         let ear = tokio::spawn(hear(engine, stop.clone()));
         let public = serve(self.public, people).with_graceful_shutdown(stop.clone().cancelled_owned());
         let operator = serve(self.operator, desk).with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -207,13 +204,14 @@ async fn people_headers(request: Request, next: Next) -> Response {
 async fn operator_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let r = &mut response;
-    set(r, header::REFERRER_POLICY, "no-referrer");
+    // `same-origin` as above: the desk's own forms must say where they come from.
+    set(r, header::REFERRER_POLICY, "same-origin");
     set(r, header::CACHE_CONTROL, "no-store");
     set(r, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(
         r,
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     );
     response
 }

@@ -1,8 +1,7 @@
-//! What the pages show. Knows neither HTTP nor the store: the handlers fill these structs. What the people's pages say in
-//! which language is `lang`'s; the operator's pages speak English.
+//! What the people's pages show. Knows neither HTTP nor the store: the handlers fill these structs. What they say in which
+//! language is `lang`'s; the operator's pages stand in `desk`.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
 use askama::Template;
 
@@ -12,7 +11,6 @@ use crate::domain::code::TRIES;
 use crate::engine::code::Standing;
 
 pub const STYLE_CSS: &str = include_str!("../../templates/pages/style.css");
-pub const OPERATOR_CSS: &str = include_str!("../../templates/pages/operator.css");
 
 /// The state the preference page reports after it was submitted, or finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -261,136 +259,4 @@ impl NoticePage {
     fn channels(&self) -> String {
         self.channels.iter().map(|c| self.lang.channel(*c)).collect::<Vec<_>>().join(", ")
     }
-}
-
-/// One campaign in the overview. `state` is `CampaignState::code`; counts are people.
-#[derive(Debug, Clone)]
-pub struct CampaignRow {
-    pub name: String,
-    pub url: String,
-    pub state: String,
-    pub pause_reason: Option<String>,
-    pub targeted: u64,
-    pub asked: u64,
-    pub pending: u64,
-    pub confirmed: u64,
-    pub refused: u64,
-    pub stopped: u64,
-}
-
-#[derive(Debug, Clone)]
-pub struct GatewayRow {
-    pub name: String,
-    pub healthy: bool,
-    /// A sentence: last answer, breaker open since, account error.
-    pub note: String,
-}
-
-#[derive(Debug, Template)]
-#[template(path = "pages/overview.html")]
-pub struct OverviewPage {
-    /// Who halted everything, when and why, as a sentence.
-    pub halted: Option<String>,
-    /// Since when no web role was listening, as a sentence.
-    pub deaf: Option<String>,
-    /// Unclear replies that wait for an operator.
-    pub inbox_waiting: u64,
-    pub campaigns: Vec<CampaignRow>,
-    pub gateways: Vec<GatewayRow>,
-}
-
-#[derive(Debug, Clone)]
-pub struct Figure {
-    pub label: String,
-    pub count: u64,
-}
-
-/// People skipped for one reason: its code and the same sentence that `contact explain` prints.
-#[derive(Debug, Clone)]
-pub struct SkipRow {
-    pub code: String,
-    pub sentence: String,
-    pub count: u64,
-}
-
-#[derive(Debug, Template)]
-#[template(path = "pages/campaign.html")]
-pub struct CampaignPage {
-    pub name: String,
-    pub state: String,
-    pub pause_reason: Option<String>,
-    /// Start, deadline, cost and the like: label and value.
-    pub facts: Vec<(String, String)>,
-    pub targeted: u64,
-    pub asked: u64,
-    pub pending: u64,
-    pub confirmed: u64,
-    pub refused: u64,
-    pub stopped: u64,
-    pub silent: u64,
-    pub skipped: Vec<SkipRow>,
-    /// Messages by state, in the order of their life.
-    pub messages: Vec<Figure>,
-}
-
-impl CampaignPage {
-    fn skipped_total(&self) -> u64 {
-        self.skipped.iter().map(|s| s.count).sum()
-    }
-
-    fn answers(&self) -> [(&'static str, u64); 8] {
-        [
-            ("Targeted", self.targeted),
-            ("Skipped", self.skipped_total()),
-            ("Asked", self.asked),
-            ("Pending: first yes, second step awaited", self.pending),
-            ("Confirmed", self.confirmed),
-            ("Refused (no)", self.refused),
-            ("Stopped all marketing (STOP)", self.stopped),
-            ("Silent so far", self.silent),
-        ]
-    }
-
-    fn svg(&self) -> String {
-        funnel_svg(&self.answers())
-    }
-}
-
-/// Bars under their labels, widest = the greatest count. Text takes the page's color and the bars its class `bar`,
-/// so dark mode works and no inline style is needed (the page's CSP forbids it).
-pub fn funnel_svg(rows: &[(&str, u64)]) -> String {
-    const WIDTH: u64 = 340;
-    const ROW: usize = 40;
-    let most = rows.iter().map(|(_, count)| *count).max().unwrap_or(0).max(1);
-    let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let said = rows.iter().map(|(label, count)| format!("{}: {count}", escape(label))).collect::<Vec<_>>().join("; ");
-    let mut svg = format!(
-        r#"<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {WIDTH} {}" font-size="14"><title>{said}</title>"#,
-        rows.len() * ROW
-    );
-    for (i, (label, count)) in rows.iter().enumerate() {
-        let y = i * ROW;
-        // Someone is never drawn as no one.
-        let bar = if *count == 0 { 0 } else { (u128::from(*count) * u128::from(WIDTH) / u128::from(most)).max(2) };
-        let _ = write!(
-            svg,
-            concat!(
-                r#"<text x="0" y="{}" fill="currentColor">{}</text>"#,
-                r#"<text x="{}" y="{}" text-anchor="end" fill="currentColor">{}</text>"#,
-                r#"<rect x="0" y="{}" width="{}" height="10" rx="2" fill="currentColor" fill-opacity="0.12"/>"#,
-                r#"<rect class="bar" x="0" y="{}" width="{}" height="10" rx="2" fill="currentColor"/>"#
-            ),
-            y + 15,
-            escape(label),
-            WIDTH,
-            y + 15,
-            count,
-            y + 22,
-            WIDTH,
-            y + 22,
-            bar
-        );
-    }
-    svg.push_str("</svg>");
-    svg
 }

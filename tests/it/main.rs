@@ -6,6 +6,7 @@ mod browser;
 mod code;
 mod contract;
 mod crm;
+mod desk;
 mod postgres;
 mod preview;
 mod promises;

@@ -96,6 +96,14 @@ pub async fn database() -> String {
     cluster.url(&name)
 }
 
+/// A database without anything in it.
+pub async fn empty() -> String {
+    let name = format!("e{}", NUMBER.fetch_add(1, Ordering::SeqCst));
+    let sql = format!("CREATE DATABASE {name};");
+    tokio::task::spawn_blocking(move || cluster_sql(&sql)).await.expect("created");
+    cluster().url(&name)
+}
+
 fn cluster_sql(sql: &str) {
     cluster().psql("postgres", sql);
 }

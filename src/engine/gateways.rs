@@ -1,0 +1,94 @@
+//! Each gateway's health, and what it answered lately by class of error.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Engine;
+use crate::clock::{HOUR, instant};
+use crate::store::{control, report};
+
+/// Hours looked back on.
+pub const LOOK_BACK_H: i64 = 24;
+
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+pub struct GatewayReport {
+    pub name: String,
+    pub driver: String,
+    /// False while it is paused or its breaker is open.
+    pub healthy: bool,
+    /// Its state as a sentence.
+    pub note: String,
+    /// Why it is paused, in the gateway's own words.
+    pub pause_reason: Option<String>,
+    /// Since when its breaker is open, RFC 3339.
+    pub breaker_open_since: Option<String>,
+    /// Unknown outcomes in a row; five open the breaker.
+    pub unknowns_in_a_row: u64,
+    /// Highest rate, messages a second.
+    pub rate: f64,
+    /// Attempts of the last 24 hours, by outcome and error.
+    pub attempts: Vec<Class>,
+}
+
+/// Attempts that ended alike.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Class {
+    /// `accepted`, `not_accepted`, `refused`, `unknown`, `in flight`
+    pub outcome: String,
+    /// The gateway's code or ours; empty where there was no error.
+    pub error: String,
+    pub count: u64,
+}
+
+impl GatewayReport {
+    pub fn total(&self) -> u64 {
+        self.attempts.iter().map(|c| c.count).sum()
+    }
+
+    pub fn with(&self, outcome: &str) -> u64 {
+        self.attempts.iter().filter(|c| c.outcome == outcome).map(|c| c.count).sum()
+    }
+}
+
+pub async fn gateways(engine: &Engine) -> Result<Vec<GatewayReport>> {
+    let now = engine.now();
+    let mut tx = engine.store.read().await?;
+    let known: BTreeMap<String, control::Health> =
+        control::all_health(&mut tx, &engine.controller).await?.into_iter().map(|h| (h.name.clone(), h)).collect();
+    let mut classes: BTreeMap<String, Vec<Class>> = BTreeMap::new();
+    for (gateway, outcome, error, n) in report::attempts_since(&mut tx, &engine.controller, now / HOUR - LOOK_BACK_H).await? {
+        classes.entry(gateway).or_default().push(Class { outcome, error, count: n.unsigned_abs() });
+    }
+    tx.rollback().await?;
+    let mut out = Vec::new();
+    for config in &engine.config.gateways {
+        let health = known.get(&config.name).cloned().unwrap_or_default();
+        let mut attempts = classes.remove(&config.name).unwrap_or_default();
+        attempts.sort_by_key(|c| std::cmp::Reverse(c.count));
+        out.push(GatewayReport {
+            name: config.name.clone(),
+            driver: config.driver.clone(),
+            healthy: health.paused_at.is_none() && health.opened_at.is_none(),
+            note: note(&health, now),
+            breaker_open_since: health.opened_at.map(|at| instant(at).to_rfc3339()),
+            unknowns_in_a_row: health.unknowns.unsigned_abs(),
+            pause_reason: health.pause_reason.filter(|_| health.paused_at.is_some()),
+            rate: config.rate,
+            attempts,
+        });
+    }
+    Ok(out)
+}
+
+/// A gateway's state as a sentence.
+pub(super) fn note(health: &control::Health, now: i64) -> String {
+    match health {
+        h if h.paused_at.is_some() => format!("paused: {}", h.pause_reason.as_deref().unwrap_or_default()),
+        h if h.opened_at.is_some() => "breaker open: five outcomes in a row were unknown; one probe every half minute".to_owned(),
+        h if h.throttled_until > now => "throttled by the gateway".to_owned(),
+        _ => "sending".to_owned(),
+    }
+}

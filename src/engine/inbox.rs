@@ -1,0 +1,67 @@
+//! Replies nobody could read for sure, as an operator sees them. Deciding about one is `receive::resolve`.
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Engine;
+use super::receive::{self, Resolved};
+use crate::clock::instant;
+use crate::store::inbound;
+
+/// One reply that waits. The only place beside `contact explain` where a reply's text is shown.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Waiting {
+    pub id: i64,
+    /// When it was said, RFC 3339.
+    pub at: String,
+    pub channel: String,
+    /// The number with its last digits alone; none where the event names no number we can read.
+    pub number: Option<String>,
+    /// The person's pseudonym, as in `/contacts/{subject}`.
+    pub subject: Option<String>,
+    /// The language it was read in: that of the ask.
+    pub locale: String,
+    pub text: String,
+    /// What the machine read in it.
+    pub read_as: String,
+}
+
+/// Up to `limit` of those after the id `after`, oldest first.
+pub async fn waiting(engine: &Engine, after: i64, limit: i64) -> Result<Vec<Waiting>> {
+    let mut tx = engine.store.read().await?;
+    let rows = inbound::held_after(&mut tx, &engine.controller, after, limit).await?;
+    tx.rollback().await?;
+    rows.into_iter()
+        .map(|row| {
+            let text = engine.vault.decrypt("inbound", &row.body_enc).context("reading a stored reply")?;
+            let number = row.number_enc.as_deref().map(|n| engine.vault.decrypt_number(n)).transpose()?;
+            let locale = row.locale.unwrap_or_else(|| engine.config.default_locale.clone());
+            Ok(Waiting {
+                id: row.id,
+                at: instant(row.at).to_rfc3339(),
+                channel: row.channel,
+                number: number.map(|n| n.to_string()),
+                subject: row.subject,
+                locale,
+                text,
+                read_as: row.intent,
+            })
+        })
+        .collect()
+}
+
+/// An operator's word about one reply: stop, or nothing. There is no yes.
+///
+/// # Errors
+/// Nothing waits under this id, or a stop would reach nobody.
+pub async fn resolve(engine: &Engine, id: i64, stop: bool, by: &str) -> Result<()> {
+    let mut tx = engine.store.write().await?;
+    match receive::resolve(&mut tx, engine, id, stop, by).await? {
+        Resolved::NotWaiting => bail!("no reply {id} waits; remedy: `permesso inbox list`"),
+        Resolved::Nobody if stop => bail!(
+            "event {id} names no number we can read, so a stop would reach nobody; remedy: `import suppressions` with the number, then --as nothing"
+        ),
+        Resolved::Nobody | Resolved::Done => Ok(tx.commit().await?),
+    }
+}

@@ -1,0 +1,259 @@
+//! One campaign: its progress, its funnel, what happened hour by hour, where, by which channel and for which purpose, and whom
+//! it left out. Pause, resume and cancel are here too.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use axum::Form;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use chrono::{DateTime, Duration, FixedOffset};
+use serde::Deserialize;
+
+use super::problem::{PageProblem, Problem};
+use super::{Frame, Page, back_to, chart, filters, html, minute, sheet};
+use crate::domain::campaign::CampaignState;
+use crate::domain::eligibility::Reason;
+use crate::domain::ledger::Preference;
+use crate::engine::breakdown::{self, Breakdown, Hour, Timeline};
+use crate::engine::report::{self, Report};
+use crate::engine::{Engine, plan};
+use crate::store;
+use crate::web::Web;
+
+/// Hours up to which the chart draws each; a longer campaign is drawn by days.
+const HOURS: i64 = 96;
+/// Rows of the table under the chart; the file has all.
+const ROWS: usize = 200;
+
+#[derive(Template)]
+#[template(path = "desk/campaign.html")]
+struct CampaignPage {
+    frame: Frame,
+    report: Report,
+    time_line: Drawn,
+    breakdown: Breakdown,
+}
+
+/// The timeline as the page draws it.
+struct Drawn {
+    time_zone: String,
+    /// `hour` or `day`
+    unit: &'static str,
+    series: Vec<Series>,
+    first: String,
+    last: String,
+    /// The newest first.
+    rows: Vec<Hour>,
+    left_out: usize,
+}
+
+struct Series {
+    label: &'static str,
+    svg: String,
+    total: u64,
+    most: u64,
+}
+
+/// One step of the funnel: label, people, share of those before it.
+struct Step {
+    label: &'static str,
+    count: u64,
+    of: u64,
+}
+
+impl CampaignPage {
+    fn steps(&self) -> [Step; 9] {
+        let f = &self.report.funnel;
+        let step = |label, count, of| Step { label, count, of };
+        [
+            step("Decided about", f.decided, f.decided),
+            step("Eligible", f.eligible, f.decided),
+            step("Asked", f.asked, f.decided),
+            step("Delivered", f.delivered, f.decided),
+            step("Answered", f.answered, f.decided),
+            step("Pending: first yes, second step awaited", f.pending, f.decided),
+            step("Granted", f.granted, f.decided),
+            step("Refused (no)", f.refused, f.decided),
+            step("Stopped all marketing, or wrong number", f.stopped, f.decided),
+        ]
+    }
+
+    fn places(&self) -> [(&'static str, &'static str, &[breakdown::Line], &'static str); 2] {
+        [
+            ("By country", "Country", &self.breakdown.countries, "countries.csv"),
+            ("By channel of the ask", "Channel", &self.breakdown.channels, "channels.csv"),
+        ]
+    }
+
+    fn skipped_total(&self) -> u64 {
+        self.report.skipped.values().sum()
+    }
+
+    fn sentence(&self, code: &str) -> &'static str {
+        Reason::parse(code).map_or("", Reason::sentence)
+    }
+
+    fn count(&self, state: &str) -> u64 {
+        self.report.asks.get(state).copied().unwrap_or(0)
+    }
+
+    fn can_pause(&self) -> bool {
+        matches!(self.report.state.as_str(), "running" | "scheduled")
+    }
+
+    fn can_resume(&self) -> bool {
+        self.report.state == "paused"
+    }
+
+    fn preferences(&self) -> [&'static str; 3] {
+        [Preference::Granted.code(), Preference::Refused.code(), Preference::Withdrawn.code()]
+    }
+}
+
+/// The report of a campaign that exists, else 404.
+pub async fn find(engine: &Engine, name: &str) -> Result<Report, Problem> {
+    let mut tx = engine.store.read().await?;
+    let known = store::campaigns::by_name(&mut tx, &engine.controller, name).await?.is_some();
+    tx.rollback().await?;
+    if !known {
+        let remedy = "`permesso campaign start` puts a planned campaign here; the overview lists all";
+        return Err(Problem::not_found("no such campaign was ever started", remedy));
+    }
+    Ok(report::campaign(engine, name).await?)
+}
+
+pub async fn show(State(web): State<Web>, Path(name): Path<String>) -> Page {
+    let engine = &web.engine;
+    let report = find(engine, &name).await?;
+    let mut frame = Frame::new(engine, "overview").await?;
+    if report.state == "running" {
+        frame.refresh = Some(15);
+    }
+    let time_line = draw(breakdown::timeline(engine, &name).await?);
+    let breakdown = breakdown::breakdown(engine, &name).await?;
+    html(&CampaignPage { frame, report, time_line, breakdown })
+}
+
+/// Every hour, or every day, from the first to the last in which something happened.
+fn draw(timeline: Timeline) -> Drawn {
+    let parsed = |hour: &Hour| DateTime::parse_from_rfc3339(&hour.start).unwrap_or_default();
+    let ends = timeline.hours.first().map(parsed).zip(timeline.hours.last().map(parsed));
+    let (first, last) = ends.unwrap_or_default();
+    let (unit, step) = if (last - first).num_hours() <= HOURS { ("hour", 1) } else { ("day", 24) };
+    let slot = |at: DateTime<FixedOffset>| (at - first).num_hours() / step;
+    let mut slots: BTreeMap<i64, Hour> = BTreeMap::new();
+    for hour in &timeline.hours {
+        let start = first + Duration::hours(slot(parsed(hour)) * step);
+        let into = slots.entry(slot(parsed(hour))).or_insert_with(|| Hour { start: start.to_rfc3339(), ..Hour::default() });
+        for (sum, n) in figures_mut(into).into_iter().zip(figures(hour)) {
+            *sum += n;
+        }
+    }
+    let length = if timeline.hours.is_empty() { 0 } else { slot(last) + 1 };
+    let labels = ["Asked", "Delivered", "Not delivered", "First yes", "Granted", "Refused", "Stopped"];
+    let series = labels.into_iter().enumerate().filter_map(|(i, label)| {
+        let values: Vec<u64> = (0..length).map(|at| slots.get(&at).map_or(0, |hour| figures(hour)[i])).collect();
+        let most = values.iter().copied().max().filter(|most| *most > 0)?;
+        Some(Series { label, svg: chart::bars(&values), total: values.iter().sum(), most })
+    });
+    let series = series.collect();
+    let left_out = slots.len().saturating_sub(ROWS);
+    Drawn {
+        time_zone: timeline.time_zone,
+        unit,
+        series,
+        first: minute(&first.to_rfc3339()),
+        last: minute(&last.to_rfc3339()),
+        rows: slots.into_values().rev().take(ROWS).collect(),
+        left_out,
+    }
+}
+
+fn figures(hour: &Hour) -> [u64; 7] {
+    [hour.asked, hour.delivered, hour.failed, hour.first_yes, hour.granted, hour.refused, hour.stopped]
+}
+
+fn figures_mut(hour: &mut Hour) -> [&mut u64; 7] {
+    let Hour { start: _, asked, delivered, failed, first_yes, granted, refused, stopped } = hour;
+    [asked, delivered, failed, first_yes, granted, refused, stopped]
+}
+
+pub async fn timeline_sheet(State(web): State<Web>, Path(name): Path<String>) -> Result<Response, PageProblem> {
+    find(&web.engine, &name).await?;
+    let timeline = breakdown::timeline(&web.engine, &name).await?;
+    let head = ["hour", "asked", "delivered", "not_delivered", "first_yes", "granted", "refused", "stopped"].map(String::from).to_vec();
+    let rows = timeline.hours.iter().map(|hour| {
+        std::iter::once(hour.start.clone()).chain(figures(hour).map(|n| n.to_string())).collect::<Vec<_>>()
+    });
+    Ok(sheet::file(&format!("{name}-timeline.csv"), sheet::csv(std::iter::once(head).chain(rows))))
+}
+
+/// `countries.csv`, `channels.csv`, `purposes.csv`, `skipped.csv`; `skipped` is a part of the campaign's own page.
+pub async fn sheet(State(web): State<Web>, Path((name, by)): Path<(String, String)>) -> Result<Response, PageProblem> {
+    let report = find(&web.engine, &name).await?;
+    if by == "skipped" {
+        return back_to(&format!("/campaigns/{name}#skipped"));
+    }
+    let breakdown = breakdown::breakdown(&web.engine, &name).await?;
+    let rows: Vec<Vec<String>> = match by.as_str() {
+        "countries.csv" => lines("country", &breakdown.countries),
+        "channels.csv" => lines("channel", &breakdown.channels),
+        "purposes.csv" => {
+            let head = ["purpose", "channel", "state", "people"].map(String::from).to_vec();
+            let rows = breakdown.purposes.iter().flat_map(|line| {
+                let row = |(state, n): (&String, &u64)| vec![line.purpose.clone(), line.channel.clone(), state.clone(), n.to_string()];
+                line.states.iter().map(row).collect::<Vec<_>>()
+            });
+            std::iter::once(head).chain(rows).collect()
+        }
+        "skipped.csv" => {
+            let head = ["code", "reason", "people"].map(String::from).to_vec();
+            let row = |(code, n): (&String, &u64)| {
+                vec![code.clone(), Reason::parse(code).map_or("", Reason::sentence).to_owned(), n.to_string()]
+            };
+            std::iter::once(head).chain(report.skipped.iter().map(row)).collect()
+        }
+        _ => return Err(Problem::not_found("there is no such page", "begin at the overview").into()),
+    };
+    Ok(sheet::file(&format!("{name}-{by}"), sheet::csv(rows)))
+}
+
+fn lines(what: &str, lines: &[breakdown::Line]) -> Vec<Vec<String>> {
+    let head = [what, "decided", "eligible", "asked", "delivered", "pending", "granted", "refused", "stopped"];
+    let optional = |n: Option<u64>| n.map_or(String::new(), |n| n.to_string());
+    let row = |l: &breakdown::Line| {
+        let rest = [l.asked, l.delivered, l.pending, l.granted, l.refused, l.stopped].map(|n| n.to_string());
+        [l.name.clone(), optional(l.decided), optional(l.eligible)].into_iter().chain(rest).collect()
+    };
+    std::iter::once(head.map(String::from).to_vec()).chain(lines.iter().map(row)).collect()
+}
+
+pub async fn pause(State(web): State<Web>, Path(name): Path<String>) -> Page {
+    steer(&web.engine, &name, CampaignState::Paused).await
+}
+
+pub async fn resume(State(web): State<Web>, Path(name): Path<String>) -> Page {
+    steer(&web.engine, &name, CampaignState::Running).await
+}
+
+#[derive(Deserialize)]
+pub struct Cancel {
+    #[serde(default)]
+    sure: String,
+}
+
+pub async fn cancel(State(web): State<Web>, Path(name): Path<String>, Form(form): Form<Cancel>) -> Page {
+    if form.sure != "yes" {
+        let what = "the box that says a cancelled campaign stays cancelled was not ticked";
+        return Err(Problem::new(StatusCode::CONFLICT, what, "go back, tick it, and cancel again").into());
+    }
+    steer(&web.engine, &name, CampaignState::Cancelled).await
+}
+
+async fn steer(engine: &Engine, name: &str, to: CampaignState) -> Page {
+    find(engine, name).await?;
+    plan::set_state(engine, name, to).await?;
+    back_to(&format!("/campaigns/{name}"))
+}
