@@ -1,14 +1,14 @@
 //! The operator's desk: counters that equal a recount, pages to click through, acts from a browser, and forgeries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use permesso::domain::campaign::CampaignState;
 use permesso::engine::{expire, plan, recover};
 use permesso::gateway::mock::faults::Faults;
-use permesso::store::{Store, report};
+use permesso::store::{Store, campaigns, contacts, inbound, report};
 
-use crate::app::{LINK, REPLY, REPLY_NUMBER, TestApp};
+use crate::app::{LINK, REPLY, TestApp};
 use crate::both;
 
 /// A figure counted from the rows themselves: the scans that the counters stand for. `key` and `n` a row.
@@ -85,12 +85,15 @@ async fn counters_are_right(app: &TestApp, when: &str) {
     }
 }
 
+/// The number the British are asked from.
+const ASKS_FROM: &str = "+447700900123";
+
 /// A story with everything in it: skips, faults, replies of every kind, cancel, replan, stop, re-import, a lost worker, time.
 async fn long_story(app: &TestApp) {
-    let bad = "+393009999999,,customer,2026-11-01,web shop,prior_consent,form 1,2025-01-10,unticked,,,\n";
-    app.import(bad).await;
-    app.people(&(0..24).map(TestApp::it).chain([TestApp::gb(1), TestApp::gb(2)]).collect::<Vec<_>>()).await;
-    app.import(&TestApp::good("+390612345678")).await;
+    let bad = format!("{},,customer,2026-11-01,web shop,prior_consent,form 1,2025-01-10,unticked,,,\n", TestApp::gb(99));
+    app.import(&bad).await;
+    app.people(&(0..24).map(TestApp::gb).chain([TestApp::it(1), TestApp::it(2)]).collect::<Vec<_>>()).await;
+    app.import(&TestApp::good("+442079460001")).await;
     counters_are_right(app, "after the import").await;
     app.plan(REPLY).await;
     counters_are_right(app, "planned").await;
@@ -102,20 +105,22 @@ async fn long_story(app: &TestApp) {
     app.advance(Duration::from_secs(3600));
     app.deliver().await;
     app.gateway.idle().await;
-    for (n, text) in [(0, "SI"), (1, "NO"), (2, "STOP"), (3, "boh"), (4, "numero sbagliato"), (5, "AIUTO"), (6, "SI"), (7, "mah")] {
-        app.reply(&TestApp::it(n), REPLY_NUMBER, text).await;
+    let got: Vec<String> = (0..24).map(TestApp::gb).filter(|n| app.asks(n) > 0).collect();
+    for (n, text) in [(0, "YES"), (1, "NO"), (2, "STOP"), (3, "hmm"), (4, "wrong number"), (5, "HELP"), (6, "YES"), (7, "well")] {
+        app.reply(&got[n], ASKS_FROM, text).await;
     }
     counters_are_right(app, "first replies").await;
     app.advance(Duration::from_secs(3700));
-    app.reply(&TestApp::it(0), REPLY_NUMBER, "SI").await;
-    app.reply(&TestApp::it(6), REPLY_NUMBER, "SI").await;
+    app.reply(&got[0], ASKS_FROM, "YES").await;
+    app.reply(&got[6], ASKS_FROM, "YES").await;
+    assert_eq!(app.granted(&got[6]).await, ["sms.promotions"]);
     app.advance(Duration::from_secs(7200));
-    app.reply(&TestApp::it(6), REPLY_NUMBER, "STOP").await;
+    app.reply(&got[6], ASKS_FROM, "STOP").await;
     counters_are_right(app, "granted, and one taken back").await;
     // Planned anew, paused, cancelled; imported again with a no.
-    app.people(&(100..110).map(TestApp::it).collect::<Vec<_>>()).await;
+    app.people(&(100..110).map(TestApp::gb).collect::<Vec<_>>()).await;
     app.plan(REPLY).await;
-    app.import(&TestApp::good(&TestApp::it(100)).replace(",unticked,,,", ",unticked,yes,,")).await;
+    app.import(&TestApp::good(&TestApp::gb(100)).replace(",unticked,,,", ",unticked,yes,,")).await;
     counters_are_right(app, "planned anew, one said no since").await;
     plan::set_state(&app.engine, REPLY, CampaignState::Paused).await.expect("paused");
     plan::set_state(&app.engine, REPLY, CampaignState::Cancelled).await.expect("cancelled");
@@ -248,17 +253,17 @@ async fn a_person_for_each_reason(app: &TestApp) {
     app.send(REPLY).await;
     app.advance(Duration::from_secs(60));
     for (n, text) in [(0, "STOP"), (1, "NO"), (2, "wrong number"), (3, "hmm, maybe"), (4, "YES")] {
-        app.reply(&TestApp::gb(n), REPLY_NUMBER, text).await;
+        app.reply(&TestApp::gb(n), ASKS_FROM, text).await;
     }
     app.advance(Duration::from_secs(120));
-    app.reply(&TestApp::gb(4), REPLY_NUMBER, "YES").await;
+    app.reply(&TestApp::gb(4), ASKS_FROM, "YES").await;
     let rows = [
         row(10, ",prospect,,web shop,prior_consent,form 1,2025-01-10,unticked,yes,,"),
         format!("+442079460001,{good}\n"),
         format!("{},{good}\n", TestApp::it(1)),
         row(11, ",customer,2026-11-01,web shop,prior_consent,form 1,2025-01-10,unticked,,,"),
         row(12, ",prospect,,purchased,prior_consent,form 1,2025-01-10,unticked,,,"),
-        row(13, ",prospect,,web shop,prior_consent,form 1,2025-01-10,preticked,,,"),
+        row(13, ",prospect,,web shop,prior_consent,form 1,2025-01-10,pre_ticked,,,"),
         row(14, ",prospect,,web shop,,,,,,,"),
     ];
     app.import(&rows.concat()).await;
@@ -296,3 +301,350 @@ both!(whoever_was_left_out_is_found_by_clicking_from_the_overview, |app| {
     assert_eq!(press(app, "/contacts", &[("number", "+44 7700 900099")]).await.0, 200);
     assert_eq!(app.get(&format!("{}/contacts/nobody", app.operator)).await.0, 404);
 });
+
+both!(a_list_of_people_goes_on_where_the_page_before_ended, |app| {
+    let rows: String = (0..120).map(|n| format!("{},,customer,2026-11-01,web shop,,,,,,,\n", TestApp::it(n))).collect();
+    app.import(&rows).await;
+    let id = app.plan(LINK).await;
+    let first = format!("/campaigns/{LINK}/skipped/ACTIVE_CUSTOMER");
+    let (mut next, mut people, mut pages) = (Some(first.clone()), Vec::new(), 0);
+    while let Some(path) = next.take() {
+        let html = page(app, &path).await;
+        people.extend(links(&html).into_iter().filter(|l| l.starts_with("/contacts/")));
+        next = links(&html).into_iter().find(|l| l.contains("?after="));
+        pages += 1;
+    }
+    let all = people.len();
+    people.sort();
+    people.dedup();
+    assert_eq!((pages, all, people.len()), (3, 120, 120));
+    let csv = page(app, &format!("{first}.csv")).await;
+    assert_eq!(csv.lines().count(), 121);
+    assert!(people.iter().all(|p| csv.contains(p.trim_start_matches("/contacts/"))));
+    let mut tx = app.engine.store.read().await.unwrap();
+    assert_eq!(campaigns::skipped(&mut tx, id, "ACTIVE_CUSTOMER", 0, 7).await.unwrap().len(), 7);
+    assert!(campaigns::skipped(&mut tx, id, "ACTIVE_CUSTOMER", i64::MAX, 7).await.unwrap().is_empty());
+    assert!(contacts::number_of_subject(&mut tx, "another", people[0].trim_start_matches("/contacts/")).await.unwrap().is_none());
+    tx.rollback().await.unwrap();
+});
+
+both!(pausing_from_the_page_stops_within_a_slice, |app| {
+    app.people(&(0..20).map(TestApp::it).collect::<Vec<_>>()).await;
+    app.plan(LINK).await;
+    let shown = page(app, &format!("/campaigns/{LINK}")).await;
+    assert!(shown.contains(">Pause<") && !shown.contains(">Resume<"));
+    assert_eq!(press(app, &format!("/campaigns/{LINK}/pause"), &[]).await, (303, format!("/campaigns/{LINK}")));
+    app.deliver().await;
+    assert_eq!(app.gateway.log().len(), 0);
+    assert!(page(app, &format!("/campaigns/{LINK}")).await.contains(">Resume<"));
+    assert_eq!(press(app, &format!("/campaigns/{LINK}/resume"), &[]).await.0, 303);
+    assert_eq!(press(app, "/halt", &[]).await.0, 303);
+    app.deliver().await;
+    assert_eq!(app.gateway.log().len(), 0);
+    assert_eq!(app.count("SELECT COUNT(*) FROM controls WHERE halted_at IS NOT NULL AND halted_by = 'operator (web)'").await, 1);
+    assert!(page(app, "/").await.contains("Everything is halted."));
+    assert_eq!(press(app, "/resume", &[]).await.0, 303);
+    // A cancelled campaign stays cancelled, so the box must be ticked.
+    assert_eq!(press(app, &format!("/campaigns/{LINK}/cancel"), &[]).await.0, 409);
+    app.deliver().await;
+    assert_eq!(app.gateway.log().len(), 20);
+    app.people(&(30..40).map(TestApp::it).collect::<Vec<_>>()).await;
+    app.plan(LINK).await;
+    assert_eq!(press(app, &format!("/campaigns/{LINK}/cancel"), &[("sure", "yes")]).await.0, 303);
+    app.deliver().await;
+    assert_eq!(app.gateway.log().len(), 20);
+    assert_eq!(press(app, &format!("/campaigns/{LINK}/pause"), &[]).await.0, 409, "what cannot be done says so");
+    assert_eq!(press(app, "/campaigns/nothing/pause", &[]).await.0, 404);
+});
+
+both!(a_forged_request_is_refused_and_changes_nothing, |app| {
+    app.people(&[TestApp::it(1)]).await;
+    app.plan(LINK).await;
+    let own = app.operator.clone();
+    let host = own.trim_start_matches("http://").to_owned();
+    let port = host.rsplit(':').next().unwrap().to_owned();
+    // (headers, what a page's POST answers, what the API's does)
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let cases: Vec<(Vec<(&str, String)>, u16, u16)> = vec![
+        (vec![("sec-fetch-site", "same-origin".into())], 303, 200),
+        (vec![("origin", own.clone())], 303, 200),
+        // Behind a proxy that speaks TLS, or through a tunnel with a port of its own.
+        (vec![("host", "localhost:9999".into()), ("origin", "https://localhost:9999".into())], 303, 200),
+        (vec![("sec-fetch-site", "cross-site".into())], 403, 403),
+        (vec![("sec-fetch-site", "same-site".into())], 403, 403),
+        (vec![("sec-fetch-site", "none".into())], 403, 403),
+        (vec![("sec-fetch-site", "cross-site".into()), ("origin", own.clone())], 403, 403),
+        (vec![("origin", "https://evil.example".into())], 403, 403),
+        (vec![("origin", "null".into())], 403, 403),
+        (vec![("origin", format!("http://127.0.0.1:{}", port.parse::<u16>().unwrap() ^ 1))], 403, 403),
+        // No browser leaves both out; a form is not taken so, a script's JSON is.
+        (vec![], 403, 200),
+        // A name of somebody else's that points here.
+        (vec![("host", format!("evil.example:{port}")), ("sec-fetch-site", "same-origin".into())], 421, 421),
+        (vec![("host", format!("127.0.0.1.evil.example:{port}")), ("sec-fetch-site", "same-origin".into())], 421, 421),
+        (vec![("host", "10.1.2.3".into()), ("sec-fetch-site", "same-origin".into())], 421, 421),
+    ];
+    let halted = "SELECT COUNT(*) FROM controls WHERE halted_at IS NOT NULL";
+    for (headers, by_form, by_json) in cases {
+        for (path, body, kind, expected) in [("/halt", "", form.1, by_form), ("/api/v1/halt", "{}", "application/json", by_json)] {
+            let mut request = app.http.post(format!("{own}{path}")).header("content-type", kind).body(body);
+            for (name, value) in &headers {
+                request = request.header(*name, value);
+            }
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), expected, "{path} {headers:?}");
+            assert_eq!(app.count(halted).await, i64::from(expected < 400), "{path} {headers:?}");
+            app.execute("UPDATE controls SET halted_at = NULL").await.unwrap();
+        }
+    }
+    // A form's content type cannot reach the API: that is what a page of somebody else can send unasked.
+    for kind in ["text/plain", form.1, "multipart/form-data; boundary=x"] {
+        let answer = app.http.post(format!("{own}/api/v1/halt")).header("content-type", kind).body("{}").send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 415, "{kind}");
+    }
+    assert_eq!(app.count(halted).await, 0);
+    // Reading is guarded against such names too: the inbox holds what people wrote.
+    for path in ["/", "/inbox", "/api/v1/inbox", "/metrics", "/desk.css"] {
+        let answer = app.http.get(format!("{own}{path}")).header("host", "evil.example").send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 421, "{path}");
+    }
+    // GET changes nothing, whatever the path.
+    for path in ["/halt", &format!("/campaigns/{LINK}/pause"), &format!("/campaigns/{LINK}/cancel"), "/api/v1/halt"] {
+        assert_eq!(app.get(&format!("{own}{path}")).await.0, 405, "{path}");
+    }
+    assert_eq!(app.count("SELECT COUNT(*) FROM campaigns WHERE state = 'running'").await, 1);
+});
+
+#[tokio::test]
+async fn the_token_opens_the_door_to_a_browser_and_to_a_script() {
+    use base64::Engine as _;
+    let mut app = TestApp::new(crate::app::Kind::Sqlite).await;
+    app.hang_up().await;
+    let file = app.engine.config.dir.join("operator.token");
+    std::fs::write(&file, "a-token-of-sufficient-length\n").unwrap();
+    let mut config = app.engine.config.clone();
+    (config.operator_token_file, config.operator_hosts) = (Some(file), vec!["desk.acme.it".into()]);
+    let vault = permesso::vault::Vault::open(&config.key_file).unwrap();
+    let store = Store::open(&config.database).await.unwrap();
+    app.engine = std::sync::Arc::new(permesso::app::build(config, vault, store, app.clock.clone()).unwrap());
+    app.listen().await;
+    let basic = |pair: &str| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
+    for (authorization, expected) in [
+        (None, 401),
+        (Some("Bearer a-token-of-sufficient-lengtH".to_owned()), 401),
+        (Some("Bearer ".to_owned()), 401),
+        (Some(basic("anna:wrong")), 401),
+        (Some(basic("a-token-of-sufficient-length:")), 401),
+        (Some("Basic !!!".to_owned()), 401),
+        (Some("Bearer a-token-of-sufficient-length".to_owned()), 200),
+        (Some(basic("anna:a-token-of-sufficient-length")), 200),
+        (Some(basic(":a-token-of-sufficient-length")), 200),
+    ] {
+        for path in ["/", "/metrics", "/api/v1/overview", "/api/v1/openapi.json"] {
+            let mut request = app.http.get(format!("{}{path}", app.operator));
+            if let Some(value) = &authorization {
+                request = request.header("authorization", value);
+            }
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), expected, "{path} {authorization:?}");
+            let asked: Vec<_> = answer.headers().get_all("www-authenticate").iter().map(|v| v.to_str().unwrap().to_owned()).collect();
+            assert_eq!(asked.iter().any(|a| a.starts_with("Basic")), expected == 401, "{path}");
+        }
+    }
+    assert_eq!(app.get(&format!("{}/readyz", app.operator)).await.0, 200, "readiness needs no token");
+    // A browser sends Basic by itself, so its POST is still looked at; the name it gave is recorded.
+    let halt = |site: &'static str, host: &'static str| {
+        let request = app.http.post(format!("{}/halt", app.operator)).header("authorization", basic("Anna Rossi:a-token-of-sufficient-length"));
+        let request = request.header("sec-fetch-site", site).header("host", host);
+        request.header("content-type", "application/x-www-form-urlencoded").send()
+    };
+    let halted = "SELECT COUNT(*) FROM controls WHERE halted_by = 'Anna Rossi'";
+    assert_eq!(halt("cross-site", "localhost").await.unwrap().status().as_u16(), 403);
+    assert_eq!(halt("same-origin", "other.acme.it").await.unwrap().status().as_u16(), 421);
+    assert_eq!(app.count(halted).await, 0);
+    assert_eq!(halt("same-origin", "Desk.acme.it:443").await.unwrap().status().as_u16(), 303);
+    assert_eq!(app.count(halted).await, 1);
+    app.end().await;
+}
+
+both!(what_people_and_files_wrote_stays_text, |app| {
+    let script = "<script>alert(1)</script>";
+    let number = TestApp::gb(1);
+    app.import(&format!("{number},,prospect,,{script},prior_consent,\"<b onclick=x>\",2025-01-10,unticked,,,\n")).await;
+    app.send(REPLY).await;
+    app.reply(&number, ASKS_FROM, "<img src=x onerror=alert(2)> well\u{202e}").await;
+    app.execute("UPDATE attempts SET error = '=HYPERLINK(1)<i>', outcome = 'unknown'").await.unwrap();
+    app.execute("UPDATE campaigns SET reason = '<u>why</u>'").await.unwrap();
+    let inbox = page(app, "/inbox").await;
+    assert!(inbox.contains("onerror=alert(2)"), "the text is shown: {inbox}");
+    let person = links(&inbox).into_iter().find(|l| l.starts_with("/contacts/")).unwrap();
+    for path in ["/", "/inbox", "/gateways", "/replies", "/contacts", &format!("/campaigns/{REPLY}"), &person] {
+        let html = page(app, path).await;
+        for tag in ["<script", "<img", "<b ", "<i>", "<u>"] {
+            assert!(!html.contains(tag), "{path} holds {tag}");
+        }
+    }
+    assert!(page(app, &person).await.contains("&#60;script&#62;"), "the source is shown as it was written");
+    let trial = [("locale", "en"), ("text", "</textarea><script>alert(3)</script> yes")];
+    let body: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(trial).finish();
+    let request = app.http.post(format!("{}/replies", app.operator)).header("sec-fetch-site", "same-origin");
+    let answer = request.header("content-type", "application/x-www-form-urlencoded").body(body).send().await.unwrap();
+    let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.contains("default-src 'none'") && policy.contains("form-action 'self'") && !policy.contains("unsafe"), "{policy}");
+    let html = answer.text().await.unwrap();
+    assert!(html.contains("Read as") && !html.contains("<script"), "{html}");
+    // A spreadsheet would run it.
+    let csv = page(app, "/gateways.csv").await;
+    assert!(csv.contains("'=HYPERLINK(1)"), "{csv}");
+});
+
+both!(an_operator_decides_from_the_inbox_page, |app| {
+    let numbers: Vec<String> = (1..=3).map(TestApp::gb).collect();
+    app.people(&numbers).await;
+    app.send(REPLY).await;
+    for number in &numbers {
+        app.reply(number, ASKS_FROM, "what is this about").await;
+    }
+    assert!(page(app, "/").await.contains("Unclear replies: 3"));
+    let inbox = page(app, "/inbox").await;
+    assert!(inbox.contains("what is this about") && inbox.contains("<code>en</code>"), "{inbox}");
+    let forms: Vec<String> = inbox.split("action=\"").skip(1).map(|r| r.split('"').next().unwrap().to_owned()).collect();
+    assert_eq!(forms.len(), 3);
+    assert_eq!(press(app, &forms[0], &[("verdict", "yes")]).await.0, 422, "nobody but the person says yes");
+    assert_eq!(press(app, &forms[0], &[("verdict", "stop")]).await, (303, "/inbox".into()));
+    assert_eq!(press(app, &forms[0], &[("verdict", "nothing")]).await.0, 409, "decided already");
+    assert_eq!(press(app, &forms[1], &[("verdict", "nothing")]).await.0, 303);
+    assert!(app.story(&numbers[0]).await.verdict.contains("stopped"));
+    assert!(page(app, "/").await.contains("Unclear replies: 1"));
+    assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events WHERE resolved_by = 'operator (web)'").await, 2);
+    let mut tx = app.engine.store.read().await.unwrap();
+    let left = inbound::held_after(&mut tx, &app.engine.controller, 0, 9).await.unwrap();
+    assert_eq!((left.len(), left[0].locale.as_deref()), (1, Some("en")));
+    assert!(inbound::held_after(&mut tx, &app.engine.controller, left[0].id, 9).await.unwrap().is_empty());
+    tx.rollback().await.unwrap();
+});
+
+both!(no_page_table_or_file_shows_a_number, |app| {
+    a_person_for_each_reason(app).await;
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut left = vec!["/".to_owned(), "/metrics".to_owned()];
+    while let Some(path) = left.pop() {
+        if !seen.insert(path.clone()) {
+            continue;
+        }
+        let text = page(app, path.split('#').next().unwrap()).await;
+        // Digits of a number stand together or in groups; our figures never are eight or more of the same subscriber.
+        let digits: String = text.chars().filter(|c| !" -.\u{202f}".contains(*c)).collect();
+        for n in (0..16).map(TestApp::gb).chain([TestApp::it(1)]) {
+            assert!(!digits.contains(n.trim_start_matches("+44").trim_start_matches("+39")), "{path} shows a whole number");
+        }
+        left.extend(links(&text).into_iter().filter(|l| !l.ends_with(".css")));
+    }
+    for needed in ["/inbox", "/gateways", "/contacts", "/replies", "/campaigns.csv", "/api/v1/openapi.json"] {
+        assert!(seen.contains(needed), "{needed} was looked at");
+    }
+    assert!(seen.iter().any(|p| p.ends_with("NOT_IN_SEGMENT.csv")) && seen.iter().any(|p| p.starts_with("/contacts/")), "{seen:?}");
+});
+
+/// A body against its schema in the document, taken strictly: a field the schema does not name is an error.
+fn fits(document: &serde_json::Value, schema: &serde_json::Value, body: &serde_json::Value, what: &str) {
+    let mut root = document.clone();
+    for component in root["components"]["schemas"].as_object_mut().expect("schemas").values_mut() {
+        if component.get("properties").is_some() {
+            component["additionalProperties"] = false.into();
+        }
+    }
+    root.as_object_mut().expect("an object").extend(schema.as_object().expect("a schema").clone());
+    let validator = jsonschema::validator_for(&root).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let errors: Vec<String> = validator.iter_errors(body).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(errors.is_empty(), "{what}: {errors:?}\n{body:#}");
+}
+
+both!(every_operation_of_the_document_answers_as_it_says, |app| {
+    use serde_json::{Value, json};
+    a_person_for_each_reason(app).await;
+    let document: Value = serde_json::from_str(&page(app, "/api/v1/openapi.json").await).unwrap();
+    let (_, text) = app.get(&format!("{}/api/v1/inbox", app.operator)).await;
+    let waiting: Value = serde_json::from_str(&text).unwrap();
+    let (id, subject) = (&waiting["replies"][0]["id"], waiting["replies"][0]["subject"].as_str().unwrap());
+    let resolve = format!("/api/v1/inbox/{id}/resolve");
+    let campaign = "/api/v1/campaigns/again";
+    // (operation, address, body, status): every operation once at least, and what it refuses.
+    let calls: Vec<(&str, &str, String, Value, u16)> = vec![
+        ("get", "/api/v1/overview", "/api/v1/overview".into(), Value::Null, 200),
+        ("get", "/api/v1/campaigns/{name}", campaign.into(), Value::Null, 200),
+        ("get", "/api/v1/campaigns/{name}", "/api/v1/campaigns/none".into(), Value::Null, 404),
+        ("get", "/api/v1/campaigns/{name}/timeline", format!("/api/v1/campaigns/{REPLY}/timeline"), Value::Null, 200),
+        ("get", "/api/v1/campaigns/{name}/timeline", "/api/v1/campaigns/none/timeline".into(), Value::Null, 404),
+        ("get", "/api/v1/campaigns/{name}/breakdown", format!("/api/v1/campaigns/{REPLY}/breakdown"), Value::Null, 200),
+        ("get", "/api/v1/campaigns/{name}/breakdown", "/api/v1/campaigns/none/breakdown".into(), Value::Null, 404),
+        ("get", "/api/v1/campaigns/{name}/skipped/{code}", format!("{campaign}/skipped/ASK_CAP?limit=1"), Value::Null, 200),
+        ("get", "/api/v1/campaigns/{name}/skipped/{code}", "/api/v1/campaigns/none/skipped/ASK_CAP".into(), Value::Null, 404),
+        ("get", "/api/v1/campaigns/{name}/skipped/{code}", format!("{campaign}/skipped/ASK_CAP?limit=x"), Value::Null, 400),
+        ("get", "/api/v1/contacts/{subject}", format!("/api/v1/contacts/{subject}"), Value::Null, 200),
+        ("get", "/api/v1/contacts/{subject}", "/api/v1/contacts/nobody".into(), Value::Null, 404),
+        ("post", "/api/v1/contacts/explain", "/api/v1/contacts/explain".into(), json!({"number": TestApp::gb(0)}), 200),
+        ("post", "/api/v1/contacts/explain", "/api/v1/contacts/explain".into(), json!({"number": "twelve"}), 422),
+        ("post", "/api/v1/contacts/explain", "/api/v1/contacts/explain".into(), json!({"nummer": "1"}), 422),
+        ("get", "/api/v1/inbox", "/api/v1/inbox".into(), Value::Null, 200),
+        ("get", "/api/v1/inbox", "/api/v1/inbox?after=x".into(), Value::Null, 400),
+        ("post", "/api/v1/inbox/{id}/resolve", resolve.clone(), json!({"verdict": "yes"}), 422),
+        ("post", "/api/v1/inbox/{id}/resolve", resolve.clone(), json!({"verdict": "stop"}), 200),
+        ("post", "/api/v1/inbox/{id}/resolve", resolve, json!({"verdict": "nothing"}), 409),
+        ("get", "/api/v1/gateways", "/api/v1/gateways".into(), Value::Null, 200),
+        ("post", "/api/v1/replies/classify", "/api/v1/replies/classify".into(), json!({"locale": "it", "text": "sì grazie"}), 200),
+        ("post", "/api/v1/replies/classify", "/api/v1/replies/classify".into(), json!({"locale": "xx", "text": "sì"}), 422),
+        ("post", "/api/v1/campaigns/{name}/pause", format!("{campaign}/pause"), json!({}), 200),
+        ("post", "/api/v1/campaigns/{name}/pause", format!("{campaign}/pause"), json!({}), 409),
+        ("post", "/api/v1/campaigns/{name}/pause", "/api/v1/campaigns/none/pause".into(), json!({}), 404),
+        ("post", "/api/v1/campaigns/{name}/resume", format!("{campaign}/resume"), json!({}), 200),
+        ("post", "/api/v1/campaigns/{name}/resume", format!("{campaign}/resume"), json!({}), 409),
+        ("post", "/api/v1/campaigns/{name}/resume", "/api/v1/campaigns/none/resume".into(), json!({}), 404),
+        ("post", "/api/v1/campaigns/{name}/cancel", format!("{campaign}/cancel"), json!({}), 200),
+        ("post", "/api/v1/campaigns/{name}/cancel", format!("{campaign}/cancel"), json!({}), 409),
+        ("post", "/api/v1/campaigns/{name}/cancel", "/api/v1/campaigns/none/cancel".into(), json!({}), 404),
+        ("post", "/api/v1/halt", "/api/v1/halt".into(), json!({}), 200),
+        ("post", "/api/v1/resume", "/api/v1/resume".into(), json!({"heard": null}), 200),
+    ];
+    let mut left: BTreeSet<(String, String, String)> = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            left.extend(operation["responses"].as_object().unwrap().keys().map(|s| (method.clone(), path.clone(), s.clone())));
+        }
+    }
+    for (method, template, address, body, expected) in calls {
+        let what = format!("{method} {address} {body}");
+        let operation = &document["paths"][template][method];
+        assert!(operation.is_object(), "{what}: not in the document");
+        let url = format!("{}{address}", app.operator);
+        let request = if method == "get" { app.http.get(url) } else { app.http.post(url).json(&body) };
+        if expected < 300 && method == "post" {
+            fits(&document, &operation["requestBody"]["content"]["application/json"]["schema"], &body, &what);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let said = answer.json::<Value>().await.unwrap_or_else(|e| panic!("{what}: no JSON, {e}"));
+        assert_eq!(status, expected, "{what}: {said}");
+        let response = &operation["responses"][status.to_string()];
+        assert!(response.is_object(), "{what}: {status} is not in the document");
+        fits(&document, &response["content"]["application/json"]["schema"], &said, &what);
+        left.remove(&(method.to_owned(), template.to_owned(), status.to_string()));
+    }
+    assert!(left.is_empty(), "documented and never seen: {left:?}");
+    let (status, text) = app.get(&format!("{}/api/v1/nothing", app.operator)).await;
+    fits(&document, &json!({"$ref": "#/components/schemas/Problem"}), &serde_json::from_str(&text).unwrap(), "an unknown operation");
+    assert_eq!(status, 404);
+});
+
+#[test]
+fn no_operation_is_served_undocumented() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web");
+    let files = [folder.clone(), folder.join("desk")].into_iter().flat_map(|f| std::fs::read_dir(f).unwrap());
+    let texts = files.filter_map(|f| std::fs::read_to_string(f.unwrap().path()).ok()).collect::<Vec<_>>();
+    // What is routed by hand under /api: the document itself, and the answer to everything unknown.
+    let by_hand: Vec<&str> = texts.iter().flat_map(|t| t.split(".route(\"/api").skip(1)).filter_map(|r| r.split('"').next()).collect();
+    assert_eq!(by_hand, ["/v1/openapi.json", "/{*rest}"]);
+    // What is documented is routed: `routes!` does both at once.
+    let count = |what: &str| texts.iter().map(|t| t.matches(what).count()).sum::<usize>();
+    assert_eq!(count("#[utoipa::path("), count(".routes(routes!("));
+}
