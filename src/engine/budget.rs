@@ -124,14 +124,18 @@ fn add(sum: &mut Option<Money>, more: Money) {
 }
 
 /// A campaign's money as the report shows it. Asks and reminders; answers are not in it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Spending {
+    #[schema(value_type = Option<String>, example = "250.00 EUR")]
     pub max_cost: Option<Money>,
     /// Everything below together.
+    #[schema(value_type = String)]
     pub reserved: Money,
     /// The gateway took them.
+    #[schema(value_type = String)]
     pub accepted: Money,
     /// It is not known whether the gateway took them, or they are on their way.
+    #[schema(value_type = String)]
     pub open: Money,
 }
 

@@ -226,7 +226,7 @@ pub async fn test(engine: &Engine, webhook: &str) -> Result<(u16, String)> {
 }
 
 /// How one webhook stands.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Standing {
     pub name: String,
     /// Events to be told, and those that were refused to the end.
