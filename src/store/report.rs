@@ -9,9 +9,16 @@ macro_rules! of_campaign {
         fetch_all!(
             $tx,
             concat!(
-                "SELECT ", $by, ", CAST(SUM(n) AS BIGINT) FROM counters
-                 WHERE controller = (SELECT controller FROM campaigns WHERE id = $1) AND topic = '", $topic, "' AND campaign_id = $1
-                 GROUP BY ", $by, " HAVING SUM(n) <> 0 ORDER BY ", $by
+                "SELECT ",
+                $by,
+                ", CAST(SUM(n) AS BIGINT) FROM counters
+                 WHERE controller = (SELECT controller FROM campaigns WHERE id = $1) AND topic = '",
+                $topic,
+                "' AND campaign_id = $1
+                 GROUP BY ",
+                $by,
+                " HAVING SUM(n) <> 0 ORDER BY ",
+                $by
             ),
             $campaign
         )
@@ -24,8 +31,14 @@ macro_rules! of_all {
         fetch_all!(
             $tx,
             concat!(
-                "SELECT ", $by, ", CAST(SUM(n) AS BIGINT) FROM counters WHERE controller = $1 AND topic = '", $topic,
-                "' GROUP BY ", $by, " HAVING SUM(n) <> 0 ORDER BY ", $by
+                "SELECT ",
+                $by,
+                ", CAST(SUM(n) AS BIGINT) FROM counters WHERE controller = $1 AND topic = '",
+                $topic,
+                "' GROUP BY ",
+                $by,
+                " HAVING SUM(n) <> 0 ORDER BY ",
+                $by
             ),
             $controller
         )

@@ -170,7 +170,8 @@ async fn a_database_of_before_is_counted_when_it_is_migrated() {
         ("sqlite", format!("sqlite:{}", tempfile::tempdir().unwrap().keep().join("old.db").display())),
         ("postgres", crate::postgres::empty().await),
     ] {
-        let all = sqlx::migrate::Migrator::new(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(folder)).await;
+        let all =
+            sqlx::migrate::Migrator::new(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(folder)).await;
         let mut before = all.unwrap();
         before.migrations.to_mut().retain(|m| m.version < 4);
         let rows = [
@@ -205,14 +206,20 @@ async fn a_database_of_before_is_counted_when_it_is_migrated() {
         let mut tx = store.read().await.unwrap();
         let row = |parts: &[&str]| parts.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
         let messages = report::messages_by_place(&mut tx, 7).await.unwrap();
-        assert_eq!(messages.iter().map(|m| (row(&[&m.0, &m.1, &m.2, &m.3]), m.4)).collect::<Vec<_>>(), [(row(&["sms", "IT", "ask", "delivered"]), 1)]);
+        assert_eq!(
+            messages.iter().map(|m| (row(&[&m.0, &m.1, &m.2, &m.3]), m.4)).collect::<Vec<_>>(),
+            [(row(&["sms", "IT", "ask", "delivered"]), 1)]
+        );
         assert_eq!(report::messages_by_hour(&mut tx, 7).await.unwrap(), [(2, "ask".into(), "delivered".into(), 1)]);
         assert_eq!(report::attempts_by_hour(&mut tx, 7).await.unwrap(), [(1, "ask".into(), "accepted".into(), 1)]);
         assert_eq!(report::attempts_since(&mut tx, "c", 1).await.unwrap(), [("g".into(), "accepted".into(), String::new(), 1)]);
         assert!(report::attempts_since(&mut tx, "c", 2).await.unwrap().is_empty());
         let decided = report::decisions(&mut tx, 7).await.unwrap();
         assert_eq!(decided, [("send".into(), "ELIGIBLE".into(), 1), ("skip".into(), "HELD_FOR_OPERATOR".into(), 1)]);
-        assert_eq!(report::decisions_by_country(&mut tx, 7).await.unwrap(), [(String::new(), "skip".into(), 1), ("IT".into(), "send".into(), 1)]);
+        assert_eq!(
+            report::decisions_by_country(&mut tx, 7).await.unwrap(),
+            [(String::new(), "skip".into(), 1), ("IT".into(), "send".into(), 1)]
+        );
         assert_eq!(report::conversations_by_hour(&mut tx, 7).await.unwrap(), [(2, "granted".into(), 1)]);
         assert_eq!(report::conversations_by_place(&mut tx, 7).await.unwrap(), [("sms".into(), "IT".into(), "granted".into(), 1)]);
         assert_eq!(report::first_yeses_by_hour(&mut tx, 7).await.unwrap(), [(1, 1)]);
@@ -289,8 +296,19 @@ both!(whoever_was_left_out_is_found_by_clicking_from_the_overview, |app| {
         }
     }
     let expected = [
-        "ACTIVE_CUSTOMER", "ALREADY_GRANTED", "ALREADY_REFUSED", "ASK_CAP", "BAD_NUMBER", "HELD_FOR_OPERATOR", "LEGACY_INVALID",
-        "NOT_IN_SEGMENT", "NO_ASK_BASIS", "SOURCE_QUARANTINED", "SUPPRESSED_OBJECTION", "SUPPRESSED_UNSUB", "WRONG_PERSON",
+        "ACTIVE_CUSTOMER",
+        "ALREADY_GRANTED",
+        "ALREADY_REFUSED",
+        "ASK_CAP",
+        "BAD_NUMBER",
+        "HELD_FOR_OPERATOR",
+        "LEGACY_INVALID",
+        "NOT_IN_SEGMENT",
+        "NO_ASK_BASIS",
+        "SOURCE_QUARANTINED",
+        "SUPPRESSED_OBJECTION",
+        "SUPPRESSED_UNSUB",
+        "WRONG_PERSON",
     ];
     assert_eq!(found.keys().map(String::as_str).collect::<Vec<_>>(), expected);
     // And the number leads there too, without standing in an address.
@@ -386,7 +404,8 @@ both!(a_forged_request_is_refused_and_changes_nothing, |app| {
     ];
     let halted = "SELECT COUNT(*) FROM controls WHERE halted_at IS NOT NULL";
     for (headers, by_form, by_json) in cases {
-        for (path, body, kind, expected) in [("/halt", "", form.1, by_form), ("/api/v1/halt", "{}", "application/json", by_json)] {
+        for (path, body, kind, expected) in [("/halt", "", form.1, by_form), ("/api/v1/halt", "{}", "application/json", by_json)]
+        {
             let mut request = app.http.post(format!("{own}{path}")).header("content-type", kind).body(body);
             for (name, value) in &headers {
                 request = request.header(*name, value);
@@ -447,14 +466,18 @@ async fn the_token_opens_the_door_to_a_browser_and_to_a_script() {
             }
             let answer = request.send().await.unwrap();
             assert_eq!(answer.status().as_u16(), expected, "{path} {authorization:?}");
-            let asked: Vec<_> = answer.headers().get_all("www-authenticate").iter().map(|v| v.to_str().unwrap().to_owned()).collect();
+            let asked: Vec<_> =
+                answer.headers().get_all("www-authenticate").iter().map(|v| v.to_str().unwrap().to_owned()).collect();
             assert_eq!(asked.iter().any(|a| a.starts_with("Basic")), expected == 401, "{path}");
         }
     }
     assert_eq!(app.get(&format!("{}/readyz", app.operator)).await.0, 200, "readiness needs no token");
     // A browser sends Basic by itself, so its POST is still looked at; the name it gave is recorded.
     let halt = |site: &'static str, host: &'static str| {
-        let request = app.http.post(format!("{}/halt", app.operator)).header("authorization", basic("Anna Rossi:a-token-of-sufficient-length"));
+        let request = app
+            .http
+            .post(format!("{}/halt", app.operator))
+            .header("authorization", basic("Anna Rossi:a-token-of-sufficient-length"));
         let request = request.header("sec-fetch-site", site).header("host", host);
         request.header("content-type", "application/x-www-form-urlencoded").send()
     };
@@ -490,7 +513,10 @@ both!(what_people_and_files_wrote_stays_text, |app| {
     let request = app.http.post(format!("{}/replies", app.operator)).header("sec-fetch-site", "same-origin");
     let answer = request.header("content-type", "application/x-www-form-urlencoded").body(body).send().await.unwrap();
     let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
-    assert!(policy.contains("default-src 'none'") && policy.contains("form-action 'self'") && !policy.contains("unsafe"), "{policy}");
+    assert!(
+        policy.contains("default-src 'none'") && policy.contains("form-action 'self'") && !policy.contains("unsafe"),
+        "{policy}"
+    );
     let html = answer.text().await.unwrap();
     assert!(html.contains("Read as") && !html.contains("<script"), "{html}");
     // A spreadsheet would run it.
@@ -543,7 +569,10 @@ both!(no_page_table_or_file_shows_a_number, |app| {
     for needed in ["/inbox", "/gateways", "/contacts", "/replies", "/campaigns.csv", "/api/v1/openapi.json"] {
         assert!(seen.contains(needed), "{needed} was looked at");
     }
-    assert!(seen.iter().any(|p| p.ends_with("NOT_IN_SEGMENT.csv")) && seen.iter().any(|p| p.starts_with("/contacts/")), "{seen:?}");
+    assert!(
+        seen.iter().any(|p| p.ends_with("NOT_IN_SEGMENT.csv")) && seen.iter().any(|p| p.starts_with("/contacts/")),
+        "{seen:?}"
+    );
 });
 
 /// A body against its schema in the document, taken strictly: a field the schema does not name is an error.
@@ -592,7 +621,13 @@ both!(every_operation_of_the_document_answers_as_it_says, |app| {
         ("post", "/api/v1/inbox/{id}/resolve", resolve.clone(), json!({"verdict": "stop"}), 200),
         ("post", "/api/v1/inbox/{id}/resolve", resolve, json!({"verdict": "nothing"}), 409),
         ("get", "/api/v1/gateways", "/api/v1/gateways".into(), Value::Null, 200),
-        ("post", "/api/v1/replies/classify", "/api/v1/replies/classify".into(), json!({"locale": "it", "text": "sì grazie"}), 200),
+        (
+            "post",
+            "/api/v1/replies/classify",
+            "/api/v1/replies/classify".into(),
+            json!({"locale": "it", "text": "sì grazie"}),
+            200,
+        ),
         ("post", "/api/v1/replies/classify", "/api/v1/replies/classify".into(), json!({"locale": "xx", "text": "sì"}), 422),
         ("post", "/api/v1/campaigns/{name}/pause", format!("{campaign}/pause"), json!({}), 200),
         ("post", "/api/v1/campaigns/{name}/pause", format!("{campaign}/pause"), json!({}), 409),
@@ -632,7 +667,12 @@ both!(every_operation_of_the_document_answers_as_it_says, |app| {
     }
     assert!(left.is_empty(), "documented and never seen: {left:?}");
     let (status, text) = app.get(&format!("{}/api/v1/nothing", app.operator)).await;
-    fits(&document, &json!({"$ref": "#/components/schemas/Problem"}), &serde_json::from_str(&text).unwrap(), "an unknown operation");
+    fits(
+        &document,
+        &json!({"$ref": "#/components/schemas/Problem"}),
+        &serde_json::from_str(&text).unwrap(),
+        "an unknown operation",
+    );
     assert_eq!(status, 404);
 });
 
@@ -642,7 +682,8 @@ fn no_operation_is_served_undocumented() {
     let files = [folder.clone(), folder.join("desk")].into_iter().flat_map(|f| std::fs::read_dir(f).unwrap());
     let texts = files.filter_map(|f| std::fs::read_to_string(f.unwrap().path()).ok()).collect::<Vec<_>>();
     // What is routed by hand under /api: the document itself, and the answer to everything unknown.
-    let by_hand: Vec<&str> = texts.iter().flat_map(|t| t.split(".route(\"/api").skip(1)).filter_map(|r| r.split('"').next()).collect();
+    let by_hand: Vec<&str> =
+        texts.iter().flat_map(|t| t.split(".route(\"/api").skip(1)).filter_map(|r| r.split('"').next()).collect();
     assert_eq!(by_hand, ["/v1/openapi.json", "/{*rest}"]);
     // What is documented is routed: `routes!` does both at once.
     let count = |what: &str| texts.iter().map(|t| t.matches(what).count()).sum::<usize>();

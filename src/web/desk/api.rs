@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{FromRequest, FromRequestParts, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{any, get};
-use axum::Router;
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoParams, Modify, OpenApi, ToSchema};
@@ -247,7 +247,9 @@ async fn explain_number(State(web): State<Web>, Json(asked): Json<Number>) -> An
     responses((status = 200, body = Story), (status = 404, body = Problem)))]
 async fn explain_subject(State(web): State<Web>, Path(subject): Path<String>) -> Answer<Story> {
     let story = explain::of_subject(&web.engine, &subject).await?;
-    story.map(Json).ok_or_else(|| Problem::not_found("there is no such person", "look them up by number: /api/v1/contacts/explain"))
+    story
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("there is no such person", "look them up by number: /api/v1/contacts/explain"))
 }
 
 #[derive(Serialize, ToSchema)]

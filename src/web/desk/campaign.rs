@@ -183,10 +183,12 @@ fn figures_mut(hour: &mut Hour) -> [&mut u64; 7] {
 pub async fn timeline_sheet(State(web): State<Web>, Path(name): Path<String>) -> Result<Response, PageProblem> {
     find(&web.engine, &name).await?;
     let timeline = breakdown::timeline(&web.engine, &name).await?;
-    let head = ["hour", "asked", "delivered", "not_delivered", "first_yes", "granted", "refused", "stopped"].map(String::from).to_vec();
-    let rows = timeline.hours.iter().map(|hour| {
-        std::iter::once(hour.start.clone()).chain(figures(hour).map(|n| n.to_string())).collect::<Vec<_>>()
-    });
+    let head =
+        ["hour", "asked", "delivered", "not_delivered", "first_yes", "granted", "refused", "stopped"].map(String::from).to_vec();
+    let rows = timeline
+        .hours
+        .iter()
+        .map(|hour| std::iter::once(hour.start.clone()).chain(figures(hour).map(|n| n.to_string())).collect::<Vec<_>>());
     Ok(sheet::file(&format!("{name}-timeline.csv"), sheet::csv(std::iter::once(head).chain(rows))))
 }
 
@@ -203,7 +205,8 @@ pub async fn sheet(State(web): State<Web>, Path((name, by)): Path<(String, Strin
         "purposes.csv" => {
             let head = ["purpose", "channel", "state", "people"].map(String::from).to_vec();
             let rows = breakdown.purposes.iter().flat_map(|line| {
-                let row = |(state, n): (&String, &u64)| vec![line.purpose.clone(), line.channel.clone(), state.clone(), n.to_string()];
+                let row =
+                    |(state, n): (&String, &u64)| vec![line.purpose.clone(), line.channel.clone(), state.clone(), n.to_string()];
                 line.states.iter().map(row).collect::<Vec<_>>()
             });
             std::iter::once(head).chain(rows).collect()

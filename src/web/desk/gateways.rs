@@ -24,8 +24,11 @@ pub async fn show(State(web): State<Web>) -> Page {
 
 pub async fn sheet(State(web): State<Web>) -> Result<Response, PageProblem> {
     let gateways = gateways::gateways(&web.engine).await?;
-    let rows = gateways.iter().flat_map(|g| {
-        g.attempts.iter().map(|c| [g.name.clone(), c.outcome.clone(), c.error.clone(), c.count.to_string()])
-    });
-    Ok(sheet::file("gateways.csv", sheet::csv(std::iter::once(["gateway", "outcome", "error", "attempts"].map(String::from)).chain(rows))))
+    let rows = gateways
+        .iter()
+        .flat_map(|g| g.attempts.iter().map(|c| [g.name.clone(), c.outcome.clone(), c.error.clone(), c.count.to_string()]));
+    Ok(sheet::file(
+        "gateways.csv",
+        sheet::csv(std::iter::once(["gateway", "outcome", "error", "attempts"].map(String::from)).chain(rows)),
+    ))
 }

@@ -76,7 +76,11 @@ impl Gate {
         let host = text(header::HOST).unwrap_or_default();
         if !self.is_ours(host) {
             let remedy = "use the address of operator_listen or localhost, or add the name to operator_hosts in permesso.toml";
-            return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "this listener does not go by the name in the Host header", remedy));
+            return Err(Problem::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                "this listener does not go by the name in the Host header",
+                remedy,
+            ));
         }
         if matches!(*method, Method::GET | Method::HEAD) {
             return Ok(operator);
@@ -99,7 +103,11 @@ impl Gate {
         };
         if !own {
             let remedy = "use the buttons of the operator's own pages, or the API with JSON";
-            return Err(Problem::new(StatusCode::FORBIDDEN, "this request came from another site's page; nothing was done", remedy));
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "this request came from another site's page; nothing was done",
+                remedy,
+            ));
         }
         Ok(operator)
     }
@@ -108,7 +116,9 @@ impl Gate {
         let Some(token) = &self.token else { return Ok(Credentials::NotNeeded) };
         let matches = |text: &str| bool::from(text.as_bytes().ct_eq(token.as_bytes()));
         match given.and_then(|g| g.split_once(' ')) {
-            Some((scheme, text)) if scheme.eq_ignore_ascii_case("bearer") && matches(text.trim()) => return Ok(Credentials::Bearer),
+            Some((scheme, text)) if scheme.eq_ignore_ascii_case("bearer") && matches(text.trim()) => {
+                return Ok(Credentials::Bearer);
+            }
             Some((scheme, text)) if scheme.eq_ignore_ascii_case("basic") => {
                 let pair = STANDARD.decode(text.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
                 if let Some((user, _)) = pair.split_once(':').filter(|(_, password)| matches(password)) {

@@ -70,7 +70,13 @@ struct RepliesPage {
 pub async fn replies(State(web): State<Web>) -> Page {
     let engine = &web.engine;
     let locale = engine.config.default_locale.clone();
-    html(&RepliesPage { frame: Frame::new(engine, "replies").await?, locales: locales(&web), locale, text: String::new(), read_as: None })
+    html(&RepliesPage {
+        frame: Frame::new(engine, "replies").await?,
+        locales: locales(&web),
+        locale,
+        text: String::new(),
+        read_as: None,
+    })
 }
 
 #[derive(Deserialize)]

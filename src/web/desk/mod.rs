@@ -4,8 +4,8 @@
 pub mod api;
 mod campaign;
 mod chart;
-pub mod guard;
 mod gateways;
+pub mod guard;
 mod inbox;
 mod metrics;
 mod overview;

@@ -14,9 +14,9 @@ use super::problem::{PageProblem, Problem};
 use super::{Frame, Page, back_to, filters, html, sheet};
 use crate::domain::eligibility::Reason;
 use crate::domain::phone::PhoneNumber;
+use crate::engine::Engine;
 use crate::engine::explain::{self, Story};
 use crate::engine::skipped::{self, Skipped};
-use crate::engine::Engine;
 use crate::web::Web;
 
 /// People a page.

@@ -9,7 +9,11 @@ use futures::{Stream, TryStreamExt};
 /// A cell no spreadsheet runs.
 pub fn defused(cell: &str) -> String {
     // A full-width sign is a sign to some spreadsheets too.
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']) { format!("'{cell}") } else { cell.to_owned() }
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']) {
+        format!("'{cell}")
+    } else {
+        cell.to_owned()
+    }
 }
 
 /// These rows as CSV, every cell defused.
@@ -32,7 +36,8 @@ pub fn file(name: &str, body: impl Into<Body>) -> Response {
 
 /// A file that is written while it is read: a million rows need no memory.
 pub fn stream(name: &str, parts: impl Stream<Item = anyhow::Result<Vec<u8>>> + Send + 'static) -> Response {
-    let parts = parts.map_ok(Bytes::from).inspect_err(|error| tracing::error!(error = format!("{error:#}"), "An export broke off"));
+    let parts =
+        parts.map_ok(Bytes::from).inspect_err(|error| tracing::error!(error = format!("{error:#}"), "An export broke off"));
     file(name, Body::from_stream(parts.map_err(std::io::Error::other)))
 }
 
