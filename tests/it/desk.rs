@@ -383,7 +383,8 @@ both!(a_forged_request_is_refused_and_changes_nothing, |app| {
     let port = host.rsplit(':').next().unwrap().to_owned();
     // (headers, what a page's POST answers, what the API's does)
     let form = ("content-type", "application/x-www-form-urlencoded");
-    let cases: Vec<(Vec<(&str, String)>, u16, u16)> = vec![
+    type Case = (Vec<(&'static str, String)>, u16, u16);
+    let cases: Vec<Case> = vec![
         (vec![("sec-fetch-site", "same-origin".into())], 303, 200),
         (vec![("origin", own.clone())], 303, 200),
         // Behind a proxy that speaks TLS, or through a tunnel with a port of its own.

@@ -102,7 +102,7 @@ mod filters {
         let digits = n.to_string();
         let mut out = String::new();
         for (i, digit) in digits.chars().enumerate() {
-            if i > 0 && (digits.len() - i) % 3 == 0 {
+            if i > 0 && (digits.len() - i).is_multiple_of(3) {
                 out.push('\u{202f}');
             }
             out.push(digit);
