@@ -11,6 +11,7 @@ use super::Context;
 use crate::clock::instant;
 use crate::domain::ledger::Body;
 use crate::store::{ledger, suppressions};
+use crate::web::desk::sheet::defused;
 
 const COLUMNS: [&str; 14] = [
     "number",
@@ -63,12 +64,12 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     for row in ledger::consents_since(&mut tx, &engine.controller, since).await? {
         let number = engine.vault.decrypt_number(&row.number_enc)?;
         let body: Option<Body> = row.body.and_then(|b| serde_json::from_str(&b).ok());
-        let of = |f: &dyn Fn(&Body) -> Option<String>| body.as_ref().and_then(f).map(|t| safe(&t)).unwrap_or_default();
+        let of = |f: &dyn Fn(&Body) -> Option<String>| body.as_ref().and_then(f).map(|t| defused(&t)).unwrap_or_default();
         csv.write_record([
-            // Plus and digits only: no formula can hide in it.
+            // Plus and digits only: no formula can hide in it, and an apostrophe would make it another number to a CRM.
             number.e164().to_owned(),
-            row.country.unwrap_or_default(),
-            row.locale.unwrap_or_default(),
+            defused(&row.country.unwrap_or_default()),
+            defused(&row.locale.unwrap_or_default()),
             row.channel,
             row.purpose,
             row.state,
@@ -85,7 +86,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     // Whoever must be left in peace altogether: the CRM has to learn of these first of all.
     for (number, country, locale, reason, at) in suppressions::known_since(&mut tx, &engine.controller, since).await? {
         let number = engine.vault.decrypt_number(&number)?;
-        let (country, locale) = (country.unwrap_or_default(), locale.unwrap_or_default());
+        let (country, locale) = (defused(&country.unwrap_or_default()), defused(&locale.unwrap_or_default()));
         let mut record = vec![number.e164().to_owned(), country, locale, "all".into(), "all".into(), reason];
         record.push(instant(at).to_rfc3339());
         record.resize(COLUMNS.len(), String::new());
@@ -94,11 +95,6 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     tx.rollback().await?;
     csv.flush()?;
     Ok(())
-}
-
-/// No cell may start a formula in a spreadsheet.
-fn safe(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
 }
 
 fn day(text: &str) -> std::result::Result<NaiveDate, String> {

@@ -11,7 +11,7 @@ mod metrics;
 mod overview;
 mod people;
 mod problem;
-mod sheet;
+pub mod sheet;
 
 use std::sync::Arc;
 
