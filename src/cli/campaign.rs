@@ -1,15 +1,21 @@
-//! `campaign check|preview|plan|start|pause|resume|cancel|report`
+//! `campaign check|preview|plan|test|start|pause|resume|cancel|report`
 
-use anyhow::Result;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
 use super::{Context, bar, preview};
+use crate::clock::instant;
 use crate::domain::campaign::{Campaign, CampaignState, local};
+use crate::domain::channel::Channel;
 use crate::domain::eligibility::Reason;
+use crate::domain::phone::PhoneNumber;
 use crate::engine::Engine;
 use crate::engine::finish::{self, Finish};
 use crate::engine::plan::{self, Counts};
 use crate::engine::report::{self, Report};
+use crate::engine::trial;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -32,6 +38,24 @@ pub enum Command {
     /// The dry run: who would be asked, who not and why, what the message looks like. Prints a plan id; sends nothing.
     #[command(after_help = "Example: permesso campaign plan rinnovo-consensi")]
     Plan { name: String },
+    /// Send the real ask to a colleague's number of `testers`. The campaign need be neither planned nor started; nobody counts as
+    /// asked, and the page behind the link takes nothing. `permesso run` must be running: its worker sends.
+    #[command(after_help = "Example: permesso campaign test rinnovo-consensi --to \"+39 300 123 4500\" --locale it --wait")]
+    Test {
+        name: String,
+        /// A number of `testers` in permesso.toml.
+        #[arg(long)]
+        to: String,
+        /// Language of the text; without it that of the number's country.
+        #[arg(long)]
+        locale: Option<String>,
+        /// `sms` or `whatsapp`; without it the campaign's first.
+        #[arg(long)]
+        channel: Option<String>,
+        /// Wait up to a minute for what became of it.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Freeze a plan for its start time.
     #[command(after_help = "Example: permesso campaign start rinnovo-consensi --plan plan-7Yk2mXq9")]
     Start {
@@ -99,6 +123,21 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             }
             Ok(())
         }
+        Command::Test { name, to, locale, channel, wait } => {
+            let engine = context.engine().await?;
+            let campaign = engine.config.campaign(name)?;
+            let number = PhoneNumber::parse(to, engine.config.default_country.as_deref(), engine.fiction())
+                .context("this is no number to write to; remedy: write it as +39 300 123 4567")?;
+            let channel = match channel.as_deref() {
+                Some(code) => Some(
+                    Channel::parse(code)
+                        .with_context(|| format!("there is no channel `{code}`; remedy: write sms or whatsapp"))?,
+                ),
+                None => None,
+            };
+            let planned = trial::plan(&engine, &campaign, &number, channel, locale.as_deref()).await?;
+            report_test(context, &engine, &campaign, planned, *wait).await
+        }
         Command::Start { name, plan } => {
             let engine = context.engine().await?;
             plan::start(&engine, name, plan).await?;
@@ -119,6 +158,37 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// How long `--wait` waits for what became of a test message.
+const WAIT: Duration = Duration::from_secs(60);
+
+async fn report_test(context: &Context, engine: &Engine, campaign: &Campaign, planned: trial::Planned, wait: bool) -> Result<()> {
+    let waits = planned.waits_until.map(|at| campaign.local(instant(at)));
+    let until = Instant::now() + WAIT;
+    let (mut state, mut reason) = trial::outcome(engine, planned.message).await?;
+    while wait
+        && waits.is_none()
+        && matches!(state.as_str(), "planned" | "sending" | "accepted" | "sent")
+        && Instant::now() < until
+    {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        (state, reason) = trial::outcome(engine, planned.message).await?;
+    }
+    if context.json {
+        println!("{}", serde_json::json!({ "message": planned.message, "state": state, "reason": reason, "waits_until": waits }));
+    } else {
+        let why = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+        println!("test message {}: {state}{why}", planned.message);
+        match waits {
+            Some(at) => println!("quiet hours where the tester lives: it leaves {at}, while `permesso run` is running"),
+            None if state == "planned" => {
+                println!("the worker of `permesso run` sends it; if none is running, start one within the hour")
+            }
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 async fn steer(context: &Context, name: &str, to: CampaignState) -> Result<()> {

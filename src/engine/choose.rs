@@ -42,6 +42,8 @@ pub struct View {
     pub can_grant: bool,
     pub source: Option<String>,
     pub brand: String,
+    /// The link of a test message: the page shows itself, and a submission changes nothing.
+    pub test: bool,
 }
 
 /// What a person submitted.
@@ -88,7 +90,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         .filter(|c| c.state == State::Pending.code())
         .and_then(|c| serde_json::from_str::<BTreeSet<Permission>>(c.pending.as_deref()?).ok());
     let ask = campaign.as_deref().and_then(|c| c.ask(attempt.channel()));
-    Ok(Some(View {
+    let mut view = View {
         masked_number: number.masked(),
         locale: attempt.locale.clone(),
         channels: campaign.as_deref().map_or(Channel::ALL.to_vec(), |c| c.page_channels.clone()),
@@ -104,7 +106,21 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         can_grant: can_grant(engine, &attempt, campaign.as_deref()) && suppressed != Some(Reason::WrongPerson),
         source: evidence.first().map(|e| e.source.clone()),
         brand: campaign.as_deref().map_or_else(|| engine.config.controller.brand.clone(), |c| c.brand.clone()),
-    }))
+        test: attempt.kind == Kind::Test.code(),
+    };
+    if view.test {
+        // As somebody sees it who has just been asked.
+        view = View {
+            granted: BTreeSet::new(),
+            pending: None,
+            code: None,
+            suppressed: None,
+            answered: None,
+            can_grant: true,
+            ..view
+        };
+    }
+    Ok(Some(view))
 }
 
 /// What became of a submission.
@@ -135,6 +151,10 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
     let mut tx = engine.store.write().await?;
     let now = engine.now();
     let Some(attempt) = found(&mut tx, engine, token).await? else { return Ok(Submitted::Unknown) };
+    // A colleague's tick on a test message is nobody's answer.
+    if attempt.kind == Kind::Test.code() {
+        return Ok(Submitted::Done);
+    }
     let Some(row) = contacts::lock(&mut tx, attempt.contact_id).await? else { return Ok(Submitted::Unknown) };
     let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&row.number_enc)?);
     let mut situation = Situation::read(&mut tx, engine, attempt.contact_id, keyed).await?;

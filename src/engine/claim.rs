@@ -9,13 +9,12 @@ use anyhow::{Context, Result};
 
 use super::deliver::Ended;
 use super::openings::Openings;
-use super::{Engine, LEASE_DB, budget};
+use super::{Engine, LEASE_DB, budget, trial};
 use crate::clock::{SECOND, instant};
 use crate::domain::campaign::{Campaign, CampaignState};
 use crate::domain::channel::Channel;
 use crate::domain::code;
 use crate::domain::eligibility::{Cause, Cleared, Decision, Reason, decide};
-use crate::domain::hours::Opening;
 use crate::domain::message::Kind;
 use crate::domain::wording;
 use crate::gateway::Outgoing;
@@ -103,7 +102,10 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
                 Some(id) => Some(engine.revision(&mut tx, id).await?),
                 None => None,
             };
-            let decision = verdict(&row, person, revision.as_deref(), batch, openings, now);
+            let decision = match row.kind() {
+                Some(Kind::Test) => trial::verdict(engine, revision.as_deref(), person, openings, now)?,
+                _ => verdict(&row, person, revision.as_deref(), batch, openings, now),
+            };
             let asks = row.kind().is_some_and(Kind::is_asking);
             match decision {
                 Decision::Send(_) if asks && person.marks.iter().any(|m| asked_here.contains(m)) => {
@@ -230,7 +232,7 @@ fn verdict(
         Kind::Ack | Kind::Help => {
             decide(Cause::Answer { received_at: due.created_at, gateway_answered: false }, &person.facts, now)
         }
-        Kind::Test => decide(Cause::Test { tester: false, opening: &Opening::Never }, &person.facts, now),
+        Kind::Test => Decision::Skip(Reason::NotATester),
     }
 }
 

@@ -26,6 +26,7 @@ pub mod report;
 pub mod skipped;
 pub mod steer;
 pub mod table;
+pub mod trial;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::AtomicBool;

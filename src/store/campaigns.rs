@@ -107,18 +107,23 @@ pub struct Start<'a> {
     pub currency: Option<String>,
 }
 
-pub async fn start(tx: &mut Tx, controller: &str, start: &Start<'_>, now: i64) -> Result<i64> {
-    let revision: Option<(i64,)> = fetch_optional!(
+/// Keeps a revision as it is, for good. Answers its id.
+pub async fn freeze(tx: &mut Tx, controller: &str, name: &str, plan_id: &str, body: &str, hash: &str, now: i64) -> Result<i64> {
+    let row: Option<(i64,)> = fetch_optional!(
         tx,
         "INSERT INTO campaign_revisions (controller, campaign, plan_id, body, hash, at) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
         controller,
-        start.name,
-        start.plan_id,
-        start.body,
-        start.hash,
+        name,
+        plan_id,
+        body,
+        hash,
         now
     )?;
-    let revision = revision.map_or(0, |(id,)| id);
+    Ok(row.map_or(0, |(id,)| id))
+}
+
+pub async fn start(tx: &mut Tx, controller: &str, start: &Start<'_>, now: i64) -> Result<i64> {
+    let revision = freeze(tx, controller, start.name, start.plan_id, start.body, start.hash, now).await?;
     let row: Option<(i64,)> = fetch_optional!(
         tx,
         "INSERT INTO campaigns (controller, name, family, state, revision_id, start_at, deadline, allowance, created_at, currency)

@@ -244,9 +244,53 @@ pub async fn hold(tx: &mut Tx, id: i64, at: Option<i64>) -> Result<()> {
     Ok(())
 }
 
-/// Ids above `after`, for planning in batches.
+/// Ids above `after`, for planning in batches. Whoever was never imported, as a tester, is nobody a campaign is about.
 pub async fn ids_after(tx: &mut Tx, controller: &str, after: i64, limit: i64) -> Result<Vec<(i64,)>> {
-    fetch_all!(tx, "SELECT id FROM contacts WHERE controller = $1 AND id > $2 ORDER BY id LIMIT $3", controller, after, limit)
+    fetch_all!(
+        tx,
+        "SELECT id FROM contacts WHERE controller = $1 AND id > $2
+           AND EXISTS (SELECT 1 FROM consent_evidence e WHERE e.controller = $1 AND e.contact_id = contacts.id)
+         ORDER BY id LIMIT $3",
+        controller,
+        after,
+        limit
+    )
+}
+
+/// A number that gets a message without ever having been imported.
+#[derive(Debug, Clone)]
+pub struct Enrolled {
+    pub subject: String,
+    pub number_enc: String,
+    pub key_id: i64,
+    pub country: String,
+    pub line: &'static str,
+}
+
+/// Adds a contact without any imported row, known by these hashes. Answers its id.
+pub async fn enroll(tx: &mut Tx, controller: &str, new: &Enrolled, keyed: &[Keyed], now: i64) -> Result<i64> {
+    let row: Option<(i64,)> = fetch_optional!(
+        tx,
+        "INSERT INTO contacts (controller, subject, number_enc, key_id, country, line, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+         RETURNING id",
+        controller,
+        &new.subject,
+        &new.number_enc,
+        new.key_id,
+        &new.country,
+        new.line,
+        now
+    )?;
+    let id = row.map_or(0, |(id,)| id);
+    execute!(
+        tx,
+        "INSERT INTO number_macs (controller, mac, key_id, contact_id)
+         SELECT $2, j.value->>'mac', CAST(j.value->>'key' AS BIGINT), $3 FROM EACH($1) WHERE true",
+        &json(keyed),
+        controller,
+        id
+    )?;
+    Ok(id)
 }
 
 /// Every imported row of a person: (file, line, kind, source, quarantined, basis, evidence, date, box, channels, unsubscribed, at).

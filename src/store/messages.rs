@@ -457,6 +457,11 @@ pub async fn state(tx: &mut Tx, message: i64) -> Result<Option<State>> {
     Ok(row.and_then(|(state,)| State::parse(&state)))
 }
 
+/// A message's state and, where it has one, the reason for it.
+pub async fn state_and_reason(tx: &mut Tx, message: i64) -> Result<Option<(String, Option<String>)>> {
+    fetch_optional!(tx, "SELECT state, reason FROM messages WHERE id = $1", message)
+}
+
 /// Compare-and-set; false where the message has moved on meanwhile.
 pub async fn set_state(tx: &mut Tx, message: i64, from: State, to: State, reason: Option<&str>, now: i64) -> Result<bool> {
     Ok(execute!(

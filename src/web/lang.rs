@@ -91,7 +91,7 @@ macro_rules! texts {
 
 texts! {
     name yes_word colon languages title description your_number intro call product_info product_info_hint promotions
-    promotions_hint profiling profiling_hint chosen none nothing_ticked any_time change confirmed refused stopped last_step
+    promotions_hint profiling profiling_hint chosen none nothing_ticked any_time change confirmed test refused stopped last_step
     pending_reply_before pending_reply_to pending_reply_message pending_cost pending_chosen pending_nothing_yet pending_code
     code_label code_button wrong_code tries_left code_dead code_expired code_not_sent code_none code_again code_again_in
     seconds minutes hours expired_title expired_text new_link source notice_link version controller privacy_contact

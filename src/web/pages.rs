@@ -17,6 +17,8 @@ pub const STYLE_CSS: &str = include_str!("../../templates/pages/style.css");
 pub enum Banner {
     /// The second step is done: the ticked boxes are granted.
     Confirmed,
+    /// The page behind a test message: nothing done on it counts.
+    Test,
     Refused,
     Stopped,
 }
@@ -26,6 +28,7 @@ impl Banner {
     pub fn code(self) -> &'static str {
         match self {
             Banner::Confirmed => "confirmed",
+            Banner::Test => "test",
             Banner::Refused => "refused",
             Banner::Stopped => "stopped",
         }
@@ -35,6 +38,7 @@ impl Banner {
         let t = lang.t();
         let text = match self {
             Banner::Confirmed => &t.confirmed,
+            Banner::Test => &t.test,
             Banner::Refused => &t.refused,
             Banner::Stopped => &t.stopped,
         };

@@ -49,6 +49,7 @@ async fn page(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
 fn preferences(web: &Web, token: &str, lang: Lang, view: View) -> PreferencesPage {
     let config = &web.engine.config;
     let state_banner = match (view.suppressed, view.answered) {
+        _ if view.test => Some(Banner::Test),
         _ if view.pending.is_some() => None,
         (Some(Reason::Stopped | Reason::Erased | Reason::WrongPerson | Reason::UnsubscribedBefore), _) => Some(Banner::Stopped),
         (Some(Reason::Refused), _) => Some(Banner::Refused),

@@ -610,6 +610,34 @@ both!(an_allowance_is_never_overdrawn, |app| {
     tx.rollback().await.unwrap();
 });
 
+both!(a_tester_is_known_by_every_key_and_is_nobody_a_campaign_looks_at, |app| {
+    let mut tx = write(app).await;
+    let imported = contact(&mut tx, app, 1).await;
+    let number = TestApp::number(&TestApp::it(2));
+    let mut keyed = app.engine.vault.keyed_all(&number);
+    keyed.push(Keyed { mac: "older".into(), key_id: 0 });
+    let new = contacts::Enrolled {
+        subject: "tester".into(),
+        number_enc: app.engine.vault.encrypt_number(&number).unwrap(),
+        key_id: 1,
+        country: "IT".into(),
+        line: "mobile",
+    };
+    let id = contacts::enroll(&mut tx, C, &new, &keyed, 10).await.unwrap();
+    for keyed in keyed {
+        assert_eq!(contacts::by_number(&mut tx, C, &[keyed]).await.unwrap().unwrap().id, id);
+    }
+    assert_eq!(contacts::ids_after(&mut tx, C, 0, 10).await.unwrap(), [(imported,)]);
+    // Imported later, the number is somebody a campaign looks at.
+    assert_eq!(contact(&mut tx, app, 2).await, id);
+    assert_eq!(contacts::ids_after(&mut tx, C, 0, 10).await.unwrap(), [(imported,), (id,)]);
+    let revision = campaigns::freeze(&mut tx, C, "spring", "test", "{}", "h", 10).await.unwrap();
+    assert_eq!(campaigns::revision(&mut tx, revision).await.unwrap().as_deref(), Some("{}"));
+    let (_, messages) = planned(&mut tx, None, &[message(id, MessageKind::Test, 0)]).await;
+    assert_eq!(messages::state_and_reason(&mut tx, messages[0]).await.unwrap(), Some(("planned".to_owned(), None)));
+    tx.rollback().await.unwrap();
+});
+
 both!(a_reserve_is_given_back_once_and_only_for_what_was_proved_not_accepted, |app| {
     let mut tx = write(app).await;
     let id = campaign(&mut tx, "spring", None).await;

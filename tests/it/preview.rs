@@ -2,8 +2,9 @@
 
 use permesso::clock::SECOND;
 use permesso::domain::campaign::{Campaign, CampaignState};
+use permesso::domain::channel::Channel;
 use permesso::domain::money::Money;
-use permesso::engine::{finish, plan, report};
+use permesso::engine::{expire, finish, plan, report, trial};
 use permesso::gateway::mock::faults::Faults;
 
 use crate::app::{LINK, TestApp};
@@ -179,4 +180,129 @@ both!(the_finish_is_reckoned_over_a_weekend_a_holiday_and_a_change_of_the_clocks
         "Saturday evening and Sunday: no rate would do"
     );
     assert_eq!(ends("2026-12-02 09:00", "2026-12-20 20:00", &[]).last_ask, None);
+});
+
+// Test messages
+
+const TESTER: &str = "+393001234500";
+
+async fn test_to(app: &TestApp, number: &str) -> anyhow::Result<trial::Planned> {
+    let campaign = app.engine.config.campaign(LINK).unwrap();
+    trial::plan(&app.engine, &campaign, &TestApp::number(number), None, None).await
+}
+
+both!(a_tester_gets_the_real_ask_and_counts_nowhere, |app| {
+    // Neither planned nor started, and nobody imported.
+    let planned = test_to(app, TESTER).await.unwrap();
+    assert_eq!(planned.waits_until, None);
+    app.deliver().await;
+    app.gateway.idle().await;
+    let got = app.inbox(TESTER);
+    assert_eq!(got.len(), 1);
+    assert!(got[0].reference.starts_with("tst") && got[0].from == "ACME", "{got:?}");
+    let real = app.engine.config.campaign(LINK).unwrap().asks[0].texts["it"].clone();
+    let (before, after) = real.split_once("{{ link }}").unwrap();
+    let opening = before.replace("{{ brand }}", "ACME").replace("{{ reply_number }}", crate::app::REPLY_NUMBER);
+    assert!(got[0].text.starts_with(&opening) && got[0].text.ends_with(after), "{}", got[0].text);
+    assert_eq!(trial::outcome(&app.engine, planned.message).await.unwrap().0, "delivered");
+    assert_eq!(app.count("SELECT COUNT(*) FROM asked_marks").await, 0);
+    assert_eq!(app.count("SELECT COUNT(*) FROM conversations").await, 0);
+    assert_eq!(app.count("SELECT COUNT(*) FROM campaigns").await, 0);
+
+    // A second one is sent too; and the campaign that starts afterwards does not see the tester.
+    test_to(app, TESTER).await.unwrap();
+    app.people(&[TestApp::it(1)]).await;
+    let id = app.plan(LINK).await;
+    app.deliver().await;
+    app.gateway.idle().await;
+    assert_eq!((app.inbox(TESTER).len(), app.asks(TESTER), app.asks(&TestApp::it(1))), (2, 0, 1));
+    let report = report::campaign(&app.engine, LINK).await.unwrap();
+    assert_eq!((report.targeted, report.asked(), report.answers.len()), (1, 1, 0));
+    assert_eq!(app.campaign(id).await.reserved, money(ONE).micros, "a test costs no budget");
+});
+
+both!(nobody_but_a_tester_gets_a_test_message, |app| {
+    let refused = test_to(app, &TestApp::it(1)).await.unwrap_err().to_string();
+    assert!(refused.contains("only numbers in `testers`") && !refused.contains("0000001"), "{refused}");
+    // Taken off the list after the message was planned: the claim asks again.
+    let planned = test_to(app, TESTER).await.unwrap();
+    let mut config = app.engine.config.clone();
+    config.testers.clear();
+    let vault = permesso::vault::Vault::open(&config.key_file).unwrap();
+    let store = permesso::store::Store::open(&config.database).await.unwrap();
+    let other = permesso::app::build(config, vault, store, app.clock.clone()).unwrap();
+    TestApp::deliver_by(&other).await;
+    assert_eq!(app.inbox(TESTER).len(), 0);
+    let outcome = trial::outcome(&app.engine, planned.message).await.unwrap();
+    assert_eq!(outcome, ("cancelled".to_owned(), Some("NOT_A_TESTER".to_owned())));
+    other.store.close().await;
+});
+
+both!(a_test_message_keeps_quiet_hours_and_grows_stale, |app| {
+    // Saturday, 5 December 2026, 19:30: shut until Monday at nine.
+    app.advance(std::time::Duration::from_secs(4 * 86_400 + 8 * 3600 + 45 * 60));
+    let planned = test_to(app, TESTER).await.unwrap();
+    let opens = planned.waits_until.unwrap();
+    assert_eq!(permesso::clock::instant(opens).to_rfc3339(), "2026-12-07T08:00:00+00:00");
+    app.deliver().await;
+    assert_eq!(app.inbox(TESTER).len(), 0);
+    app.clock.advance(opens - app.engine.now());
+    app.deliver().await;
+    assert_eq!(app.inbox(TESTER).len(), 1);
+    // One that no worker took within the hour lapses.
+    let planned = test_to(app, TESTER).await.unwrap();
+    app.advance(std::time::Duration::from_secs(3601));
+    expire::expire(&app.engine).await.unwrap();
+    app.deliver().await;
+    assert_eq!(app.inbox(TESTER).len(), 1);
+    assert_eq!(trial::outcome(&app.engine, planned.message).await.unwrap().0, "lapsed");
+});
+
+both!(the_page_behind_a_test_message_shows_itself_and_takes_nothing, |app| {
+    // The tester is in the list too, was asked, and has said no.
+    app.people(&[TESTER.to_owned()]).await;
+    app.send(LINK).await;
+    app.reply(TESTER, crate::app::REPLY_NUMBER, "NO").await;
+    let before = app.story(TESTER).await;
+    // Only numbers in [testers]: an unsubscribed colleague still gets what they test.
+    test_to(app, TESTER).await.unwrap();
+    app.deliver().await;
+    app.gateway.idle().await;
+    let message = app.inbox(TESTER).into_iter().find(|m| m.reference.starts_with("tst")).unwrap();
+    let link = message.text.split_whitespace().find(|w| w.starts_with("http")).unwrap().trim_end_matches('.').to_owned();
+    let (status, page) = app.get(&link).await;
+    assert_eq!(status, 200);
+    assert!(page.contains("Messaggio di prova") && page.contains("class=\"banner test\""), "{page}");
+    assert_eq!(app.submit(&link, "chosen", &["sms.promotions"]).await, 303);
+    assert_eq!(app.submit(&link, "none", &[]).await, 303);
+    app.reply(TESTER, crate::app::REPLY_NUMBER, "SI").await;
+    let after = app.story(TESTER).await;
+    assert_eq!(
+        (&after.ledger, &after.suppressions, &after.preferences),
+        (&before.ledger, &before.suppressions, &before.preferences)
+    );
+    assert_eq!(app.granted(TESTER).await, Vec::<String>::new());
+
+    // A STOP from the tester's phone is a STOP all the same.
+    app.reply(TESTER, crate::app::REPLY_NUMBER, "STOP").await;
+    assert!(app.story(TESTER).await.suppressions.len() > before.suppressions.len());
+});
+
+both!(a_test_names_what_it_cannot_send, |app| {
+    let campaign = app.engine.config.campaign(LINK).unwrap();
+    let tester = TestApp::number(TESTER);
+    for (channel, locale, expected) in [
+        (Some(Channel::WhatsApp), None, "does not ask there; remedy: write --channel sms"),
+        (None, Some("pt"), "no text in `pt`; remedy: write --locale with one of de, en, es, fr, it, pl"),
+    ] {
+        let refused = trial::plan(&app.engine, &campaign, &tester, channel, locale).await.unwrap_err().to_string();
+        assert!(refused.contains(expected), "{refused}");
+    }
+    // Where the campaign asks nobody, a tester still can be written to, in the hours of their country.
+    let mut elsewhere = campaign.clone();
+    elsewhere.packs.remove("IT");
+    elsewhere.countries.retain(|country| country != "IT");
+    trial::plan(&app.engine, &elsewhere, &tester, Some(Channel::Sms), Some("pl")).await.unwrap();
+    app.deliver().await;
+    assert!(app.inbox(TESTER)[0].text.contains("czy mozemy"));
 });
