@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{TimeZone, Utc};
 use permesso::config::{Config, Problem};
-use permesso::domain::campaign::Mode;
+use permesso::domain::campaign::{Mode, StopIf};
 use permesso::domain::channel::{Channel, Permission, Purpose};
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config");
@@ -94,7 +94,10 @@ fn the_shipped_configuration_is_sound_and_sends_to_nobody() {
     assert!(config.database.ends_with("/data/permesso.db"), "{}", config.database);
     assert_eq!(config.import.header("number"), "number");
     let two_way: Vec<_> = config.senders.iter().map(|s| (s.id.as_str(), s.two_way)).collect();
-    assert_eq!(two_way, [("ACME", false), ("ACMEinfo", false), ("+393001234567", true), ("+447700900123", true)]);
+    assert_eq!(
+        two_way,
+        [("ACME", false), ("ACMEinfo", false), ("+393001234567", true), ("+447700900123", true), ("acme-wa", true)]
+    );
 }
 
 #[test]
@@ -138,7 +141,7 @@ fn all_that_is_wrong_in_a_campaign_is_named_at_once() {
         .edit(CAMPAIGN, "[\"IT\", \"PL\", \"ES\"]", "[\"IT\", \"XX\"]")
         .edit(CAMPAIGN, "2026-12-01T09:30", "2026-03-29T02:30")
         .edit(CAMPAIGN, "deadline =", "dead_line =")
-        .edit(CAMPAIGN, "rate = \"50/s\"", "rate = 50\nmax_cost = \"400\"\nstop_if = { stops = \"5 %\" }")
+        .edit(CAMPAIGN, "rate = \"50/s\"", "rate = 50\nmax_cost = \"400\"\nstop_if = { stops = \"5 %\", failed = \"20\" }")
         .edit(CAMPAIGN, "sender = \"ACME\"", "sender = \"ACMEE\"")
         .edit(CAMPAIGN, "\"24 months\"", "\"6 months\"")
         .campaign();
@@ -152,7 +155,7 @@ fn all_that_is_wrong_in_a_campaign_is_named_at_once() {
         ": ask.sms.sender: permesso.toml has no sender `ACMEE`; remedy: did you mean `ACME`?",
         ": limits.rate: the value is of the wrong type; remedy: write text in quotes",
         ": limits.max_cost: `400` is no amount of money; remedy: write it with a point",
-        ": limits.stop_if: not available in this version",
+        ": limits.stop_if.failed: `20` is no share; remedy: write a percentage",
         ": limits.cap: 6 months is too short",
     ] {
         assert!(begin(expected), "{expected} is not in {problems:#?}");
@@ -259,12 +262,20 @@ fn a_problem_names_its_line() {
 
 #[test]
 fn what_this_version_cannot_do_is_refused_and_not_ignored() {
-    let folder = Folder::new().edit(CAMPAIGN, "hours = ", "repeat = \"daily 08:00\"\nhours = ");
-    only(&folder.campaign(), CAMPAIGN, "schedule.repeat: not available in this version");
-    let second =
-        "[ask.whatsapp]\nmode = \"reply\"\nsender = \"+393001234567\"\ntemplate = \"repermission_reply\"\n\n[preferences]";
-    let problems = Folder::new().edit(CAMPAIGN, "[preferences]", second).campaign();
-    assert!(problems.iter().any(|p| p.contains("ask.whatsapp: a second channel is not available")), "{problems:#?}");
+    let folder = Folder::new().edit(CAMPAIGN, "hours = ", "repeat = \"weekly\"\nhours = ");
+    only(&folder.campaign(), CAMPAIGN, "schedule.repeat: `weekly` is no repetition");
+}
+
+#[test]
+fn channels_are_tried_in_the_order_they_are_written() {
+    let config = Config::load(Path::new(SHIPPED)).unwrap();
+    let campaign = config.campaign("whatsapp-first").unwrap();
+    assert_eq!(campaign.asks.iter().map(|a| a.channel).collect::<Vec<_>>(), [Channel::WhatsApp, Channel::Sms]);
+    assert!(campaign.asks[0].has_buttons() && !campaign.asks[1].has_buttons());
+    assert_eq!(campaign.repeat_at, chrono::NaiveTime::from_hms_opt(8, 0, 0));
+    assert_eq!(campaign.limits.stop_if, Some(StopIf { stops: Some(0.05), failed: Some(0.2), after: 100 }));
+    let problems = Folder::new().write("../templates/messages/buttons.it.txt", "Sì\nNo\n").settings();
+    only(&problems, "", "buttons.it: the text has 2 lines, not four");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `campaign check|preview|plan|test|start|pause|resume|cancel|report`
+//! `campaign check|preview|plan|test|start|pause|resume|cancel|settle|report`
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,13 @@ use crate::clock::instant;
 use crate::domain::campaign::{Campaign, CampaignState, local};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Reason;
+use crate::domain::message::State;
 use crate::domain::phone::PhoneNumber;
 use crate::engine::Engine;
 use crate::engine::finish::{self, Finish};
 use crate::engine::plan::{self, Counts};
 use crate::engine::report::{self, Report};
+use crate::engine::settle;
 use crate::engine::trial;
 
 #[derive(Debug, Subcommand)]
@@ -72,9 +74,42 @@ pub enum Command {
     /// Cancel what is planned, for good.
     #[command(after_help = "Example: permesso campaign cancel rinnovo-consensi")]
     Cancel { name: String },
+    /// Ask the gateways what became of sends of unknown outcome; with --as, take your word for what they cannot tell.
+    #[command(
+        after_help = "Example: permesso campaign settle rinnovo-consensi\n         permesso campaign settle rinnovo-consensi --as failed --by \"A. Rossi: not in the provider's log\""
+    )]
+    Settle {
+        name: String,
+        /// What became of them.
+        #[arg(long = "as", requires = "by")]
+        to: Option<Word>,
+        /// Who says so and how they know; it is recorded.
+        #[arg(long, requires = "to")]
+        by: Option<String>,
+        /// Only the send with this reference; all unknown sends of the campaign if left out.
+        #[arg(long, requires = "to")]
+        reference: Option<String>,
+    },
     /// Targeted, skipped by reason, messages by state, pending, confirmed, refused, stopped, silent.
     #[command(after_help = "Example: permesso campaign report rinnovo-consensi --json")]
     Report { name: String },
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Word {
+    Accepted,
+    Delivered,
+    Failed,
+}
+
+impl Word {
+    fn state(self) -> State {
+        match self {
+            Word::Accepted => State::Accepted,
+            Word::Delivered => State::Delivered,
+            Word::Failed => State::Failed,
+        }
+    }
 }
 
 pub async fn run(context: &Context, command: &Command) -> Result<()> {
@@ -147,6 +182,24 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Pause { name } => steer(context, name, CampaignState::Paused).await,
         Command::Resume { name } => steer(context, name, CampaignState::Running).await,
         Command::Cancel { name } => steer(context, name, CampaignState::Cancelled).await,
+        Command::Settle { name, to: None, .. } => {
+            let engine = context.engine().await?;
+            let done = settle::look_up(&engine, name).await?;
+            if context.json {
+                println!("{}", serde_json::to_string(&done)?);
+            } else {
+                print_settled(name, &done);
+            }
+            Ok(())
+        }
+        Command::Settle { name, to: Some(word), by, reference } => {
+            let engine = context.engine().await?;
+            let by = by.as_deref().map(str::trim).filter(|by| !by.is_empty());
+            let by = by.context("--by is empty; remedy: say who knows it and how")?;
+            let settled = settle::by_word(&engine, name, reference.as_deref(), word.state(), by).await?;
+            println!("{settled} sends of {name} are {} now, by the word of {by}; nothing was sent again", word.state());
+            Ok(())
+        }
         Command::Report { name } => {
             let engine = context.engine().await?;
             let report = report::campaign(&engine, name).await?;
@@ -189,6 +242,20 @@ async fn report_test(context: &Context, engine: &Engine, campaign: &Campaign, pl
         }
     }
     Ok(())
+}
+
+fn print_settled(name: &str, done: &settle::Settled) {
+    for (state, count) in &done.settled {
+        println!("{count:>9} were {state}, says the gateway");
+    }
+    println!("{:>9} are left unknown; they count as asked and are never sent again", done.left.len());
+    for left in &done.left {
+        let at = instant(left.claimed_at).format("%Y-%m-%d %H:%M:%S UTC");
+        println!("          {} through {} at {at}: {}", left.reference, left.gateway, left.why);
+    }
+    if !done.left.is_empty() {
+        println!("look them up at the provider by hand, then: permesso campaign settle {name} --as failed --by \"who and how\"");
+    }
 }
 
 async fn steer(context: &Context, name: &str, to: CampaignState) -> Result<()> {
@@ -294,5 +361,6 @@ pub fn print_report(report: &Report) {
             "{:>9} unknown: it cannot be said whether the gateway took them; they count as asked and are never sent again",
             report.unknown
         );
+        println!("          to settle them: permesso campaign settle {}", report.name);
     }
 }

@@ -7,12 +7,13 @@ use crate::store::Store;
 use crate::vault::Vault;
 
 /// The files that ship, as they are in the repository.
-pub const FILES: [(&str, &str); 17] = [
+pub const FILES: [(&str, &str); 18] = [
     ("permesso.toml", include_str!("../../config/permesso.toml")),
     ("prices.toml", include_str!("../../config/prices.toml")),
     ("campaigns/rinnovo-consensi.toml", include_str!("../../config/campaigns/rinnovo-consensi.toml")),
     ("campaigns/renew-consents.toml", include_str!("../../config/campaigns/renew-consents.toml")),
     ("campaigns/einwilligung.toml", include_str!("../../config/campaigns/einwilligung.toml")),
+    ("campaigns/whatsapp-first.toml", include_str!("../../config/campaigns/whatsapp-first.toml")),
     ("countries/it.toml", include_str!("../../config/countries/it.toml")),
     ("countries/pl.toml", include_str!("../../config/countries/pl.toml")),
     ("countries/de.toml", include_str!("../../config/countries/de.toml")),

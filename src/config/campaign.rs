@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use chrono::NaiveTime;
 use chrono_tz::Tz;
 
 use super::problem::{Problem, Problems};
 use super::read::{File, Table, nearest};
 use super::{Config, accounts, lint, prices, templates, values};
-use crate::domain::campaign::{Ask, Campaign, Limits, Mode, Sender};
+use crate::domain::campaign::{Ask, Campaign, Limits, Mode, Sender, StopIf};
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::contact::Kind;
 use crate::domain::hours::Hours;
@@ -70,7 +71,7 @@ fn campaign(root: &Table, config: &Config, name: &str, found: &mut Vec<Problem>)
     let (asks_for, asks) = asks(root.table("ask"), config, &countries, page, found);
 
     let limits = root.table("limits");
-    limits.not_yet(&["stop_if"]);
+    let stop_if = stop_if(&limits);
     let sender_rate = asks.first().map_or(1.0, |ask| ask.sender.rate);
     let rate = if limits.has("rate") { limits.read("rate", values::rate) } else { Some(sender_rate) };
     let first = limits.has("first").then(|| limits.within("first", 1, 1..=i64::MAX)).and_then(|n| u64::try_from(n).ok());
@@ -89,7 +90,7 @@ fn campaign(root: &Table, config: &Config, name: &str, found: &mut Vec<Problem>)
         config.wordings.iter().filter(|(name, _)| templates::SERVICE.contains(&name.split('.').next().unwrap_or_default()));
     let packs = config.packs.iter().filter(|(code, _)| countries.contains(code));
     let packs = packs.map(|(code, pack)| (code.clone(), pack.clone())).collect();
-    let Schedule { start, deadline, time_zone, hours, reminder_after_days } = schedule?;
+    let Schedule { start, deadline, time_zone, hours, reminder_after_days, repeat_at } = schedule?;
     Some(Campaign {
         name: name.to_owned(),
         family: family?,
@@ -101,11 +102,12 @@ fn campaign(root: &Table, config: &Config, name: &str, found: &mut Vec<Problem>)
         time_zone,
         hours,
         reminder_after_days,
+        repeat_at,
         asks_for,
         asks,
         page_channels,
         page_purposes,
-        limits: Limits { rate: rate?, first, max_cost },
+        limits: Limits { rate: rate?, first, max_cost, stop_if },
         brand: config.controller.brand.clone(),
         pending_days: config.pending_days,
         link_days: config.link_days,
@@ -164,10 +166,11 @@ struct Schedule {
     time_zone: String,
     hours: Option<String>,
     reminder_after_days: Option<i64>,
+    repeat_at: Option<NaiveTime>,
 }
 
 fn schedule(table: Table, countries: &[String]) -> Option<Schedule> {
-    table.not_yet(&["repeat"]);
+    let repeat_at = table.read("repeat", values::daily);
     let time_zone = table.need::<String>("time_zone");
     let zone: Option<Tz> = time_zone.parse().ok();
     if zone.is_none() && table.has("time_zone") {
@@ -197,7 +200,7 @@ fn schedule(table: Table, countries: &[String]) -> Option<Schedule> {
         table.note("hours", error.to_string(), "write \"country\" or OSM opening hours, as in \"Mo-Fr 09:00-20:00; PH off\"");
     }
     table.end();
-    Some(Schedule { start: start?, deadline: deadline?, time_zone, hours, reminder_after_days: reminder })
+    Some(Schedule { start: start?, deadline: deadline?, time_zone, hours, reminder_after_days: reminder, repeat_at })
 }
 
 fn asks(
@@ -239,9 +242,6 @@ fn asks(
     written.sort_by_key(|channel| table.line(channel.code()));
     if written.is_empty() {
         table.note("sms", "no channel asks", "add [ask.sms] with mode, sender and template");
-    }
-    for second in written.iter().skip(1) {
-        table.note(second.code(), "a second channel is not available in this version", "remove it");
     }
     let mut asks = Vec::new();
     for channel in written {
@@ -338,6 +338,21 @@ fn fits(table: &Table, config: &Config, countries: &[String], channel: Channel, 
             );
         }
     }
+}
+
+/// `stop_if = { stops = "5 %", failed = "20 %", after = 100 }`
+fn stop_if(limits: &Table) -> Option<StopIf> {
+    if !limits.has("stop_if") {
+        return None;
+    }
+    let table = limits.table("stop_if");
+    let (stops, failed) = (table.read("stops", values::share), table.read("failed", values::share));
+    if !table.has("stops") && !table.has("failed") {
+        limits.note("stop_if", "names no limit", "write { stops = \"5 %\", failed = \"20 %\", after = 100 }");
+    }
+    let after = table.within("after", 100, 1..=1_000_000);
+    table.end();
+    Some(StopIf { stops, failed, after })
 }
 
 /// Notes a list that is missing or empty.

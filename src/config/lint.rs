@@ -4,6 +4,7 @@
 use super::problem::Problem;
 use super::templates::Wording;
 use super::words::{Words, said};
+use crate::domain::button::Titles;
 use crate::domain::campaign::Mode;
 use crate::domain::channel::{Channel, Permission};
 use crate::domain::sms::{self, Encoding};
@@ -75,9 +76,15 @@ pub fn ask(name: &str, text: &Wording, values: &Values, asking: &Asking) -> Vec<
     check.found
 }
 
-/// Checks a confirmation, code, acknowledgement or help.
+/// Checks a confirmation, code, acknowledgement, help or the titles of buttons.
 pub fn service(name: &str, text: &Wording, values: &Values) -> Vec<Problem> {
     let mut check = Check { name, text, found: Vec::new() };
+    if name.starts_with("buttons.") {
+        if let Err(what) = Titles::parse(&text.text) {
+            check.says(what, "write four short lines, as in Yes, No, STOP, Yes, I confirm");
+        }
+        return check.found;
+    }
     if let Some((_, used)) = check.placeholders(values) {
         check.brand(values);
         check.length(values);

@@ -214,15 +214,6 @@ impl<'a> Table<'a> {
         items.iter().map(table).collect()
     }
 
-    /// Keys that exist in the design but not yet here: refused, never ignored.
-    pub fn not_yet(&self, keys: &[&str]) {
-        for key in keys {
-            if self.entry(key).is_some() {
-                self.note(key, "not available in this version", "remove it");
-            }
-        }
-    }
-
     /// The line of a key, or of the table where there is no such key.
     pub fn line(&self, key: &str) -> usize {
         let value = self.entries.and_then(|entries| entries.get(key));

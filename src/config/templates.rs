@@ -22,21 +22,23 @@ macro_rules! built_in {
 }
 
 #[rustfmt::skip]
-const BUILT_IN: [(&str, &str); 60] = built_in![
+const BUILT_IN: [(&str, &str); 72] = built_in![
     "repermission.it" "repermission.en" "repermission.pl" "repermission.de" "repermission.fr" "repermission.es"
     "repermission_reply.it" "repermission_reply.en" "repermission_reply.pl" "repermission_reply.de" "repermission_reply.fr" "repermission_reply.es"
     "repermission_code.it" "repermission_code.en" "repermission_code.pl" "repermission_code.de" "repermission_code.fr" "repermission_code.es"
     "code.it" "code.en" "code.pl" "code.de" "code.fr" "code.es"
+    "repermission_whatsapp.it" "repermission_whatsapp.en" "repermission_whatsapp.pl" "repermission_whatsapp.de" "repermission_whatsapp.fr" "repermission_whatsapp.es"
     "confirm.it" "confirm.en" "confirm.pl" "confirm.de" "confirm.fr" "confirm.es"
     "ack_yes.it" "ack_yes.en" "ack_yes.pl" "ack_yes.de" "ack_yes.fr" "ack_yes.es"
     "ack_no.it" "ack_no.en" "ack_no.pl" "ack_no.de" "ack_no.fr" "ack_no.es"
     "ack_stop.it" "ack_stop.en" "ack_stop.pl" "ack_stop.de" "ack_stop.fr" "ack_stop.es"
     "ack_wrong_person.it" "ack_wrong_person.en" "ack_wrong_person.pl" "ack_wrong_person.de" "ack_wrong_person.fr" "ack_wrong_person.es"
+    "buttons.it" "buttons.en" "buttons.pl" "buttons.de" "buttons.fr" "buttons.es"
     "help.it" "help.en" "help.pl" "help.de" "help.fr" "help.es"
 ];
 
 /// The texts every campaign needs beside its ask.
-pub const SERVICE: [&str; 7] = ["confirm", "code", "ack_yes", "ack_no", "ack_stop", "ack_wrong_person", "help"];
+pub const SERVICE: [&str; 8] = ["confirm", "buttons", "code", "ack_yes", "ack_no", "ack_stop", "ack_wrong_person", "help"];
 
 /// The built-in texts, with those of `folder` over them.
 pub fn load(folder: Option<&Path>) -> Result<Wordings, Problems> {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use chrono::{DateTime, LocalResult, NaiveDateTime, TimeZone, Utc};
+use chrono::{DateTime, LocalResult, NaiveDateTime, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
 use url::Url;
 
@@ -132,6 +132,24 @@ pub fn days(text: &str) -> Parsed<i64> {
         Some((n, "month" | "months")) => Ok((n * 365 + 11) / 12),
         Some((n, "year" | "years")) => Ok(n * 365),
         _ => wrong(format!("`{text}` is no duration"), "write a number and days, weeks, months or years, as in \"12 months\""),
+    }
+}
+
+/// A share in `5 %`: above 0, at most 1.
+pub fn share(text: &str) -> Parsed<f64> {
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    match percent.filter(|p| *p > 0.0 && *p <= 100.0) {
+        Some(percent) => Ok(percent / 100.0),
+        None => wrong(format!("`{text}` is no share"), "write a percentage above 0 and at most 100, as in \"5 %\""),
+    }
+}
+
+/// A time of day in `daily 08:00`.
+pub fn daily(text: &str) -> Parsed<NaiveTime> {
+    let time = text.strip_prefix("daily ").and_then(|time| NaiveTime::parse_from_str(time.trim(), "%H:%M").ok());
+    match time {
+        Some(time) => Ok(time),
+        None => wrong(format!("`{text}` is no repetition"), "write \"daily\" and a local time, as in \"daily 08:00\""),
     }
 }
 

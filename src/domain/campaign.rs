@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveTime, Utc};
+use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
+use super::button::Titles;
 use super::channel::{Channel, Permission, Purpose};
 use super::contact::Kind;
 use super::country::CountryPack;
+use super::hours;
 use super::money::{Currency, Money};
 use super::price::Price;
 
@@ -64,6 +67,13 @@ pub struct Ask {
     pub texts: BTreeMap<String, String>,
 }
 
+impl Ask {
+    /// Whether its messages carry buttons: a WhatsApp message that is answered has them.
+    pub fn has_buttons(&self) -> bool {
+        self.channel == Channel::WhatsApp && self.mode == Mode::Reply
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// Highest rate of the campaign, messages a second.
@@ -73,6 +83,46 @@ pub struct Limits {
     /// Asks and reminders may cost so much together; reserved at each claim.
     #[serde(default)]
     pub max_cost: Option<Money>,
+    /// Pause by itself when too many say STOP or too many messages fail.
+    #[serde(default)]
+    pub stop_if: Option<StopIf>,
+}
+
+/// When a campaign pauses by itself. Shares are 0 to 1, of the asks and reminders that left.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StopIf {
+    pub stops: Option<f64>,
+    pub failed: Option<f64>,
+    /// Not before so many have left.
+    pub after: i64,
+}
+
+/// What [`StopIf`] counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Asks and reminders that left, whatever became of them.
+    pub left: i64,
+    /// People who said STOP or "wrong person".
+    pub stops: i64,
+    /// Asks and reminders that failed, were not delivered or expired.
+    pub failed: i64,
+}
+
+impl StopIf {
+    /// Why the campaign must pause, if it must: the counts since the manager last resumed are over a limit.
+    pub fn breached(&self, now: Tally, base: Tally) -> Option<String> {
+        let left = now.left - base.left;
+        if left < self.after.max(1) {
+            return None;
+        }
+        let over = |count: i64, limit: Option<f64>, what: &str| {
+            let (share, limit) = (count as f64 / left as f64, limit?);
+            (share > limit)
+                .then(|| format!("stop_if: {count} of {left} {what} ({:.1} %, limit {:.1} %)", share * 100.0, limit * 100.0))
+        };
+        over(now.stops - base.stops, self.stops, "asked said STOP")
+            .or_else(|| over(now.failed - base.failed, self.failed, "messages failed"))
+    }
 }
 
 /// A campaign's frozen revision: the file, the wording and the country packs it was planned with.
@@ -92,6 +142,10 @@ pub struct Campaign {
     pub hours: Option<String>,
     /// Days after an unanswered ask at which its one reminder goes out.
     pub reminder_after_days: Option<i64>,
+    /// Local time of day, `08:00`, at which everybody is looked at again until the deadline: the newly dormant and the newly
+    /// imported are asked then.
+    #[serde(default)]
+    pub repeat_at: Option<NaiveTime>,
     /// What a yes by reply grants.
     pub asks_for: Vec<Permission>,
     /// In order of preference.
@@ -137,6 +191,26 @@ impl Campaign {
 
     pub fn ask(&self, channel: Channel) -> Option<&Ask> {
         self.asks.iter().find(|a| a.channel == channel)
+    }
+
+    /// The channel to try after this one.
+    pub fn ask_after(&self, channel: Channel) -> Option<&Ask> {
+        self.asks.iter().skip_while(|a| a.channel != channel).nth(1)
+    }
+
+    /// The titles of the buttons in the person's language.
+    pub fn titles(&self, locale: &str) -> Option<Titles> {
+        Titles::parse(self.text("buttons", locale)?).ok()
+    }
+
+    /// The next instant after `now` (UTC) at which everybody is looked at again, before the deadline. A local time that the
+    /// clocks skip is the first instant after the gap; of one that comes twice the first counts.
+    pub fn next_repeat(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let (time, zone) = (self.repeat_at?, self.time_zone.parse::<Tz>().ok()?);
+        let today = now.with_timezone(&zone).date_naive();
+        let days = today.iter_days().take(3);
+        let at = days.map(|day| hours::earliest(zone, day.and_time(time))).flatten().find(|at| *at > now)?;
+        (at < self.deadline).then_some(at)
     }
 
     /// The wording of `name` (`confirm`, `ack_stop`, …) in the person's language, else in the campaign's default.

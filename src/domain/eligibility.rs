@@ -238,6 +238,11 @@ impl Reason {
         }
     }
 
+    /// Whether another channel may still be open to the person: the rules that look at the channel alone.
+    pub fn is_of_channel(self) -> bool {
+        matches!(self, Reason::NoAskBasis | Reason::ChannelNoOptin | Reason::SenderUnregistered)
+    }
+
     pub fn parse(code: &str) -> Option<Reason> {
         Reason::ALL.into_iter().find(|r| r.code() == code)
     }
@@ -381,6 +386,10 @@ fn plan(cause: Cause<'_>, facts: &Facts, now: i64) -> Result<(i64, AskBasis), De
             }
             if facts.conversation.as_ref().is_some_and(|c| c.campaign != Some(campaign_id)) {
                 return skip(Reason::InConversation);
+            }
+            // An ask that moved to the next channel, and the person answered the first one after all.
+            if facts.conversation.as_ref().is_some_and(|c| c.answered) {
+                return skip(Reason::AlreadyAnswered);
             }
         }
     }

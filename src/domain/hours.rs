@@ -123,7 +123,8 @@ fn latest(zone: Tz, local: NaiveDateTime) -> Option<DateTime<Utc>> {
     }
 }
 
-fn earliest(zone: Tz, local: NaiveDateTime) -> Option<DateTime<Utc>> {
+/// The instant of a local time; the first of two, and the first after a gap.
+pub fn earliest(zone: Tz, local: NaiveDateTime) -> Option<DateTime<Utc>> {
     match zone.from_local_datetime(&local) {
         MappedLocalTime::None => after_gap(zone, local),
         known => known.earliest().map(|at| at.to_utc()),

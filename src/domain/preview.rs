@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::campaign::{Ask, Campaign, Mode};
 use super::channel::Channel;
+use super::message::Kind;
 use super::money::Money;
 use super::price::charged;
 use super::sms::{self, Encoding};
@@ -128,16 +129,28 @@ pub fn preview(campaign: &Campaign, link: &str) -> Result<Vec<Shown>, WordingErr
             shown.push(show(campaign, ask, one, link)?);
         }
     }
-    let Some(ask) = campaign.asks.first() else { return Ok(shown) };
-    // Answers go out from the number that people write to.
-    let sender = ask.sender.reply_number.as_ref().filter(|_| ask.mode == Mode::LinkReply).unwrap_or(&ask.sender.id);
-    for (name, text) in &campaign.texts {
-        let Some((template, locale)) = name.split_once('.') else { continue };
-        // A code is asked for on the page in one mode; a confirmation is sent in another.
-        if (template == "code" && ask.mode != Mode::LinkCode) || (template == "confirm" && ask.mode != Mode::Reply) {
-            continue;
+    for ask in &campaign.asks {
+        // Answers go out from the number that people write to.
+        let sender = ask.sender.reply_number.as_ref().filter(|_| ask.mode == Mode::LinkReply).unwrap_or(&ask.sender.id);
+        for (name, text) in &campaign.texts {
+            let Some((template, locale)) = name.split_once('.') else { continue };
+            let serves = match template {
+                // Shown under the asks and confirmations.
+                "buttons" => false,
+                // A code is asked for on the page in one mode; a confirmation is sent in another.
+                "code" => ask.mode == Mode::LinkCode,
+                "confirm" => ask.mode == Mode::Reply,
+                _ => true,
+            };
+            if serves {
+                shown.push(show(
+                    campaign,
+                    ask,
+                    Wording { kinds: vec![template.to_owned()], template, locale, text, sender },
+                    link,
+                )?);
+            }
         }
-        shown.push(show(campaign, ask, Wording { kinds: vec![template.to_owned()], template, locale, text, sender }, link)?);
     }
     Ok(shown)
 }
@@ -160,6 +173,9 @@ fn show(campaign: &Campaign, ask: &Ask, one: Wording, link: &str) -> Result<Show
         let plain = (plain != text).then(|| Plain { size: Size::of(&plain), cost: cost(&plain), text: plain });
         InParts { size: Size::of(&text), forcing: forcing(&text), doubled: sms::doubled(&text), plain }
     });
+    let kind = if one.template == "confirm" { Some(Kind::Confirm) } else { one.kinds.iter().find_map(|k| Kind::parse(k)) };
+    let titles = kind.zip(campaign.titles(one.locale).filter(|_| ask.has_buttons()));
+    let buttons = titles.map(|(kind, titles)| titles.of(kind).into_iter().map(|(_, title)| title.to_owned()).collect());
     Ok(Shown {
         kinds: one.kinds,
         template: one.template.to_owned(),
@@ -168,7 +184,7 @@ fn show(campaign: &Campaign, ask: &Ask, one: Wording, link: &str) -> Result<Show
         sender: one.sender.to_owned(),
         cost: cost(&text),
         text,
-        buttons: Vec::new(),
+        buttons: buttons.unwrap_or_default(),
         sms,
     })
 }

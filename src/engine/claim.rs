@@ -17,7 +17,7 @@ use crate::domain::code;
 use crate::domain::eligibility::{Cause, Cleared, Decision, Reason, decide};
 use crate::domain::message::Kind;
 use crate::domain::wording;
-use crate::gateway::Outgoing;
+use crate::gateway::{Button, Outgoing};
 use crate::store::campaigns::Decided;
 use crate::store::codes::Made;
 use crate::store::control::Health;
@@ -67,16 +67,16 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
         if row.state() != CampaignState::Running {
             return Ok(Claimed::Not(Ended::NotRunning));
         }
+        let revision = engine.revision(&mut tx, row.revision_id).await?;
+        if let Some(reason) = stop_if(&mut tx, row, &revision).await? {
+            tracing::warn!(campaign.id = row.id, "Paused by its own stop_if");
+            return pause(tx, engine, batch, row.id, &format!("{reason}; look, then `permesso campaign resume`"), probing).await;
+        }
         let allowed = campaigns::take_allowance(&mut tx, row.id, asking as i64).await?;
         if allowed == 0 {
             let reason = "ramp-up: the first asks are out; look at the report, then `permesso campaign resume`";
-            campaigns::set_state(&mut tx, row.id, CampaignState::Paused, Some(reason)).await?;
-            if probing {
-                end_probe(&mut tx, engine, &batch.gateway).await?;
-            }
-            tx.commit().await?;
             tracing::info!(campaign.id = row.id, "Paused after the ramp-up");
-            return Ok(Claimed::Not(Ended::NotRunning));
+            return pause(tx, engine, batch, row.id, reason, probing).await;
         }
         due.truncate(usize::try_from(allowed).unwrap_or(0));
         taken = allowed;
@@ -177,6 +177,23 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
     Ok(Claimed::Letters(letters))
 }
 
+/// Pauses the campaign instead of claiming.
+async fn pause(mut tx: Tx, engine: &Engine, batch: &Batch, campaign: i64, reason: &str, probing: bool) -> Result<Claimed> {
+    campaigns::set_state(&mut tx, campaign, CampaignState::Paused, Some(reason)).await?;
+    if probing {
+        end_probe(&mut tx, engine, &batch.gateway).await?;
+    }
+    tx.commit().await?;
+    Ok(Claimed::Not(Ended::NotRunning))
+}
+
+/// Why the campaign must pause by its own `stop_if`, if it must.
+async fn stop_if(tx: &mut Tx, row: &campaigns::Row, campaign: &Campaign) -> Result<Option<String>> {
+    let Some(limits) = campaign.limits.stop_if else { return Ok(None) };
+    let base = row.stop_base.as_deref().and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+    Ok(limits.breached(super::report::tally(tx, row.id).await?, base))
+}
+
 /// What of a slice was stored, asked until the database answers; nothing is claimed meanwhile.
 async fn read_back(engine: &Engine, slice: &str) -> Vec<(i64, i64)> {
     engine.storing.store(true, Ordering::SeqCst);
@@ -267,7 +284,13 @@ fn write(
     let rendered = wording::render(text, &wording::Values { brand, link: &link, reply_number: &reply_number, code: &code })?;
     let to = engine.vault.decrypt_number(&person.number_enc)?;
     let valid_until = due.expires_at.min(cleared.valid_until());
+    let reference = vault::reference(kind.reference_prefix());
     let channel = channel_of(&due).unwrap_or(Channel::Sms);
+    // An answer in WhatsApp is a tap.
+    let titles = campaign.zip(ask).filter(|(_, ask)| ask.has_buttons()).and_then(|(c, _)| c.titles(&due.locale));
+    let shown = titles.as_ref().map_or_else(|| text.to_owned(), |titles| titles.under(kind, text));
+    let buttons = titles.iter().flat_map(|titles| titles.of(kind));
+    let buttons = buttons.map(|(tap, title)| Button { id: tap.id(&reference), title: title.to_owned() }).collect();
     let cost = match campaign.filter(|_| kind.is_asking()) {
         Some(campaign) => budget::cost(campaign, &batch.gateway, channel, person.facts.country.as_deref(), &rendered)?,
         None => 0,
@@ -275,9 +298,9 @@ fn write(
     let claim = Claim {
         message: due.id,
         contact: due.contact_id,
-        reference: vault::reference(kind.reference_prefix()),
+        reference,
         token_hash: Some(vault::token_hash(&token)),
-        wording_hash: Some(crate::domain::ledger::body_hash(text)),
+        wording_hash: Some(crate::domain::ledger::body_hash(&shown)),
         send_before: cleared.send_before(),
         marks: if kind.is_asking() { person.marks.clone() } else { Vec::new() },
         cost,
@@ -288,6 +311,7 @@ fn write(
         to,
         channel,
         text: rendered,
+        buttons,
         validity_s: ((valid_until - now) / SECOND).clamp(1, 48 * 3600),
     };
     Ok((Letter { attempt: 0, due, cleared, outgoing }, claim, made))

@@ -9,6 +9,7 @@ use crate::domain::campaign::{Campaign, Mode};
 use crate::domain::channel::{Channel, Permission};
 use crate::domain::consent::{Act, Effect, State, next};
 use crate::domain::ledger::{Body, Entry, FirstYes, Preference};
+use crate::domain::message::Kind;
 use crate::domain::suppression::Reason;
 use crate::store::contacts::Contact;
 use crate::store::conversations::Conversation;
@@ -75,6 +76,12 @@ impl Situation {
 
     pub fn mode(&self) -> Mode {
         self.conversation.as_ref().and_then(|c| Mode::parse(&c.mode)).unwrap_or(Mode::Reply)
+    }
+
+    /// Whether this message is the open question's ask or its reminder.
+    pub fn asked_in(&self, message: i64) -> bool {
+        let by_ask = self.conversation.as_ref().is_some_and(|c| c.message_id == message);
+        by_ask || self.asked_by.as_ref().is_some_and(|a| a.message_id == message && a.kind == Kind::Reminder.code())
     }
 
     /// Whether answers to the open question go to this number on this channel.

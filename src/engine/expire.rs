@@ -67,7 +67,7 @@ async fn remind(engine: &Engine, row: &campaigns::Row) -> Result<()> {
         return Ok(());
     }
     for ask in &campaign.asks {
-        let due = campaigns::unanswered(&mut tx, row.id, now - days * DAY, CHUNK).await?;
+        let due = campaigns::unanswered(&mut tx, row.id, ask.channel, now - days * DAY, CHUNK).await?;
         let ids: Vec<i64> = due.iter().map(|(_, contact, _)| *contact).collect();
         let people = facts::people(&mut tx, &row.family, &ids, now).await?;
         let new: Vec<New> = due
@@ -108,7 +108,7 @@ async fn finish(engine: &Engine, row: &campaigns::Row) -> Result<()> {
         return Ok(());
     }
     let campaign = engine.revision(&mut tx, row.revision_id).await?;
-    let waiting = campaign.reminder_after_days.is_some() && engine.now() < row.deadline;
+    let waiting = (campaign.reminder_after_days.is_some() || row.repeat_at.is_some()) && engine.now() < row.deadline;
     if !waiting && campaigns::unfinished(&mut tx, row.id).await? == 0 {
         campaigns::set_state(&mut tx, row.id, CampaignState::Finished, None).await?;
         tracing::info!(campaign.id = row.id, "Campaign finished");

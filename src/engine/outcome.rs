@@ -9,6 +9,7 @@ use super::Engine;
 use super::deliver::BREAKER;
 use crate::clock::SECOND;
 use crate::domain::campaign::CampaignState;
+use crate::domain::channel::Channel;
 use crate::domain::message::State;
 use crate::gateway::{Refusal, Sent};
 use crate::store::messages::{Batch, Due, Settled};
@@ -68,7 +69,9 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
                         health.throttled_until = health.throttled_until.max(until);
                         row.due_at = until + jitter(SECOND);
                     }
-                    Refusal::Recipient | Refusal::OptedOut => (row.outcome, row.state) = ("refused", State::Failed.code()),
+                    Refusal::Recipient | Refusal::OptedOut | Refusal::NotOnChannel => {
+                        (row.outcome, row.state) = ("refused", State::Failed.code())
+                    }
                     Refusal::Account => {
                         health.paused_at = Some(now);
                         health.pause_reason = Some(error.clone());
@@ -105,6 +108,13 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
     messages::settle(&mut tx, &settled, now).await?;
     super::budget::release(&mut tx, &settled).await?;
     super::receive::match_late(&mut tx, engine, &batch.gateway, &settled).await?;
+    let mut stranded: Vec<i64> = sent.iter().filter(|(_, _, s)| not_on_channel(s)).map(|(due, _, _)| due.id).collect();
+    // A receipt may have said so while the answer to the send was still on its way.
+    let accepted: Vec<i64> = sent.iter().filter(|(due, _, s)| may_move(due, s)).map(|(due, _, _)| due.id).collect();
+    if !accepted.is_empty() {
+        stranded.extend(messages::proved_not_on_channel(&mut tx, &accepted).await?);
+    }
+    super::legs::fall_back(&mut tx, engine, &stranded).await?;
     for contact in opted_out {
         super::confirm::gateway_opt_out(&mut tx, engine, contact).await?;
     }
@@ -115,6 +125,15 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
     }
     tx.commit().await?;
     Ok(())
+}
+
+fn not_on_channel(sent: &Sent) -> bool {
+    matches!(sent, Sent::NotAccepted { why: Refusal::NotOnChannel, .. })
+}
+
+/// Only WhatsApp knows numbers that are not on it.
+fn may_move(due: &Due, sent: &Sent) -> bool {
+    due.channel == Channel::WhatsApp.code() && matches!(sent, Sent::Accepted { .. })
 }
 
 /// Two seconds doubled a try, at most ten minutes, with jitter so that a thousand retries do not come at once.

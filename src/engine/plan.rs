@@ -1,7 +1,7 @@
 //! Plan: decide about everybody. The dry run counts and changes nothing; `start` freezes what it saw; the planner then
 //! records a decision for every person and a message for those who may be asked, batch by batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +13,7 @@ use super::openings::Openings;
 use crate::clock::instant;
 use crate::domain::campaign::{Ask, Campaign, CampaignState};
 use crate::domain::channel::Channel;
-use crate::domain::eligibility::{Cause, Decision, decide};
+use crate::domain::eligibility::{Cause, Decision, Reason, decide};
 use crate::domain::ledger::body_hash;
 use crate::domain::message::Kind;
 use crate::store::campaigns::{Decided, Start};
@@ -40,6 +40,9 @@ pub struct Counts {
     pub waiting: u64,
     /// Eligible people by locale of their text.
     pub locales: BTreeMap<String, u64>,
+    /// Eligible people by the channel they would be asked on.
+    #[serde(default)]
+    pub channels: BTreeMap<String, u64>,
     /// SMS parts of all asks together, with the longest link.
     pub parts: u64,
     /// Eligible people by country and, where it is stated, time zone: `IT`, `ES Atlantic/Canary`.
@@ -55,28 +58,38 @@ struct Verdict<'a> {
     decision: Decision,
     ask: &'a Ask,
     locale: String,
+    /// The channels before it that were impossible, and why.
+    passed_over: Vec<(Channel, Reason)>,
 }
 
+/// The first channel that is possible decides; where none is, the last one does (design section 7).
 fn judge<'a>(campaign: &'a Campaign, id: i64, person: &Person, openings: &mut Openings, now: i64) -> Option<Verdict<'a>> {
-    let ask = campaign.asks.first()?;
     // Before its start nothing is sent, so quiet hours are judged from there.
     let at = now.max(campaign.start.timestamp_micros());
     let opening = openings.of(campaign, person, at);
-    let cause = Cause::Plan {
-        kind: Kind::Ask,
-        campaign,
-        campaign_id: id,
-        ask,
-        message: None,
-        ask_arrived: false,
-        opening: &opening,
-        today: instant(at).date_naive(),
+    let mut passed_over = Vec::new();
+    let mut asks = campaign.asks.iter().peekable();
+    let (ask, decision) = loop {
+        let ask = asks.next()?;
+        let cause = Cause::Plan {
+            kind: Kind::Ask,
+            campaign,
+            campaign_id: id,
+            ask,
+            message: None,
+            ask_arrived: false,
+            opening: &opening,
+            today: instant(at).date_naive(),
+        };
+        match decide(cause, &person.facts, at) {
+            Decision::Skip(reason) if reason.is_of_channel() && asks.peek().is_some() => passed_over.push((ask.channel, reason)),
+            decision => break (ask, decision),
+        }
     };
-    let decision = decide(cause, &person.facts, at);
     let pack = person.facts.country.as_ref().and_then(|c| campaign.packs.get(c));
     let wanted = person.locale.as_deref().or(pack.map(|p| p.default_locale.as_str())).unwrap_or(&campaign.default_locale);
     let locale = if ask.texts.contains_key(wanted) { wanted } else { campaign.default_locale.as_str() };
-    Some(Verdict { decision, ask, locale: locale.to_owned() })
+    Some(Verdict { decision, ask, locale: locale.to_owned(), passed_over })
 }
 
 /// The dry run: decides about everybody and writes nothing.
@@ -106,6 +119,7 @@ pub async fn preview(engine: &Engine, campaign: &Campaign, mut progress: impl Fn
                     let place = person.zone.as_ref().map_or_else(|| country.clone(), |zone| format!("{country} {zone}"));
                     *counts.places.entry(place).or_default() += 1;
                     *people_by_text.entry((country, verdict.ask.channel, verdict.locale.clone())).or_default() += 1;
+                    *counts.channels.entry(verdict.ask.channel.code().to_owned()).or_default() += 1;
                     *counts.locales.entry(verdict.locale).or_default() += 1;
                 }
             }
@@ -174,13 +188,23 @@ pub async fn start(engine: &Engine, name: &str, plan_id: &str) -> Result<i64> {
 
     let mut tx = engine.store.write().await?;
     let mut texts: Vec<(String, String, String, String)> = Vec::new();
+    let buttons = campaign.asks.iter().any(Ask::has_buttons);
+    // A message with buttons is published as it is seen, buttons and all.
+    let with_buttons =
+        |kind, locale: &str, body: &str| campaign.titles(locale).map_or_else(|| body.to_owned(), |t| t.under(kind, body));
     for ask in &campaign.asks {
-        texts
-            .extend(ask.texts.iter().map(|(locale, body)| (body_hash(body), ask.template.clone(), locale.clone(), body.clone())));
+        for (locale, body) in &ask.texts {
+            let shown = if ask.has_buttons() { with_buttons(Kind::Ask, locale, body) } else { body.clone() };
+            texts.push((body_hash(&shown), ask.template.clone(), locale.clone(), shown));
+        }
     }
     for (name, body) in &campaign.texts {
         let (name, locale) = name.split_once('.').unwrap_or((name, ""));
         texts.push((body_hash(body), name.to_owned(), locale.to_owned(), body.clone()));
+        if buttons && name == "confirm" {
+            let shown = with_buttons(Kind::Confirm, locale, body);
+            texts.push((body_hash(&shown), name.to_owned(), locale.to_owned(), shown));
+        }
     }
     ledger::publish_wording(&mut tx, &engine.controller, &texts, now).await?;
     let start_at = campaign.start.timestamp_micros();
@@ -230,9 +254,15 @@ pub async fn plan_next(engine: &Engine, campaign_id: i64) -> Result<bool> {
         contacts::ids_after(&mut tx, &engine.controller, row.planned_to, CHUNK).await?.into_iter().map(|(id,)| id).collect();
     let Some(last) = ids.last().copied() else {
         campaigns::set_progress(&mut tx, row.id, row.planned_to, true).await?;
+        let again = campaign.next_repeat(instant(now)).map(|at| at.timestamp_micros());
+        campaigns::set_repeat(&mut tx, row.id, again).await?;
         tx.commit().await?;
         return Ok(false);
     };
+    // In a repeated look whoever was to be asked already keeps that decision.
+    let planned = campaigns::planned_already(&mut tx, row.id, row.revision_id, &ids).await?;
+    let planned: HashSet<i64> = planned.into_iter().collect();
+    let ids: Vec<i64> = ids.into_iter().filter(|id| !planned.contains(id)).collect();
     let people = facts::people(&mut tx, &row.family, &ids, now).await?;
     let mut openings = Openings::default();
     let mut decided = Vec::with_capacity(ids.len());
@@ -246,7 +276,13 @@ pub async fn plan_next(engine: &Engine, campaign_id: i64) -> Result<bool> {
         };
         // While waiting, the basis is that of the evidence; the claim decides anew.
         let basis = basis.or_else(|| person.facts.evidence.iter().map(|e| e.basis).min()).map(|b| b.code());
-        decided.push(Decided { contact: person.facts.contact, outcome, code, basis, facts: facts_seen(person) });
+        decided.push(Decided {
+            contact: person.facts.contact,
+            outcome,
+            code,
+            basis,
+            facts: facts_seen(person, &verdict.passed_over),
+        });
         if outcome == "skip" {
             continue;
         }
@@ -281,9 +317,9 @@ pub async fn plan_next(engine: &Engine, campaign_id: i64) -> Result<bool> {
 }
 
 /// The facts a decision saw, kept beside it: no number, no name.
-fn facts_seen(person: &Person) -> String {
+fn facts_seen(person: &Person, passed_over: &[(Channel, Reason)]) -> String {
     let f = &person.facts;
-    serde_json::json!({
+    let mut seen = serde_json::json!({
         "mobile": f.mobile,
         "country": f.country,
         "kind": f.kind.map(crate::domain::contact::Kind::code),
@@ -296,8 +332,11 @@ fn facts_seen(person: &Person) -> String {
         "asked": f.asked.map(|(at, _)| instant(at).date_naive()),
         "granted": f.granted.iter().map(|p| p.code()).collect::<Vec<_>>(),
         "in_conversation": f.conversation.is_some(),
-    })
-    .to_string()
+    });
+    if !passed_over.is_empty() {
+        seen["not_by"] = passed_over.iter().map(|(channel, reason)| format!("{}: {}", channel.code(), reason.code())).collect();
+    }
+    seen.to_string()
 }
 
 /// Pauses, resumes or cancels. Answers how many planned messages were cancelled.
@@ -311,6 +350,9 @@ pub async fn set_state(engine: &Engine, name: &str, to: CampaignState) -> Result
         }
         (CampaignState::Paused, CampaignState::Running) => {
             campaigns::lift_allowance(&mut tx, row.id).await?;
+            // The manager has seen the counts: `stop_if` counts anew from here.
+            let tally = super::report::tally(&mut tx, row.id).await?;
+            campaigns::set_stop_base(&mut tx, row.id, &serde_json::to_string(&tally)?).await?;
             let campaign = engine.revision(&mut tx, row.revision_id).await?;
             // The operator's word that the account works again.
             for ask in &campaign.asks {

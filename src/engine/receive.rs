@@ -5,10 +5,11 @@ use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
 use super::{Engine, answer, notify};
+use crate::domain::button::Tap;
 use crate::domain::campaign::Mode;
 use crate::domain::channel::Channel;
-use crate::domain::consent::{Act, State, counts_at, is_second_act};
-use crate::domain::message::{Kind, Receipt};
+use crate::domain::consent::{self, Act, counts_at, is_second_act};
+use crate::domain::message::{Kind, Receipt, State};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::reply::Intent;
 use crate::domain::suppression::Reason;
@@ -25,6 +26,8 @@ struct Heard<'a> {
     to: &'a str,
     channel: Channel,
     intent: Intent,
+    /// The message whose button was tapped.
+    tapped: Option<i64>,
     said_at: Option<i64>,
     answered: bool,
     text_hash: String,
@@ -52,13 +55,14 @@ pub async fn store(engine: &Engine, gateway: &str, events: &[Event]) -> Result<(
 pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Event]) -> Result<()> {
     for event in events {
         match event {
-            Event::Receipt { event_id, provider_id, reference, status, error, at } => {
+            Event::Receipt { event_id, provider_id, reference, status, error, not_on_channel, at } => {
                 let new = NewReceipt {
                     event_id,
                     provider_id,
                     reference: reference.as_deref(),
                     status: status.code(),
                     error: error.as_deref(),
+                    not_on_channel: *not_on_channel,
                     at: *at,
                 };
                 receipt(tx, engine, gateway, &new, *status).await?;
@@ -91,8 +95,19 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Even
                 };
                 let locale = asked.or_else(|| contact.as_ref().and_then(|c| c.locale.clone()));
                 let locale = locale.as_deref().unwrap_or(&engine.config.default_locale);
-                let said = button.as_deref().unwrap_or(text);
-                let intent = engine.classifier.classify(locale, said);
+                let (intent, tapped) = match button.as_deref().and_then(Tap::parse) {
+                    None => (engine.classifier.classify(locale, text), None),
+                    Some((tap, reference)) => {
+                        let attempt = messages::attempt_by_reference(tx, &engine.controller, reference).await?;
+                        let own = attempt.filter(|a| Some(a.contact_id) == contact.as_ref().map(|c| c.id));
+                        match (tap, own) {
+                            (tap, Some(attempt)) => (tap.intent(), Some(attempt.message_id)),
+                            // A yes to a message this person never got is no yes; a no counts wherever it comes from.
+                            (Tap::Yes, None) => (Intent::Unclear, None),
+                            (tap, None) => (tap.intent(), None),
+                        }
+                    }
+                };
                 let primary = keyed.last().cloned().unwrap_or(Keyed { key_id: 0, mac: String::new() });
                 let body_enc = engine.vault.encrypt("inbound", text)?;
                 let new = NewInbound {
@@ -113,6 +128,7 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Even
                     to,
                     channel: *channel,
                     intent,
+                    tapped,
                     said_at: *at,
                     answered: *answered,
                     text_hash: engine.vault.fingerprint("reply", text),
@@ -139,15 +155,30 @@ async fn receipt(tx: &mut Tx, engine: &Engine, gateway: &str, new: &NewReceipt<'
     let stored = inbound::add_receipt(tx, &engine.controller, gateway, new, attempt.as_ref().map(|a| a.id), engine.now()).await?;
     if let (Some(_), Some(attempt)) = (stored, attempt) {
         inbound::learn_provider_id(tx, attempt.id, new.provider_id).await?;
-        apply_receipt(tx, engine, &attempt, status).await?;
+        apply_receipt(tx, engine, &attempt, status, new.not_on_channel).await?;
     }
     Ok(())
 }
 
-async fn apply_receipt(tx: &mut Tx, engine: &Engine, attempt: &Attempt, status: Receipt) -> Result<()> {
+async fn apply_receipt(tx: &mut Tx, engine: &Engine, attempt: &Attempt, status: Receipt, not_on_channel: bool) -> Result<()> {
     let mut state = attempt.state();
+    if attempt.moved_on {
+        // The next channel has the message now; of the leg that failed only the proof that it arrived after all still counts.
+        if !matches!(status, Receipt::Delivered | Receipt::Read) {
+            return Ok(());
+        }
+        let reason = Some("arrived on the first channel after all");
+        if messages::set_state(tx, attempt.message_id, State::Planned, State::Delivered, reason, engine.now()).await? {
+            return Ok(());
+        }
+    }
     while let Some(next) = state.on_receipt(status) {
         if messages::set_state(tx, attempt.message_id, state, next, None, engine.now()).await? {
+            // While its own answer is out the message waits for it, and an unknown one stays where it is (design section 7).
+            let may_move = matches!(state, State::Accepted | State::Sent) && next == State::Failed;
+            if not_on_channel && may_move {
+                super::legs::fall_back(tx, engine, &[attempt.message_id]).await?;
+            }
             break;
         }
         // The answer to our own send was stored between our look and our write: look again.
@@ -160,11 +191,11 @@ async fn apply_receipt(tx: &mut Tx, engine: &Engine, attempt: &Attempt, status: 
 /// Receipts that came before their attempt knew its provider id, tried again now that it does.
 pub async fn match_late(tx: &mut Tx, engine: &Engine, gateway: &str, settled: &[Settled]) -> Result<()> {
     let learned: Vec<&str> = settled.iter().filter_map(|s| s.provider_id.as_deref()).collect();
-    for (receipt, provider_id, status) in inbound::unmatched(tx, gateway, &learned).await? {
+    for (receipt, provider_id, status, not_on_channel) in inbound::unmatched(tx, gateway, &learned).await? {
         let Some(attempt) = messages::attempt_by_provider_id(tx, gateway, &provider_id).await? else { continue };
         inbound::match_receipt(tx, receipt, attempt.id).await?;
         if let Some(status) = Receipt::parse(&status) {
-            apply_receipt(tx, engine, &attempt, status).await?;
+            apply_receipt(tx, engine, &attempt, status, not_on_channel != 0).await?;
         }
     }
     Ok(())
@@ -186,7 +217,7 @@ async fn reply(tx: &mut Tx, engine: &Engine, contact: i64, keyed: Vec<Keyed>, he
     let mut deed = Deed {
         at,
         channel: heard.channel.code(),
-        action: "reply",
+        action: if heard.tapped.is_some() { "button" } else { "reply" },
         evidence: heard.event_id.to_owned(),
         text_hash: Some(heard.text_hash.clone()),
     };
@@ -199,7 +230,14 @@ async fn reply(tx: &mut Tx, engine: &Engine, contact: i64, keyed: Vec<Keyed>, he
                 return Ok("ignored: said to another sender");
             }
             let first = conversation.first_yes_at.unwrap_or(i64::MAX);
-            Act::SaidYes { second: is_second_act(situation.mode(), first, conversation.confirm_accepted_at, at) }
+            let second = match heard.tapped {
+                None => is_second_act(situation.mode(), first, conversation.confirm_accepted_at, at),
+                // A tap says itself which question it answers: the confirmation's own button is the second act.
+                Some(message) if conversation.confirm_message_id == Some(message) => true,
+                Some(message) if situation.asked_in(message) => false,
+                Some(_) => return Ok("ignored: answers another question"),
+            };
+            Act::SaidYes { second }
         }
         Intent::Refuse => Act::SaidNo,
         Intent::Stop => Act::SaidStop,
@@ -210,7 +248,7 @@ async fn reply(tx: &mut Tx, engine: &Engine, contact: i64, keyed: Vec<Keyed>, he
     if negative {
         // A person who opened a new conversation after this no counted, and completed a yes in it, has answered it already.
         let newest = conversations::newest_of(tx, contact).await?;
-        let answered = newest.is_some_and(|c| c.opened_at > at && c.state == State::Granted.code());
+        let answered = newest.is_some_and(|c| c.opened_at > at && c.state == consent::State::Granted.code());
         if answered && heard.intent != Intent::WrongPerson {
             confirm::late_no(tx, engine, &situation, &deed).await?;
             return Ok("superseded by a later yes");

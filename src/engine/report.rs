@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 use super::plan::known;
 use super::{Engine, budget, gateways, notify};
 use crate::clock::instant;
-use crate::store::{control, report};
+use crate::domain::campaign::Tally;
+use crate::store::{Tx, control, report};
 
 /// A campaign in figures. Every person decided about is in `eligible` or under one code of `skipped`.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
@@ -74,6 +75,22 @@ pub(super) fn was_asked(state: &str) -> bool {
 
 pub(super) fn is_delivered(state: &str) -> bool {
     matches!(state, "delivered" | "read")
+}
+
+/// What `stop_if` looks at.
+pub async fn tally(tx: &mut Tx, campaign: i64) -> Result<Tally> {
+    let mut tally = Tally::default();
+    for (kind, state, count) in report::messages(tx, campaign).await? {
+        let left = !matches!(state.as_str(), "planned" | "sending" | "cancelled" | "lapsed");
+        if matches!(kind.as_str(), "ask" | "reminder") && left {
+            tally.left += count;
+            tally.failed += if matches!(state.as_str(), "failed" | "undelivered" | "expired") { count } else { 0 };
+        }
+    }
+    for (state, count) in report::conversations(tx, campaign).await? {
+        tally.stops += if matches!(state.as_str(), "stopped" | "wrong_person") { count } else { 0 };
+    }
+    Ok(tally)
 }
 
 pub async fn campaign(engine: &Engine, name: &str) -> Result<Report> {

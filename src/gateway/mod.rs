@@ -21,8 +21,19 @@ pub struct Outgoing {
     pub to: PhoneNumber,
     pub channel: Channel,
     pub text: String,
+    /// Quick replies under a WhatsApp message; empty elsewhere.
+    pub buttons: Vec<Button>,
     /// Seconds the provider may go on trying, so that nothing arrives at night or after the deadline.
     pub validity_s: i64,
+}
+
+/// A quick reply: the tap brings back its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Button {
+    /// At most 256 characters (providers.md, Meta: quick-reply payload).
+    pub id: String,
+    /// 1 to 20 characters.
+    pub title: String,
 }
 
 /// What is known after a send.
@@ -46,6 +57,8 @@ pub enum Refusal {
     Throttled { retry_after: Duration },
     /// This number will not work: final.
     Recipient,
+    /// This number cannot be reached on this channel (it has no WhatsApp): the next channel may try.
+    NotOnChannel,
     /// The provider holds an opt-out of this person (T19).
     OptedOut,
     /// Credit, credentials, sender, settings: a human has to mend it, so sending pauses.
@@ -61,26 +74,35 @@ pub enum Event {
         reference: Option<String>,
         status: Receipt,
         error: Option<String>,
+        /// A failure that proves the number is not on this channel at all: nothing was or will be delivered.
+        not_on_channel: bool,
         at: i64,
     },
     /// Authentic, but not to be understood: kept for an operator, and its neighbours go on.
-    Unreadable {
-        event_id: String,
-        body: String,
-    },
+    Unreadable { event_id: String, body: String },
     Inbound {
         event_id: String,
         from: PhoneNumber,
         to: String,
         channel: Channel,
         text: String,
-        /// The tapped button's id, where it was a tap.
+        /// The tapped [`Button`]'s id, where it was a tap.
         button: Option<String>,
         /// Microseconds UTC by the provider's clock; `None` where it gives none.
         at: Option<i64>,
         /// The provider has answered the person already (opt-out handling of its own).
         answered: bool,
     },
+}
+
+/// What a gateway knows of a message it may have taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookedUp {
+    /// It never took a message with this reference.
+    Never,
+    /// It took it, and nothing more is known.
+    Accepted,
+    Is(Receipt),
 }
 
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -112,4 +134,7 @@ pub trait Gateway: Send + Sync + std::fmt::Debug {
 
     /// Inbound messages of a time in which nobody listened, where the provider can list them.
     fn list_inbound<'a>(&'a self, from: i64, to: i64) -> BoxFuture<'a, Option<Result<Vec<Event>, String>>>;
+
+    /// What became of the message with this reference of ours; `None` where the provider cannot tell.
+    fn look_up<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, Option<Result<LookedUp, String>>>;
 }

@@ -2,6 +2,7 @@
 
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
 use crate::domain::campaign::CampaignState;
+use crate::domain::channel::Channel;
 
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Plan {
@@ -47,6 +48,10 @@ pub struct Row {
     pub currency: Option<String>,
     /// Millionths of the currency's unit.
     pub reserved: i64,
+    /// When everybody is looked at again.
+    pub repeat_at: Option<i64>,
+    /// JSON of `domain::campaign::Tally`: what `stop_if` had counted when the manager last resumed.
+    pub stop_base: Option<String>,
 }
 
 impl Row {
@@ -58,8 +63,8 @@ impl Row {
 pub async fn by_name(tx: &mut Tx, controller: &str, name: &str) -> Result<Option<Row>> {
     fetch_optional!(
         tx,
-        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance, currency, reserved
-         FROM campaigns WHERE controller = $1 AND name = $2",
+        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance, currency,
+           reserved, repeat_at, stop_base FROM campaigns WHERE controller = $1 AND name = $2",
         controller,
         name
     )
@@ -68,8 +73,8 @@ pub async fn by_name(tx: &mut Tx, controller: &str, name: &str) -> Result<Option
 pub async fn by_id(tx: &mut Tx, id: i64) -> Result<Option<Row>> {
     fetch_optional!(
         tx,
-        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance, currency, reserved
-         FROM campaigns WHERE id = $1",
+        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance, currency,
+           reserved, repeat_at, stop_base FROM campaigns WHERE id = $1",
         id
     )
 }
@@ -78,8 +83,8 @@ pub async fn by_id(tx: &mut Tx, id: i64) -> Result<Option<Row>> {
 pub async fn lock(tx: &mut Tx, id: i64) -> Result<Option<Row>> {
     fetch_optional!(
         tx,
-        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance, currency, reserved
-         FROM campaigns WHERE id = $1 FOR UPDATE",
+        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance, currency,
+           reserved, repeat_at, stop_base FROM campaigns WHERE id = $1 FOR UPDATE",
         id
     )
 }
@@ -87,8 +92,8 @@ pub async fn lock(tx: &mut Tx, id: i64) -> Result<Option<Row>> {
 pub async fn all(tx: &mut Tx, controller: &str) -> Result<Vec<Row>> {
     fetch_all!(
         tx,
-        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance, currency, reserved
-         FROM campaigns WHERE controller = $1 ORDER BY id",
+        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance, currency,
+           reserved, repeat_at, stop_base FROM campaigns WHERE controller = $1 ORDER BY id",
         controller
     )
 }
@@ -130,7 +135,7 @@ pub async fn start(tx: &mut Tx, controller: &str, start: &Start<'_>, now: i64) -
          VALUES ($1, $2, $3, 'scheduled', $4, $5, $6, $7, $8, $9)
          ON CONFLICT (controller, name) DO UPDATE SET revision_id = excluded.revision_id, deadline = excluded.deadline,
            start_at = excluded.start_at, state = 'scheduled', reason = NULL, planned_to = 0, planned_all = 0,
-           allowance = excluded.allowance,
+           allowance = excluded.allowance, repeat_at = NULL, stop_base = NULL,
            currency = CASE WHEN campaigns.reserved = 0 THEN excluded.currency ELSE campaigns.currency END
          RETURNING id",
         controller,
@@ -168,6 +173,41 @@ pub async fn set_state(tx: &mut Tx, id: i64, state: CampaignState, reason: Optio
 
 pub async fn set_progress(tx: &mut Tx, id: i64, planned_to: i64, all: bool) -> Result<()> {
     execute!(tx, "UPDATE campaigns SET planned_to = $2, planned_all = $3 WHERE id = $1", id, planned_to, i64::from(all))?;
+    Ok(())
+}
+
+/// When everybody is to be looked at again; `None` is never.
+pub async fn set_repeat(tx: &mut Tx, id: i64, at: Option<i64>) -> Result<()> {
+    execute!(tx, "UPDATE campaigns SET repeat_at = $2 WHERE id = $1", id, at)?;
+    Ok(())
+}
+
+/// Starts the look at everybody anew. Compare-and-set: of two sweeps one does it.
+pub async fn begin_repeat(tx: &mut Tx, id: i64, due: i64) -> Result<bool> {
+    Ok(execute!(
+        tx,
+        "UPDATE campaigns SET planned_to = 0, planned_all = 0, repeat_at = NULL WHERE id = $1 AND repeat_at = $2 AND planned_all = 1",
+        id,
+        due
+    )? == 1)
+}
+
+/// Of these contacts, those whom this revision of the campaign has decided to ask already.
+pub async fn planned_already(tx: &mut Tx, campaign: i64, revision: i64, contacts: &[i64]) -> Result<Vec<i64>> {
+    let rows: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT d.contact_id FROM EACH($1) THEN JOIN decisions d ON d.contact_id = CAST(j.value AS BIGINT)
+         WHERE d.campaign_id = $2 AND d.revision_id = $3 AND d.stage = 'plan' AND d.outcome <> 'skip'",
+        &json(contacts),
+        campaign,
+        revision
+    )?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+/// What `stop_if` counts from now on begins here.
+pub async fn set_stop_base(tx: &mut Tx, id: i64, tally: &str) -> Result<()> {
+    execute!(tx, "UPDATE campaigns SET stop_base = $2 WHERE id = $1", id, tally)?;
     Ok(())
 }
 
@@ -310,18 +350,26 @@ pub async fn decisions_of(tx: &mut Tx, contact: i64) -> Result<Vec<(String, Stri
 }
 
 /// Asks of running campaigns that were accepted before `before` and never answered: candidates for their reminder.
-/// (message, contact, locale)
-pub async fn unanswered(tx: &mut Tx, campaign: i64, before: i64, limit: i64) -> Result<Vec<(i64, i64, String)>> {
+/// (message, contact, locale). The reminder goes the way the ask arrived by.
+pub async fn unanswered(
+    tx: &mut Tx,
+    campaign: i64,
+    channel: Channel,
+    before: i64,
+    limit: i64,
+) -> Result<Vec<(i64, i64, String)>> {
     fetch_all!(
         tx,
         "SELECT m.id, m.contact_id, m.locale FROM messages m
          JOIN conversations v ON v.message_id = m.id AND v.closed_at IS NULL AND v.state = 'asked'
          WHERE m.campaign_id = $1 AND m.kind = 'ask' AND m.state IN ('accepted', 'sent', 'delivered', 'read') AND v.opened_at <= $2
+           AND m.channel = $4
            AND NOT EXISTS (SELECT 1 FROM messages r WHERE r.contact_id = m.contact_id AND r.kind = 'reminder' AND r.family = m.family)
          ORDER BY m.id LIMIT $3",
         campaign,
         before,
-        limit
+        limit,
+        channel.code()
     )
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use permesso::domain::campaign::CampaignState;
-use permesso::domain::channel::Permission;
+use permesso::domain::channel::{Channel, Permission};
 use permesso::domain::ledger::{Body, Entry, GENESIS, Preference};
 use permesso::domain::message::{Kind as MessageKind, State};
 use permesso::domain::suppression::Reason;
@@ -94,6 +94,15 @@ async fn campaign(tx: &mut Tx, name: &str, allowance: Option<i64>) -> i64 {
     let id = campaigns::start(tx, C, &start, 1).await.unwrap();
     campaigns::set_state(tx, id, CampaignState::Running, None).await.unwrap();
     id
+}
+
+/// Gives a message a revision, as the planner does.
+async fn give_revision(tx: &mut Tx, message: i64) {
+    const SQL: &str = "UPDATE messages SET revision_id = 1 WHERE id = $1";
+    match tx {
+        Tx::Sqlite(t) => drop(sqlx::query(SQL).bind(message).execute(&mut **t).await.unwrap()),
+        Tx::Postgres(t) => drop(sqlx::query(SQL).bind(message).execute(&mut **t).await.unwrap()),
+    }
 }
 
 fn message(contact: i64, kind: MessageKind, due_at: i64) -> New {
@@ -706,16 +715,102 @@ both!(only_unanswered_asks_are_reminded, |app| {
     let id = campaign(&mut tx, "spring", None).await;
     let (a, b) = (contact(&mut tx, app, 1).await, contact(&mut tx, app, 2).await);
     let (one, two) = (sending(&mut tx, id, a).await, sending(&mut tx, id, b).await);
-    assert!(campaigns::unanswered(&mut tx, id, 10, 9).await.unwrap().is_empty(), "not accepted yet");
+    assert!(campaigns::unanswered(&mut tx, id, Channel::Sms, 10, 9).await.unwrap().is_empty(), "not accepted yet");
     let both = [settled(one, "accepted", State::Accepted), settled(two, "accepted", State::Accepted)];
     messages::settle(&mut tx, &both, 11).await.unwrap();
-    assert!(campaigns::unanswered(&mut tx, id, 9, 9).await.unwrap().is_empty(), "too early");
+    assert!(campaigns::unanswered(&mut tx, id, Channel::Sms, 9, 9).await.unwrap().is_empty(), "too early");
     let mut answered = conversations::open_of(&mut tx, b).await.unwrap().unwrap();
     answered.state = "pending".into();
     conversations::save(&mut tx, &answered).await.unwrap();
-    assert_eq!(campaigns::unanswered(&mut tx, id, 10, 9).await.unwrap(), [(one.0, a, "it".to_owned())]);
+    assert_eq!(campaigns::unanswered(&mut tx, id, Channel::Sms, 10, 9).await.unwrap(), [(one.0, a, "it".to_owned())]);
     planned(&mut tx, Some(id), &[message(a, MessageKind::Reminder, 0)]).await;
-    assert!(campaigns::unanswered(&mut tx, id, 10, 9).await.unwrap().is_empty(), "one reminder is enough");
+    assert!(campaigns::unanswered(&mut tx, id, Channel::Sms, 10, 9).await.unwrap().is_empty(), "one reminder is enough");
+    tx.rollback().await.unwrap();
+});
+
+both!(a_failed_ask_takes_its_next_channel_once_and_only_while_nobody_answered, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", None).await;
+    let (a, b, c) = (contact(&mut tx, app, 1).await, contact(&mut tx, app, 2).await, contact(&mut tx, app, 3).await);
+    let (one, two, three) = (sending(&mut tx, id, a).await, sending(&mut tx, id, b).await, sending(&mut tx, id, c).await);
+    let all = [one.0, two.0, three.0];
+    assert!(messages::stranded(&mut tx, &all, 5).await.unwrap().is_empty(), "nothing has failed");
+    // Accepted, and failed by a receipt that came first.
+    messages::set_state(&mut tx, three.0, State::Sending, State::Failed, None, 6).await.unwrap();
+    assert!(messages::proved_not_on_channel(&mut tx, &all).await.unwrap().is_empty(), "failed for another reason");
+    let receipt = inbound::NewReceipt {
+        event_id: "lost",
+        provider_id: "x",
+        reference: None,
+        status: "failed",
+        error: None,
+        not_on_channel: true,
+        at: 6,
+    };
+    inbound::add_receipt(&mut tx, C, "g", &receipt, Some(three.1), 6).await.unwrap();
+    assert_eq!(messages::proved_not_on_channel(&mut tx, &all).await.unwrap(), [three.0]);
+    let failed = [one, two].map(|m| settled(m, "unknown", State::Failed));
+    messages::settle(&mut tx, &failed, 7).await.unwrap();
+    let mut answered = conversations::open_of(&mut tx, b).await.unwrap().unwrap();
+    answered.state = "pending".into();
+    conversations::save(&mut tx, &answered).await.unwrap();
+    for message in all {
+        // The tests' campaigns have no revision to read.
+        give_revision(&mut tx, message).await;
+    }
+    let stranded: Vec<i64> = messages::stranded(&mut tx, &all, 7).await.unwrap().iter().map(|s| s.id).collect();
+    assert_eq!(stranded, [one.0, three.0], "one of them has said something");
+    assert!(messages::stranded(&mut tx, &all, LATE).await.unwrap().is_empty(), "past the deadline");
+    let route = Route { campaign: Some(id), revision: Some(1), gateway: "h", sender: "t" };
+    let batch = messages::next_leg(&mut tx, C, &route, Channel::WhatsApp, &stranded, 8).await.unwrap().unwrap();
+    let batch = messages::batch(&mut tx, batch).await.unwrap().unwrap();
+    assert_eq!((batch.gateway.as_str(), batch.sender.as_str()), ("h", "t"));
+    let due = messages::due(&mut tx, &batch, 8, 9).await.unwrap();
+    assert_eq!(due.iter().map(|d| (d.id, d.channel.as_str())).collect::<Vec<_>>(), [(one.0, "whatsapp"), (three.0, "whatsapp")]);
+    assert!(
+        conversations::open_of(&mut tx, a).await.unwrap().is_none()
+            && conversations::open_of(&mut tx, b).await.unwrap().is_some()
+    );
+    assert!(messages::stranded(&mut tx, &all, 8).await.unwrap().is_empty(), "once");
+    assert_eq!(messages::next_leg(&mut tx, C, &route, Channel::WhatsApp, &[], 8).await.unwrap(), None);
+    tx.rollback().await.unwrap();
+});
+
+both!(unknown_sends_are_listed_and_their_settlement_is_kept, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", None).await;
+    let person = contact(&mut tx, app, 1).await;
+    let one = sending(&mut tx, id, person).await;
+    assert!(messages::unknown_of(&mut tx, id).await.unwrap().is_empty());
+    messages::settle(&mut tx, &[settled(one, "unknown", State::Unknown)], 9).await.unwrap();
+    let unknown = messages::unknown_of(&mut tx, id).await.unwrap();
+    assert_eq!(
+        unknown.iter().map(|u| (u.message_id, u.reference.clone())).collect::<Vec<_>>(),
+        [(one.0, format!("ask-{}", one.0))]
+    );
+    messages::record_settlement(&mut tx, C, one.0, State::Failed, "A. Rossi", 10).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(app.count("SELECT COUNT(*) FROM settlements WHERE by_whom = 'A. Rossi' AND state = 'failed'").await, 1);
+});
+
+both!(a_repetition_begins_once_and_leaves_the_planned_alone, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", None).await;
+    let (a, b) = (contact(&mut tx, app, 1).await, contact(&mut tx, app, 2).await);
+    let decided = |contact, outcome| campaigns::Decided { contact, outcome, code: "X", basis: None, facts: "{}".into() };
+    let both = [decided(a, "send"), decided(b, "skip")];
+    campaigns::record(&mut tx, C, id, 7, "plan", &both, 5).await.unwrap();
+    assert_eq!(campaigns::planned_already(&mut tx, id, 7, &[a, b]).await.unwrap(), [a]);
+    assert!(campaigns::planned_already(&mut tx, id, 8, &[a, b]).await.unwrap().is_empty(), "another revision's");
+    campaigns::set_progress(&mut tx, id, b, true).await.unwrap();
+    campaigns::set_repeat(&mut tx, id, Some(50)).await.unwrap();
+    assert!(!campaigns::begin_repeat(&mut tx, id, 49).await.unwrap(), "not that one");
+    assert!(campaigns::begin_repeat(&mut tx, id, 50).await.unwrap());
+    assert!(!campaigns::begin_repeat(&mut tx, id, 50).await.unwrap(), "once");
+    let row = campaigns::by_id(&mut tx, id).await.unwrap().unwrap();
+    assert_eq!((row.planned_to, row.planned_all, row.repeat_at), (0, 0, None));
+    campaigns::set_stop_base(&mut tx, id, "{}").await.unwrap();
+    assert_eq!(campaigns::by_id(&mut tx, id).await.unwrap().unwrap().stop_base.as_deref(), Some("{}"));
     tx.rollback().await.unwrap();
 });
 
@@ -881,13 +976,20 @@ both!(an_attempt_is_found_by_whatever_names_it, |app| {
 both!(receipts_and_inbound_events_are_stored_once, |app| {
     let mut tx = write(app).await;
     let person = contact(&mut tx, app, 1).await;
-    let receipt =
-        |event_id, at| inbound::NewReceipt { event_id, provider_id: "x", reference: None, status: "sent", error: None, at };
+    let receipt = |event_id, at| inbound::NewReceipt {
+        event_id,
+        provider_id: "x",
+        reference: None,
+        status: "sent",
+        error: None,
+        not_on_channel: false,
+        at,
+    };
     let late = inbound::add_receipt(&mut tx, C, "g", &receipt("r1", 9), None, 10).await.unwrap().unwrap();
     let early = inbound::add_receipt(&mut tx, C, "g", &receipt("r2", 8), None, 10).await.unwrap().unwrap();
     assert_eq!(inbound::add_receipt(&mut tx, C, "g", &receipt("r1", 9), None, 11).await.unwrap(), None);
     assert!(inbound::add_receipt(&mut tx, C, "f", &receipt("r1", 9), None, 11).await.unwrap().is_some(), "another gateway's");
-    let row = |id| (id, "x".to_owned(), "sent".to_owned());
+    let row = |id| (id, "x".to_owned(), "sent".to_owned(), 0);
     assert_eq!(inbound::unmatched(&mut tx, "g", &["x", "y"]).await.unwrap(), [row(early), row(late)]);
     inbound::match_receipt(&mut tx, early, 1).await.unwrap();
     assert_eq!(inbound::unmatched(&mut tx, "g", &["x"]).await.unwrap(), [row(late)]);

@@ -7,6 +7,7 @@ mod code;
 mod contract;
 mod crm;
 mod desk;
+mod legs;
 mod postgres;
 mod preview;
 mod promises;

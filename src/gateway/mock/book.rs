@@ -123,7 +123,7 @@ impl Book {
         }
         let fate = self.faults.fate(request, reference.tries);
         match fate {
-            Fate::NoCredit | Fate::RefuseSender | Fate::RefuseRecipient => self.counts.refused += 1,
+            Fate::NoCredit | Fate::RefuseSender | Fate::RefuseRecipient | Fate::NotOnChannel => self.counts.refused += 1,
             Fate::Throttle => self.counts.throttled += 1,
             Fate::ResetBefore | Fate::ServerError { accepted: false } => self.counts.dropped_unanswered += 1,
             Fate::Accept => {}
@@ -140,7 +140,8 @@ impl Book {
         reference.newest = Some(index);
         self.counts.max_per_reference = self.counts.max_per_reference.max(reference.accepted);
         let phone = self.touch(&request.to, at, Entry::Message(index));
-        if request.reference.starts_with("ask") {
+        // What can never reach the phone is not one of the asks it got.
+        if request.reference.starts_with("ask") && self.faults.not_on_channel(request.channel, &request.to).is_none() {
             let phone = &mut self.phones[phone];
             phone.asks += 1;
             self.counts.duplicates += u64::from(phone.asks == 2);
@@ -168,6 +169,7 @@ impl Book {
         let code = match status {
             Status::Expired => Some("absent"),
             Status::Undelivered => Some("rejected"),
+            Status::Failed if self.faults.not_on_channel(message.channel, &message.to).is_some() => Some("not_on_channel"),
             Status::Failed => Some("failed"),
             _ => None,
         };

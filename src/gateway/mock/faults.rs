@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::protocol::{SendRequest, Status};
+use super::protocol::{Channel, SendRequest, Status};
 
 /// Probabilities are per reference, 0 to 1. Below 1, all but `refuse` and the receipts' faults strike only the first try of a
 /// reference, so that trying again can succeed; at 1 they strike always. The default does nothing wrong.
@@ -40,6 +40,8 @@ pub struct Faults {
     pub lost: f64,
     /// Ends as `undelivered` instead of `delivered`.
     pub failed: f64,
+    /// The share of numbers that are not on WhatsApp. Half of them are refused by 422, the other half by a failed receipt.
+    pub no_whatsapp: f64,
     pub slow_ms: u64,
     pub late_ms: u64,
     pub timeout_ms: u64,
@@ -51,6 +53,17 @@ pub struct Faults {
     pub refused_numbers: BTreeSet<String>,
     /// Numbers whose messages are accepted and sent, and then expire (at once: nobody waits two days for a mock).
     pub unreachable: BTreeSet<String>,
+    /// Numbers not on WhatsApp, refused by 422.
+    pub not_on_whatsapp: BTreeSet<String>,
+    /// Numbers not on WhatsApp, accepted and then failed by a receipt.
+    pub not_on_whatsapp_late: BTreeSet<String>,
+}
+
+/// How a gateway tells that a number is not on WhatsApp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotOnWhatsApp {
+    Refused,
+    ByReceipt,
 }
 
 impl Default for Faults {
@@ -70,6 +83,7 @@ impl Default for Faults {
             reordered: 0.0,
             lost: 0.0,
             failed: 0.0,
+            no_whatsapp: 0.0,
             slow_ms: 300,
             late_ms: 500,
             timeout_ms: 30_000,
@@ -77,6 +91,8 @@ impl Default for Faults {
             refused_senders: BTreeSet::new(),
             refused_numbers: BTreeSet::new(),
             unreachable: BTreeSet::new(),
+            not_on_whatsapp: BTreeSet::new(),
+            not_on_whatsapp_late: BTreeSet::new(),
         }
     }
 }
@@ -87,6 +103,7 @@ pub enum Fate {
     NoCredit,
     RefuseSender,
     RefuseRecipient,
+    NotOnChannel,
     Throttle,
     ResetBefore,
     ServerError { accepted: bool },
@@ -145,6 +162,8 @@ impl Faults {
             Fate::RefuseSender
         } else if self.refused_numbers.contains(&request.to) || self.strikes("refuse", &request.reference, self.refuse) {
             Fate::RefuseRecipient
+        } else if self.not_on_channel(request.channel, &request.to) == Some(NotOnWhatsApp::Refused) {
+            Fate::NotOnChannel
         } else if strikes("throttle", self.throttle) {
             Fate::Throttle
         } else if strikes("reset_before_accept", self.reset_before_accept) {
@@ -168,10 +187,26 @@ impl Faults {
         strikes.then(|| Duration::from_millis(self.slow_ms))
     }
 
-    pub fn receipts(&self, reference: &str, to: &str) -> ReceiptFate {
+    /// Whether this number is missing on this channel. A property of the number, so it is the same for every message.
+    pub fn not_on_channel(&self, channel: Channel, number: &str) -> Option<NotOnWhatsApp> {
+        if channel != Channel::Whatsapp {
+            return None;
+        }
+        let told = if self.strikes("no_whatsapp_late", number, 0.5) { NotOnWhatsApp::ByReceipt } else { NotOnWhatsApp::Refused };
+        match () {
+            _ if self.not_on_whatsapp.contains(number) => Some(NotOnWhatsApp::Refused),
+            _ if self.not_on_whatsapp_late.contains(number) => Some(NotOnWhatsApp::ByReceipt),
+            _ => self.strikes("no_whatsapp", number, self.no_whatsapp).then_some(told),
+        }
+    }
+
+    pub fn receipts(&self, request: &SendRequest) -> ReceiptFate {
+        let SendRequest { reference, to, .. } = request;
         let strikes = |name, p| self.strikes(name, reference, p);
         ReceiptFate {
-            last: if self.unreachable.contains(to) {
+            last: if self.not_on_channel(request.channel, to).is_some() {
+                Status::Failed
+            } else if self.unreachable.contains(to) {
                 Status::Expired
             } else if strikes("failed", self.failed) {
                 Status::Undelivered
@@ -246,7 +281,16 @@ mod tests {
     fn the_default_does_nothing_wrong() {
         assert!(fates(&Faults::default(), 1).iter().all(|fate| *fate == Fate::Accept));
         assert_eq!(Faults::default().slowness("ask_1", 1), None);
-        let fate = Faults::default().receipts("ask_1", "+15005550006");
+        let request = SendRequest {
+            reference: "ask_1".into(),
+            from: "ACME".into(),
+            to: "+15005550006".into(),
+            channel: Channel::Whatsapp,
+            text: "Hello".into(),
+            buttons: Vec::new(),
+            validity_seconds: None,
+        };
+        let fate = Faults::default().receipts(&request);
         assert_eq!(fate, ReceiptFate { last: Status::Delivered, lost: false, reordered: false, duplicate: false, late: None });
     }
 }

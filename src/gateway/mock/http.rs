@@ -107,6 +107,7 @@ async fn submit(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
         Fate::NoCredit => refusal(StatusCode::PAYMENT_REQUIRED, "no_credit", "the account is out of credit"),
         Fate::RefuseSender => refusal(StatusCode::FORBIDDEN, "sender_refused", "this sender is not yours"),
         Fate::RefuseRecipient => refusal(StatusCode::UNPROCESSABLE_ENTITY, "recipient_refused", "this number takes no messages"),
+        Fate::NotOnChannel => refusal(StatusCode::UNPROCESSABLE_ENTITY, "not_on_channel", "this number is not on WhatsApp"),
         Fate::Throttle => {
             let answer = refusal(StatusCode::TOO_MANY_REQUESTS, "throttled", "too many requests");
             ([(header::RETRY_AFTER, "1")], answer).into_response()

@@ -15,7 +15,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use reqwest::StatusCode;
 
-use super::{Event, Gateway, Outgoing, Refusal, Sent, WebhookError};
+use super::{Event, Gateway, LookedUp, Outgoing, Refusal, Sent, WebhookError};
 use crate::clock::{Clock, SECOND};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -85,7 +85,7 @@ impl Mock {
                 Channel::Sms | Channel::Call => protocol::Channel::Sms,
             },
             text: message.text.clone(),
-            buttons: Vec::new(),
+            buttons: message.buttons.iter().map(|b| protocol::Button { id: b.id.clone(), title: b.title.clone() }).collect(),
             validity_seconds: u64::try_from(message.validity_s).ok(),
         };
         let answer = self.http.post(format!("{}/v1/messages", self.url)).bearer_auth(&self.token).json(&request).send().await;
@@ -124,6 +124,7 @@ fn read_answer(status: StatusCode, retry_after: Duration, body: &[u8]) -> Sent {
     let no = |why| Sent::NotAccepted { why, error: format!("HTTP {} {code}", status.as_u16()) };
     match (status.as_u16(), code) {
         (409, "duplicate_reference") => Sent::Accepted { provider_id: body.id },
+        (422, "not_on_channel") => no(Refusal::NotOnChannel),
         (400, "bad_request") | (422, "recipient_refused") => no(Refusal::Recipient),
         (401, "unauthorized") | (402, "no_credit") | (403, "sender_refused") => no(Refusal::Account),
         (429, "throttled") => no(Refusal::Throttled { retry_after }),
@@ -181,6 +182,37 @@ impl Gateway for Mock {
         }
         .boxed()
     }
+
+    fn look_up<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, Option<Result<LookedUp, String>>> {
+        async move {
+            let asked = async {
+                let request = self.http.get(format!("{}/v1/messages?reference={reference}", self.url));
+                let answer = request.bearer_auth(&self.token).send().await?;
+                if answer.status() == StatusCode::NOT_FOUND {
+                    return Ok(LookedUp::Never);
+                }
+                let found: protocol::LookUp = answer.error_for_status()?.json().await?;
+                Ok(match found.status {
+                    protocol::Status::Accepted => LookedUp::Accepted,
+                    status => LookedUp::Is(receipt_of(status)),
+                })
+            };
+            let answer: Result<LookedUp, reqwest::Error> = asked.await;
+            Some(answer.map_err(|e| format!("the gateway cannot be asked: {}", e.without_url())))
+        }
+        .boxed()
+    }
+}
+
+fn receipt_of(status: protocol::Status) -> Receipt {
+    match status {
+        protocol::Status::Accepted | protocol::Status::Sent => Receipt::Sent,
+        protocol::Status::Delivered => Receipt::Delivered,
+        protocol::Status::Undelivered => Receipt::Undelivered,
+        protocol::Status::Failed => Receipt::Failed,
+        protocol::Status::Expired => Receipt::Expired,
+        protocol::Status::Read => Receipt::Read,
+    }
 }
 
 /// The events of a callback or a listing, each to be read by itself.
@@ -198,14 +230,8 @@ fn event(value: serde_json::Value) -> Event {
             event_id: r.event_id,
             provider_id: r.id,
             reference: Some(r.reference),
-            status: match r.status {
-                protocol::Status::Accepted | protocol::Status::Sent => Receipt::Sent,
-                protocol::Status::Delivered => Receipt::Delivered,
-                protocol::Status::Undelivered => Receipt::Undelivered,
-                protocol::Status::Failed => Receipt::Failed,
-                protocol::Status::Expired => Receipt::Expired,
-                protocol::Status::Read => Receipt::Read,
-            },
+            status: receipt_of(r.status),
+            not_on_channel: r.error.as_ref().is_some_and(|e| e.code == "not_on_channel"),
             error: r.error.map(|e| e.code),
             at: r.at,
         },

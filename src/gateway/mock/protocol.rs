@@ -20,6 +20,7 @@
 //! | 403 | `sender_refused` | no: the account may not use this `from` |
 //! | 409 | `duplicate_reference` | yes, earlier: `id` names that message (only where the gateway dedupes) |
 //! | 422 | `recipient_refused` | no: the number will never take this message |
+//! | 422 | `not_on_channel` | no: the number is not on WhatsApp |
 //! | 429 | `throttled` | no: try again after `Retry-After` seconds |
 //! | 500 | `server_error` | **not known** |
 //!
@@ -167,7 +168,8 @@ pub struct Receipt {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptError {
-    /// `absent` (out of reach until the validity ended), `rejected` (the network refused it) or `failed`.
+    /// `absent` (out of reach until the validity ended), `rejected` (the network refused it), `not_on_channel` (the number is not
+    /// on WhatsApp) or `failed`.
     pub code: String,
 }
 

@@ -213,9 +213,11 @@ impl Shared {
     /// Takes the message in and sends its receipts on their way.
     pub fn accept(&self, book: &mut Book, request: SendRequest) -> SendAnswer {
         let at = (self.now)();
-        let fate = book.faults.receipts(&request.reference, &request.to);
+        let fate = book.faults.receipts(&request);
         let message = book.accept(request, at);
-        let mut receipts = [Status::Sent, fate.last].map(|status| book.receipt(message, status, at));
+        // A number that is not on the channel fails at once; all else is sent first.
+        let told: &[Status] = if fate.last == Status::Failed { &[Status::Failed] } else { &[Status::Sent, fate.last] };
+        let mut receipts: Vec<_> = told.iter().map(|status| book.receipt(message, *status, at)).collect();
         if fate.reordered {
             receipts.reverse();
         }

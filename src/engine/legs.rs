@@ -1,0 +1,41 @@
+//! One ask over several channels (design section 7). The next channel is tried only where the first is impossible at planning, or
+//! ended `failed` because the number is not on it at all; never after an ask that is unknown, accepted, sent or expired, since there
+//! the person may have it. It stays one message: a leg is an attempt.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Engine;
+use crate::domain::channel::Channel;
+use crate::store::messages::Route;
+use crate::store::queue::{self, Job};
+use crate::store::{Tx, messages};
+
+/// Gives each of these failed asks to the next channel of its campaign, if there is one and the person has said nothing. The claim
+/// decides anew whether they may be asked there.
+pub async fn fall_back(tx: &mut Tx, engine: &Engine, failed: &[i64]) -> Result<()> {
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let now = engine.now();
+    let mut next: BTreeMap<(i64, i64, Channel), Vec<i64>> = BTreeMap::new();
+    for ask in messages::stranded(tx, failed, now).await? {
+        let Some(channel) = Channel::parse(&ask.channel) else { continue };
+        let campaign = engine.revision(tx, ask.revision_id).await?;
+        if let Some(other) = campaign.ask_after(channel) {
+            next.entry((ask.campaign_id, ask.revision_id, other.channel)).or_default().push(ask.id);
+        }
+    }
+    for ((campaign_id, revision_id, channel), ids) in next {
+        let campaign = engine.revision(tx, revision_id).await?;
+        let Some(ask) = campaign.ask(channel) else { continue };
+        let (gateway, sender) = (ask.sender.gateway.as_str(), ask.sender.id.as_str());
+        let route = Route { campaign: Some(campaign_id), revision: Some(revision_id), gateway, sender };
+        if let Some(batch) = messages::next_leg(tx, &engine.controller, &route, channel, &ids, now).await? {
+            queue::push(tx, &Job::Deliver { batch }, Duration::ZERO).await?;
+        }
+    }
+    Ok(())
+}
