@@ -209,7 +209,7 @@ impl Campaign {
         let (time, zone) = (self.repeat_at?, self.time_zone.parse::<Tz>().ok()?);
         let today = now.with_timezone(&zone).date_naive();
         let days = today.iter_days().take(3);
-        let at = days.map(|day| hours::earliest(zone, day.and_time(time))).flatten().find(|at| *at > now)?;
+        let at = days.filter_map(|day| hours::earliest(zone, day.and_time(time))).find(|at| *at > now)?;
         (at < self.deadline).then_some(at)
     }
 

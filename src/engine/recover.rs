@@ -59,14 +59,15 @@ async fn sweep_until(engine: &Engine, until: i64) -> Result<Found> {
                 queue::push(&mut tx, &Job::Plan { campaign: row.id }, Duration::ZERO).await?;
                 found.started += 1;
             }
-            CampaignState::Running if row.repeat_at.is_some_and(|at| at <= now) && now < row.deadline => {
-                if campaigns::begin_repeat(&mut tx, row.id, row.repeat_at.unwrap_or(0)).await? {
+            CampaignState::Running => {
+                let again = match row.repeat_at.filter(|at| *at <= now && now < row.deadline) {
+                    Some(due) => campaigns::begin_repeat(&mut tx, row.id, due).await?,
+                    None => false,
+                };
+                found.started += usize::from(again);
+                if again || row.planned_all == 0 {
                     queue::push(&mut tx, &Job::Plan { campaign: row.id }, Duration::ZERO).await?;
-                    found.started += 1;
                 }
-            }
-            CampaignState::Running if row.planned_all == 0 => {
-                queue::push(&mut tx, &Job::Plan { campaign: row.id }, Duration::ZERO).await?;
             }
             _ => {}
         }
