@@ -367,11 +367,11 @@ both!(too_many_failures_pause_the_campaign, |app| {
 
 both!(unknown_sends_are_settled_by_look_up_and_by_a_recorded_word, |app| {
     let (taken, dropped, mute) = (TestApp::it(1), TestApp::it(2), TestApp::it(3));
-    app.people(&[taken.clone()]).await;
+    app.people(std::slice::from_ref(&taken)).await;
     app.gateway.set_faults(Faults { accept_then_reset: 1.0, lost: 1.0, ..Faults::default() });
     app.plan(LINK).await;
     app.deliver().await;
-    app.people(&[dropped.clone()]).await;
+    app.people(std::slice::from_ref(&dropped)).await;
     app.gateway.set_faults(Faults { reset_before_accept: 1.0, ..Faults::default() });
     app.execute("UPDATE campaigns SET planned_to = 0, planned_all = 0").await.unwrap();
     while plan::plan_next(&app.engine, 1).await.unwrap() {}
@@ -382,7 +382,7 @@ both!(unknown_sends_are_settled_by_look_up_and_by_a_recorded_word, |app| {
     assert!(done.left.is_empty());
     assert_eq!(app.states().await, [("delivered".to_owned(), 1), ("failed".to_owned(), 1)].into());
     // A gateway that cannot be asked leaves it to the operator, whose word is kept.
-    app.people(&[mute.clone()]).await;
+    app.people(std::slice::from_ref(&mute)).await;
     app.gateway.set_faults(Faults { garbage: 1.0, lost: 1.0, ..Faults::default() });
     app.execute("UPDATE campaigns SET planned_to = 0, planned_all = 0").await.unwrap();
     while plan::plan_next(&app.engine, 1).await.unwrap() {}
