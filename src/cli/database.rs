@@ -1,22 +1,74 @@
-//! `db migrate`
+//! `db migrate`, `db backup`
+
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Subcommand;
 
 use super::Context;
-use crate::store::Store;
+use crate::config::Config;
+use crate::store::{backup, migrations};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Create the database, or bring it to this version. Refuses one that a newer permesso made.
+    /// Create the database, or bring it to this version, after a backup. Refuses one that a newer permesso made.
     #[command(after_help = "Example: permesso db migrate")]
-    Migrate,
+    Migrate {
+        /// Make no backup: you have one of your own.
+        #[arg(long)]
+        no_backup: bool,
+    },
+    /// Copy the database while it is in use. Keep the copy apart from the key.
+    #[command(after_help = "Example: permesso db backup\n         permesso db backup --to /mnt/backup/permesso.db")]
+    Backup {
+        /// A new file; a name with version and time in the folder `backups` beside the database if left out.
+        #[arg(long)]
+        to: Option<PathBuf>,
+    },
 }
 
 pub async fn run(context: &Context, command: &Command) -> Result<()> {
-    let Command::Migrate = command;
     let config = crate::app::load(&context.dir)?;
-    Store::migrate(&config.database).await?.close().await;
-    println!("the database is ready");
+    match command {
+        Command::Migrate { no_backup } => {
+            let done = migrations::upgrade(&config.database, (!no_backup).then(|| backups(&config)).as_deref()).await?;
+            if context.json {
+                println!("{}", serde_json::json!({ "from": done.from, "to": done.to, "backup": done.backup }));
+                return Ok(());
+            }
+            if let Some(path) = &done.backup {
+                println!("backed up to {}", path.display());
+            }
+            match done.from {
+                None => println!("the database is made (migration {})", done.to),
+                Some(from) if from == done.to && done.backup.is_none() => println!("the database is ready: nothing to migrate"),
+                Some(from) => println!("the database is ready: from migration {from} to {}", done.to),
+            }
+        }
+        Command::Backup { to } => {
+            let path = match to {
+                Some(path) => {
+                    backup::copy_to(&config.database, path).await?;
+                    path.clone()
+                }
+                None => {
+                    let version = migrations::version(&config.database).await?;
+                    backup::copy_into(&config.database, &backups(&config), version).await?
+                }
+            };
+            match context.json {
+                true => println!("{}", serde_json::json!({ "backup": path })),
+                false => println!("backed up to {}", path.display()),
+            }
+        }
+    }
     Ok(())
+}
+
+/// Beside the SQLite file; for Postgres in the folder where one would be.
+pub fn backups(config: &Config) -> PathBuf {
+    match config.database.strip_prefix("sqlite:") {
+        Some(path) => Path::new(path).parent().unwrap_or(Path::new(".")).join("backups"),
+        None => config.dir.join("../data/backups"),
+    }
 }

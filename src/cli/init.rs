@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::Context;
-use crate::store::Store;
+use crate::store::migrations;
 use crate::vault::Vault;
 
 /// The files that ship, as they are in the repository.
@@ -50,8 +50,8 @@ pub async fn run(context: &Context) -> Result<()> {
         Vault::create(&config.key_file)?;
         println!("made the key {} (back it up apart from the database)", config.key_file.display());
     }
-    let store = Store::migrate(&config.database).await?;
-    store.close().await;
+    // Somebody's older database may be there.
+    migrations::upgrade(&config.database, Some(&super::database::backups(&config))).await?;
     println!("{written} files written to {}, database ready", dir.display());
     println!("next: permesso mock-gateway & permesso run & then permesso import contacts FILE.csv");
     Ok(())

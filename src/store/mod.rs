@@ -5,6 +5,7 @@
 
 mod sql;
 
+pub mod backup;
 pub mod campaigns;
 pub mod codes;
 pub mod contacts;
@@ -14,6 +15,7 @@ pub mod facts;
 pub mod inbound;
 pub mod ledger;
 pub mod messages;
+pub mod migrations;
 pub mod outbox;
 pub mod queue;
 pub mod report;
@@ -23,7 +25,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub(crate) use sql::{execute, fetch_all, fetch_one, fetch_optional, statement};
-use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction};
@@ -36,8 +38,12 @@ pub enum Error {
     Folder(String, std::io::Error),
     #[error("the database was made by a newer permesso (migration {0}); remedy: run that version, nothing was changed")]
     Newer(i64),
-    #[error("the database is older than this permesso; remedy: `permesso db migrate`, after a backup")]
+    #[error("the database is older than this permesso; remedy: stop every permesso that uses it, then `permesso db migrate`")]
     Older,
+    #[error(
+        "the backup {0} cannot be made, so nothing was changed: {1}; remedy: make room for it, or `--no-backup` if you have one of your own"
+    )]
+    Backup(String, String),
     #[error("the database is read-only; remedy: give the user that runs permesso the right to write the file and its folder")]
     ReadOnly,
     #[error("the database is locked by another process for over {BUSY_S} s; remedy: stop that process")]
@@ -114,45 +120,7 @@ pub enum Tx {
     Postgres(Transaction<'static, Postgres>),
 }
 
-static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
-static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
-/// apalis would use the table of our own migrations; it gets one of its own.
-const QUEUE_MIGRATIONS: &str = "_queue_migrations";
-
 impl Store {
-    /// Opens an existing database of exactly this schema.
-    pub async fn open(url: &str) -> Result<Store> {
-        let store = Store::connect(url, false).await?;
-        let known = SQLITE.iter().map(|m| m.version).max().unwrap_or(0);
-        match store.version().await? {
-            Some(v) if v > known => Err(Error::Newer(v)),
-            Some(v) if v == known => Ok(store),
-            _ => Err(Error::Older),
-        }
-    }
-
-    /// Creates the database where there is none and brings it to this schema. Refuses a newer one.
-    pub async fn migrate(url: &str) -> Result<Store> {
-        let store = Store::connect(url, true).await?;
-        let known = SQLITE.iter().map(|m| m.version).max().unwrap_or(0);
-        if let Some(v) = store.version().await?.filter(|v| *v > known) {
-            return Err(Error::Newer(v));
-        }
-        match &store {
-            Store::Sqlite { write, queue, .. } => {
-                SQLITE.run(write).await?;
-                let mut migrator = apalis_sqlite::SqliteStorage::<()>::migrations();
-                migrator.dangerous_set_table_name(QUEUE_MIGRATIONS).run(queue).await?;
-            }
-            Store::Postgres { pool, queue } => {
-                POSTGRES.run(pool).await?;
-                let mut migrator = apalis_postgres::PostgresStorage::<()>::migrations();
-                migrator.dangerous_set_table_name(QUEUE_MIGRATIONS).run(queue).await?;
-            }
-        }
-        Ok(store)
-    }
-
     async fn connect(url: &str, create: bool) -> Result<Store> {
         if let Some(path) = url.strip_prefix("sqlite:") {
             let path = path.trim_start_matches("//");
@@ -184,17 +152,6 @@ impl Store {
         } else {
             Err(Error::Url(url.split(':').next().unwrap_or_default().to_owned()))
         }
-    }
-
-    async fn version(&self) -> Result<Option<i64>> {
-        async fn newest<C: Migrate>(connection: &mut C, table: &str) -> std::result::Result<Option<i64>, MigrateError> {
-            connection.ensure_migrations_table(table).await?;
-            Ok(connection.list_applied_migrations(table).await?.iter().map(|m| m.version).max())
-        }
-        Ok(match self {
-            Store::Sqlite { write, .. } => newest(&mut *write.acquire().await?, "_sqlx_migrations").await?,
-            Store::Postgres { pool, .. } => newest(&mut *pool.acquire().await?, "_sqlx_migrations").await?,
-        })
     }
 
     /// A writing transaction. On SQLite it holds the one writer from its first moment, so it never fails half-way on a lock.

@@ -104,18 +104,25 @@ impl TestApp {
     }
 
     pub async fn with_clock(kind: Kind, clock: Clock) -> TestApp {
-        app::install_tls();
-        crate::run::capture_logs();
         let dir = tempfile::tempdir().expect("a folder");
         let database = match kind {
             Kind::Sqlite => format!("sqlite:{}", dir.path().join("permesso.db").display()),
             Kind::Postgres => crate::postgres::database().await,
         };
+        TestApp::on(kind, clock, dir, &database).await
+    }
+
+    /// On a database, and in a folder that may hold its key already.
+    pub async fn on(kind: Kind, clock: Clock, dir: tempfile::TempDir, database: &str) -> TestApp {
+        app::install_tls();
+        crate::run::capture_logs();
         let [public, operator, port] = ports();
-        let config_dir = write_config(dir.path(), public, operator, port, &database);
+        let config_dir = write_config(dir.path(), public, operator, port, database);
         let config = Config::load(&config_dir).unwrap_or_else(|e| panic!("{e}"));
-        Vault::create(&config.key_file).expect("a key");
-        let store = Store::migrate(&database).await.expect("migrated");
+        if !config.key_file.exists() {
+            Vault::create(&config.key_file).expect("a key");
+        }
+        let store = Store::migrate(database).await.expect("migrated");
         let vault = Vault::open(&config.key_file).expect("the key");
         let engine = Arc::new(app::build(config, vault, store, clock.clone()).expect("built"));
         let now = clock.clone();

@@ -13,6 +13,7 @@ mod preview;
 mod promises;
 mod run;
 mod stories;
+mod upgrade;
 
 /// One story, on both stores.
 #[macro_export]

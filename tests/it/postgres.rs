@@ -78,6 +78,14 @@ pub fn cluster() -> &'static Cluster {
     CLUSTER.get_or_init(Cluster::start)
 }
 
+/// A database of its own for one test, with nothing in it.
+pub async fn empty_database() -> String {
+    let name = format!("e{}", NUMBER.fetch_add(1, Ordering::SeqCst));
+    let sql = format!("CREATE DATABASE {name};");
+    tokio::task::spawn_blocking(move || cluster_sql(&sql)).await.expect("created");
+    cluster().url(&name)
+}
+
 /// A database of its own for one test, already migrated: copied from a template.
 pub async fn database() -> String {
     static TEMPLATE: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();

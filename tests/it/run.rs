@@ -46,7 +46,7 @@ pub fn logs_hold_none_of(private: &[String]) {
 }
 
 /// `permesso` as a process of its own.
-fn permesso(dir: &Path) -> Command {
+pub fn permesso(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_permesso"));
     command.arg("--config").arg(dir.join("config")).env("PERMESSO_CLOCK", MORNING).env_remove("RUST_LOG");
     command
