@@ -397,6 +397,22 @@ fn a_campaign_name_cannot_leave_the_folder() {
     assert!(config.campaign("none").unwrap_err().to_string().contains("none.toml: cannot be read"));
 }
 
+#[test]
+fn files_for_another_version_are_refused_and_files_without_one_are_the_first() {
+    let version = |line: &str| {
+        Folder::new().edit("permesso.toml", "config_version = 1\n", line).edit("permesso.toml", "database", "databse")
+    };
+    let newer = version("config_version = 2\n").settings();
+    only(
+        &newer,
+        "permesso.toml:5: config_version: the files are written for a newer permesso",
+        "remedy: run the permesso they were written for",
+    );
+    only(&version("config_version = 0\n").settings(), "permesso.toml:5: config_version: there is no version 0", "write 1");
+    // The misspelt key is reported only where the form is known.
+    only(&version("").settings(), "permesso.toml:", "did you mean `database`?");
+}
+
 const HOOK: &str = "\n[[webhook]]\nname = \"crm\"\nurl = \"https://crm.acme.example/hooks?key=1\"\nsecret = \"whsec_bmV3IHNlY3JldCBvZiB0aGUgY3JtIHdpdGggMzIgYnl0ZXM=\"\n";
 
 /// The shipped settings with a webhook at their end.

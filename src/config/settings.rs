@@ -16,6 +16,10 @@ pub const FIELDS: [&str; 16] = [
     "basis_date", "basis_channels", "box_default", "approver", "unsubscribed", "no_contact_reason",
 ];
 
+/// The form of permesso.toml and of the files beside it. It is raised when a file written for the form before would be read wrongly;
+/// `config check` then says what to change.
+const CONFIG_VERSION: i64 = 1;
+
 pub fn read(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
     let file = File::open(&dir.join("permesso.toml"))?;
     let mut found = Vec::new();
@@ -40,6 +44,17 @@ pub fn read(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, 
 }
 
 fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, found: &mut Vec<Problem>) -> Option<Config> {
+    // Files of 0.1's first days have no such key, and are of the first form.
+    let version = root.or("config_version", 1);
+    if version != CONFIG_VERSION {
+        let what = match version {
+            2.. => format!("the files are written for a newer permesso: this one knows version {CONFIG_VERSION}"),
+            _ => format!("there is no version {version}"),
+        };
+        root.note("config_version", what, format!("run the permesso they were written for, or write {CONFIG_VERSION} and compare with what `permesso init` makes in an empty folder"));
+        // The rest may mean something else there.
+        return None;
+    }
     let packs = packs::countries(dir, found);
     let phrases = packs::phrases(dir, found);
     let controller = controller(root.table("controller"));

@@ -11,6 +11,7 @@ mod legs;
 mod postgres;
 mod preview;
 mod promises;
+mod proxy;
 mod run;
 mod stories;
 mod upgrade;
