@@ -182,6 +182,8 @@ async fn without_a_backup_nothing_is_migrated() {
     let (code, out, err) = ask(dir.path(), &["db", "migrate", "--no-backup"]);
     assert!(code == 0 && !out.contains("backed up"), "{err}");
     Store::open(&database).await.expect("migrated").close().await;
+    let again = migrations::upgrade(&database, None).await.expect("nothing to do");
+    assert!(again.from == Some(again.to) && again.to > 1 && again.backup.is_none(), "{again:?}");
 }
 
 #[tokio::test]
