@@ -135,6 +135,51 @@ fn every_built_in_text_fills_two_gsm_parts_at_most_and_every_reply_text_suits_it
 }
 
 #[test]
+fn where_nobody_can_reply_the_sentence_of_the_link_is_the_stop_route() {
+    let code = |text: &str| {
+        let folder = Folder::new().write("../templates/messages/repermission_code.de.txt", text);
+        folder.shown(folder.load().unwrap().campaign("einwilligung").err().map(|p| p.0).unwrap_or_default())
+    };
+    let all = "{{ brand }}: Sie haben uns Ihre Nummer hinterlassen. Dürfen wir Ihnen Informationen und Werbung senden? \
+        Hier wählen Sie oder sagen STOP: {{ link }}";
+    assert_eq!(code(all), Vec::<String>::new());
+    let elsewhere = all.replace(" oder sagen STOP", "").replace("senden?", "senden? STOP beendet alles.");
+    for without in [&all.replace("STOP", "Nein"), &elsewhere] {
+        let problems = code(without);
+        assert!(
+            problems.len() == 1 && problems[0].contains("has no stop route") && problems[0].contains("{{ link }}"),
+            "{problems:#?}"
+        );
+    }
+    let problems = code(&format!("{all} {{{{ reply_number }}}}"));
+    assert!(problems[0].contains("the placeholder `reply_number` has no value"), "{problems:#?}");
+    let folder = Folder::new().edit("campaigns/einwilligung.toml", "\"ACMEinfo\"", "\"+393001234567\"");
+    let problems = folder.shown(folder.load().unwrap().campaign("einwilligung").unwrap_err().0);
+    only(&problems, "campaigns/einwilligung.toml", "ask.sms.mode: `+393001234567` takes answers itself");
+}
+
+#[test]
+fn a_code_is_named_in_its_message_alone_and_fits_one_part() {
+    let campaign = Config::load(Path::new(SHIPPED)).unwrap().campaign("einwilligung").unwrap();
+    for locale in ["it", "en", "pl", "de", "fr", "es"] {
+        let shown =
+            campaign.texts[&format!("code.{locale}")].replace("{{ brand }}", "ACME Italia").replace("{{ code }}", "123456");
+        let parts = permesso::domain::sms::parts(&shown);
+        assert_eq!((parts.encoding, parts.parts), (permesso::domain::sms::Encoding::Gsm7, 1), "{shown}");
+        assert_eq!(permesso::domain::sms::forcing_ucs2(&campaign.asks[0].texts[locale]), [], "{locale}");
+    }
+    for (text, expected) in [
+        ("{{ brand }}: hallo", "does not name the code"),
+        ("{{ brand }}: {{ code }} {{ link }}", "the placeholder `link` has no value"),
+        ("{{ code }}", "does not say who writes"),
+    ] {
+        only(&Folder::new().write("../templates/messages/code.de.txt", text).settings(), "", expected);
+    }
+    let problems = Folder::new().write("../templates/messages/confirm.de.txt", "{{ brand }}: {{ code }}").settings();
+    only(&problems, "", "the placeholder `code` has no value");
+}
+
+#[test]
 fn all_that_is_wrong_in_a_campaign_is_named_at_once() {
     let problems = Folder::new()
         .edit(CAMPAIGN, "dormant_after =", "dormant_afer =")
