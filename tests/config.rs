@@ -333,8 +333,34 @@ fn a_reply_is_never_asked_of_a_sender_that_cannot_be_replied_to() {
     only(&folder.campaign(), CAMPAIGN, "ask.sms.mode: nobody can reply to `ACME`");
     let problems = Folder::new().edit("permesso.toml", "reply_number = \"+393001234567\"", "").campaign();
     assert!(problems.iter().any(|p| p.contains("`ACME` has no number to reply to")), "{problems:#?}");
-    let folder = Folder::new().edit("permesso.toml", "[\"IT\", \"ES\"]", "[\"ES\"]");
-    only(&folder.campaign(), CAMPAIGN, "IT takes only registered sender names");
+    let registered = "{ country = \"IT\", state = \"registered\", since = \"2026-05-04\", reference = \"demo\" },";
+    for (to, why) in [
+        ("", "and `ACME` is not; remedy: register it"),
+        (
+            "{ country = \"IT\", state = \"pending\", since = \"2026-11-20\" },",
+            "and `ACME` is only applied for, since 2026-11-20; remedy: wait",
+        ),
+        (
+            "{ country = \"IT\", state = \"registered\", since = \"2026-12-02\" },",
+            "and `ACME` is registered only from 2026-12-02 on",
+        ),
+    ] {
+        let folder = Folder::new().edit("permesso.toml", registered, to);
+        only(&folder.campaign(), CAMPAIGN, &format!("IT takes only registered sender names, {why}"));
+    }
+    // The short form, and a name of another spelling.
+    let folder =
+        Folder::new().edit("permesso.toml", registered, "").edit("permesso.toml", "rate = \"100/s\"", "registered = [\"IT\"]");
+    assert_eq!(folder.campaign(), Vec::<String>::new());
+    let twice = Folder::new().edit("permesso.toml", "rate = \"100/s\"", "registered = [\"IT\"]");
+    only(&twice.settings(), "permesso.toml:", "sender.registrations.country: IT is named twice");
+    let other = Folder::new().edit(
+        "permesso.toml",
+        "# The number that takes answers. A",
+        "[[sender]]\nid = \"Acme\"\ngateway = \"mock\"\nreply_number = \"+393001234567\"\n# The number that takes answers. A",
+    );
+    let problems = other.edit(CAMPAIGN, "sender = \"ACME\"", "sender = \"Acme\"").campaign();
+    assert!(problems.iter().any(|p| p.contains("IT takes only registered sender names, and `Acme` is not")), "{problems:#?}");
 }
 
 #[test]

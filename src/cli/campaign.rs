@@ -119,6 +119,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             let campaign = config.campaign(name)?;
             let (start, deadline) = (campaign.local(campaign.start), campaign.local(campaign.deadline));
             println!("campaign {name} is in order: {} texts, start {start}, deadline {deadline}", campaign.texts.len());
+            warn(&campaign.pack_warnings(context.today()?));
             Ok(())
         }
         Command::Preview { name, locale, all } => {
@@ -144,15 +145,18 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             let bar = bar(0, "people").with_message("deciding");
             let counts = plan::preview(&engine, &campaign, |n| bar.set_position(n)).await?;
             bar.finish_and_clear();
+            let warnings = campaign.pack_warnings(context.today()?);
             let id = plan::save(&engine, &campaign, &counts).await?;
             if context.json {
                 let finish = finish::estimate(&engine, &campaign, &counts.places);
+                let max_cost = &campaign.limits.max_cost;
                 println!(
                     "{}",
-                    serde_json::json!({ "plan": id, "counts": counts, "finish": finish, "max_cost": campaign.limits.max_cost })
+                    serde_json::json!({ "plan": id, "counts": counts, "finish": finish, "max_cost": max_cost, "warnings": warnings })
                 );
             } else {
                 print_plan(&engine, &campaign, &counts)?;
+                warn(&warnings);
                 println!("\nplan id: {id}");
                 println!("start it with: permesso campaign start {name} --plan {id}");
             }
@@ -255,6 +259,12 @@ fn print_settled(name: &str, done: &settle::Settled) {
     }
     if !done.left.is_empty() {
         println!("look them up at the provider by hand, then: permesso campaign settle {name} --as failed --by \"who and how\"");
+    }
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        println!("warning: {warning}");
     }
 }
 

@@ -1,30 +1,152 @@
-//! `config check`
+//! `config check`, `config packs`
 
 use anyhow::Result;
+use chrono::{Days, NaiveDate};
 use clap::Subcommand;
+use serde::Serialize;
 
 use super::Context;
 use crate::config::Config;
+use crate::domain::channel::Channel;
+use crate::domain::country::{CountryPack, Freshness, freshness};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Find every error in permesso.toml, the country packs, the phrases and the campaigns. Needs no database.
     #[command(after_help = "Example: permesso config check")]
     Check,
+    /// The countries' rules for whoever answers for them: what each says, its source, and the last day of its review.
+    #[command(after_help = "Example: permesso config packs\n         permesso config packs IT --json")]
+    Packs {
+        /// ISO codes; every country if left out.
+        countries: Vec<String>,
+    },
 }
 
 pub fn run(context: &Context, command: &Command) -> Result<()> {
-    let Command::Check = command;
+    match command {
+        Command::Check => check(context),
+        Command::Packs { countries } => packs(context, countries),
+    }
+}
+
+fn check(context: &Context) -> Result<()> {
     let config = Config::check_all(&context.dir)?;
     let campaigns = config.campaign_names()?;
+    let warnings = config.pack_warnings(context.today()?);
     if context.json {
-        println!(
-            "{}",
-            serde_json::json!({ "ok": true, "campaigns": campaigns, "countries": config.packs.keys().collect::<Vec<_>>() })
-        );
+        let countries = config.packs.keys().collect::<Vec<_>>();
+        println!("{}", serde_json::json!({ "ok": true, "campaigns": campaigns, "countries": countries, "warnings": warnings }));
     } else {
         let packs = config.packs.keys().cloned().collect::<Vec<_>>().join(" ");
         println!("{} is in order: {} campaigns, country packs {packs}", context.dir.display(), campaigns.len());
+        for warning in warnings {
+            println!("warning: {warning}");
+        }
     }
     Ok(())
+}
+
+/// One rule as a privacy officer signs it.
+#[derive(Debug, Serialize)]
+struct Line {
+    country: String,
+    version: String,
+    rule: &'static str,
+    says: String,
+    source: String,
+    confidence: &'static str,
+    reviewed: NaiveDate,
+    reviewed_by: String,
+    /// The last day on which anybody is asked by it.
+    holds_until: NaiveDate,
+    /// `fresh`, `review due`, `stale`.
+    state: &'static str,
+}
+
+fn packs(context: &Context, countries: &[String]) -> Result<()> {
+    let config = crate::app::load(&context.dir)?;
+    let today = context.today()?;
+    if let Some(unknown) = countries.iter().find(|code| !config.packs.contains_key(*code)) {
+        let known = config.packs.keys().cloned().collect::<Vec<_>>().join(" ");
+        anyhow::bail!("there is no country pack {unknown}; remedy: write codes of {known}");
+    }
+    let wanted = config.packs.values().filter(|pack| countries.is_empty() || countries.contains(&pack.code));
+    let lines: Vec<Line> = wanted.flat_map(|pack| lines(&config, pack, today)).collect();
+    if context.json {
+        println!("{}", serde_json::json!({ "rules": lines, "warnings": config.pack_warnings(today) }));
+        return Ok(());
+    }
+    let mut country = "";
+    for line in &lines {
+        if line.country != country {
+            country = &line.country;
+            println!("{country} version {}, reviewed by: {}", line.version, line.reviewed_by);
+        }
+        println!("  [{}] {}", line.rule, line.says);
+        println!("      source: {} ({})", line.source, line.confidence);
+        println!("      reviewed {}, holds until {}: {}", line.reviewed, line.holds_until, line.state);
+    }
+    Ok(())
+}
+
+fn lines<'a>(config: &'a Config, pack: &'a CountryPack, today: NaiveDate) -> impl Iterator<Item = Line> + 'a {
+    let stale = config.pack_stale_days;
+    pack.rules().into_iter().map(move |(rule, source)| Line {
+        country: pack.code.clone(),
+        version: pack.version.clone(),
+        rule,
+        says: says(pack, rule),
+        source: source.text.clone(),
+        confidence: source.confidence.code(),
+        reviewed: source.reviewed,
+        reviewed_by: pack.reviewed_by.clone(),
+        holds_until: source.reviewed + Days::new(stale.unsigned_abs()),
+        state: match freshness(source.reviewed, today, stale, config.pack_warn_days) {
+            Freshness::Fresh => "fresh",
+            Freshness::Aging { .. } => "review due",
+            Freshness::Stale => "stale",
+        },
+    })
+}
+
+/// What a rule says, in one line.
+fn says(pack: &CountryPack, rule: &str) -> String {
+    let channels = |channels: &[Channel]| channels.iter().map(|c| c.code()).collect::<Vec<_>>().join(" ");
+    let each = |parts: Vec<String>| if parts.is_empty() { "none".to_owned() } else { parts.join("; ") };
+    match rule {
+        "hours" => format!("open {} ({})", pack.hours.open, pack.zones.join(", ")),
+        "holidays" => {
+            let also = if pack.holidays.also.is_empty() { "nothing".to_owned() } else { pack.holidays.also.join(", ") };
+            format!("the library's table, and {also}; not known: {}", pack.holidays.lacks)
+        }
+        "sender" => match (pack.sender.registration, pack.sender.since) {
+            (false, _) => "a sender shown by name needs no registration".into(),
+            (true, None) => "a sender shown by name must be registered".into(),
+            (true, Some(since)) => format!("a sender shown by name must be registered, from {since} on"),
+        },
+        "required_text" => pack.required_text.sms.as_ref().map_or("none".into(), |text| format!("SMS by name: \"{text}\"")),
+        "ask_basis" => {
+            let allowed = pack.ask_basis.allowed.iter().filter(|(_, on)| !on.is_empty());
+            each(allowed.map(|(basis, on)| format!("{}: {}", basis.code(), channels(on))).collect())
+        }
+        "basis_age" => {
+            let ages = pack.basis_age.months.iter().map(|(basis, months)| format!("{}: {months} months", basis.code()));
+            let from = if pack.basis_age.from_last_action { ", from the last action" } else { "" };
+            format!("{}{from}", each(ages.collect()))
+        }
+        "register" => {
+            let register = &pack.register;
+            let spares = match (register.needed_for_asks, register.spares_asks) {
+                (true, _) => ", nobody is asked without a fresh one",
+                (false, true) => ", the listed are not asked",
+                (false, false) => "",
+            };
+            let name = register.name.as_ref();
+            name.map_or("none".into(), |name| {
+                format!("{name} for {}, a screening holds {} days{spares}", channels(&register.applies_to), register.valid_days)
+            })
+        }
+        _ => each(pack.sectors.blocked.iter().map(|(trade, on)| format!("{trade} barred from {}", channels(on))).collect()),
+    }
 }

@@ -9,11 +9,15 @@ use clap::Subcommand;
 
 use super::Context;
 use crate::clock::instant;
+use crate::domain::channel::Channel;
+use crate::domain::eligibility::Reason;
 use crate::domain::ledger::Body;
+use crate::domain::register::Release;
+use crate::engine::screening::Words;
 use crate::store::{ledger, suppressions};
 use crate::web::desk::sheet::defused;
 
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 16] = [
     "number",
     "country",
     "locale",
@@ -28,7 +32,12 @@ const COLUMNS: [&str; 14] = [
     "notice_version",
     "first_yes_at",
     "evidence",
+    "screened",
+    "release",
 ];
+
+/// State of a granted permission that must not be used now: whoever takes in `granted` alone never sees it.
+const NOT_RELEASABLE: &str = "not_releasable";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -61,7 +70,22 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     let mut csv = csv::Writer::from_writer(target);
     csv.write_record(COLUMNS)?;
     let mut tx = engine.store.read().await?;
-    for row in ledger::consents_since(&mut tx, &engine.controller, since).await? {
+    // Whether these may be used changes with every screening, and by time alone: they come in every export.
+    let screened_channels =
+        Channel::ALL.into_iter().filter(|c| engine.config.packs.values().any(|p| p.register.applies_to.contains(c)));
+    let always: Vec<&str> = screened_channels.map(Channel::code).collect();
+    let rows = ledger::consents_since(&mut tx, &engine.controller, since, &always).await?;
+    let contacts: Vec<i64> = rows.iter().map(|row| row.contact).collect();
+    let words = Words::read(&mut tx, &contacts).await?;
+    for row in rows {
+        let channel = Channel::parse(&row.channel).filter(|_| row.state == "granted");
+        let word = channel.and_then(|c| words.on(&engine, row.contact, row.country.as_deref(), c, row.since));
+        let (state, release) = match word.as_ref().map(|word| word.release) {
+            None => (row.state, ""),
+            Some(Release::Free) => (row.state, "free"),
+            Some(Release::Listed) => (NOT_RELEASABLE.to_owned(), Reason::RpoListed.code()),
+            Some(Release::Stale) => (NOT_RELEASABLE.to_owned(), Reason::RpoStale.code()),
+        };
         let number = engine.vault.decrypt_number(&row.number_enc)?;
         let body: Option<Body> = row.body.and_then(|b| serde_json::from_str(&b).ok());
         let of = |f: &dyn Fn(&Body) -> Option<String>| body.as_ref().and_then(f).map(|t| defused(&t)).unwrap_or_default();
@@ -72,7 +96,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             defused(&row.locale.unwrap_or_default()),
             row.channel,
             row.purpose,
-            row.state,
+            state,
             instant(row.since).to_rfc3339(),
             row.seq.to_string(),
             of(&|b| b.campaign.clone()),
@@ -81,6 +105,8 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             of(&|b| b.notice_version.clone()),
             of(&|b| b.first_yes.as_ref().map(|f| instant(f.at).to_rfc3339())),
             of(&|b| b.evidence.clone()),
+            word.and_then(|word| word.screened).map(|at| instant(at).to_rfc3339()).unwrap_or_default(),
+            release.to_owned(),
         ])?;
     }
     // Whoever must be left in peace altogether: the CRM has to learn of these first of all.

@@ -28,6 +28,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     let parts = [
         ("Imported", &story.imported),
         ("Suppressions", &story.suppressions),
+        ("Opposition registers", &story.registers),
         ("Decisions", &story.decisions),
         ("Messages", &story.messages),
         ("Replies", &story.replies),

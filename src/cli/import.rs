@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::Subcommand;
 
 use super::{Context, bar};
 use crate::engine::import::{self, Summary};
+use crate::engine::screening;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -16,19 +18,59 @@ pub enum Command {
     /// Numbers that must be left in peace. They are hashed on the way in and not kept.
     #[command(after_help = "Example: permesso import suppressions unsubscribed.csv")]
     Suppressions { file: PathBuf },
+    /// The answer of a public opposition register: the file lists the numbers registered there, everybody else known by then is
+    /// free. Registration ends earlier consents for calls.
+    #[command(after_help = "Example: permesso import screening rpo.csv --register RPO --at 2026-11-20")]
+    Screening {
+        file: PathBuf,
+        /// The register's name in the country pack: RPO, TPS, ROBINSON.
+        #[arg(long)]
+        register: String,
+        /// When the register was asked: a day, which counts from its first moment (UTC), or a time, 2026-11-20T09:30:00Z.
+        #[arg(long, value_parser = moment)]
+        at: DateTime<Utc>,
+    },
 }
 
 pub async fn run(context: &Context, command: &Command) -> Result<()> {
     let engine = context.engine().await?;
-    let (Command::Contacts { file } | Command::Suppressions { file }) = command;
+    let (Command::Contacts { file } | Command::Suppressions { file } | Command::Screening { file, .. }) = command;
     let size = std::fs::metadata(file).with_context(|| format!("cannot open {}", file.display()))?.len();
     let bar = bar(size, "bytes").with_message("importing");
     let summary = match command {
         Command::Contacts { .. } => import::contacts(&engine, file, |at| bar.set_position(at)).await,
         Command::Suppressions { .. } => import::suppressions(&engine, file, |at| bar.set_position(at)).await,
+        Command::Screening { register, at, .. } => {
+            screening::import(&engine, file, register, at.timestamp_micros(), |at| bar.set_position(at)).await
+        }
     };
     bar.finish_and_clear();
-    print(&summary?, context.json)
+    match command {
+        Command::Screening { register, .. } if !context.json => print_screening(&summary?, register),
+        _ => print(&summary?, context.json)?,
+    }
+    Ok(())
+}
+
+fn moment(text: &str) -> std::result::Result<DateTime<Utc>, String> {
+    let day = |text: &str| Some(text.parse::<NaiveDate>().ok()?.and_time(chrono::NaiveTime::MIN).and_utc());
+    text.parse()
+        .ok()
+        .or_else(|| day(text))
+        .ok_or_else(|| "not a day or time such as 2026-11-20 or 2026-11-20T09:30:00Z".to_owned())
+}
+
+fn print_screening(summary: &Summary, register: &str) {
+    println!("{:>9} rows", summary.rows);
+    println!("{:>9} numbers listed in {register}, kept as hashes", summary.new);
+    println!("{:>9} people lost a consent that the registration cancels", summary.withdrawn);
+    println!("{:>9} rows with something that cannot be read", summary.rejected);
+    for (reason, count) in &summary.rejected_by_reason {
+        println!("{count:>13}  {reason}");
+    }
+    if let Some(file) = &summary.rejected_file {
+        println!("          by line and field: {}", file.display());
+    }
 }
 
 pub fn print(summary: &Summary, json: bool) -> Result<()> {

@@ -53,7 +53,7 @@ enum Command {
     /// Make a configuration folder, a key and a database.
     #[command(after_help = "Example: permesso --config acme init")]
     Init,
-    /// Check the configuration.
+    /// Check the configuration; print the countries' rules.
     #[command(subcommand, after_help = "Example: permesso config check")]
     Config(config::Command),
     /// Run the web role (pages, webhooks, operator) and the worker role (planning, sending) until Ctrl-C.
@@ -106,6 +106,11 @@ struct Context {
 }
 
 impl Context {
+    /// The day by which country packs are judged.
+    fn today(&self) -> Result<chrono::NaiveDate> {
+        Ok(clock(&self.dir)?.date_time().date_naive())
+    }
+
     async fn engine(&self) -> Result<Engine> {
         crate::app::open(&self.dir, clock(&self.dir)?).await
     }

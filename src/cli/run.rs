@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 
 use super::{Context, stop_signal};
 use crate::app::{self, Roles};
-use crate::engine::steer;
+use crate::engine::{report, steer};
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -33,6 +33,11 @@ pub async fn run(context: &Context, args: &Args) -> Result<()> {
         }
     }
     let engine = Arc::new(context.engine().await?);
+    let mut tx = engine.store.read().await?;
+    for warning in report::warnings(&engine, &mut tx).await? {
+        tracing::warn!("{warning}");
+    }
+    tx.rollback().await?;
     let stop = stop_signal()?;
     app::run(engine.clone(), roles, None, stop).await?;
     engine.store.close().await;

@@ -7,7 +7,7 @@ use url::Url;
 use super::read::Table;
 use super::values::{self, alphanumeric, web_address};
 use super::{GatewayConfig, Secret};
-use crate::domain::campaign::Sender;
+use crate::domain::campaign::{Registration, RegistrationState, Sender};
 use crate::domain::channel::Channel;
 use crate::domain::phone::Fiction;
 
@@ -117,10 +117,11 @@ pub fn senders(root: &Table, gateways: &[GatewayConfig], fiction: Fiction) -> Ve
         }
         reply_numbers.extend(reply_number.clone().map(|number| (table.line("reply_number"), number)));
         let registered = table.each("registered", country);
+        let registrations = registrations(&table, &registered);
         let rate = table.read("rate", values::rate);
         table.end();
         let rate = rate.or(gateway_rate).unwrap_or(1.0);
-        senders.push(Sender { id, gateway, channel, two_way, reply_number, rate, registered });
+        senders.push(Sender { id, gateway, channel, two_way, reply_number, rate, registered, registrations });
     }
     for (line, number) in reply_numbers {
         if !senders.iter().any(|sender| sender.two_way && sender.id == number) {
@@ -129,6 +130,30 @@ pub fn senders(root: &Table, gateways: &[GatewayConfig], fiction: Fiction) -> Ve
         }
     }
     senders
+}
+
+/// `registrations = [{ country = "IT", state = "registered", since = "2026-05-01", reference = "…" }]`.
+fn registrations(sender: &Table, short: &[String]) -> Vec<Registration> {
+    if !sender.has("registrations") {
+        return Vec::new();
+    }
+    let mut read: Vec<Registration> = Vec::new();
+    for table in sender.tables("registrations") {
+        let code = table.read_needed("country", country);
+        let state = table.read_needed("state", |text| {
+            let unknown = || (format!("there is no state `{text}`"), "write registered or pending".into());
+            RegistrationState::parse(text).ok_or_else(unknown)
+        });
+        let since = table.read_needed("since", values::day);
+        let reference = table.get("reference");
+        table.end();
+        let (Some(country), Some(state), Some(since)) = (code, state, since) else { continue };
+        if short.contains(&country) || read.iter().any(|other| other.country == country) {
+            table.note("country", format!("{country} is named twice"), "keep one: here, or in `registered`");
+        }
+        read.push(Registration { country, state, since, reference });
+    }
+    read
 }
 
 /// An ISO 3166 code.

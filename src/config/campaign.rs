@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use chrono::NaiveTime;
+use chrono::{NaiveDate, NaiveTime};
 use chrono_tz::Tz;
 
 use super::problem::{Problem, Problems};
 use super::read::{File, Table, nearest};
 use super::{Config, accounts, lint, prices, templates, values};
-use crate::domain::campaign::{Ask, Campaign, Limits, Mode, Sender, StopIf};
+use crate::domain::campaign::{Ask, Campaign, Limits, Mode, RegistrationState, Sender, StopIf};
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::contact::Kind;
 use crate::domain::hours::Hours;
@@ -68,7 +68,16 @@ fn campaign(root: &Table, config: &Config, name: &str, found: &mut Vec<Problem>)
     some(&page, "purposes", "write what the page offers, as in [\"product_info\", \"promotions\"]");
     page.end();
     let page = (page_channels.as_slice(), page_purposes.as_slice());
-    let (asks_for, asks) = asks(root.table("ask"), config, &countries, page, found);
+    let there = There { countries: &countries, on: schedule.as_ref().map(|s| s.start.date_naive()) };
+    let (asks_for, asks) = asks(root.table("ask"), config, &there, page, found);
+    for ask in &asks {
+        let barred =
+            |code: &&String| config.packs.get(*code).is_some_and(|p| p.blocks(config.controller.sector.as_deref(), ask.channel));
+        for code in countries.iter().filter(barred) {
+            let what = format!("{code} bars your trade from marketing by {} (L9)", ask.channel.code());
+            root.table("audience").note("countries", what, format!("take {code} out; the rule is [sectors] of its pack"));
+        }
+    }
 
     let limits = root.table("limits");
     let stop_if = stop_if(&limits);
@@ -117,7 +126,16 @@ fn campaign(root: &Table, config: &Config, name: &str, found: &mut Vec<Problem>)
         packs,
         pack_stale_days: config.pack_stale_days,
         prices,
+        pack_warn_days: config.pack_warn_days,
+        governed: config.packs.keys().cloned().collect(),
+        sector: config.controller.sector.clone(),
     })
+}
+
+/// Where and from which day on a campaign asks.
+struct There<'a> {
+    countries: &'a [String],
+    on: Option<NaiveDate>,
 }
 
 /// The rows of the price table this campaign can need. With a budget none may be missing: what cannot be reckoned cannot be reserved.
@@ -206,7 +224,7 @@ fn schedule(table: Table, countries: &[String]) -> Option<Schedule> {
 fn asks(
     table: Table,
     config: &Config,
-    countries: &[String],
+    there: &There,
     page: (&[Channel], &[Purpose]),
     found: &mut Vec<Problem>,
 ) -> (Vec<Permission>, Vec<Ask>) {
@@ -249,7 +267,7 @@ fn asks(
         if channel == Channel::Call {
             table.note("call", "nobody is asked by a call", "ask by sms or whatsapp");
         }
-        asks.extend(ask(one, config, countries, channel, &asks_for, found));
+        asks.extend(ask(one, config, there, channel, &asks_for, found));
     }
     table.end();
     (asks_for, asks)
@@ -258,7 +276,7 @@ fn asks(
 fn ask(
     table: Table,
     config: &Config,
-    countries: &[String],
+    there: &There,
     channel: Channel,
     asks_for: &[Permission],
     found: &mut Vec<Problem>,
@@ -275,7 +293,7 @@ fn ask(
         table.note("sender", format!("permesso.toml has no sender `{id}`"), remedy);
     }
     if let Some(sender) = sender {
-        fits(&table, config, countries, channel, mode, sender);
+        fits(&table, config, there, channel, mode, sender);
     }
     let template = table.need::<String>("template");
     let of_template = |name: &str| name.rsplit_once('.').is_some_and(|(stem, _)| stem == template);
@@ -296,11 +314,34 @@ fn ask(
     found.extend(wordings.iter().flat_map(|(name, wording)| lint::ask(name, wording, &values, &asking)));
     let locale = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
     let texts: BTreeMap<_, _> = wordings.iter().map(|(name, wording)| (locale(name), wording.text.clone())).collect();
-    Some(Ask { channel, mode, sender: sender.clone(), template, texts })
+    let ask = Ask { channel, mode, sender: sender.clone(), template, texts };
+    required_texts(config, there, &ask, &wordings, found);
+    Some(ask)
+}
+
+/// The words a country wants in messages from a sender shown by name must stand in the text people there get.
+fn required_texts(
+    config: &Config,
+    there: &There,
+    ask: &Ask,
+    wordings: &[(&String, &templates::Wording)],
+    found: &mut Vec<Problem>,
+) {
+    for pack in there.countries.iter().filter_map(|code| config.packs.get(code)) {
+        if ask.texts.iter().any(|(locale, text)| *locale == pack.default_locale && pack.takes_text(ask, text)) {
+            continue;
+        }
+        let Some(words) = pack.required_text.sms.as_ref().filter(|_| !pack.takes_text(ask, "")) else { continue };
+        let name = format!("{}.{}", ask.template, pack.default_locale);
+        let file = wordings.iter().find(|(known, _)| **known == name).map_or(format!("{name}.txt"), |(_, w)| w.file.clone());
+        let what = format!("the text lacks what {} wants of a sender shown by name: \"{words}\"", pack.code);
+        let remedy = "add it with the digits your provider gives you, or ask from a number";
+        found.push(Problem { file, line: 1, key: name, what, remedy: remedy.into() });
+    }
 }
 
 /// Whether the sender can do what the channel, the mode and the countries need.
-fn fits(table: &Table, config: &Config, countries: &[String], channel: Channel, mode: Option<Mode>, sender: &Sender) {
+fn fits(table: &Table, config: &Config, there: &There, channel: Channel, mode: Option<Mode>, sender: &Sender) {
     let id = &sender.id;
     if sender.channel != channel {
         table.note(
@@ -328,15 +369,23 @@ fn fits(table: &Table, config: &Config, countries: &[String], channel: Channel, 
         Some(Mode::LinkCode) if sender.two_way => table.note("mode", format!("`{id}` takes answers itself"), "write reply"),
         _ => {}
     }
-    let must = |code: &&String| config.packs.get(*code).is_some_and(|pack| pack.sender_registration);
-    if channel == Channel::Sms && !sender.two_way {
-        for code in countries.iter().filter(must).filter(|code| !sender.registered.contains(code)) {
-            table.note(
-                "sender",
-                format!("{code} takes only registered sender names, and `{id}` is not"),
-                "register it, then add the code to its `registered`",
-            );
-        }
+    if channel != Channel::Sms {
+        return;
+    }
+    let on = there.on.unwrap_or(NaiveDate::MAX);
+    let refuses = |code: &&String| config.packs.get(*code).is_some_and(|pack| !pack.takes_sender(sender, on));
+    for code in there.countries.iter().filter(refuses) {
+        let known = sender.registrations.iter().find(|r| r.country == *code);
+        let (why, remedy) = match known {
+            Some(r) if r.state == RegistrationState::Pending => (
+                format!("is only applied for, since {}", r.since),
+                "wait for the registry's word, then write state = \"registered\"",
+            ),
+            Some(r) => (format!("is registered only from {} on", r.since), "start the campaign later"),
+            None => ("is not".to_owned(), "register it with your provider, then add the country to its `registrations`"),
+        };
+        let what = format!("{code} takes only registered sender names, and `{id}` {why}");
+        table.note("sender", what, format!("{remedy}; or ask from a number people can reply to"));
     }
 }
 

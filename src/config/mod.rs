@@ -19,13 +19,14 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use chrono::NaiveDate;
 use url::Url;
 
 pub use problem::{Problem, Problems};
 pub use settings::FIELDS;
 
 use crate::domain::campaign::{Campaign, Sender};
-use crate::domain::country::CountryPack;
+use crate::domain::country::{self, CountryPack};
 use crate::domain::phone::Fiction;
 use crate::domain::preview::{self, Shown};
 use crate::domain::price::Price;
@@ -64,8 +65,10 @@ pub struct Config {
     pub phrases: Vec<PhraseSet>,
     /// The folder whose texts replace the built-in ones, if there is one.
     pub templates: Option<PathBuf>,
-    /// Days after which a country pack's review is too old to send by.
+    /// Days after which the review of a country pack's rule is too old to send by.
     pub pack_stale_days: i64,
+    /// Days before that from which on a warning says so.
+    pub pack_warn_days: i64,
     /// Days a first yes waits for its second step.
     pub pending_days: i64,
     /// Days a link can still grant.
@@ -82,6 +85,8 @@ pub struct Controller {
     pub address: String,
     pub privacy_contact: String,
     pub brand: String,
+    /// The trade, where some country bars it from marketing (L9).
+    pub sector: Option<String>,
     /// `#rrggbb`, readable under white text (contrast 4.5:1, WCAG 2.2 SC 1.4.3).
     pub brand_color: String,
     pub notice_url: Url,
@@ -178,6 +183,16 @@ impl Config {
     /// Reads and checks `campaigns/NAME.toml`.
     pub fn campaign(&self, name: &str) -> Result<Campaign, Problems> {
         campaign::read(self, name)
+    }
+
+    /// What to tell whoever is responsible about packs that are stale on `today` or soon will be, each rule by itself.
+    pub fn pack_warnings(&self, today: NaiveDate) -> Vec<String> {
+        let rules = self.packs.values().flat_map(|pack| pack.rules().map(|(rule, source)| (pack, rule, source.reviewed)));
+        rules
+            .filter_map(|(pack, rule, reviewed)| {
+                country::warning(&pack.code, rule, reviewed, today, self.pack_stale_days, self.pack_warn_days)
+            })
+            .collect()
     }
 
     /// The names of the campaign files, in order.

@@ -214,6 +214,14 @@ impl<'a> Table<'a> {
         items.iter().map(table).collect()
     }
 
+    /// Every key of a table whose keys are the reader's to choose.
+    pub fn keys(&self) -> Vec<String> {
+        let keys: Vec<String> =
+            self.entries.into_iter().flat_map(|entries| entries.keys()).map(|k| k.get_ref().to_string()).collect();
+        self.asked.borrow_mut().extend(keys.iter().cloned());
+        keys
+    }
+
     /// The line of a key, or of the table where there is no such key.
     pub fn line(&self, key: &str) -> usize {
         let value = self.entries.and_then(|entries| entries.get(key));

@@ -1,19 +1,22 @@
 //! Reads `permesso.toml`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::problem::{Problem, Problems};
 use super::read::{File, Table};
 use super::values::{self, web_address};
 use super::{Config, Controller, ImportMapping, accounts, lint, packs, prices, templates, webhooks};
+use crate::domain::country::CountryPack;
 use crate::domain::phone::Fiction;
 use crate::domain::wording::Values;
 
 /// What a row of an import can say. The header of each is its name unless `[import.columns]` gives another.
 #[rustfmt::skip]
-pub const FIELDS: [&str; 16] = [
+pub const FIELDS: [&str; 18] = [
     "number", "country", "kind", "last_action", "locale", "time_zone", "source", "external_id", "ask_basis", "basis_evidence",
-    "basis_date", "basis_channels", "box_default", "approver", "unsubscribed", "no_contact_reason",
+    "basis_date", "basis_channels", "box_default", "approver", "soft_opt_in_conditions", "unsubscribed",
+    "no_contact_reason", "registered_since",
 ];
 
 /// The form of permesso.toml and of the files beside it. It is raised when a file written for the form before would be read wrongly;
@@ -57,7 +60,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
     }
     let packs = packs::countries(dir, found);
     let phrases = packs::phrases(dir, found);
-    let controller = controller(root.table("controller"));
+    let controller = controller(root.table("controller"), &packs);
     let gateways = accounts::gateways(root, dir, env);
     let mock = gateways.iter().all(|gateway| gateway.driver == "mock");
     let fiction = if mock { Fiction::Allowed } else { Fiction::Refused };
@@ -95,6 +98,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
     let trusted_proxies = root.each("trusted_proxies", values::network);
     let testers = root.each("testers", |text| values::number(text, fiction));
     let pack_stale_days = root.within("pack_stale_days", 365, 1..=3650);
+    let pack_warn_days = root.within("pack_warn_days", 60, 0..=365);
     let pending_days = root.within("pending_days", 7, 1..=30);
     let link_days = root.within("link_days", 30, 1..=365);
     let import = import(root.table("import"));
@@ -122,13 +126,14 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
         phrases,
         templates,
         pack_stale_days,
+        pack_warn_days,
         pending_days,
         link_days,
         wordings,
     })
 }
 
-fn controller(table: Table) -> Option<Controller> {
+fn controller(table: Table, packs: &BTreeMap<String, CountryPack>) -> Option<Controller> {
     let text = |key: &str| {
         let text = table.need::<String>(key);
         if table.has(key) && text.trim().is_empty() {
@@ -139,6 +144,17 @@ fn controller(table: Table) -> Option<Controller> {
     let [name, address, privacy_contact, brand, notice_version] =
         ["name", "address", "privacy_contact", "brand", "notice_version"].map(text);
     let id = table.read_or("id", "default", values::name);
+    let sector = table.read("sector", |text| {
+        let known: BTreeSet<&str> = packs.values().flat_map(|pack| pack.sectors.blocked.keys()).map(String::as_str).collect();
+        match known.contains(text) {
+            true => Ok(text.to_owned()),
+            // A misspelt trade would be a ban that bans nothing.
+            false => Err((
+                format!("no country pack has a rule for the trade `{text}`"),
+                format!("write one of: {}; or remove the key", known.into_iter().collect::<Vec<_>>().join(", ")),
+            )),
+        }
+    });
     let brand_color = table.read_or("brand_color", "#1f4e79", values::brand_color);
     let notice_url = table.read_needed("notice_url", |text| web_address(text, true));
     table.end();
@@ -148,6 +164,7 @@ fn controller(table: Table) -> Option<Controller> {
         address,
         privacy_contact,
         brand,
+        sector,
         brand_color: brand_color?,
         notice_url: notice_url?,
         notice_version,

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use chrono::{DateTime, LocalResult, NaiveDateTime, NaiveTime, TimeZone, Utc};
+use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
 use url::Url;
 
@@ -151,6 +151,21 @@ pub fn daily(text: &str) -> Parsed<NaiveTime> {
         Some(time) => Ok(time),
         None => wrong(format!("`{text}` is no repetition"), "write \"daily\" and a local time, as in \"daily 08:00\""),
     }
+}
+
+/// Whole calendar months in `24 months` or `2 years`.
+pub fn months(text: &str) -> Parsed<u32> {
+    let parts = text.split_once(' ').and_then(|(count, unit)| Some((count.parse::<u32>().ok()?, unit.trim())));
+    match parts {
+        Some((n @ 1..=1200, "month" | "months")) => Ok(n),
+        Some((n @ 1..=100, "year" | "years")) => Ok(n * 12),
+        _ => wrong(format!("`{text}` is no number of months"), "write months or years, as in \"24 months\""),
+    }
+}
+
+/// A day, `2026-05-01`.
+pub fn day(text: &str) -> Parsed<NaiveDate> {
+    text.parse().or_else(|_| wrong(format!("`{text}` is no day"), "write it as in \"2026-05-01\""))
 }
 
 /// Messages a second in `50/s` or `600/min`.

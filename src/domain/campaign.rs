@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, NaiveTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use super::button::Titles;
 use super::channel::{Channel, Permission, Purpose};
 use super::contact::Kind;
-use super::country::CountryPack;
+use super::country::{self, CountryPack};
 use super::hours;
 use super::money::{Currency, Money};
 use super::price::Price;
@@ -52,8 +52,48 @@ pub struct Sender {
     pub reply_number: Option<String>,
     /// Highest rate of this sender, messages a second.
     pub rate: f64,
-    /// Countries in which the sender ID is registered where registration is required.
+    /// Countries in which the sender ID is registered where registration is required: the short form, without a date.
     pub registered: Vec<String>,
+    /// The same with state, day and reference.
+    #[serde(default)]
+    pub registrations: Vec<Registration>,
+}
+
+impl Sender {
+    /// Whether this very spelling is entered in the country's registry on `today`: registries tell `ACME` from `Acme` (L49).
+    pub fn is_registered(&self, country: &str, today: NaiveDate) -> bool {
+        let entered = |r: &Registration| r.country == country && r.state == RegistrationState::Registered && r.since <= today;
+        self.registered.iter().any(|code| code == country) || self.registrations.iter().any(entered)
+    }
+}
+
+/// How a sender stands in one country's registry of sender names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    pub country: String,
+    pub state: RegistrationState,
+    /// Day of the entry, or of the application while it is pending.
+    pub since: NaiveDate,
+    /// The registry's or the provider's own number, for whoever asks.
+    pub reference: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RegistrationState {
+    Registered,
+    /// Applied for and not yet granted: as good as nothing.
+    Pending,
+}
+
+impl RegistrationState {
+    pub fn parse(code: &str) -> Option<RegistrationState> {
+        match code {
+            "registered" => Some(RegistrationState::Registered),
+            "pending" => Some(RegistrationState::Pending),
+            _ => None,
+        }
+    }
 }
 
 /// How one channel of a campaign asks.
@@ -164,12 +204,27 @@ pub struct Campaign {
     pub default_locale: String,
     /// Wording of confirmations, acknowledgements and help: `confirm.it` to text.
     pub texts: BTreeMap<String, String>,
+    #[serde(deserialize_with = "country::frozen::packs")]
     pub packs: BTreeMap<String, CountryPack>,
-    /// Days after which a country pack's review date is too old to send by.
+    /// Days after which the review of a country pack's rule is too old to send by.
     pub pack_stale_days: i64,
     /// What its gateways charge in its countries; all in one currency.
     #[serde(default)]
     pub prices: Vec<Price>,
+    /// Days before that from which on a warning says so.
+    #[serde(default = "warn_days")]
+    pub pack_warn_days: i64,
+    /// Every country with a pack when this was frozen, asked here or not: the rest of the world is blocked (L10).
+    #[serde(default)]
+    pub governed: Vec<String>,
+    /// The controller's trade, where some country bars it from marketing (L9).
+    #[serde(default)]
+    pub sector: Option<String>,
+}
+
+/// Revisions frozen before there was a warning.
+fn warn_days() -> i64 {
+    60
 }
 
 impl Campaign {
@@ -211,6 +266,27 @@ impl Campaign {
         let days = today.iter_days().take(3);
         let at = days.filter_map(|day| hours::earliest(zone, day.and_time(time))).find(|at| *at > now)?;
         (at < self.deadline).then_some(at)
+    }
+
+    /// What to tell whoever is responsible about packs that are stale on `today` or soon will be.
+    pub fn pack_warnings(&self, today: NaiveDate) -> Vec<String> {
+        let asked = self.countries.iter().filter_map(|code| self.packs.get(code));
+        let mut warnings: Vec<String> = asked
+            .flat_map(|pack| self.asks.iter().map(move |ask| (pack, pack.oldest(ask, self.sector.as_deref()))))
+            .filter_map(|(pack, (rule, reviewed))| {
+                country::warning(&pack.code, rule, reviewed, today, self.pack_stale_days, self.pack_warn_days)
+            })
+            .collect();
+        warnings.dedup();
+        warnings
+    }
+
+    /// The language of this ask for somebody in `country`: `wanted`, unless its text lacks what messages there must say.
+    pub fn locale_for<'a>(&'a self, ask: &Ask, country: Option<&str>, wanted: Option<&'a str>) -> &'a str {
+        let pack = country.and_then(|code| self.packs.get(code));
+        let fits = |locale: &&str| ask.texts.get(*locale).is_some_and(|text| pack.is_none_or(|p| p.takes_text(ask, text)));
+        let own = pack.map(|pack| pack.default_locale.as_str());
+        [wanted, own, Some(self.default_locale.as_str())].into_iter().flatten().find(fits).unwrap_or(&self.default_locale)
     }
 
     /// The wording of `name` (`confirm`, `ack_stop`, …) in the person's language, else in the campaign's default.

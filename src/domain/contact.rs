@@ -97,6 +97,35 @@ impl BoxDefault {
     }
 }
 
+/// What must be on record for a soft opt-in, all four of them (ePrivacy directive Art. 13(2), L5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SoftOptIn {
+    /// The details were got from the customer in a sale, or in negotiating one.
+    Sale,
+    /// What we would advertise are our own similar products.
+    Similar,
+    /// An opt-out was offered when the details were got.
+    OptOutThen,
+    /// An opt-out was offered in every message since.
+    OptOutSince,
+}
+
+impl SoftOptIn {
+    pub const ALL: [SoftOptIn; 4] = [SoftOptIn::Sale, SoftOptIn::Similar, SoftOptIn::OptOutThen, SoftOptIn::OptOutSince];
+    pub fn code(self) -> &'static str {
+        match self {
+            SoftOptIn::Sale => "sale",
+            SoftOptIn::Similar => "similar",
+            SoftOptIn::OptOutThen => "opt_out_then",
+            SoftOptIn::OptOutSince => "opt_out_since",
+        }
+    }
+    pub fn parse(code: &str) -> Option<SoftOptIn> {
+        SoftOptIn::ALL.into_iter().find(|c| c.code() == code)
+    }
+}
+
 /// One imported reason to ask, with what proves it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BasisEvidence {
@@ -109,4 +138,7 @@ pub struct BasisEvidence {
     pub channels: Vec<Channel>,
     /// `other_approved` only: who approved it, and why.
     pub approver: Option<String>,
+    /// `soft_opt_in` only: which of its conditions are on record.
+    #[serde(default)]
+    pub conditions: Vec<SoftOptIn>,
 }

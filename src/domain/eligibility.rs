@@ -7,9 +7,11 @@ use serde::Serialize;
 use super::campaign::{Ask, Campaign};
 use super::channel::{Channel, Permission};
 use super::code;
-use super::contact::{AskBasis, BasisEvidence, BoxDefault, Kind};
+use super::contact::{AskBasis, BasisEvidence, BoxDefault, Kind, SoftOptIn};
+use super::country::{CountryPack, Freshness, freshness};
 use super::hours::Opening;
 use super::message;
+use super::register::Screened;
 use super::suppression;
 
 /// After its claim a message may leave for this long and no longer (promise 2 allows 10 s in all; the rest is the request's).
@@ -40,6 +42,8 @@ pub struct Facts {
     pub asked_in_family: Option<i64>,
     pub reminded_in_family: Option<i64>,
     pub granted: Vec<Permission>,
+    /// What the opposition registers said of this number, one entry a register.
+    pub screened: Vec<Screened>,
     /// Campaign of the open conversation and when its first yes was said.
     pub conversation: Option<Conversation>,
     /// Messages made for this person in the last 24 hours. Codes count once claimed: one still planned gives way to the next.
@@ -138,12 +142,17 @@ pub enum Reason {
     BadNumber,
     CountryBlocked,
     PackStale,
+    SectorBlocked,
+    RpoListed,
+    RpoStale,
     ActiveCustomer,
     NotInSegment,
     SourceQuarantined,
     LegacyInvalid,
     NoAskBasis,
     ChannelNoOptin,
+    ConditionsMissing,
+    BasisExpired,
     SenderUnregistered,
     AskCap,
     InConversation,
@@ -159,7 +168,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 29] = [
+    pub const ALL: [Reason; 34] = [
         Reason::SuppressedObjection,
         Reason::SuppressedUnsub,
         Reason::AlreadyRefused,
@@ -171,12 +180,17 @@ impl Reason {
         Reason::BadNumber,
         Reason::CountryBlocked,
         Reason::PackStale,
+        Reason::SectorBlocked,
+        Reason::RpoListed,
+        Reason::RpoStale,
         Reason::ActiveCustomer,
         Reason::NotInSegment,
         Reason::SourceQuarantined,
         Reason::LegacyInvalid,
         Reason::NoAskBasis,
         Reason::ChannelNoOptin,
+        Reason::ConditionsMissing,
+        Reason::BasisExpired,
         Reason::SenderUnregistered,
         Reason::AskCap,
         Reason::InConversation,
@@ -215,12 +229,23 @@ impl Reason {
             Reason::BadNumber => ("BAD_NUMBER", "The number is not a mobile number."),
             Reason::CountryBlocked => ("COUNTRY_BLOCKED", "No country pack allows writing to this country."),
             Reason::PackStale => ("PACK_STALE", "The country's rules were last reviewed too long ago."),
+            Reason::SectorBlocked => ("SECTOR_BLOCKED", "The country bars this trade from marketing on this channel."),
+            Reason::RpoListed => ("RPO_LISTED", "The number stands in the country's register of those who oppose marketing."),
+            Reason::RpoStale => {
+                ("RPO_STALE", "No recent screening against the country's opposition register covers this number.")
+            }
             Reason::ActiveCustomer => ("ACTIVE_CUSTOMER", "An active customer: re-permission is not for them."),
             Reason::NotInSegment => ("NOT_IN_SEGMENT", "Outside the audience the campaign names."),
             Reason::SourceQuarantined => ("SOURCE_QUARANTINED", "The number comes from a bought or unknown source."),
             Reason::LegacyInvalid => ("LEGACY_INVALID", "The earlier consent came from a pre-ticked or bundled box."),
             Reason::NoAskBasis => ("NO_ASK_BASIS", "Nothing on record gives us the right to ask this person here."),
             Reason::ChannelNoOptin => ("CHANNEL_NO_OPTIN", "No opt-in on record for this channel."),
+            Reason::ConditionsMissing => {
+                ("CONDITIONS_MISSING", "A soft opt-in of which not all four conditions are on record is none.")
+            }
+            Reason::BasisExpired => {
+                ("BASIS_EXPIRED", "The right to ask is too old: a consent is refreshed while it is valid, never revived.")
+            }
             Reason::SenderUnregistered => ("SENDER_UNREGISTERED", "The sender is not registered in the person's country."),
             Reason::AskCap => ("ASK_CAP", "The person was already asked."),
             Reason::InConversation => ("IN_CONVERSATION", "The person is in another campaign's open conversation."),
@@ -240,7 +265,28 @@ impl Reason {
 
     /// Whether another channel may still be open to the person: the rules that look at the channel alone.
     pub fn is_of_channel(self) -> bool {
-        matches!(self, Reason::NoAskBasis | Reason::ChannelNoOptin | Reason::SenderUnregistered)
+        matches!(
+            self,
+            Reason::NoAskBasis
+                | Reason::ChannelNoOptin
+                | Reason::ConditionsMissing
+                | Reason::BasisExpired
+                | Reason::SectorBlocked
+                | Reason::SenderUnregistered
+        )
+    }
+
+    /// The rule of the country pack that this reason comes from, if it is one of a country.
+    pub fn pack_rule(self) -> Option<&'static str> {
+        match self {
+            Reason::SectorBlocked => Some("sectors"),
+            Reason::RpoListed | Reason::RpoStale => Some("register"),
+            Reason::NoAskBasis | Reason::ChannelNoOptin | Reason::ConditionsMissing => Some("ask_basis"),
+            Reason::BasisExpired => Some("basis_age"),
+            Reason::SenderUnregistered => Some("sender"),
+            Reason::QuietHours | Reason::CalendarMissing => Some("hours"),
+            _ => None,
+        }
     }
 
     pub fn parse(code: &str) -> Option<Reason> {
@@ -338,14 +384,17 @@ fn plan(cause: Cause<'_>, facts: &Facts, now: i64) -> Result<(i64, AskBasis), De
     let Some(country) = &facts.country else {
         return skip(Reason::CountryBlocked);
     };
-    if !campaign.countries.contains(country) {
-        return skip(Reason::NotInSegment);
-    }
-    let Some(pack) = campaign.packs.get(country) else {
-        return skip(Reason::CountryBlocked);
+    let Some(pack) = campaign.packs.get(country).filter(|_| campaign.countries.contains(country)) else {
+        // Where no pack governs nobody is asked by any campaign, +1 least of all (L10).
+        return skip(if campaign.governed.contains(country) { Reason::NotInSegment } else { Reason::CountryBlocked });
     };
-    if (today - pack.reviewed).num_days() > campaign.pack_stale_days {
+    let sector = campaign.sector.as_deref();
+    let (_, reviewed) = pack.oldest(ask, sector);
+    if freshness(reviewed, today, campaign.pack_stale_days, campaign.pack_warn_days) == Freshness::Stale {
         return skip(Reason::PackStale);
+    }
+    if pack.blocks(sector, channel) {
+        return skip(Reason::SectorBlocked);
     }
     match Kind::on(today, facts.kind, facts.last_action, campaign.dormant_after_days) {
         Kind::Customer => return skip(Reason::ActiveCustomer),
@@ -357,8 +406,17 @@ fn plan(cause: Cause<'_>, facts: &Facts, now: i64) -> Result<(i64, AskBasis), De
     }
 
     // No ask without a right to ask (promise 1).
-    let basis = right_to_ask(facts, |basis, channel| pack.allows(basis, channel), channel, today).map_err(Decision::Skip)?;
-    if pack.sender_registration && !ask.sender.two_way && !ask.sender.registered.contains(country) {
+    let basis = right_to_ask(facts, pack, channel, today).map_err(Decision::Skip)?;
+    if let Some(name) = &pack.register.name {
+        let screened = facts.screened.iter().find(|s| s.register == *name);
+        if pack.register.spares_asks && screened.is_some_and(|s| s.listed_since.is_some()) {
+            return skip(Reason::RpoListed);
+        }
+        if pack.register.needed_for_asks && !pack.register.is_fresh(screened, now) {
+            return skip(Reason::RpoStale);
+        }
+    }
+    if !pack.takes_sender(&ask.sender, today) {
         return skip(Reason::SenderUnregistered);
     }
 
@@ -406,12 +464,7 @@ fn plan(cause: Cause<'_>, facts: &Facts, now: i64) -> Result<(i64, AskBasis), De
 }
 
 /// The evidence that gives the right to ask, or why none does. Every row was kept; the best valid one counts.
-fn right_to_ask(
-    facts: &Facts,
-    allowed: impl Fn(AskBasis, Channel) -> bool,
-    channel: Channel,
-    today: NaiveDate,
-) -> Result<AskBasis, Reason> {
+fn right_to_ask(facts: &Facts, pack: &CountryPack, channel: Channel, today: NaiveDate) -> Result<AskBasis, Reason> {
     if facts.only_quarantined {
         return Err(Reason::SourceQuarantined);
     }
@@ -421,18 +474,28 @@ fn right_to_ask(
         .iter()
         .filter(|e| !e.evidence.trim().is_empty() && e.date <= today)
         .partition(|e| e.basis != AskBasis::PriorConsent || e.box_default == BoxDefault::Unticked);
-    let valid: Vec<_> = valid
+    let mut left: Vec<&BasisEvidence> = valid
         .into_iter()
         .filter(|e| e.basis != AskBasis::OtherApproved || e.approver.as_deref().is_some_and(|a| !a.trim().is_empty()))
-        .filter(|e| allowed(e.basis, channel))
+        .filter(|e| pack.allows(e.basis, channel))
         .collect();
-    if let Some(best) = valid.iter().filter(|e| e.channels.contains(&channel)).map(|e| e.basis).min() {
-        return Ok(best);
+    if left.is_empty() {
+        return Err(if invalid.is_empty() { Reason::NoAskBasis } else { Reason::LegacyInvalid });
     }
-    if !valid.is_empty() {
-        return Err(Reason::ChannelNoOptin);
-    }
-    Err(if invalid.is_empty() { Reason::NoAskBasis } else { Reason::LegacyInvalid })
+    let (mut reached, mut proved) = (false, false);
+    left.retain(|e| {
+        let conditions =
+            e.basis != AskBasis::SoftOptIn || SoftOptIn::ALL.iter().all(|condition| e.conditions.contains(condition));
+        let reaches = e.channels.contains(&channel);
+        reached |= reaches;
+        proved |= reaches && conditions;
+        reaches && conditions && pack.in_time(e, facts.last_action, today)
+    });
+    left.iter().map(|e| e.basis).min().ok_or(match (reached, proved) {
+        (false, _) => Reason::ChannelNoOptin,
+        (true, false) => Reason::ConditionsMissing,
+        (true, true) => Reason::BasisExpired,
+    })
 }
 
 fn strictest(facts: &Facts) -> Option<(suppression::Reason, i64)> {

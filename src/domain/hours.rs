@@ -4,7 +4,7 @@
 //! communities' it knows, Bolzano's, Scotland's) closes the whole country, as no region is known of a number. The tables lack what a
 //! town alone keeps: Augsburg's 8 August, the two local days of every Spanish municipality, Italian patron saints; also
 //! Alsace-Moselle's two and the overseas days of France, and community days Spain has not yet published (19 March).
-//! A country pack can name such days in its own string (`Dec 07 off`).
+//! A country pack closes such days by `[holidays] also`; `tests/packs.rs` holds the table to what the packs say of it.
 
 use std::collections::HashMap;
 use std::ops::Range;

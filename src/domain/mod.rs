@@ -15,6 +15,7 @@ pub mod money;
 pub mod phone;
 pub mod preview;
 pub mod price;
+pub mod register;
 pub mod reply;
 pub mod sms;
 pub mod suppression;

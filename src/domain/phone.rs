@@ -88,6 +88,11 @@ const FICTION: &[(&str, usize, &str, Line)] = &[
 static COUNTRIES: LazyLock<HashMap<Region, String>> =
     LazyLock::new(|| UTIL.get_supported_regions().map(|region| (region, region.to_string())).collect());
 
+/// Whether a country's numbers begin with +1: the United States, Canada and a score of islands.
+pub fn is_north_american(country: &str) -> bool {
+    Region::from_code(country).is_ok_and(|region| UTIL.is_nanpa_country(region))
+}
+
 impl PhoneNumber {
     /// Reads one number as people and spreadsheets write it: with spaces, dots, dashes, slashes, brackets, quotes, `tel:`, `00` for
     /// `+`, `(0)`. `default_country` (ISO 3166, `IT`) reads numbers without a country code. The number must exist in its

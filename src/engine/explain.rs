@@ -8,11 +8,12 @@ use utoipa::ToSchema;
 
 use super::Engine;
 use crate::clock::instant;
+use crate::domain::campaign::Campaign;
 use crate::domain::channel::Permission;
 use crate::domain::eligibility::Reason;
 use crate::domain::ledger::{Body, GENESIS, Preference, apply, body_hash, row_hash};
 use crate::domain::phone::PhoneNumber;
-use crate::store::{campaigns, contacts, inbound, ledger, messages, suppressions};
+use crate::store::{campaigns, contacts, inbound, ledger, messages, screenings, suppressions};
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Story {
@@ -22,6 +23,8 @@ pub struct Story {
     pub verdict: String,
     pub imported: Vec<String>,
     pub suppressions: Vec<String>,
+    /// What the public opposition registers say.
+    pub registers: Vec<String>,
     pub decisions: Vec<String>,
     pub messages: Vec<String>,
     pub replies: Vec<String>,
@@ -52,6 +55,17 @@ pub async fn subject_of(engine: &Engine, number: &PhoneNumber) -> Result<Option<
     Ok(contact.map(|c| c.subject))
 }
 
+/// The country pack a decision was made by and, where one of its rules decided, that rule with its source.
+fn rule_of(campaign: &Campaign, country: &str, code: &str) -> String {
+    let Some(pack) = campaign.packs.get(country) else { return String::new() };
+    let named = Reason::parse(code).and_then(Reason::pack_rule).and_then(|rule| Some((rule, pack.rule(rule)?)));
+    let by = match named {
+        Some((rule, source)) => format!("rule [{rule}] ({}; reviewed {}) of ", source.text, source.reviewed),
+        None => String::new(),
+    };
+    format!(" By {by}country pack {} version {}.", pack.code, pack.version)
+}
+
 pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
     let keyed = engine.vault.keyed_all(number);
     let mut tx = engine.store.read().await?;
@@ -61,6 +75,7 @@ pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
         verdict: "This number was never imported.".into(),
         imported: Vec::new(),
         suppressions: Vec::new(),
+        registers: Vec::new(),
         decisions: Vec::new(),
         messages: Vec::new(),
         replies: Vec::new(),
@@ -91,11 +106,23 @@ pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
         let action = e.last_action.map_or(String::new(), |d| format!(", last action {d}"));
         story.imported.push(format!("{}:{}: {kind}{action}, {source}, {basis}{said_no}", e.file, e.import_line));
     }
+    for screened in screenings::of(&mut tx, &[contact.id]).await?.remove(&contact.id).unwrap_or_default() {
+        let listed =
+            screened.listed_since.map_or("not listed".to_owned(), |at| format!("listed since {}", instant(at).date_naive()));
+        let at = screened.at.map_or("no screening covers this number".to_owned(), |at| format!("screened as of {}", when(at)));
+        story.registers.push(format!("{}: {listed}; {at}", screened.register));
+    }
     let decisions = campaigns::decisions_of(&mut tx, contact.id).await?;
-    for (campaign, stage, outcome, code, facts, at) in &decisions {
+    for (campaign, stage, outcome, code, facts, at, revision) in &decisions {
         let sentence = Reason::parse(code).map_or("Nothing speaks against asking.", Reason::sentence);
+        let rule = match &contact.country {
+            Some(country) => rule_of(&*engine.revision(&mut tx, *revision).await?, country, code),
+            None => String::new(),
+        };
         let facts = if facts == "{}" { String::new() } else { format!("; facts seen: {facts}") };
-        story.decisions.push(format!("{} campaign {campaign}, at the {stage}: {outcome} {code}. {sentence}{facts}", when(*at)));
+        story
+            .decisions
+            .push(format!("{} campaign {campaign}, at the {stage}: {outcome} {code}. {sentence}{rule}{facts}", when(*at)));
     }
     if let Some((campaign, _, outcome, code, ..)) = decisions.last()
         && story.suppressions.iter().all(|s| s.contains("lifted"))

@@ -13,7 +13,7 @@ use super::confirm::{self, Deed};
 use super::table::{Row, Table};
 use crate::clock::instant;
 use crate::domain::channel::Channel;
-use crate::domain::contact::{AskBasis, BoxDefault, Kind};
+use crate::domain::contact::{AskBasis, BoxDefault, Kind, SoftOptIn};
 use crate::domain::phone::{Line, PhoneNumber};
 use crate::domain::suppression::Reason;
 use crate::store::contacts::{self, Imported};
@@ -39,6 +39,8 @@ pub struct Summary {
     pub unsubscribed: u64,
     /// Rows from bought or unknown sources; counted within the others.
     pub quarantined: u64,
+    /// People who lost a consent because a register lists them.
+    pub withdrawn: u64,
     pub rejected_by_reason: BTreeMap<String, u64>,
     /// Columns of the file that are not read: names and whatever else is not needed (data minimisation).
     pub ignored_columns: Vec<String>,
@@ -47,24 +49,40 @@ pub struct Summary {
     pub rejected_file: Option<PathBuf>,
 }
 
+impl Summary {
+    pub fn reject(&mut self, rejected: &Rejected, line: u64, file: &mut RejectFile) -> Result<()> {
+        self.rejected += 1;
+        *self.rejected_by_reason.entry(format!("{}: {}", rejected.field, rejected.reason)).or_default() += 1;
+        file.add(line, rejected)
+    }
+}
+
 /// Why a row is rejected.
-struct Rejected {
+#[derive(Debug)]
+pub struct Rejected {
     field: &'static str,
     reason: String,
 }
 
+impl Rejected {
+    pub fn new(field: &'static str, reason: impl Into<String>) -> Rejected {
+        Rejected { field, reason: reason.into() }
+    }
+}
+
 fn reject<T>(field: &'static str, reason: impl Into<String>) -> std::result::Result<T, Rejected> {
-    Err(Rejected { field, reason: reason.into() })
+    Err(Rejected::new(field, reason))
 }
 
 /// `FILE.rejected.csv`, made at the first rejected row: line, field, reason. No number is copied into it.
-struct RejectFile {
+#[derive(Debug)]
+pub struct RejectFile {
     path: PathBuf,
     out: Option<csv::Writer<std::fs::File>>,
 }
 
 impl RejectFile {
-    fn beside(file: &Path) -> RejectFile {
+    pub fn beside(file: &Path) -> RejectFile {
         let mut name = file.as_os_str().to_owned();
         name.push(".rejected.csv");
         RejectFile { path: name.into(), out: None }
@@ -84,7 +102,7 @@ impl RejectFile {
         Ok(())
     }
 
-    fn finish(self) -> Result<Option<PathBuf>> {
+    pub fn finish(self) -> Result<Option<PathBuf>> {
         let Some(mut out) = self.out else {
             // A file of an earlier run would speak of rows that are mended now.
             let _ = std::fs::remove_file(&self.path);
@@ -118,12 +136,7 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
                     summary.quarantined += imported.quarantined.unsigned_abs();
                     chunk.push(imported);
                 }
-                Err(rejected) => {
-                    summary.rejected += 1;
-                    let key = format!("{}: {}", rejected.field, rejected.reason);
-                    *summary.rejected_by_reason.entry(key).or_default() += 1;
-                    rejects.add(line, &rejected)?;
-                }
+                Err(rejected) => summary.reject(&rejected, line, &mut rejects)?,
             }
         }
         if chunk.len() >= CHUNK || (end && (!chunk.is_empty() || !noes.is_empty())) {
@@ -144,7 +157,7 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
     Ok(summary)
 }
 
-async fn record(engine: &Engine, kind: &str, name: &str, summary: &Summary) -> Result<()> {
+pub async fn record(engine: &Engine, kind: &str, name: &str, summary: &Summary) -> Result<()> {
     let mut tx = engine.store.write().await?;
     contacts::save_import(&mut tx, &engine.controller, kind, name, &serde_json::to_string(summary)?, engine.now()).await?;
     Ok(tx.commit().await?)
@@ -234,6 +247,16 @@ fn read_row(
     if basis == Some(AskBasis::OtherApproved) && approver.is_none() {
         return reject("approver", "is empty: `other_approved` needs the name of who approved it and why");
     }
+    let mut conditions = Vec::new();
+    for word in words(row, "soft_opt_in_conditions") {
+        match SoftOptIn::parse(&word.to_lowercase()) {
+            Some(condition) => conditions.push(condition.code()),
+            None => {
+                let known = SoftOptIn::ALL.map(SoftOptIn::code).join(", ");
+                return reject("soft_opt_in_conditions", format!("names something else than {known}"));
+            }
+        }
+    }
     let box_default = match row.get("box_default").map(str::to_lowercase) {
         None => None,
         Some(word) => match BoxDefault::parse(&word) {
@@ -245,7 +268,7 @@ fn read_row(
         return reject("box_default", "is empty: an earlier consent counts only if its box is known to have been unticked");
     }
     let mut channels = Vec::new();
-    for word in row.get("basis_channels").unwrap_or("").split([' ', ',', '+', '|', '/']).filter(|w| !w.is_empty()) {
+    for word in words(row, "basis_channels") {
         match Channel::parse(&word.to_lowercase()) {
             Some(channel) => channels.push(channel.code()),
             None => return reject("basis_channels", "names a channel that is not sms, whatsapp or call"),
@@ -302,11 +325,18 @@ fn read_row(
         box_default: box_default.map(BoxDefault::code),
         channels: if channels.is_empty() { "sms".to_owned() } else { channels.join(" ") },
         approver,
+        conditions: conditions.join(" "),
         unsubscribed: i64::from(unsubscribed),
     })
 }
 
-fn date(row: &Row<'_>, field: &'static str, today: NaiveDate) -> std::result::Result<Option<NaiveDate>, Rejected> {
+/// The words of a cell that lists several.
+fn words<'a>(row: &'a Row<'_>, field: &str) -> impl Iterator<Item = &'a str> {
+    row.get(field).unwrap_or("").split([' ', ',', ';', '+', '|', '/']).filter(|word| !word.is_empty())
+}
+
+/// A day in a column, not in the future and not before 1990.
+pub fn date(row: &Row<'_>, field: &'static str, today: NaiveDate) -> std::result::Result<Option<NaiveDate>, Rejected> {
     let Some(text) = row.get(field) else { return Ok(None) };
     let parsed = ["%Y-%m-%d", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y"].iter().find_map(|f| NaiveDate::parse_from_str(text, f).ok());
     match parsed {
@@ -345,12 +375,7 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
                     older.extend(keyed);
                     rows_in_chunk += 1;
                 }
-                Err(rejected) => {
-                    summary.rejected += 1;
-                    let key = format!("{}: {}", rejected.field, rejected.reason);
-                    *summary.rejected_by_reason.entry(key).or_default() += 1;
-                    rejects.add(line, &rejected)?;
-                }
+                Err(rejected) => summary.reject(&rejected, line, &mut rejects)?,
             }
         }
         if rows_in_chunk >= CHUNK as u64 || (end && rows_in_chunk > 0) {

@@ -24,6 +24,7 @@ pub mod plan;
 pub mod receive;
 pub mod recover;
 pub mod report;
+pub mod screening;
 pub mod settle;
 pub mod skipped;
 pub mod steer;

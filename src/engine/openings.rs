@@ -42,5 +42,6 @@ impl Openings {
 }
 
 fn parse(pack: &CountryPack, own: Option<&str>) -> Option<Vec<Hours>> {
-    [Some(pack.hours.as_str()), own].into_iter().flatten().map(|h| Hours::parse(h, Some(&pack.code)).ok()).collect()
+    let of_country = pack.open_hours();
+    [Some(of_country.as_str()), own].into_iter().flatten().map(|h| Hours::parse(h, Some(&pack.code)).ok()).collect()
 }

@@ -86,9 +86,7 @@ fn judge<'a>(campaign: &'a Campaign, id: i64, person: &Person, openings: &mut Op
             decision => break (ask, decision),
         }
     };
-    let pack = person.facts.country.as_ref().and_then(|c| campaign.packs.get(c));
-    let wanted = person.locale.as_deref().or(pack.map(|p| p.default_locale.as_str())).unwrap_or(&campaign.default_locale);
-    let locale = if ask.texts.contains_key(wanted) { wanted } else { campaign.default_locale.as_str() };
+    let locale = campaign.locale_for(ask, person.facts.country.as_deref(), person.locale.as_deref());
     Some(Verdict { decision, ask, locale: locale.to_owned(), passed_over })
 }
 
@@ -332,6 +330,7 @@ fn facts_seen(person: &Person, passed_over: &[(Channel, Reason)]) -> String {
         "asked": f.asked.map(|(at, _)| instant(at).date_naive()),
         "granted": f.granted.iter().map(|p| p.code()).collect::<Vec<_>>(),
         "in_conversation": f.conversation.is_some(),
+        "registers": f.screened.iter().filter_map(|s| Some(format!("listed in {} since {}", s.register, instant(s.listed_since?).date_naive()))).collect::<Vec<_>>(),
     });
     if !passed_over.is_empty() {
         seen["not_by"] = passed_over.iter().map(|(channel, reason)| format!("{}: {}", channel.code(), reason.code())).collect();

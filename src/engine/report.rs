@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 use super::plan::known;
 use super::{Engine, budget, gateways, notify};
 use crate::clock::instant;
-use crate::domain::campaign::Tally;
-use crate::store::{Tx, control, report};
+use crate::domain::campaign::{CampaignState, Tally};
+use crate::store::{Tx, campaigns, control, report};
 
 /// A campaign in figures. Every person decided about is in `eligible` or under one code of `skipped`.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
@@ -160,6 +160,8 @@ pub struct Overview {
     /// A time in which nobody listened is not settled; `resume` with the operator's word does it.
     pub unheard: bool,
     pub inbox_waiting: u64,
+    /// Rules of country packs that nobody has reviewed for long: what will stop, or has stopped, and the remedy.
+    pub warnings: Vec<String>,
     pub campaigns: Vec<Report>,
     pub gateways: Vec<GatewayHealth>,
     pub inbound: BTreeMap<String, u64>,
@@ -172,6 +174,24 @@ pub struct GatewayHealth {
     pub name: String,
     pub healthy: bool,
     pub note: String,
+}
+
+/// What the responsible should hear about the country packs: of those in the folder, and of those under way campaigns were frozen with.
+pub async fn warnings(engine: &Engine, tx: &mut Tx) -> Result<Vec<String>> {
+    let today = instant(engine.now()).date_naive();
+    let mut warnings = engine.config.pack_warnings(today);
+    for row in campaigns::all(tx, &engine.controller).await? {
+        if matches!(row.state(), CampaignState::Finished | CampaignState::Cancelled) {
+            continue;
+        }
+        let frozen = engine.revision(tx, row.revision_id).await?.pack_warnings(today);
+        warnings.extend(
+            frozen
+                .into_iter()
+                .map(|warning| format!("campaign {}, as frozen: {warning}, then plan and start the campaign again", row.name)),
+        );
+    }
+    Ok(warnings)
 }
 
 pub async fn overview(engine: &Engine) -> Result<Overview> {
@@ -198,8 +218,8 @@ pub async fn overview(engine: &Engine) -> Result<Overview> {
         out.gateways.push(GatewayHealth { name: name.clone(), healthy, note: gateways::note(&health, engine.now()) });
     }
     out.webhooks = notify::standings(&mut tx, engine).await?;
-    let names: Vec<String> =
-        crate::store::campaigns::all(&mut tx, &engine.controller).await?.into_iter().map(|c| c.name).collect();
+    out.warnings = warnings(engine, &mut tx).await?;
+    let names: Vec<String> = campaigns::all(&mut tx, &engine.controller).await?.into_iter().map(|c| c.name).collect();
     tx.rollback().await?;
     for name in names {
         out.campaigns.push(campaign(engine, &name).await?);

@@ -340,10 +340,10 @@ pub async fn skipped(tx: &mut Tx, campaign: i64, code: &str, after: i64, limit: 
 }
 
 /// (campaign, stage, outcome, code, facts, at)
-pub async fn decisions_of(tx: &mut Tx, contact: i64) -> Result<Vec<(String, String, String, String, String, i64)>> {
+pub async fn decisions_of(tx: &mut Tx, contact: i64) -> Result<Vec<(String, String, String, String, String, i64, i64)>> {
     fetch_all!(
         tx,
-        "SELECT c.name, d.stage, d.outcome, d.code, d.facts, d.at FROM decisions d JOIN campaigns c ON c.id = d.campaign_id
+        "SELECT c.name, d.stage, d.outcome, d.code, d.facts, d.at, d.revision_id FROM decisions d JOIN campaigns c ON c.id = d.campaign_id
          WHERE d.contact_id = $1 ORDER BY d.at, d.stage DESC",
         contact
     )

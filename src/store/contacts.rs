@@ -32,6 +32,8 @@ pub struct Imported {
     pub box_default: Option<&'static str>,
     pub channels: String,
     pub approver: Option<String>,
+    /// Conditions of a soft opt-in on record, separated by spaces.
+    pub conditions: String,
     pub unsubscribed: i64,
 }
 
@@ -150,10 +152,11 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
     let evidence = execute!(
         tx,
         "INSERT INTO consent_evidence (controller, contact_id, row_hash, import_line, file, kind, last_action, source, quarantined, basis,
-           evidence, basis_date, box_default, channels, approver, unsubscribed, at)
+           evidence, basis_date, box_default, channels, approver, conditions, unsubscribed, at)
          SELECT $2, n.contact_id, j.value->>'row_hash', CAST(j.value->>'import_line' AS BIGINT), j.value->>'file', j.value->>'kind',
            j.value->>'last_action', j.value->>'source', CAST(j.value->>'quarantined' AS BIGINT), j.value->>'basis', j.value->>'evidence',
            j.value->>'basis_date', j.value->>'box_default', j.value->>'channels', j.value->>'approver',
+           j.value->>'conditions',
            CAST(j.value->>'unsubscribed' AS BIGINT), $3
          FROM EACH($1)
          THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)

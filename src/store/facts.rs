@@ -1,13 +1,13 @@
-//! What `decide` needs to know, for many people at once: seven set-based reads, whatever the number of people.
+//! What `decide` needs to know, for many people at once: nine set-based reads, whatever the number of people.
 
 use std::collections::HashMap;
 
 use chrono::NaiveDate;
 
-use super::{Result, Tx, fetch_all, json};
+use super::{Result, Tx, fetch_all, json, screenings};
 use crate::clock::DAY;
 use crate::domain::channel::{Channel, Permission, Purpose};
-use crate::domain::contact::{AskBasis, BasisEvidence, BoxDefault, Kind};
+use crate::domain::contact::{AskBasis, BasisEvidence, BoxDefault, Kind, SoftOptIn};
 use crate::domain::eligibility::{Conversation, Facts};
 use crate::domain::suppression::Reason;
 
@@ -39,10 +39,11 @@ type ContactRow = (
     i64,
     Option<String>,
 );
-type EvidenceRow = (i64, i64, Option<String>, Option<String>, Option<String>, Option<String>, String, Option<String>);
+type EvidenceRow = (i64, i64, Option<String>, Option<String>, Option<String>, Option<String>, String, Option<String>, String);
 
 /// Reads the people with these ids, in one consistent picture with the caller's transaction.
 pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<HashMap<i64, Person>> {
+    let mut screened = screenings::of(tx, ids).await?;
     let ids = json(ids);
     let rows: Vec<ContactRow> = fetch_all!(
         tx,
@@ -60,6 +61,7 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
             kind: kind.as_deref().and_then(Kind::parse),
             last_action: last_action.and_then(|d| d.parse::<NaiveDate>().ok()),
             restricted: restricted != 0,
+            screened: screened.remove(&id).unwrap_or_default(),
             held: held != 0,
             ..Facts::default()
         };
@@ -191,12 +193,12 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
 async fn evidence(tx: &mut Tx, ids: &str, people: &mut HashMap<i64, Person>) -> Result<()> {
     let rows: Vec<EvidenceRow> = fetch_all!(
         tx,
-        "SELECT contact_id, quarantined, basis, evidence, basis_date, box_default, channels, approver FROM consent_evidence
+        "SELECT contact_id, quarantined, basis, evidence, basis_date, box_default, channels, approver, conditions FROM consent_evidence
          WHERE contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) ORDER BY id",
         ids
     )?;
     let mut clean: HashMap<i64, bool> = HashMap::new();
-    for (id, quarantined, basis, evidence, date, box_default, channels, approver) in rows {
+    for (id, quarantined, basis, evidence, date, box_default, channels, approver, conditions) in rows {
         *clean.entry(id).or_default() |= quarantined == 0;
         if quarantined != 0 {
             continue;
@@ -209,6 +211,7 @@ async fn evidence(tx: &mut Tx, ids: &str, people: &mut HashMap<i64, Person>) -> 
                 box_default: box_default.as_deref().and_then(BoxDefault::parse).unwrap_or(BoxDefault::Unticked),
                 channels: channels.split(' ').filter_map(Channel::parse).collect(),
                 approver,
+                conditions: conditions.split(' ').filter_map(SoftOptIn::parse).collect(),
             })
         })();
         if let (Some(person), Some(evidence)) = (people.get_mut(&id), parsed) {

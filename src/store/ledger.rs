@@ -157,6 +157,7 @@ pub async fn publish_wording(tx: &mut Tx, controller: &str, texts: &[(String, St
 /// One permission as the manager takes it home.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Consent {
+    pub contact: i64,
     pub number_enc: String,
     pub country: Option<String>,
     pub locale: Option<String>,
@@ -168,15 +169,19 @@ pub struct Consent {
     pub body: Option<String>,
 }
 
-/// Every permission that changed at or after `since`, in ledger order.
-pub async fn consents_since(tx: &mut Tx, controller: &str, since: i64) -> Result<Vec<Consent>> {
+/// Every permission that changed at or after `since`, and every granted one on the channels `always`, in ledger order.
+pub async fn consents_since(tx: &mut Tx, controller: &str, since: i64, always: &[&str]) -> Result<Vec<Consent>> {
+    let always = json(always.iter().map(|channel| serde_json::json!({ "channel": channel })).collect::<Vec<_>>());
     fetch_all!(
         tx,
-        "SELECT c.number_enc, c.country, c.locale, p.channel, p.purpose, p.state, p.since, p.seq, e.body
+        "SELECT c.id AS contact, c.number_enc, c.country, c.locale, p.channel, p.purpose, p.state, p.since, p.seq, e.body
          FROM preferences p JOIN contacts c ON c.controller = p.controller AND c.subject = p.subject
          LEFT JOIN evidence e ON e.seq = p.seq
-         WHERE p.controller = $1 AND p.since >= $2 ORDER BY p.seq, p.channel, p.purpose",
+         WHERE p.controller = $1
+           AND (p.since >= $2 OR (p.state = 'granted' AND p.channel IN (SELECT j.value->>'channel' FROM EACH($3))))
+         ORDER BY p.seq, p.channel, p.purpose",
         controller,
-        since
+        since,
+        &always
     )
 }

@@ -19,6 +19,7 @@ pub mod migrations;
 pub mod outbox;
 pub mod queue;
 pub mod report;
+pub mod screenings;
 pub mod suppressions;
 
 use std::str::FromStr;

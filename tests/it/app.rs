@@ -219,7 +219,7 @@ impl TestApp {
 
     /// A row of somebody who may be asked.
     pub fn good(number: &str) -> String {
-        format!("{number},,prospect,,web shop,prior_consent,form 1,2025-01-10,unticked,,,\n")
+        format!("{number},,prospect,,web shop,prior_consent,form 1,2026-01-10,unticked,,,\n")
     }
 
     pub async fn import(&self, rows: &str) -> import::Summary {

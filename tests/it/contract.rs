@@ -16,7 +16,7 @@ use permesso::store::conversations::Opening;
 use permesso::store::messages::{Batch, Claim, Claimant, New, NotNow, Route, Settled};
 use permesso::store::queue::{self, Job};
 use permesso::store::{
-    Store, Tx, campaigns, contacts, control, conversations, facts, inbound, ledger, messages, report, suppressions,
+    Store, Tx, campaigns, contacts, control, conversations, facts, inbound, ledger, messages, report, screenings, suppressions,
 };
 use permesso::vault::Keyed;
 
@@ -66,6 +66,7 @@ fn row(app: &TestApp, n: u32) -> Imported {
         box_default: Some("unticked"),
         channels: "sms".into(),
         approver: None,
+        conditions: String::new(),
         unsubscribed: 0,
     }
 }
@@ -1097,14 +1098,16 @@ both!(consents_since_lists_changes_in_order, |app| {
     ledger::append(&mut tx, C, &body(&b, Entry::Granted, 6, &["sms.promotions"]), &[], 1).await.unwrap();
     let last = ledger::append(&mut tx, C, &body(&a, Entry::Withdrawn, 7, &["sms.promotions"]), &[], 1).await.unwrap();
     let listed = async |tx: &mut Tx, since| {
-        let rows = ledger::consents_since(tx, C, since).await.unwrap();
+        let rows = ledger::consents_since(tx, C, since, &[]).await.unwrap();
         rows.into_iter().map(|r| (r.channel, r.state, r.since)).collect::<Vec<_>>()
     };
     let row = |channel: &str, state: &str, since| (channel.to_owned(), state.to_owned(), since);
     let (call, sms, no) = (row("call", "granted", 5), row("sms", "granted", 6), row("sms", "withdrawn", 7));
     assert_eq!(listed(&mut tx, 0).await, [call, sms.clone(), no.clone()]);
     assert_eq!(listed(&mut tx, 6).await, [sms, no], "since its time, that time included");
-    let newest = ledger::consents_since(&mut tx, C, 7).await.unwrap().remove(0);
+    let always = ledger::consents_since(&mut tx, C, 8, &["call"]).await.unwrap();
+    assert_eq!(always.into_iter().map(|r| (r.channel, r.since)).collect::<Vec<_>>(), [("call".to_owned(), 5)]);
+    let newest = ledger::consents_since(&mut tx, C, 7, &[]).await.unwrap().remove(0);
     assert_eq!((newest.seq, newest.body.is_some_and(|b| b.contains("withdrawn"))), (last, true));
     assert!(listed(&mut tx, 8).await.is_empty());
     tx.rollback().await.unwrap();
@@ -1119,6 +1122,39 @@ both!(a_published_wording_stays_as_it_is, |app| {
     let kept = "SELECT COUNT(*) FROM wordings WHERE controller = 'contract' AND body = 'first' AND published_at = 5";
     assert_eq!(app.count(kept).await, 1);
     assert_eq!(app.count("SELECT COUNT(*) FROM wordings WHERE controller = 'contract'").await, 1);
+});
+
+both!(a_screening_covers_whom_it_knew_and_the_newest_is_the_registers_word, |app| {
+    let listings = |n: u32, since| -> Vec<screenings::Listing> {
+        keyed(app, n).into_iter().map(|keyed| screenings::Listing { keyed, since }).collect()
+    };
+    let mut tx = write(app).await;
+    let (early, late) = (contact(&mut tx, app, 1).await, {
+        contacts::merge(&mut tx, C, &[row(app, 2)], 50).await.unwrap();
+        known(&mut tx, app, 2).await.id
+    });
+    let said = async |tx: &mut Tx, id| {
+        let all = screenings::of(tx, &[early, late]).await.unwrap().remove(&id).unwrap_or_default();
+        all.into_iter().map(|s| (s.at, s.listed_since)).collect::<Vec<_>>()
+    };
+    let first = screenings::begin(&mut tx, C, "RPO", 40, "rpo.csv").await.unwrap();
+    screenings::list(&mut tx, C, "RPO", first, &[listings(1, 30), listings(1, 20), listings(2, 10)].concat()).await.unwrap();
+    // Listed is listed at once; nobody is covered by half a screening.
+    assert_eq!(screenings::newest(&mut tx, C, "RPO").await.unwrap(), None);
+    assert_eq!(said(&mut tx, early).await, [(None, Some(30))]);
+    screenings::finish(&mut tx, C, "RPO", first, 60).await.unwrap();
+    assert_eq!(screenings::newest(&mut tx, C, "RPO").await.unwrap(), Some(40));
+    assert_eq!((said(&mut tx, early).await, said(&mut tx, late).await), (vec![(Some(40), Some(30))], vec![(None, Some(10))]));
+    let second = screenings::begin(&mut tx, C, "RPO", 55, "rpo.csv").await.unwrap();
+    screenings::list(&mut tx, C, "RPO", second, &listings(2, 52)).await.unwrap();
+    screenings::finish(&mut tx, C, "RPO", second, 60).await.unwrap();
+    assert_eq!((said(&mut tx, early).await, said(&mut tx, late).await), (vec![(Some(55), None)], vec![(Some(55), Some(52))]));
+    assert!(screenings::granted_among(&mut tx, C, &listings(2, 52)).await.unwrap().is_empty());
+    let subject = known(&mut tx, app, 2).await.subject;
+    ledger::append(&mut tx, C, &body(&subject, Entry::Granted, 5, &["call.promotions"]), &[], 5).await.unwrap();
+    assert_eq!(screenings::granted_among(&mut tx, C, &listings(2, 52)).await.unwrap(), [(late, 52)]);
+    assert_eq!(screenings::newest(&mut tx, "another", "RPO").await.unwrap(), None);
+    tx.rollback().await.unwrap();
 });
 
 // The queue and the counts.

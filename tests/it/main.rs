@@ -8,6 +8,7 @@ mod contract;
 mod crm;
 mod desk;
 mod legs;
+mod packs;
 mod postgres;
 mod preview;
 mod promises;

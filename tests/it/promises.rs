@@ -553,7 +553,7 @@ both!(a_grant_carries_its_whole_proof, |app| {
     app.advance(Duration::from_secs(60));
     app.reply(&number, REPLY_NUMBER, "sì, grazie").await;
     let mut tx = app.engine.store.read().await.unwrap();
-    let rows = permesso::store::ledger::consents_since(&mut tx, &app.engine.controller, 0).await.unwrap();
+    let rows = permesso::store::ledger::consents_since(&mut tx, &app.engine.controller, 0, &[]).await.unwrap();
     tx.rollback().await.unwrap();
     assert_eq!(rows.len(), 1, "only what the page offers can be granted");
     let body: permesso::domain::ledger::Body = serde_json::from_str(rows[0].body.as_deref().unwrap()).unwrap();
