@@ -8,8 +8,8 @@ use chrono::{DateTime, TimeZone, Utc};
 #[derive(Debug, Clone)]
 pub enum Clock {
     System,
-    /// The system's clock moved by so many microseconds: the demo's day always begins in the morning.
-    Shifted(i64),
+    /// The system's clock moved by so many microseconds: the demo's day always begins in the morning, and its week passes at once.
+    Shifted(Arc<AtomicI64>),
     /// Stands still until a test moves it.
     Manual(Arc<AtomicI64>),
 }
@@ -21,14 +21,14 @@ impl Clock {
 
     /// A running clock that shows `at` now.
     pub fn starting(at: DateTime<Utc>) -> Clock {
-        Clock::Shifted(at.timestamp_micros() - Utc::now().timestamp_micros())
+        Clock::Shifted(Arc::new(AtomicI64::new(at.timestamp_micros() - Utc::now().timestamp_micros())))
     }
 
     /// Microseconds UTC.
     pub fn now(&self) -> i64 {
         match self {
             Clock::System => Utc::now().timestamp_micros(),
-            Clock::Shifted(by) => Utc::now().timestamp_micros() + by,
+            Clock::Shifted(by) => Utc::now().timestamp_micros() + by.load(Ordering::SeqCst),
             Clock::Manual(at) => at.load(Ordering::SeqCst),
         }
     }
@@ -37,9 +37,9 @@ impl Clock {
         instant(self.now())
     }
 
-    /// Moves a manual clock; the others go by themselves.
+    /// Moves a manual or a shifted clock; the system's goes by itself.
     pub fn advance(&self, micros: i64) {
-        if let Clock::Manual(at) = self {
+        if let Clock::Manual(at) | Clock::Shifted(at) = self {
             at.fetch_add(micros, Ordering::SeqCst);
         }
     }

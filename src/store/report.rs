@@ -201,3 +201,14 @@ pub async fn unknown_outcomes(tx: &mut Tx, controller: &str) -> Result<i64> {
         fetch_all!(tx, "SELECT COUNT(*) FROM attempts WHERE controller = $1 AND outcome = 'unknown'", controller)?;
     Ok(rows.first().map_or(0, |(n,)| *n))
 }
+
+/// Messages that took a second channel after the first proved not to have the number.
+pub async fn fallbacks(tx: &mut Tx, controller: &str) -> Result<i64> {
+    let rows: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT COUNT(DISTINCT a.message_id) FROM attempts a JOIN messages m ON m.id = a.message_id
+         WHERE a.controller = $1 AND a.channel <> m.channel",
+        controller
+    )?;
+    Ok(rows.first().map_or(0, |(n,)| *n))
+}

@@ -75,7 +75,7 @@ async fn rows(app: &TestApp, sql: String) -> BTreeMap<String, i64> {
 }
 
 /// Every counter equals a recount of the rows it stands for.
-async fn counters_are_right(app: &TestApp, when: &str) {
+pub async fn counters_are_right(app: &TestApp, when: &str) {
     for ((topic, scan), (_, key)) in SCANS.into_iter().zip(COUNTED) {
         let scanned = rows(app, scan.to_owned()).await;
         let counted = format!(

@@ -11,6 +11,8 @@ use permesso::gateway::mock::book::Accepted;
 use permesso::gateway::mock::faults::Faults;
 use permesso::gateway::mock::protocol::{self, Channel, Status};
 
+use permesso::store::report;
+
 use crate::app::{LINK, REPLY_NUMBER, TestApp};
 use crate::both;
 
@@ -74,6 +76,10 @@ both!(a_number_that_is_not_on_whatsapp_is_asked_by_sms_once, |app| {
     // It is one ask: one message, one question, answered where it arrived.
     assert_eq!(app.count("SELECT COUNT(*) FROM messages WHERE kind = 'ask'").await, 3);
     assert_eq!(app.count("SELECT COUNT(*) FROM conversations").await, 3);
+    crate::desk::counters_are_right(app, "two took another channel").await;
+    let mut tx = app.engine.store.read().await.unwrap();
+    assert_eq!(report::fallbacks(&mut tx, &app.engine.controller).await.unwrap(), 2);
+    tx.rollback().await.unwrap();
     app.reply(&late, GB_NUMBER, "SI").await;
     app.advance(Duration::from_secs(60));
     app.reply(&late, GB_NUMBER, "SI").await;

@@ -21,8 +21,10 @@ pub struct Crowd {
     pub noes: Noes,
     pub now: Arc<dyn Fn() -> i64 + Send + Sync>,
     pub seed: u64,
-    /// Alphanumeric sender to the number its people reply to.
+    /// The number that people reply to who were asked by a sender shown by name.
     pub reply_number: String,
+    /// Each person's own page, by the link of the newest ask: where a code is typed.
+    pub pages: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 /// What one person does about an ask.
@@ -37,8 +39,13 @@ enum Habit {
     WrongPerson,
     AsksForHelp,
     Preview,
+    /// Says yes once it is reminded.
+    Forgetful,
     Silent,
 }
+
+/// The sender whose second step is a code.
+const BY_CODE: &str = "ACMEinfo";
 
 const STOPS: [&str; 6] = ["STOP", "Stop!", "s.t.o.p", "stpo", "STOP SI", "levatemi da questo elenco"];
 const NONSENSE: [&str; 5] = ["??", "chi sei", "si ma solo via mail", "my dog ate it", "👍"];
@@ -62,59 +69,103 @@ impl Crowd {
             65..=66 => Habit::WrongPerson,
             67..=68 => Habit::AsksForHelp,
             69..=75 => Habit::Preview,
+            76..=82 => Habit::Forgetful,
             _ => Habit::Silent,
         }
     }
 
     /// Reacts to a message on somebody's phone.
     pub async fn react(&self, message: &Accepted) -> Result<()> {
-        let one_way = !message.from.starts_with('+');
-        let to = if one_way { self.reply_number.as_str() } else { message.from.as_str() };
         let habit = self.habit(&message.to);
-        let mut dice = Dice::new(message.at.unsigned_abs());
-        if message.reference.starts_with("cfm") {
-            if habit == Habit::Confirms {
-                // A yes counts as the second step ten seconds after the confirmation; people need that long to read it.
-                tokio::time::sleep(Duration::from_millis(10_800)).await;
-                self.gateway.reply(&message.to, to, yes(&message.to)).await;
+        match message.reference.get(..3) {
+            Some("ask") => {
+                let link = link(&message.text)?.to_owned();
+                self.pages.lock().expect("no panic while held").insert(message.to.clone(), link);
+                self.answer(habit, message).await
             }
+            Some("rem") => {
+                let link = link(&message.text)?.to_owned();
+                self.pages.lock().expect("no panic while held").insert(message.to.clone(), link);
+                if habit == Habit::Forgetful { self.answer(Habit::Confirms, message).await } else { Ok(()) }
+            }
+            Some("cfm") if matches!(habit, Habit::Confirms | Habit::Forgetful) => self.confirm(message).await,
+            Some("otp") if matches!(habit, Habit::Confirms | Habit::Forgetful) => self.type_code(message).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn confirm(&self, message: &Accepted) -> Result<()> {
+        if self.tap(message, "yes").await {
             return Ok(());
         }
-        if !message.reference.starts_with("ask") {
-            return Ok(());
-        }
+        // A yes counts as the second step ten seconds after the confirmation; people need that long to read it.
+        tokio::time::sleep(Duration::from_millis(10_800)).await;
+        self.gateway.reply(&message.to, &message.from, yes(&message.to)).await;
+        Ok(())
+    }
+
+    /// Types the code where it was asked for.
+    async fn type_code(&self, message: &Accepted) -> Result<()> {
+        let code =
+            message.text.split(|c: char| !c.is_ascii_digit()).find(|run| run.len() == 6).context("the message has no code")?;
+        let page = self.pages.lock().expect("no panic while held").get(&message.to).cloned().context("a code without an ask")?;
+        self.post(&page, "code", &[("code", code)]).await
+    }
+
+    /// Taps the button of this word, where the message has one.
+    async fn tap(&self, message: &Accepted, word: &str) -> bool {
+        let Some(button) = message.buttons.iter().find(|b| b.id.split('.').next() == Some(word)) else { return false };
+        self.gateway.tap(&message.id, &button.id).await.is_some()
+    }
+
+    /// What a person does about an ask or a reminder.
+    async fn answer(&self, habit: Habit, message: &Accepted) -> Result<()> {
+        let named = !message.from.starts_with('+') && message.buttons.is_empty();
+        let to = if named { self.reply_number.as_str() } else { message.from.as_str() };
+        let by_code = message.from == BY_CODE;
+        let mut dice = Dice::new(message.at.unsigned_abs());
         tokio::time::sleep(Duration::from_millis(100 + dice.below(1500))).await;
         let pick = |dice: &mut Dice, words: &[&'static str]| words[usize::try_from(dice.below(words.len() as u64)).unwrap_or(0)];
+        let page = link(&message.text)?;
         match habit {
-            Habit::Confirms if one_way => {
-                self.post(&message.text, Some("sms.promotions")).await?;
-                tokio::time::sleep(Duration::from_millis(300)).await;
-                self.gateway.reply(&message.to, to, yes(&message.to)).await;
+            Habit::Confirms if named => {
+                self.post(page, "chosen", &[("grant", "sms.promotions")]).await?;
+                if !by_code {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                    self.gateway.reply(&message.to, to, yes(&message.to)).await;
+                }
             }
-            Habit::TicksOnly if one_way => self.post(&message.text, Some("sms.promotions")).await?,
+            Habit::TicksOnly if named => self.post(page, "chosen", &[("grant", "sms.promotions")]).await?,
             Habit::Confirms | Habit::TicksOnly => {
-                self.gateway.reply(&message.to, to, yes(&message.to)).await;
+                if !self.tap(message, "yes").await {
+                    self.gateway.reply(&message.to, to, yes(&message.to)).await;
+                }
             }
             Habit::NoOnPage => {
-                self.post(&message.text, None).await?;
+                self.post(page, "none", &[]).await?;
                 self.said_no(&message.to);
             }
-            Habit::SaysNo => self.no(&message.to, to, "no grazie").await,
+            Habit::SaysNo => {
+                if !self.tap(message, "no").await {
+                    self.gateway.reply(&message.to, to, "no grazie").await;
+                }
+                self.said_no(&message.to);
+            }
             Habit::SaysStop => self.no(&message.to, to, pick(&mut dice, &STOPS)).await,
-            Habit::WrongPerson => self.no(&message.to, to, if one_way { "numero sbagliato" } else { "wrong number" }).await,
+            Habit::WrongPerson => self.no(&message.to, to, if named { "numero sbagliato" } else { "wrong number" }).await,
             Habit::Nonsense => {
                 self.gateway.reply(&message.to, to, pick(&mut dice, &NONSENSE)).await;
             }
             Habit::AsksForHelp => {
-                self.gateway.reply(&message.to, to, if one_way { "aiuto" } else { "help" }).await;
+                self.gateway.reply(&message.to, to, if named { "aiuto" } else { "help" }).await;
             }
             // WhatsApp, Telegram and mail scanners fetch links; nothing may come of it.
             Habit::Preview => {
                 for agent in ["WhatsApp/2.23", "TelegramBot (like TwitterBot)", "facebookexternalhit/1.1"] {
-                    self.http.get(link(&message.text)?).header("user-agent", agent).send().await?;
+                    self.http.get(page).header("user-agent", agent).send().await?;
                 }
             }
-            Habit::Silent => {}
+            Habit::Forgetful | Habit::Silent => {}
         }
         Ok(())
     }
@@ -130,14 +181,12 @@ impl Crowd {
         self.noes.lock().expect("no panic while held").entry(person.to_owned()).or_insert(now);
     }
 
-    /// Opens the page, ticks one box or none, and submits, as a browser does.
-    async fn post(&self, text: &str, tick: Option<&str>) -> Result<()> {
-        let link = link(text)?;
+    /// Opens the page, fills the form in and submits it, as a browser does.
+    async fn post(&self, link: &str, answer: &str, fields: &[(&str, &str)]) -> Result<()> {
         let page = self.http.get(link).send().await?.text().await?;
         let nonce = page.split("name=\"nonce\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
-        let answer = if tick.is_some() { "chosen" } else { "none" };
-        let mut pairs = vec![("nonce", nonce.context("the page has no form")?), ("answer", answer)];
-        pairs.extend(tick.map(|tick| ("grant", tick)));
+        let pairs = [("nonce", nonce.context("the page has no form")?), ("answer", answer)];
+        let pairs = pairs.into_iter().chain(fields.iter().copied());
         let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
         self.http
             .post(link)

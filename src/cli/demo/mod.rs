@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Context, bar, campaign, import, init, stop_signal};
 use crate::app::{self, Roles};
-use crate::clock::Clock;
-use crate::engine::{Engine, import as import_verb, plan, report};
+use crate::clock::{Clock, DAY};
+use crate::engine::{Engine, expire, import as import_verb, plan, report};
 use crate::gateway::mock::faults::Faults;
 use crate::gateway::mock::server::{MockGateway, MockOptions, start};
 use crate::store::{self, Store};
@@ -30,7 +30,10 @@ use crowd::{Crowd, Noes};
 const MORNING: &str = "2026-12-01T09:45:00Z";
 const SEED: u64 = 2026;
 const ROWS: usize = 3000;
-const CAMPAIGNS: [&str; 2] = ["rinnovo-consensi", "renew-consents"];
+/// Italy, Poland and Spain by link and reply; the United Kingdom by WhatsApp or SMS; Germany and France by link and code.
+const CAMPAIGNS: [&str; 3] = ["rinnovo-consensi", "whatsapp-first", "einwilligung"];
+/// From Tuesday to the Wednesday after next, past the week after which the silent are reminded and a holiday on Tuesday.
+const DAYS_LATER: i64 = 8;
 const REPLY_NUMBER: &str = "+393001234567";
 
 #[derive(Debug, ClapArgs)]
@@ -56,6 +59,10 @@ struct Outcome {
     sent_to_suppressed: u64,
     /// Sends of which it could not be said whether the gateway took them.
     unknown: u64,
+    /// Asks that went by SMS because WhatsApp proved not to have the number.
+    fallbacks: u64,
+    /// Reminders that left.
+    reminders: u64,
     consents: BTreeMap<String, u64>,
     inbound: BTreeMap<String, u64>,
     seconds: f64,
@@ -122,7 +129,19 @@ async fn tell(context: &Context, args: &Args, dir: &Path) -> Result<()> {
     let gateway = Arc::new(mock(&ports, &clock).await?);
     let doors = Doors::bind(&engine).await?;
     let work = tokio::spawn(app::run(engine.clone(), Roles { web: true, worker: true }, Some(doors), stop.clone()));
-    let noes = play(&engine, &gateway, &clock, &list, &stop).await?;
+    let crowd = crowd(&gateway, &clock)?;
+    // Some say STOP before they were ever asked, and one is a number nobody knows.
+    for person in list.good.iter().rev().take(12).map(String::as_str).chain(["+393009999999"]) {
+        crowd.no(person, REPLY_NUMBER, "STOP").await;
+    }
+    let seen = play(&engine, &crowd, 0, &stop).await?;
+    if !stop.is_cancelled() {
+        say(format!("   {DAYS_LATER} days later those who were asked and said nothing are reminded, once."));
+        clock.advance(DAYS_LATER * DAY);
+        remind(&engine).await?;
+        play(&engine, &crowd, seen, &stop).await?;
+    }
+    let noes = crowd.noes;
 
     let outcome = outcome(&engine, &gateway, &list, &noes, started).await?;
     if context.json {
@@ -136,6 +155,8 @@ async fn tell(context: &Context, args: &Args, dir: &Path) -> Result<()> {
         println!("   people asked twice, by the gateway's own count:       {}", outcome.duplicates);
         println!("   asks sent to people who had said no before the claim: {}", outcome.sent_to_suppressed);
         println!("   sends whose outcome was not known at first:           {}", outcome.unknown);
+        println!("   asked by SMS, as WhatsApp had not the number:         {}", outcome.fallbacks);
+        println!("   reminders:                                            {}", outcome.reminders);
         println!("   {:.1} seconds\n", outcome.seconds);
     }
     if !args.exit && !stop.is_cancelled() {
@@ -204,20 +225,23 @@ fn write_config(dir: &Path, ports: &Ports) -> Result<()> {
             .replace("127.0.0.1:8080", &ports.public.to_string())
             .replace("127.0.0.1:8081", &ports.operator.to_string())
             .replace("127.0.0.1:8082", &ports.gateway.to_string());
+        // Each person of the demo is in one campaign's audience.
+        let text = text.replace("countries = [\"IT\", \"GB\", \"DE\"]", "countries = [\"GB\"]");
         let text = if name.starts_with("countries") || name.starts_with("replies") { text } else { faster(&text) };
         std::fs::write(&path, text)?;
     }
     Ok(())
 }
 
-/// A demo need not take an hour: every rate becomes 400 a second, no ramp-up waits for its manager, and a gateway that hangs is
+/// A demo need not take an hour: every rate becomes 400 a second, no ramp-up or `stop_if` waits for its manager, and a gateway that hangs is
 /// given up after a second.
 fn faster(text: &str) -> String {
     let line = |line: &str| match line.trim_start() {
         l if l.starts_with("rate = \"") => "rate = \"400/s\"".to_owned(),
         l if l.starts_with("rate =") => "rate = 400.0".to_owned(),
         l if l.starts_with("timeout_ms") => "timeout_ms = 1000".to_owned(),
-        l if l.starts_with("first =") => String::new(),
+        // The demo's people say STOP far more often than real ones.
+        l if l.starts_with("first =") || l.starts_with("stop_if =") => String::new(),
         _ => line.to_owned(),
     };
     text.lines().map(line).collect::<Vec<_>>().join("\n") + "\n"
@@ -231,7 +255,7 @@ async fn mock(ports: &Ports, clock: &Clock) -> Result<MockGateway> {
         webhook_secret: "mock-webhook-secret".into(),
         webhook_url: Some(format!("http://{}/webhooks/mock", ports.public)),
         // Every throttled send silences the gateway for a second, so there are few.
-        faults: Faults { throttle: 0.004, ..Faults::bad_weather(SEED) },
+        faults: Faults { throttle: 0.004, no_whatsapp: 0.2, ..Faults::bad_weather(SEED) },
         two_way: vec![REPLY_NUMBER.into()],
         dedupe: false,
         now: Arc::new(move || now.now()),
@@ -239,30 +263,46 @@ async fn mock(ports: &Ports, clock: &Clock) -> Result<MockGateway> {
     .await
 }
 
-/// Lets the crowd react until everything planned is out and everybody has done what they do.
-async fn play(
-    engine: &Arc<Engine>,
-    gateway: &Arc<MockGateway>,
-    clock: &Clock,
-    list: &people::List,
-    stop: &CancellationToken,
-) -> Result<Noes> {
+fn crowd(gateway: &Arc<MockGateway>, clock: &Clock) -> Result<Crowd> {
     let now = clock.clone();
-    let crowd = Crowd {
+    Ok(Crowd {
         gateway: gateway.clone(),
         http: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?,
         noes: Noes::default(),
         now: Arc::new(move || now.now()),
         seed: SEED,
         reply_number: REPLY_NUMBER.to_owned(),
-    };
-    // Some say STOP before they were ever asked, and one is a number nobody knows.
-    for person in list.good.iter().rev().take(12).map(String::as_str).chain(["+393009999999"]) {
-        crowd.no(person, REPLY_NUMBER, "STOP").await;
+        pages: Arc::default(),
+    })
+}
+
+/// What the worker's own timer does every half minute, done at once: the demo does not wait for it.
+async fn remind(engine: &Engine) -> Result<()> {
+    loop {
+        expire::expire(engine).await?;
+        let mut tx = engine.store.read().await?;
+        let mut left = 0;
+        for row in store::campaigns::all(&mut tx, &engine.controller).await? {
+            let campaign = engine.revision(&mut tx, row.revision_id).await?;
+            let Some(days) = campaign.reminder_after_days else { continue };
+            for ask in &campaign.asks {
+                left += store::campaigns::unanswered(&mut tx, row.id, ask.channel, engine.now() - days * DAY, 1).await?.len();
+            }
+        }
+        tx.rollback().await?;
+        if left == 0 {
+            return Ok(());
+        }
     }
+}
+
+/// Lets the crowd react to what its phones got after the first `seen` messages, until everything planned is out and everybody has done
+/// what they do. Answers how many messages there are then.
+async fn play(engine: &Arc<Engine>, crowd: &Crowd, seen: usize, stop: &CancellationToken) -> Result<usize> {
+    let gateway = &crowd.gateway;
     let bar = bar(0, "messages").with_message("sending");
     let mut reactions = tokio::task::JoinSet::new();
-    let (mut seen, mut quiet_since) = (0, Instant::now());
+    let (mut seen, mut quiet_since) = (seen, Instant::now());
     let began = Instant::now();
     loop {
         tokio::time::sleep(Duration::from_millis(150)).await;
@@ -293,7 +333,7 @@ async fn play(
     }
     gateway.idle().await;
     bar.finish_and_clear();
-    Ok(crowd.noes)
+    Ok(seen)
 }
 
 async fn outcome(engine: &Engine, gateway: &MockGateway, list: &people::List, noes: &Noes, started: Instant) -> Result<Outcome> {
@@ -318,6 +358,8 @@ async fn outcome(engine: &Engine, gateway: &MockGateway, list: &people::List, no
         duplicates: gateway.stats().duplicates,
         sent_to_suppressed: 0,
         unknown: unknown.unsigned_abs(),
+        fallbacks: 0,
+        reminders: 0,
         consents: BTreeMap::new(),
         inbound: BTreeMap::new(),
         seconds: 0.0,
@@ -328,6 +370,11 @@ async fn outcome(engine: &Engine, gateway: &MockGateway, list: &people::List, no
     for (_, state, count) in store::report::all_messages(&mut tx, &engine.controller).await? {
         *out.messages.entry(state).or_default() += count.unsigned_abs();
     }
+    for (kind, state, count) in store::report::all_messages(&mut tx, &engine.controller).await? {
+        let left = kind == "reminder" && !matches!(state.as_str(), "planned" | "sending" | "cancelled" | "lapsed");
+        out.reminders += if left { count.unsigned_abs() } else { 0 };
+    }
+    out.fallbacks = store::report::fallbacks(&mut tx, &engine.controller).await?.unsigned_abs();
     for (state, count) in store::report::preferences(&mut tx, &engine.controller).await? {
         out.consents.insert(state, count.unsigned_abs());
     }

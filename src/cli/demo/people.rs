@@ -194,7 +194,8 @@ pub fn generate(seed: u64, rows: usize) -> List {
             basis: dice.of(&["prior_consent", "prior_consent", "inbound_request"]),
             evidence: format!("form v3 no {}", dice.below(100_000)),
             date: dice.of(&["2025-03-14", "14/11/2025", "02.06.2026"]),
-            channels: "sms",
+            // Every other Briton once opted in to WhatsApp as well.
+            channels: if country.code == "GB" { dice.of(&["sms", "sms,whatsapp"]) } else { "sms" },
             boxed: "unticked",
             ..Line::default()
         };
