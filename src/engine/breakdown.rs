@@ -49,7 +49,7 @@ pub struct Line {
     /// Of these the eligible; countries only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eligible: Option<u64>,
-    /// People whose ask a gateway took, or may have taken.
+    /// People whose ask left us: a gateway took it, may have taken it, or refused the number.
     pub asked: u64,
     pub delivered: u64,
     pub pending: u64,

@@ -23,8 +23,27 @@ pub struct Waiting {
     /// The language it was read in: that of the ask.
     pub locale: String,
     pub text: String,
-    /// What the machine read in it.
+    /// What the machine read in it when it came.
     pub read_as: String,
+    /// How it would be read now, and why: the phrases may have been extended since.
+    pub reading: Reading,
+}
+
+/// How the machine reads a text.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Reading {
+    /// `opt_in`, `refuse`, `stop`, `wrong_person`, `help`, `unclear`
+    pub read_as: String,
+    /// A stable word for the reason: `says`, `not_only_yes`, `unknown`, …
+    pub because: String,
+    /// The reason as a sentence, which names the phrase that decided and its file.
+    pub why: String,
+}
+
+/// Reads a text as a reply to an ask in this language. Nothing is stored.
+pub fn read(engine: &Engine, locale: &str, text: &str) -> Reading {
+    let (intent, why) = engine.classifier.explain(locale, text);
+    Reading { read_as: intent.key().to_owned(), because: why.code().to_owned(), why: why.to_string() }
 }
 
 /// Up to `limit` of those after the id `after`, oldest first.
@@ -43,6 +62,7 @@ pub async fn waiting(engine: &Engine, after: i64, limit: i64) -> Result<Vec<Wait
                 channel: row.channel,
                 number: number.map(|n| n.to_string()),
                 subject: row.subject,
+                reading: read(engine, &locale, &text),
                 locale,
                 text,
                 read_as: row.intent,

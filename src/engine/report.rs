@@ -48,7 +48,7 @@ pub struct Report {
 pub struct Funnel {
     pub decided: u64,
     pub eligible: u64,
-    /// A gateway took the ask, or may have taken it.
+    /// The ask left us: a gateway took it, may have taken it, or refused the number.
     pub asked: u64,
     pub delivered: u64,
     /// Said anything that was understood: a first yes, a no, a STOP, "wrong number".

@@ -22,7 +22,7 @@ use crate::domain::campaign::CampaignState;
 use crate::engine::breakdown::{self, Breakdown, Timeline};
 use crate::engine::explain::{self, Story};
 use crate::engine::gateways::{self, GatewayReport};
-use crate::engine::inbox::{self, Waiting};
+use crate::engine::inbox::{self, Reading, Waiting};
 use crate::engine::report::{self, Overview, Report};
 use crate::engine::skipped::{self, Skipped};
 use crate::engine::{plan, steer};
@@ -314,12 +314,6 @@ struct Trial {
     text: String,
 }
 
-#[derive(Serialize, ToSchema)]
-struct Reading {
-    /// `opt_in`, `refuse`, `stop`, `wrong_person`, `help`, `unclear`
-    read_as: String,
-}
-
 /// How the machine reads a reply. Nothing is stored.
 #[utoipa::path(post, path = "/api/v1/replies/classify", request_body = Trial,
     responses((status = 200, body = Reading), (status = 422, body = Problem)))]
@@ -329,7 +323,7 @@ async fn classify(State(web): State<Web>, Json(trial): Json<Trial>) -> Answer<Re
         let remedy = format!("there are: {}", known.join(", "));
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "there is no phrase set for this language", remedy));
     }
-    Ok(Json(Reading { read_as: web.engine.classifier.classify(&trial.locale, &trial.text).key().to_owned() }))
+    Ok(Json(inbox::read(&web.engine, &trial.locale, &trial.text)))
 }
 
 #[derive(Serialize, ToSchema)]

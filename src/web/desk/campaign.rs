@@ -24,6 +24,8 @@ use crate::web::Web;
 
 /// Hours up to which the chart draws each; a longer campaign is drawn by days.
 const HOURS: i64 = 96;
+/// Bars the chart has room for at least, so that a short campaign is no wall.
+const ROOM: i64 = 24;
 /// Rows of the table under the chart; the file has all.
 const ROWS: usize = 200;
 
@@ -151,7 +153,8 @@ fn draw(timeline: Timeline) -> Drawn {
             *sum += n;
         }
     }
-    let length = if timeline.hours.is_empty() { 0 } else { slot(last) + 1 };
+    let length = (slot(last) + 1).max(ROOM);
+    let end = first + Duration::hours((length - 1) * step);
     let labels = ["Asked", "Delivered", "Not delivered", "First yes", "Granted", "Refused", "Stopped"];
     let series = labels.into_iter().enumerate().filter_map(|(i, label)| {
         let values: Vec<u64> = (0..length).map(|at| slots.get(&at).map_or(0, |hour| figures(hour)[i])).collect();
@@ -165,7 +168,7 @@ fn draw(timeline: Timeline) -> Drawn {
         unit,
         series,
         first: minute(&first.to_rfc3339()),
-        last: minute(&last.to_rfc3339()),
+        last: minute(&end.to_rfc3339()),
         rows: slots.into_values().rev().take(ROWS).collect(),
         left_out,
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::guard::Operator;
 use super::problem::Problem;
 use super::{Frame, Page, back_to, filters, html};
-use crate::engine::inbox::{self, Waiting};
+use crate::engine::inbox::{self, Reading, Waiting};
 use crate::web::Web;
 
 /// Replies a page.
@@ -64,7 +64,7 @@ struct RepliesPage {
     locales: Vec<String>,
     locale: String,
     text: String,
-    read_as: Option<&'static str>,
+    reading: Option<Reading>,
 }
 
 pub async fn replies(State(web): State<Web>) -> Page {
@@ -75,7 +75,7 @@ pub async fn replies(State(web): State<Web>) -> Page {
         locales: locales(&web),
         locale,
         text: String::new(),
-        read_as: None,
+        reading: None,
     })
 }
 
@@ -87,9 +87,9 @@ pub struct Trial {
 
 pub async fn classify(State(web): State<Web>, Form(trial): Form<Trial>) -> Page {
     let engine = &web.engine;
-    let read_as = Some(engine.classifier.classify(&trial.locale, &trial.text).key());
+    let reading = Some(inbox::read(engine, &trial.locale, &trial.text));
     let frame = Frame::new(engine, "replies").await?;
-    html(&RepliesPage { frame, locales: locales(&web), locale: trial.locale, text: trial.text, read_as })
+    html(&RepliesPage { frame, locales: locales(&web), locale: trial.locale, text: trial.text, reading })
 }
 
 /// Languages there are phrases for.
