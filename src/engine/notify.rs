@@ -60,7 +60,7 @@ pub async fn no_of_stranger(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, 
     Ok(outbox::add(tx, &engine.controller, &told, &new, engine.now()).await?)
 }
 
-/// Tells one webhook what is due, up to [`ROUND`] events. Once `stop` is pulled no further request begins.
+/// Tells one webhook what is due, up to 32 events. Once `stop` is pulled no further request begins.
 pub async fn round(engine: &Engine, webhook: &str, stop: &CancellationToken) -> Result<Round> {
     let receiver = engine.receivers.get(webhook).with_context(|| format!("there is no webhook `{webhook}`"))?;
     let mut tx = engine.store.read().await?;
