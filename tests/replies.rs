@@ -23,7 +23,9 @@ static SETS: LazyLock<Vec<PhraseSet>> = LazyLock::new(|| {
     files.iter().map(read).collect()
 });
 static CLASSIFIER: LazyLock<Classifier> = LazyLock::new(|| Classifier::new(SETS.clone()));
-static LINES: LazyLock<Vec<Line>> = LazyLock::new(|| ["it", "en"].into_iter().flat_map(read).collect());
+static LINES: LazyLock<Vec<Line>> = LazyLock::new(|| LOCALES.into_iter().flat_map(read).collect());
+
+const LOCALES: [&str; 6] = ["it", "en", "pl", "de", "fr", "es"];
 
 #[derive(Debug, Clone)]
 struct Line {
@@ -48,41 +50,53 @@ fn yes_words(locale: &str) -> Vec<String> {
     SETS.iter().filter(|s| s.locale == locale).flat_map(|s| s.yes.clone()).collect()
 }
 
-/// Prints the figures and returns (stop recall, accuracy).
-fn figures(title: &str, lines: &[&Line]) -> (f64, f64) {
+struct Figures {
+    stop_recall: f64,
+    accuracy: f64,
+    /// What was read otherwise than meant.
+    missed: Vec<String>,
+}
+
+/// Prints precision and recall of every intent.
+fn figures(title: &str, lines: &[&Line]) -> Figures {
     let mut counts: BTreeMap<Intent, [usize; 3]> = BTreeMap::new();
+    let mut missed = Vec::new();
     for line in lines {
-        let got = CLASSIFIER.classify(line.locale, &line.text);
+        let (got, why) = CLASSIFIER.explain(line.locale, &line.text);
         counts.entry(line.intent).or_default()[1] += 1;
         counts.entry(got).or_default()[2] += 1;
         if got == line.intent {
             counts.entry(got).or_default()[0] += 1;
         } else {
-            println!("  {} {:?}: {} read as {}", line.locale, line.text, line.intent.key(), got.key());
+            missed.push(format!("{} {:?}: {} read as {}, since {why}", line.locale, line.text, line.intent.key(), got.key()));
         }
     }
     println!("{title}: {} lines", lines.len());
     for (intent, [right, are, read]) in &counts {
         let (precision, recall) = (*right as f64 / *read as f64, *right as f64 / *are as f64);
-        println!("  {:<13} precision {precision:.3} recall {recall:.3} ({right} right of {are})", intent.key());
+        println!("  {:<13} precision {precision:.3} recall {recall:.3} ({right} right of {are}, {read} read so)", intent.key());
     }
     let [right, are, _] = counts[&Intent::Stop];
-    let all: usize = counts.values().map(|c| c[0]).sum();
-    let accuracy = all as f64 / lines.len() as f64;
+    let accuracy = 1.0 - missed.len() as f64 / lines.len() as f64;
     println!("  accuracy {accuracy:.3}");
-    (right as f64 / are as f64, accuracy)
+    Figures { stop_recall: right as f64 / are as f64, accuracy, missed }
 }
 
 #[test]
 fn replies_are_read_as_people_meant_them() {
-    for locale in ["it", "en"] {
-        let (held, known): (Vec<&Line>, Vec<&Line>) = LINES.iter().filter(|l| l.locale == locale).partition(|l| l.held_out);
-        assert!(known.len() >= 100 && held.len() >= 25, "{locale}: corpus too small");
+    let (held, known): (Vec<&Line>, Vec<&Line>) = LINES.iter().partition(|l| l.held_out);
+    let of = |lines: &[&'static Line], locale| lines.iter().copied().filter(|l| l.locale == locale).collect::<Vec<_>>();
+    let mut missed = Vec::new();
+    for locale in LOCALES {
+        let (held, known) = (of(&held, locale), of(&known, locale));
+        assert!(known.len() >= 200 && held.len() >= 60, "{locale}: corpus too small");
+        // The lines missed here are not shown: whoever tunes on them has to write new ones.
         figures(&format!("{locale} held out"), &held);
-        let (stop_recall, accuracy) = figures(locale, &known);
-        assert!(stop_recall >= 0.98 && accuracy >= 0.95, "{locale}: stop recall {stop_recall}, accuracy {accuracy}");
+        missed.extend(figures(locale, &known).missed);
     }
-    figures("all", &LINES.iter().collect::<Vec<_>>());
+    figures("all held out", &held);
+    figures("all known", &known);
+    assert_eq!(missed, Vec::<String>::new());
 }
 
 #[test]
@@ -101,24 +115,16 @@ fn nothing_but_a_yes_is_read_as_a_yes() {
 }
 
 #[test]
-fn every_word_in_a_phrase_set_is_read_as_the_set_says() {
+fn every_phrase_is_read_as_its_list_says() {
+    let mut misread = Vec::new();
     for set in SETS.iter() {
-        let expect = |words: &[String], intent: Intent| {
-            for word in words {
-                assert_eq!(CLASSIFIER.classify(&set.locale, word), intent, "{}: {word:?}", set.locale);
-                let code = format!("{}-XX", set.locale);
-                assert_eq!(CLASSIFIER.classify(&code, &word.to_uppercase()), intent, "{}: {word:?} in capitals", set.locale);
-            }
-        };
-        expect(&set.stop, Intent::Stop);
-        expect(&set.stop_alone, Intent::Stop);
-        expect(&set.no, Intent::Refuse);
-        expect(&set.wrong_person, Intent::WrongPerson);
-        expect(&set.help, Intent::Help);
-        expect(&set.yes, Intent::OptIn);
-        expect(&set.misleading, Intent::Unclear);
-        expect(&set.courtesy, Intent::Unclear);
+        misread.extend(CLASSIFIER.misread(set));
+        // A regional form of the language and capitals change nothing.
+        let shout = |list: &[String]| list.iter().map(|p| p.to_uppercase()).collect::<Vec<_>>();
+        let loud = PhraseSet { stop: shout(&set.stop), no: shout(&set.no), yes: shout(&set.yes), ..PhraseSet::default() };
+        misread.extend(CLASSIFIER.misread(&PhraseSet { locale: format!("{}-XX", set.locale), ..loud }));
     }
+    assert_eq!(misread, []);
 }
 
 #[test]

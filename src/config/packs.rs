@@ -18,7 +18,7 @@ use crate::domain::country::{
 };
 use crate::domain::hours::Hours;
 use crate::domain::phone::is_north_american;
-use crate::domain::reply::PhraseSet;
+use crate::domain::reply::{Classifier, Misread, PhraseSet};
 
 pub fn countries(dir: &Path, found: &mut Vec<Problem>) -> BTreeMap<String, CountryPack> {
     let mut packs = BTreeMap::new();
@@ -184,8 +184,31 @@ fn channel(text: &str) -> Parsed<Channel> {
 }
 
 pub fn phrases(dir: &Path, found: &mut Vec<Problem>) -> Vec<PhraseSet> {
-    let named = |(file, set): (File, PhraseSet)| PhraseSet { file: file.name, ..set };
-    every(&dir.join("replies"), found).into_iter().map(named).collect()
+    let named = |(file, set): (File, PhraseSet)| (PhraseSet { file: file.name.clone(), ..set }, file);
+    let (sets, files): (Vec<_>, Vec<_>) = every(&dir.join("replies"), found).into_iter().map(named).unzip();
+    let classifier = Classifier::new(sets.clone());
+    for (set, file) in sets.iter().zip(files) {
+        for Misread { list, phrase, read_as, why } in classifier.misread(set) {
+            let what = format!("\"{phrase}\" is read as {}: {why}", read_as.key());
+            file.note(line_of(&file, list, &phrase), list, what, "take it out of one of the two, or word it otherwise");
+        }
+        for rule in &set.rule {
+            if let Some(what) = rule.too_broad() {
+                let remedy = "name whole words, or stems of three letters and more, in every list";
+                file.note(line_of(&file, "says", &rule.says), "rule.words", what, remedy);
+            }
+        }
+        found.extend(file.found());
+    }
+    sets
+}
+
+/// The line from `key` on in which the phrase stands in quotes.
+fn line_of(file: &File, key: &str, phrase: &str) -> usize {
+    let quoted = [format!("\"{phrase}\""), format!("'{phrase}'")];
+    let begins = |line: &str| line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
+    let mut lines = file.text().lines().enumerate().skip_while(|(_, line)| key != "says" && !begins(line));
+    lines.find(|(_, line)| quoted.iter().any(|q| line.contains(q))).map_or(0, |(at, _)| at + 1)
 }
 
 /// Every TOML file of a folder, read as a `T`.

@@ -2,6 +2,7 @@
 //! (`config/replies/*.toml`). A STOP beats everything, and a yes counts only when nothing but the yes, courtesy and friendly
 //! emoji is there.
 
+mod check;
 mod phrases;
 mod text;
 mod why;
@@ -9,8 +10,9 @@ mod why;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use check::Misread;
 pub use phrases::{Meaning, Origin, PhraseSet, Rule};
-use phrases::{Phrases, Rules, all_of};
+use phrases::{Fit, Phrases, Rules, all_of};
 use text::{Clause, Reading, is_typo, letter_for_digit};
 pub use why::Why;
 
@@ -68,6 +70,8 @@ pub struct Classifier {
     stop_alone: Phrases,
     misleading: Phrases,
     no: Phrases,
+    /// `no` and `no_alone`.
+    whole_no: Phrases,
     wrong_person: Phrases,
     help: Phrases,
     rules: Rules,
@@ -89,22 +93,26 @@ struct Language {
 impl Classifier {
     pub fn new(sets: Vec<PhraseSet>) -> Classifier {
         let mut all = Classifier::default();
-        for set in sets {
-            all.stop.extend(&set.file, "stop", &set.stop);
-            all.stop_alone.extend(&set.file, "stop_alone", &set.stop_alone);
-            all.misleading.extend(&set.file, "misleading", &set.misleading);
-            all.no.extend(&set.file, "no", &set.no);
-            all.wrong_person.extend(&set.file, "wrong_person", &set.wrong_person);
-            all.help.extend(&set.file, "help", &set.help);
-            all.negations.extend(&set.file, "negations", &set.negations);
-            all.between.extend(&set.file, "between", &set.between);
-            all.any_yes.extend(&set.file, "yes", &set.yes);
-            all.any_courtesy.extend(&set.file, "courtesy", &set.courtesy);
-            all.rules.extend(&set.file, &set.rule);
-            let language = all.languages.entry(language(&set.locale)).or_default();
-            language.yes.extend(&set.file, "yes", &set.yes);
-            language.courtesy.extend(&set.file, "courtesy", &set.courtesy);
-            language.doubtful.extend(&set.file, "doubtful", &set.doubtful);
+        for set in &sets {
+            all.negations.extend(set, "negations", &set.negations);
+        }
+        for set in &sets {
+            all.stop.extend(set, "stop", &set.stop);
+            all.stop_alone.extend(set, "stop_alone", &set.stop_alone);
+            all.misleading.extend(set, "misleading", &set.misleading);
+            all.no.extend(set, "no", &set.no);
+            all.whole_no.extend(set, "no", &set.no);
+            all.whole_no.extend(set, "no_alone", &set.no_alone);
+            all.wrong_person.extend(set, "wrong_person", &set.wrong_person);
+            all.help.extend(set, "help", &set.help);
+            all.between.extend(set, "between", &set.between);
+            all.any_yes.extend(set, "yes", &set.yes);
+            all.any_courtesy.extend(set, "courtesy", &set.courtesy);
+            all.rules.extend(set, &all.negations);
+            let language = all.languages.entry(set.language()).or_default();
+            language.yes.extend(set, "yes", &set.yes);
+            language.courtesy.extend(set, "courtesy", &set.courtesy);
+            language.doubtful.extend(set, "doubtful", &set.doubtful);
         }
         let words = all.stop.single_words().map(|(word, origin)| (word.chars().collect(), Arc::clone(origin)));
         all.stop_words = words.filter(|(w, _): &(Vec<char>, _)| w.len() >= 4).collect();
@@ -121,6 +129,29 @@ impl Classifier {
 
     /// As [`Classifier::classify`], with the phrase or rule that decided. The reason never quotes the text itself.
     pub fn explain(&self, locale: &str, text: &str) -> (Intent, Why) {
+        let (intent, mut why) = self.read(locale, text);
+        // "Stop" stands in every set: the one of the language asked in is named.
+        if let Some(origin) = why.origin_mut()
+            && let Some(twin) = self.list(origin.list).and_then(|list| list.twin(origin, &language(locale)))
+        {
+            *origin = Arc::clone(twin);
+        }
+        (intent, why)
+    }
+
+    fn list(&self, key: &str) -> Option<&Phrases> {
+        match key {
+            "stop" => Some(&self.stop),
+            "stop_alone" => Some(&self.stop_alone),
+            "no" | "no_alone" => Some(&self.whole_no),
+            "wrong_person" => Some(&self.wrong_person),
+            "help" => Some(&self.help),
+            "yes" => Some(&self.any_yes),
+            _ => None,
+        }
+    }
+
+    fn read(&self, locale: &str, text: &str) -> (Intent, Why) {
         let mut reading = Reading::of(text);
         self.join_spelled_out(&mut reading.clauses);
         let as_written: Vec<Clause> = reading.clauses.clone();
@@ -131,7 +162,7 @@ impl Classifier {
             return stop;
         }
         let wrong_person = self.says(&reading.clauses, &self.wrong_person, Meaning::WrongPerson).or_else(|| {
-            let whole = || all_of(&reading.clauses, &self.wrong_person, &[&self.any_courtesy, &self.no]);
+            let whole = || all_of(&reading.clauses, &self.wrong_person, &[&self.any_courtesy, &self.whole_no]);
             reading.plain.then(whole).flatten()
         });
         if let Some(origin) = wrong_person {
@@ -164,17 +195,18 @@ impl Classifier {
             let phrases =
                 (0..words.len()).flat_map(|at| self.stop.at(words, at).map(move |(_, o)| (at, Why::Says(Arc::clone(o)))));
             let slips = (0..words.len()).filter_map(|at| Some((at, Why::Almost(Arc::clone(self.stop_word(&words[at])?)))));
-            let rules = self.rules.fitting(words).into_iter().filter(|(means, ..)| *means == Meaning::Stop);
-            for (at, why) in phrases.chain(slips).chain(rules.map(|(_, at, o)| (at, Why::Says(Arc::clone(o))))) {
+            let rules = self.rules.fitting(words).into_iter().filter(|fit| fit.means == Meaning::Stop);
+            for (at, why) in phrases.chain(slips).chain(rules.map(|fit| (fit.at, Why::Says(Arc::clone(fit.origin))))) {
                 if !self.negated(words, at) {
                     return Some((Intent::Stop, why));
                 }
                 negated = negated.or(why.origin().cloned());
             }
         }
-        let around = [&self.any_courtesy, &self.any_yes, &self.no];
-        let first = clauses.first().filter(|c| !c.question).and_then(|c| all_of([c], &self.stop_alone, &around));
-        if let Some(origin) = first.or_else(|| all_of(clauses, &self.stop_alone, &around)) {
+        let around = [&self.any_courtesy, &self.any_yes, &self.whole_no];
+        let ends = [clauses.first(), clauses.last()].into_iter().flatten().filter(|c| !c.question);
+        let end = ends.filter_map(|c| all_of([c], &self.stop_alone, &around)).next();
+        if let Some(origin) = end.or_else(|| all_of(clauses, &self.stop_alone, &around)) {
             return Some((Intent::Stop, Why::Says(Arc::clone(origin))));
         }
         let whole: String = clauses.iter().flat_map(|c| &c.words).map(String::as_str).collect();
@@ -190,10 +222,20 @@ impl Classifier {
         if let Some(origin) = self.says(clauses, &self.no, Meaning::No) {
             return Some((Intent::Refuse, Why::Says(Arc::clone(origin))));
         }
+        let is_no = |c: &Clause| all_of([c], &self.whole_no, &[&self.any_courtesy]).map(|o| Why::Says(Arc::clone(o)));
+        // "Thanks, but no": a phrase may run over a comma.
+        let whole = Clause { words: clauses.iter().flat_map(|c| c.words.clone()).collect(), question: false };
+        if let Some(why) = is_no(&whole) {
+            return Some((Intent::Refuse, why));
+        }
         let at = clauses.iter().position(|c| all_of([c], &self.any_courtesy, &[]).is_none())?;
-        let plain_no = || all_of([&clauses[at]], &self.no, &[&self.any_courtesy]).map(|o| Why::Says(Arc::clone(o)));
-        let why = plain_no().or_else(|| self.denied_yes(&clauses[at]).map(|o| Why::Denied(Arc::clone(o))))?;
-        let yes_after = clauses[at + 1..].iter().find_map(|c| all_of([c], &self.any_yes, &[&self.any_courtesy, &self.no]));
+        let why = is_no(&clauses[at]).or_else(|| self.denied_yes(&clauses[at]).map(|o| Why::Denied(Arc::clone(o))))?;
+        // "No, I mean yes."
+        let yes_after = clauses[at + 1..]
+            .iter()
+            .map(|c| &c.words)
+            .filter(|words| words.len() <= 4)
+            .find_map(|words| (0..words.len()).find_map(|from| self.any_yes.get(&words[from..])));
         Some(match yes_after {
             Some(yes) => (Intent::Unclear, Why::Contradicts(Arc::clone(yes))),
             None => (Intent::Refuse, why),
@@ -208,8 +250,8 @@ impl Classifier {
                 (!self.negated(words, at)).then(|| phrases.get(&words[at..at + long.0])).flatten()
             };
             let rule = || {
-                let fits = |(means, at, _): &(Meaning, usize, _)| *means == meaning && !self.negated(words, *at);
-                self.rules.fitting(words).into_iter().find(fits).map(|(.., origin)| origin)
+                let fits = |fit: &Fit<'_>| fit.means == meaning && !self.negated(words, fit.at);
+                self.rules.fitting(words).into_iter().find(fits).map(|fit| fit.origin)
             };
             (0..words.len()).find_map(phrase).or_else(rule)
         })
@@ -243,8 +285,9 @@ impl Classifier {
     fn stop_word(&self, word: &str) -> Option<&Arc<Origin>> {
         let trimmed = word.trim_end_matches(|c: char| c.is_ascii_digit());
         let spelled: String = word.chars().map(letter_for_digit).collect();
-        let variants = [word, trimmed, &spelled].map(|w| w.chars().collect::<Vec<_>>());
-        let meant = |known: &Vec<char>| variants.iter().any(|w| !w.is_empty() && is_typo(w, known));
+        let mut variants = [word, trimmed, &spelled].map(|w| w.chars().collect::<Vec<_>>()).to_vec();
+        variants.dedup();
+        let meant = |known: &Vec<char>| variants.iter().any(|w| w.len() + 1 >= known.len() && is_typo(w, known));
         self.stop_words.iter().find(|(known, _)| meant(known)).map(|(_, origin)| origin)
     }
 

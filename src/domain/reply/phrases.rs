@@ -24,7 +24,7 @@ pub struct PhraseSet {
     /// Stop, also in the middle of a sentence and with small typos.
     #[serde(default)]
     pub stop: Vec<String>,
-    /// Stop only as the whole message or first clause: words that are common in some language.
+    /// Stop only as the whole message, first or last clause: words that are common in some language.
     #[serde(default)]
     pub stop_alone: Vec<String>,
     /// Phrases that contain one of these words and mean something else ("bus stop", "not sure").
@@ -32,6 +32,9 @@ pub struct PhraseSet {
     pub misleading: Vec<String>,
     #[serde(default)]
     pub no: Vec<String>,
+    /// A no only as the whole message or first clause: several words that mean less in a longer sentence ("no way").
+    #[serde(default)]
+    pub no_alone: Vec<String>,
     #[serde(default)]
     pub wrong_person: Vec<String>,
     #[serde(default)]
@@ -52,6 +55,17 @@ pub struct PhraseSet {
     pub doubtful: Vec<String>,
     #[serde(default)]
     pub rule: Vec<Rule>,
+}
+
+impl PhraseSet {
+    /// The set's language: that of `it-CH` is `it`.
+    pub fn language(&self) -> String {
+        super::language(&self.locale)
+    }
+
+    fn origin(&self, list: &'static str, phrase: &str) -> Arc<Origin> {
+        Arc::new(Origin { language: self.language(), file: self.file.clone(), list, phrase: phrase.to_owned() })
+    }
 }
 
 /// A meaning in free wording: one word of every list of `words` in one clause, near one another.
@@ -83,6 +97,8 @@ pub enum Meaning {
 /// Where a phrase or rule stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
+    /// The language of the set.
+    pub language: String,
     pub file: String,
     /// The key, such as `stop_alone`; `rule` for a rule.
     pub list: &'static str,
@@ -99,25 +115,29 @@ impl fmt::Display for Origin {
 /// Phrases as sequences of normalised words.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Phrases {
-    known: HashMap<Vec<String>, Arc<Origin>>,
+    /// One origin a language.
+    known: HashMap<Vec<String>, Vec<Arc<Origin>>>,
     longest: usize,
 }
 
 impl Phrases {
-    /// Where two files give one phrase, the first is its origin.
-    pub fn extend(&mut self, file: &str, list: &'static str, phrases: &[String]) {
+    pub fn extend(&mut self, set: &PhraseSet, list: &'static str, phrases: &[String]) {
         for phrase in phrases {
             let words = words_of(phrase);
             if !words.is_empty() {
                 self.longest = self.longest.max(words.len());
-                let origin = || Arc::new(Origin { file: file.to_owned(), list, phrase: phrase.clone() });
-                self.known.entry(words).or_insert_with(origin);
+                self.known.entry(words).or_default().push(set.origin(list, phrase));
             }
         }
     }
 
     pub fn get(&self, words: &[String]) -> Option<&Arc<Origin>> {
-        (words.len() <= self.longest).then(|| self.known.get(words)).flatten()
+        (words.len() <= self.longest).then(|| self.known.get(words)?.first()).flatten()
+    }
+
+    /// The same phrase in the set of `language`, where that has it too.
+    pub fn twin(&self, origin: &Origin, language: &str) -> Option<&Arc<Origin>> {
+        self.known.get(&words_of(&origin.phrase))?.iter().find(|twin| twin.language == language)
     }
 
     pub fn has(&self, words: &[String]) -> bool {
@@ -126,12 +146,12 @@ impl Phrases {
 
     /// The phrases that begin at `at` with their lengths, longest first.
     pub fn at<'a>(&'a self, words: &'a [String], at: usize) -> impl Iterator<Item = (usize, &'a Arc<Origin>)> + 'a {
-        (1..=self.longest.min(words.len() - at)).rev().filter_map(move |len| Some((len, self.known.get(&words[at..at + len])?)))
+        (1..=self.longest.min(words.len() - at)).rev().filter_map(move |len| Some((len, self.get(&words[at..at + len])?)))
     }
 
     /// Its phrases of one word.
     pub fn single_words(&self) -> impl Iterator<Item = (&String, &Arc<Origin>)> {
-        self.known.iter().filter_map(|(words, origin)| if let [word] = &words[..] { Some((word, origin)) } else { None })
+        self.known.iter().filter_map(|(words, origins)| if let [word] = &words[..] { Some((word, &origins[0])) } else { None })
     }
 }
 
@@ -167,6 +187,13 @@ pub(super) fn all_of<'a, 'p>(
     found
 }
 
+/// A rule that fits a clause.
+pub(super) struct Fit<'a> {
+    pub means: Meaning,
+    pub at: usize,
+    pub origin: &'a Arc<Origin>,
+}
+
 /// Rules by the words they name, so that a message is looked at once for all of them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rules {
@@ -182,15 +209,18 @@ struct Known {
     means: Meaning,
     lists: usize,
     any_order: bool,
+    /// It names a negation itself, so that another before it turns nothing round ("je *ne* veux pas …").
+    negates: bool,
     origin: Arc<Origin>,
 }
 
 impl Rules {
-    pub fn extend(&mut self, file: &str, rules: &[Rule]) {
-        for rule in rules {
+    pub fn extend(&mut self, set: &PhraseSet, negations: &Phrases) {
+        for rule in &set.rule {
             let number = self.rules.len();
-            let origin = Arc::new(Origin { file: file.to_owned(), list: "rule", phrase: rule.says.clone() });
-            self.rules.push(Known { means: rule.means, lists: rule.words.len(), any_order: rule.any_order, origin });
+            let origin = set.origin("rule", &rule.says);
+            let negates = rule.words.iter().flatten().any(|word| negations.has(&words_of(word)));
+            self.rules.push(Known { means: rule.means, lists: rule.words.len(), any_order: rule.any_order, negates, origin });
             for (list, words) in rule.words.iter().chain([&rule.unless]).enumerate() {
                 for word in words {
                     let map = if word.ends_with('*') { &mut self.stems } else { &mut self.whole };
@@ -205,8 +235,8 @@ impl Rules {
         }
     }
 
-    /// Every rule that fits the clause, and where a word of its first list stands.
-    pub fn fitting(&self, words: &[String]) -> Vec<(Meaning, usize, &Arc<Origin>)> {
+    /// Every rule that fits the clause, and where the word stands that a negation could turn round.
+    pub fn fitting(&self, words: &[String]) -> Vec<Fit<'_>> {
         let mut places: BTreeMap<usize, Vec<Vec<usize>>> = BTreeMap::new();
         for (at, word) in words.iter().enumerate() {
             let stems = (1..=word.len().min(self.longest_stem)).filter_map(|len| self.stems.get(word.get(..len)?));
@@ -223,7 +253,8 @@ impl Rules {
             let (lists, unless) = places.split_at(rule.lists);
             let Some((first, rest)) = lists.split_first().filter(|_| unless[0].is_empty()) else { continue };
             let fits = |at: &&usize| if rule.any_order { are_near(**at, rest) } else { follow(**at, rest) };
-            found.extend(first.iter().filter(fits).map(|&at| (rule.means, at, &rule.origin)));
+            let fit = |&at| Fit { means: rule.means, at: if rule.negates { 0 } else { at }, origin: &rule.origin };
+            found.extend(first.iter().filter(fits).map(fit));
         }
         found
     }

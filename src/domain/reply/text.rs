@@ -115,6 +115,9 @@ fn is_invisible(c: char) -> bool {
 fn look_alike(c: char) -> char {
     const PAIRS: &str = "аaвbсcԁdеeнhіiїiјjкkӏlмmоoрpԛqѕsтtуyүyхxԝwѵvαaβbεeηnιiκkμmνnοoρpσsςsτtυyχxζzօoոnսuհhցg\
                          ᴀaʙbᴄcᴅdᴇeꜰfɢgʜhɪiᴊjᴋkʟlᴍmɴnᴏoᴘpʀrꜱsᴛtᴜuᴠvᴡwʏyᴢzɑaɡgıi$s";
+    if c.is_ascii_alphanumeric() {
+        return c;
+    }
     let mut pairs = PAIRS.chars();
     while let (Some(from), Some(to)) = (pairs.next(), pairs.next()) {
         if from == c {

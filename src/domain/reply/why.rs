@@ -54,6 +54,19 @@ impl Why {
             Why::Unknown => None,
         }
     }
+
+    pub(super) fn origin_mut(&mut self) -> Option<&mut Arc<Origin>> {
+        match self {
+            Why::Says(origin)
+            | Why::Almost(origin)
+            | Why::Negated(origin)
+            | Why::Denied(origin)
+            | Why::Contradicts(origin)
+            | Why::NotOnlyYes(origin)
+            | Why::Doubtful(origin) => Some(origin),
+            Why::Unknown => None,
+        }
+    }
 }
 
 impl fmt::Display for Why {
