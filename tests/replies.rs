@@ -1,6 +1,7 @@
 //! How well the shipped phrase sets read real replies: figures per intent over the corpus, and what must hold for any text.
-//! Corpus lines are `intent<TAB>text`, with a third column `held_out` on lines the phrase sets were not tuned on: these are
-//! measured and printed, and bound only by "never a false yes". Their figures are the honest guess for tomorrow's replies.
+//! Corpus lines are `intent<TAB>text`, with a third column `held_out` on lines the phrase sets were not tuned on: their figures
+//! are the honest guess for tomorrow's replies (`cargo test --test replies -- --nocapture` prints them). Known lines are all
+//! read right, but for those explained.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -46,9 +47,38 @@ fn read(locale: &'static str) -> Vec<Line> {
     fs::read_to_string(file).unwrap().lines().map(parse).collect()
 }
 
+/// Characters that show nothing, or only an accent: joiners, direction marks, fillers, tags, combining marks.
+const INVISIBLE: [char; 14] = [
+    '\u{200b}',
+    '\u{200d}',
+    '\u{2060}',
+    '\u{feff}',
+    '\u{ad}',
+    '\u{202e}',
+    '\u{2066}',
+    '\u{2069}',
+    '\u{61c}',
+    '\u{fe0f}',
+    '\u{3164}',
+    '\u{e0041}',
+    '\u{301}',
+    '\u{20dd}',
+];
+
+fn negative_words(set: &PhraseSet) -> Vec<String> {
+    [&set.stop, &set.stop_alone, &set.no, &set.no_alone, &set.wrong_person, &set.negations]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect()
+}
+
 fn yes_words(locale: &str) -> Vec<String> {
     SETS.iter().filter(|s| s.locale == locale).flat_map(|s| s.yes.clone()).collect()
 }
+
+/// Known lines that are read otherwise than meant, and stay so for a reason.
+const EXPLAINED: [(&str, &str); 1] = [("sure, no problem at all thanks", "a no-word in a yes needs a person to look")];
 
 struct Figures {
     stop_recall: f64,
@@ -59,6 +89,7 @@ struct Figures {
 
 /// Prints precision and recall of every intent.
 fn figures(title: &str, lines: &[&Line]) -> Figures {
+    // Right, meant, read so.
     let mut counts: BTreeMap<Intent, [usize; 3]> = BTreeMap::new();
     let mut missed = Vec::new();
     for line in lines {
@@ -67,19 +98,22 @@ fn figures(title: &str, lines: &[&Line]) -> Figures {
         counts.entry(got).or_default()[2] += 1;
         if got == line.intent {
             counts.entry(got).or_default()[0] += 1;
-        } else {
+        } else if EXPLAINED.iter().all(|(text, _)| *text != line.text) {
             missed.push(format!("{} {:?}: {} read as {}, since {why}", line.locale, line.text, line.intent.key(), got.key()));
         }
     }
-    println!("{title}: {} lines", lines.len());
-    for (intent, [right, are, read]) in &counts {
-        let (precision, recall) = (*right as f64 / *read as f64, *right as f64 / *are as f64);
-        println!("  {:<13} precision {precision:.3} recall {recall:.3} ({right} right of {are}, {read} read so)", intent.key());
+    let [right, all] = [0, 2].map(|i| counts.values().map(|c| c[i]).sum::<usize>());
+    let accuracy = right as f64 / all as f64;
+    println!("{title}: {all} lines, accuracy {accuracy:.3}");
+    for (intent, [right, meant, read]) in &counts {
+        let [precision, recall] = [read, meant].map(|of| *right as f64 / *of as f64);
+        println!(
+            "  {:<13} precision {precision:.3} recall {recall:.3} ({right} right, {meant} meant, {read} read so)",
+            intent.key()
+        );
     }
-    let [right, are, _] = counts[&Intent::Stop];
-    let accuracy = 1.0 - missed.len() as f64 / lines.len() as f64;
-    println!("  accuracy {accuracy:.3}");
-    Figures { stop_recall: right as f64 / are as f64, accuracy, missed }
+    let [right, meant, _] = counts[&Intent::Stop];
+    Figures { stop_recall: right as f64 / meant as f64, accuracy, missed }
 }
 
 #[test]
@@ -90,8 +124,10 @@ fn replies_are_read_as_people_meant_them() {
     for locale in LOCALES {
         let (held, known) = (of(&held, locale), of(&known, locale));
         assert!(known.len() >= 200 && held.len() >= 60, "{locale}: corpus too small");
-        // The lines missed here are not shown: whoever tunes on them has to write new ones.
-        figures(&format!("{locale} held out"), &held);
+        // What is missed here is not shown: whoever looks at a line and tunes on it moves it to the known and writes a new one.
+        let fresh = figures(&format!("{locale} held out"), &held);
+        let (stops, all) = (fresh.stop_recall, fresh.accuracy);
+        assert!(stops >= 0.85 && all >= 0.85, "{locale} held out: stop recall {stops}, accuracy {all}");
         missed.extend(figures(locale, &known).missed);
     }
     figures("all held out", &held);
@@ -185,6 +221,48 @@ proptest! {
         prop_assume!(!rest.split(' ').all(|w| known.iter().any(|k| k == w)));
         let text = format!("{yes} {rest}");
         prop_assert_ne!(CLASSIFIER.classify("en", &text), Intent::OptIn);
+    }
+
+    #[test]
+    fn a_yes_with_a_negative_word_of_any_language_is_never_a_yes(
+        asked in select(LOCALES.to_vec()),
+        pick in any::<prop::sample::Index>(),
+        negative in select(SETS.iter().flat_map(negative_words).collect::<Vec<_>>()),
+        between in select(vec![" ", ", ", ". ", "! ", "\n", " 👍 ", "-", " ... "]),
+        first in any::<bool>(),
+    ) {
+        let yes = pick.get(&yes_words(asked)).clone();
+        let text = if first { format!("{negative}{between}{yes}") } else { format!("{yes}{between}{negative}") };
+        prop_assert_ne!(CLASSIFIER.classify(asked, &text), Intent::OptIn, "{:?}", text);
+    }
+
+    #[test]
+    fn what_cannot_be_seen_hides_no_stop(
+        locale in select(LOCALES.to_vec()),
+        stop in select(vec!["STOP", "stop", "Stop texting me", "levatemi da questo elenco", "nie piszcie do mnie", "lasst mich in Ruhe"]),
+        marks in prop::collection::vec((any::<prop::sample::Index>(), select(INVISIBLE.to_vec())), 0..12),
+    ) {
+        let mut letters: Vec<char> = stop.chars().collect();
+        for (at, mark) in marks {
+            letters.insert(at.index(letters.len() + 1), mark);
+        }
+        let text: String = letters.iter().collect();
+        prop_assert_eq!(CLASSIFIER.classify(locale, &text), Intent::Stop, "{:?}", text);
+    }
+
+    #[test]
+    fn letters_that_look_alike_hide_no_stop(stop in select(vec!["STOP", "stop"]), foreign in prop::collection::vec(0_usize..5, 4)) {
+        let disguises = [["Ѕ", "Т", "О", "Р"], ["ѕ", "т", "о", "р"], ["ς", "τ", "ο", "ρ"], ["Ｓ", "ｔ", "０", "🅿"], ["5", "7", "0", "𝓅"]];
+        let disguised: String = stop.char_indices().map(|(i, _)| disguises[foreign[i]][i]).collect();
+        prop_assert_eq!(CLASSIFIER.classify("it", &disguised), Intent::Stop, "{:?}", disguised);
+    }
+
+    #[test]
+    fn no_more_than_the_beginning_of_a_long_text_is_read(
+        locale in select(LOCALES.to_vec()), text in "[a-z ]{1600}", more in ".{1,400}"
+    ) {
+        let long = format!("{text}{more}");
+        prop_assert_eq!(CLASSIFIER.classify(locale, &long), CLASSIFIER.classify(locale, &text));
     }
 
     #[test]

@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use check::Misread;
-pub use phrases::{Meaning, Origin, PhraseSet, Rule};
 use phrases::{Fit, Phrases, Rules, all_of};
+pub use phrases::{Meaning, Origin, PhraseSet, Rule};
 use text::{Clause, Reading, is_typo, letter_for_digit};
 pub use why::Why;
 
@@ -131,7 +131,7 @@ impl Classifier {
     pub fn explain(&self, locale: &str, text: &str) -> (Intent, Why) {
         let (intent, mut why) = self.read(locale, text);
         // "Stop" stands in every set: the one of the language asked in is named.
-        if let Some(origin) = why.origin_mut()
+        if let Some(origin) = why.origin_mut().filter(|origin| origin.language != language(locale))
             && let Some(twin) = self.list(origin.list).and_then(|list| list.twin(origin, &language(locale)))
         {
             *origin = Arc::clone(twin);
@@ -295,9 +295,12 @@ impl Classifier {
     fn join_spelled_out(&self, clauses: &mut Vec<Clause>) {
         let letters: String =
             clauses.iter().flat_map(|c| &c.words).filter(|w| w.chars().count() == 1).map(String::as_str).collect();
+        if letters.chars().count() < 2 {
+            return;
+        }
         let all_single = clauses.iter().flat_map(|c| &c.words).all(|w| w.chars().count() == 1);
         let one = [letters.clone()];
-        if all_single && letters.chars().count() > 1 && (self.no.has(&one) || self.stop_alone.has(&one)) {
+        if all_single && (self.no.has(&one) || self.stop_alone.has(&one)) {
             *clauses = vec![Clause { words: one.to_vec(), question: false }];
         } else if self.stop_words.iter().any(|(w, _)| letters.contains(&w.iter().collect::<String>()))
             || self.stop_word(&letters).is_some()

@@ -38,7 +38,7 @@ impl Reading {
         let mut clause = Clause::default();
         let mut word = String::new();
         for (i, &c) in folded.iter().enumerate() {
-            let next: String = folded[i + 1..].iter().take(3).take_while(|c| c.is_alphabetic()).collect();
+            let next = || folded[i + 1..].iter().take(3).take_while(|c| c.is_alphabetic()).collect::<String>();
             match c {
                 // An overlay strikes the letter through; every other mark is an accent.
                 '\u{300}'..='\u{36f}' => reading.plain &= !('\u{334}'..='\u{338}').contains(&c),
@@ -47,17 +47,17 @@ impl Reading {
                 'ø' => word.push('o'),
                 'œ' => word.push_str("oe"),
                 'æ' => word.push_str("ae"),
-                _ if c.is_alphanumeric() || (c == '$' && !next.is_empty()) => {
-                    let plain = look_alike(c);
-                    reading.plain &= plain == c;
-                    word.push(plain);
-                }
                 _ if emblem(c).is_some() => {
                     reading.plain = false;
                     word.extend(emblem(c));
                 }
+                _ if c.is_alphanumeric() || (c == '$' && !next().is_empty()) => {
+                    let plain = look_alike(c);
+                    reading.plain &= plain == c;
+                    word.push(plain);
+                }
                 // "don't" is one word, "l'elenco" two.
-                '\'' | '’' | '‘' | 'ʼ' | '`' if ["t", "s", "m", "d", "ll", "re", "ve"].contains(&next.as_str()) => {}
+                '\'' | '’' | '‘' | 'ʼ' | '`' if ["t", "s", "m", "d", "ll", "re", "ve"].contains(&next().as_str()) => {}
                 _ => {
                     clause.push(&mut word);
                     let question = matches!(c, '?' | '¿' | '؟');
@@ -148,6 +148,12 @@ pub(super) fn letter_for_digit(c: char) -> char {
 
 /// Whether `word` is `known` with letters doubled or two neighbours swapped, or, from 8 letters on, one letter wrong.
 pub(super) fn is_typo(word: &[char], known: &[char]) -> bool {
+    // However it slips, two of the first letters stay near their place: most words are told apart here.
+    let [a, b] = [0, 1].map(|i| word.get(i));
+    let [c, d] = [0, 1].map(|i| known.get(i));
+    if a != c && a != d && b != c && b != d {
+        return false;
+    }
     let head = word.iter().zip(known).take_while(|(a, b)| a == b).count();
     let tail = word[head..].iter().rev().zip(known[head..].iter().rev()).take_while(|(a, b)| a == b).count();
     match (&word[head..word.len() - tail], &known[head..known.len() - tail]) {
