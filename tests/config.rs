@@ -432,6 +432,32 @@ fn all_that_is_wrong_in_the_settings_is_named_at_once() {
 }
 
 #[test]
+fn phrases_that_contradict_one_another_are_errors() {
+    let all = Folder::new()
+        // A stop word among the yeses, a no-word in a yes, a stop that a misleading phrase would hide, and a rule for everything.
+        .edit("replies/it.toml", "yes = [\n", "yes = [\n  \"annulla\",\n  \"perché no\",\n")
+        .edit("replies/en.toml", "misleading = [\n", "misleading = [\n  \"unsubscribe\",\n")
+        .edit("replies/de.toml", "stop = [\n", "stop = [\n  \"ja gerne\",\n")
+        .write("replies/own.toml", "locale = \"it\"\n[[rule]]\nsays = \"anything\"\nmeans = \"stop\"\nwords = [[\"me*\"]]\n")
+        .settings();
+    for (file, expected) in [
+        ("replies/it.toml:", "yes: \"annulla\" is read as stop: it says \"annulla\" (stop_alone in "),
+        ("replies/it.toml:", "yes: \"perché no\" is read as unclear"),
+        ("replies/en.toml:", "stop: \"unsubscribe\" is read as unclear"),
+        ("replies/de.toml:", "yes: \"ja gerne\" is read as stop: it says \"ja gerne\" (stop in "),
+        ("replies/own.toml:3", "rule.words: `me*` stands for too many words; remedy: name whole words"),
+    ] {
+        let found = all.iter().find(|p| p.starts_with(file) && p.contains(expected));
+        let line = found.and_then(|p| p.split(':').nth(1)?.parse::<usize>().ok());
+        assert!(line.is_some_and(|line| line > 1), "{expected} is not in {all:#?}");
+    }
+    // No rule can mean a yes.
+    let yes = "locale = \"it\"\n[[rule]]\nsays = \"x\"\nmeans = \"yes\"\nwords = [[\"certo\"]]\n";
+    let problems = Folder::new().write("replies/own.toml", yes).settings();
+    assert!(problems.iter().any(|p| p.contains("replies/own.toml:4: unknown variant `yes`")), "{problems:#?}");
+}
+
+#[test]
 fn fiction_and_plain_http_are_only_for_the_mock_and_secrets_come_from_elsewhere() {
     let folder = Folder::new()
         .edit("permesso.toml", "token = \"mock-token\"", "token_env = \"TOKEN\"")

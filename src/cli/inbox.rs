@@ -4,9 +4,10 @@ use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
 
 use super::Context;
-use crate::clock::instant;
 use crate::engine::inbox;
-use crate::store::inbound;
+
+/// Replies read at once.
+const PAGE: i64 = 100;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -32,22 +33,30 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     let engine = context.engine().await?;
     match command {
         Command::List => {
-            let mut tx = engine.store.read().await?;
-            let waiting = inbound::held(&mut tx, &engine.controller).await?;
-            tx.rollback().await?;
-            for row in &waiting {
-                let text = engine.vault.decrypt("inbound", &row.body_enc)?;
-                if context.json {
-                    println!(
-                        "{}",
-                        serde_json::json!({ "id": row.id, "at": instant(row.at).to_rfc3339(), "channel": row.channel, "text": text })
-                    );
-                } else {
+            let (mut after, mut none) = (0, true);
+            loop {
+                let page = inbox::waiting(&engine, after, PAGE).await?;
+                let Some(last) = page.last() else { break };
+                (after, none) = (last.id, false);
+                for reply in &page {
+                    if context.json {
+                        println!("{}", serde_json::to_string(reply)?);
+                        continue;
+                    }
+                    let from = reply.number.as_deref().unwrap_or("no number");
                     // Debug form: a control character in a reply must not reach the terminal.
-                    println!("{:>6}  {}  {:<8}  {text:?}", row.id, instant(row.at).format("%Y-%m-%d %H:%M"), row.channel);
+                    println!(
+                        "{:>6}  {}  {:<8}  {from}  {}  {:?}",
+                        reply.id,
+                        &reply.at[..16],
+                        reply.channel,
+                        reply.locale,
+                        reply.text
+                    );
+                    println!("        {}: {}", reply.reading.read_as, reply.reading.why);
                 }
             }
-            if waiting.is_empty() && !context.json {
+            if none && !context.json {
                 println!("nothing waits");
             }
         }

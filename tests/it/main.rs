@@ -13,6 +13,7 @@ mod postgres;
 mod preview;
 mod promises;
 mod proxy;
+mod replies;
 mod run;
 mod stories;
 mod upgrade;
