@@ -16,10 +16,10 @@ both!(a_stop_in_anybodys_own_words_ends_it, |app| {
     ];
     let numbers: Vec<String> = (1..=7).map(TestApp::gb).collect();
     app.people(&numbers).await;
-    app.plan(REPLY).await;
     for (number, text) in numbers.iter().zip(said) {
         app.reply(number, REPLY_NUMBER, text).await;
     }
+    app.plan(REPLY).await;
     app.deliver().await;
     assert_eq!(numbers.iter().map(|n| app.asks(n)).collect::<Vec<_>>(), [0, 0, 0, 0, 0, 0, 1]);
     assert!(inbox::waiting(&app.engine, 0, 10).await.unwrap().is_empty());
