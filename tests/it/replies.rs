@@ -34,7 +34,11 @@ both!(an_unclear_reply_waits_with_its_reason_until_an_operator_says_stop_or_noth
     let waiting = inbox::waiting(&app.engine, 0, 10).await.unwrap();
     let [first, second] = &waiting[..] else { panic!("{waiting:?}") };
     assert_eq!((first.read_as.as_str(), first.locale.as_str(), first.text.as_str()), ("unclear", "en", "yes if it is free"));
-    assert!(first.reading.why.starts_with("it says \"yes\" (yes in ") && first.reading.why.contains("not alone"), "{}", first.reading.why);
+    assert!(
+        first.reading.why.starts_with("it says \"yes\" (yes in ") && first.reading.why.contains("not alone"),
+        "{}",
+        first.reading.why
+    );
     let shown = first.number.clone().unwrap();
     assert!(numbers[0].ends_with(&shown[shown.len() - 2..]) && !shown.contains(&numbers[0][3..9]), "{shown}");
     assert_eq!(second.reading.why, "no phrase and no rule fits it");
