@@ -169,6 +169,23 @@ both!(an_ask_that_arrived_after_all_is_not_sent_another_way, |app| {
     assert_eq!(app.states().await, [("delivered".to_owned(), 1)].into());
 });
 
+both!(who_answered_on_the_page_of_the_first_leg_gets_no_second, |app| {
+    let number = TestApp::it(1);
+    people(app, &[(&number, "sms whatsapp")]).await;
+    app.gateway.set_faults(Faults { not_on_whatsapp_late: [number.clone()].into(), ..Faults::default() });
+    app.plan(WHATSAPP_FIRST).await;
+    app.gateway.set_webhook_url("http://127.0.0.1:9/".into());
+    app.deliver().await;
+    app.gateway.idle().await;
+    app.gateway.set_webhook_url(format!("{}/webhooks/mock", app.base));
+    let first = app.inbox(&number)[0].clone();
+    assert_eq!(app.gateway.receipt(&first.reference, Status::Failed).await, Some(true));
+    assert_eq!(app.submit(&app.link(&number), "chosen", &["sms.promotions"]).await, 303);
+    app.deliver().await;
+    assert_eq!(app.asks(&number), 1);
+    assert!(app.story(&number).await.decisions.iter().any(|d| d.contains("ALREADY_ANSWERED")));
+});
+
 // Buttons.
 
 both!(two_taps_on_two_messages_grant_and_one_does_not, |app| {
