@@ -84,7 +84,8 @@ fn only(problems: &[String], begins: &str, contains: &str) {
 
 #[test]
 fn the_shipped_configuration_is_sound_and_sends_to_nobody() {
-    let config = Config::check_all(Path::new(SHIPPED)).unwrap_or_else(|problems| panic!("{problems}"));
+    let (config, warnings) = Config::check_all(Path::new(SHIPPED)).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(warnings, [], "the shipped texts set an example");
     assert!(config.allows_fiction());
     assert_eq!(config.packs.len(), 6);
     assert_eq!(config.link("abc"), "http://127.0.0.1:8080/p/abc");
@@ -377,6 +378,13 @@ fn an_ask_says_who_why_what_where_and_how_to_stop_and_offers_nothing() {
         ("{{ reply_number }}", "numero", "does not say which number takes answers"),
         ("promozioni?", "promozioni con lo sconto?", "`sconto` reads as an offer"),
         ("promozioni?", "promozioni al 20%?", "`%` reads as an offer"),
+        ("promozioni?", "promozioni a 9,90?", "`9,90` reads as an offer"),
+        ("promozioni?", "promozioni da 5 euro?", "`euro` reads as an offer"),
+        ("promozioni?", "promozioni da 5euro?", "`euro` reads as an offer"),
+        ("promozioni?", "promozioni con estrazione?", "`estrazione` reads as an offer"),
+        ("promozioni?", "promozioni? Se non rispondi, accetti.", "`se non rispondi, accetti` takes silence for a yes"),
+        ("promozioni?", "promozioni? In assenza di risposta continueremo a scriverti.", "takes silence for a yes"),
+        ("{{ link }}", "bit.ly/x {{ link }}", "`bit.ly` is a public link shortener"),
         ("{{ brand }}", "{{ brand }} {{ name }}", "the placeholder `name` does not exist"),
         ("{{ link }}", "{{ link }} {{ code }}", "the placeholder `code` has no value"),
         ("{{ link }}", "{{ link", "not well formed"),
@@ -387,6 +395,74 @@ fn an_ask_says_who_why_what_where_and_how_to_stop_and_offers_nothing() {
     }
     let problems = Folder::new().write("../templates/messages/repermission.pt.txt", all).campaign();
     assert!(problems[0].contains("language whose words the check does not know"), "{problems:#?}");
+}
+
+#[test]
+fn silence_is_never_a_yes_in_any_language() {
+    for (locale, refused, fine) in [
+        ("it", "Se non rispondi continueremo a scriverti.", "Se non rispondi, non continueremo a scriverti."),
+        ("en", "If you don’t reply we will assume you agree.", "If you don’t reply we will not continue."),
+        ("en", "Unless you reply STOP, we keep writing.", "Unless you reply, nothing is accepted."),
+        ("pl", "Brak odpowiedzi oznacza zgode.", "Brak odpowiedzi oznacza brak zgody."),
+        ("de", "Wenn Sie nicht antworten, gilt das als Einwilligung.", "Wenn Sie nicht antworten, gilt das nicht als Ja."),
+        ("fr", "Sans réponse de votre part, nous continuerons.", "Sans réponse, nous ne continuerons pas."),
+        ("es", "Si no respondes, entenderemos que aceptas.", "Si no respondes, no entenderemos nada."),
+    ] {
+        let file = format!("templates/messages/repermission.{locale}.txt");
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file)).unwrap();
+        let lint = |more: &str| {
+            Folder::new().write(&format!("../{file}"), &text.replace("{{ link }}", &format!("{more} {{{{ link }}}}"))).campaign()
+        };
+        let problems = lint(refused);
+        assert!(problems.iter().any(|p| p.contains("takes silence for a yes")), "{refused}: {problems:#?}");
+        assert!(!lint(fine).iter().any(|p| p.contains("silence")), "{fine}");
+    }
+}
+
+#[test]
+fn what_could_be_better_is_a_warning_and_stops_nothing() {
+    let all = "{{ brand }}: hai lasciato il tuo numero. Possiamo mandarti promozioni? STOP al {{ reply_number }}. {{ link }}";
+    let warnings = |text: &str| {
+        let folder = Folder::new().write("../templates/messages/repermission.it.txt", text);
+        let config = folder.load().unwrap();
+        let campaign = config.campaign("rinnovo-consensi").unwrap_or_else(|problems| panic!("{problems}"));
+        folder.shown(config.warnings(&campaign))
+    };
+    assert_eq!(warnings(all), Vec::<String>::new());
+    for (from, to, expected) in [
+        ("{{ brand }}: hai", "Ciao da {{ brand }}: hai", "does not begin with who writes"),
+        ("{{ link }}", "{{ link }} Grazie", "the link is not the last word (S23)"),
+        ("{{ link }}", "{{ link }}.", "a phone may take `.` into the link"),
+        (" {{ link }}", " :{{ link }}", "`:` stands right before the link"),
+        ("{{ link }}", "www.acme.example {{ link }}", "`www.acme.example` is a second link"),
+        ("STOP al", "Ultima occasione! STOP al", "`ultima occasione` presses the reader (T24)"),
+        (
+            "il tuo numero",
+            "un’idea",
+            "UCS-2 fills 2 parts; written plainly it is 1 in GSM-7; remedy: `’` (U+2019) at character 22: write `'`",
+        ),
+    ] {
+        let found = warnings(&all.replace(from, to));
+        assert_eq!(found.len(), 1, "{from} -> {to}: {found:#?}");
+        assert!(found[0].contains(expected) && found[0].contains("repermission.it.txt:1: repermission.it"), "{found:#?}");
+    }
+}
+
+#[test]
+fn settings_and_campaigns_are_checked_in_one_go() {
+    let shown = |folder: &Folder| folder.shown(Config::check_all(&folder.dir()).err().map(|p| p.0).unwrap_or_default());
+    let folder = Folder::new().edit("permesso.toml", "pending_days = 7", "pending_days = 90").edit(
+        CAMPAIGN,
+        "\"24 months\"",
+        "\"6 months\"",
+    );
+    let found = shown(&folder);
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found[0].contains("limits.cap") && found[1].contains("pending_days"), "{found:#?}");
+    // A pack that cannot be read would make every campaign look wrong.
+    let folder = Folder::new().edit("countries/it.toml", "zones = [", "zone = [").edit(CAMPAIGN, "\"24 months\"", "\"6 months\"");
+    let found = shown(&folder);
+    assert!(found[0].starts_with("countries/it.toml") && !found.iter().any(|p| p.starts_with(CAMPAIGN)), "{found:#?}");
 }
 
 #[test]

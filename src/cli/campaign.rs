@@ -116,10 +116,24 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     match command {
         Command::Check { name } => {
             let config = crate::app::load(&context.dir)?;
-            let campaign = config.campaign(name)?;
+            let campaign = super::config::shown(context, config.campaign(name))?;
+            let warnings = config.warnings(&campaign);
             let (start, deadline) = (campaign.local(campaign.start), campaign.local(campaign.deadline));
-            println!("campaign {name} is in order: {} texts, start {start}, deadline {deadline}", campaign.texts.len());
-            warn(&campaign.pack_warnings(context.today()?));
+            let pack_warnings = campaign.pack_warnings(context.today()?);
+            if context.json {
+                let shown = serde_json::json!({
+                    "ok": true,
+                    "start": start,
+                    "deadline": deadline,
+                    "warnings": pack_warnings,
+                    "text_warnings": warnings,
+                });
+                println!("{shown}");
+            } else {
+                super::config::warn(&warnings);
+                println!("campaign {name} is in order: {} texts, start {start}, deadline {deadline}", campaign.texts.len());
+                warn(&pack_warnings);
+            }
             Ok(())
         }
         Command::Preview { name, locale, all } => {
@@ -294,7 +308,7 @@ pub fn print_plan(engine: &Engine, campaign: &Campaign, counts: &Counts) -> Resu
     print_finish(campaign, &finish::estimate(engine, campaign, &counts.places));
     for shown in engine.config.preview(campaign)?.iter().filter(|s| s.kinds.iter().any(|kind| kind == "ask")) {
         if let Some(count) = counts.locales.get(&shown.locale) {
-            println!("\n  to {count} people in `{}` by {}", shown.locale, shown.channel.code());
+            println!("\n  {count} people read `{}`; by {}:", shown.locale, shown.channel.code());
             preview::print_one(shown);
         }
     }

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::Context;
-use crate::config::Config;
+use crate::config::{Config, Problem, Problems};
 use crate::domain::channel::Channel;
 use crate::domain::country::{CountryPack, Freshness, freshness};
 
@@ -31,13 +31,22 @@ pub fn run(context: &Context, command: &Command) -> Result<()> {
 }
 
 fn check(context: &Context) -> Result<()> {
-    let config = Config::check_all(&context.dir)?;
+    let (config, text_warnings) = shown(context, Config::check_all(&context.dir))?;
     let campaigns = config.campaign_names()?;
     let warnings = config.pack_warnings(context.today()?);
     if context.json {
-        let countries = config.packs.keys().collect::<Vec<_>>();
-        println!("{}", serde_json::json!({ "ok": true, "campaigns": campaigns, "countries": countries, "warnings": warnings }));
+        println!(
+            "{}",
+            serde_json::json!({
+                "ok": true,
+                "campaigns": campaigns,
+                "countries": config.packs.keys().collect::<Vec<_>>(),
+                "warnings": warnings,
+                "text_warnings": text_warnings,
+            })
+        );
     } else {
+        warn(&text_warnings);
         let packs = config.packs.keys().cloned().collect::<Vec<_>>().join(" ");
         println!("{} is in order: {} campaigns, country packs {packs}", context.dir.display(), campaigns.len());
         for warning in warnings {
@@ -149,4 +158,19 @@ fn says(pack: &CountryPack, rule: &str) -> String {
         }
         _ => each(pack.sectors.blocked.iter().map(|(trade, on)| format!("{trade} barred from {}", channels(on))).collect()),
     }
+}
+
+/// Warnings stop nothing; they stand before the verdict.
+pub fn warn(warnings: &[Problem]) {
+    for warning in warnings {
+        println!("warning: {warning}");
+    }
+}
+
+/// With `--json` what is wrong goes to stdout as JSON too.
+pub fn shown<T>(context: &Context, checked: Result<T, Problems>) -> Result<T, Problems> {
+    if let (true, Err(Problems(errors))) = (context.json, &checked) {
+        println!("{}", serde_json::json!({ "ok": false, "errors": errors }));
+    }
+    checked
 }

@@ -3,7 +3,7 @@
 
 use super::problem::Problem;
 use super::templates::Wording;
-use super::words::{Words, said};
+use super::words::{SHORTENERS, Words, price, said, silence_is_yes};
 use crate::domain::button::Titles;
 use crate::domain::campaign::Mode;
 use crate::domain::channel::{Channel, Permission};
@@ -66,13 +66,21 @@ pub fn ask(name: &str, text: &Wording, values: &Values, asking: &Asking) -> Vec<
         }
     }
     let sign = bare.chars().find(|c| "%€$£¥".contains(*c)).map(String::from);
-    if let Some(offer) = sign.or_else(|| said(&bare, words.offer)) {
+    if let Some(offer) = sign.or_else(|| said(&bare, words.offer)).or_else(|| price(&bare)) {
         check.at(
             line_of(&text.text, &offer),
             format!("`{offer}` reads as an offer or a price (L4)"),
             "take it out: an ask offers nothing",
         );
     }
+    if let Some(silence) = silence_is_yes(&bare, &words.silence) {
+        check.at(
+            line_of(&text.text, silence.split(' ').next().unwrap_or_default()),
+            format!("`{silence}` takes silence for a yes (Recital 32 GDPR)"),
+            "take it out: only an answer grants anything",
+        );
+    }
+    check.shortener(values);
     check.found
 }
 
@@ -142,6 +150,15 @@ impl Check<'_> {
         }
     }
 
+    fn shortener(&mut self, values: &Values) {
+        let shown = wording::render(&self.text.text, values).unwrap_or_default().to_lowercase();
+        let mut hosts = shown.split(|c: char| c.is_whitespace() || c == '/').map(|word| word.trim_start_matches("www."));
+        if let Some(host) = hosts.find(|host| SHORTENERS.contains(host)) {
+            let remedy = "write {{ link }}, and a public_url of your own: a shortener hides who writes (L28)";
+            self.at(line_of(&self.text.text, host), format!("`{host}` is a public link shortener"), remedy);
+        }
+    }
+
     fn length(&mut self, values: &Values) {
         let Ok(shown) = wording::render(&self.text.text, values) else { return };
         let size = sms::parts(&shown);
@@ -165,4 +182,31 @@ impl Check<'_> {
 /// Line of the first place where `text` has `word`, in any case.
 fn line_of(text: &str, word: &str) -> usize {
     text.lines().position(|line| line.to_lowercase().contains(&word.to_lowercase())).map_or(1, |line| line + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::advice;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn no_text_makes_the_check_fail(
+            text in "(\\PC|\n|\\{\\{ ?(brand|link|code|reply_number|name) ?\\}\\}|\\{[{%#]|9,90|se non rispondi|vale|bit\\.ly/|😀|ł){0,30}",
+            locale in "it|en|pl|de|fr|es|pt|",
+        ) {
+            let name = format!("repermission.{locale}");
+            let wording = Wording { text, file: "x.txt".into() };
+            let asks_for = [Permission { channel: Channel::Sms, purpose: crate::domain::channel::Purpose::Promotions }];
+            for (link, mode) in [("https://a.example/p/x", Mode::LinkReply), ("", Mode::Reply), ("https://bit.ly/x", Mode::LinkCode)] {
+                let values = Values { brand: "ACME", link, reply_number: "+393001234567", code: "" };
+                ask(&name, &wording, &values, &Asking { channel: Channel::Sms, mode, asks_for: &asks_for });
+                service(&name, &wording, &values);
+                advice::ask(&name, &wording, &values, Channel::Sms);
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! checked as a whole, without a database or a clock.
 
 mod accounts;
+mod advice;
 mod campaign;
 mod lint;
 mod packs;
@@ -32,7 +33,7 @@ use crate::domain::preview::{self, Shown};
 use crate::domain::price::Price;
 use crate::domain::reply::PhraseSet;
 use crate::domain::webhook::News;
-use crate::domain::wording::WordingError;
+use crate::domain::wording::{Values, WordingError};
 
 /// Everything an installation is told by its files. Holds secrets, so `Debug` shows the folder alone.
 #[derive(Clone)]
@@ -201,12 +202,40 @@ impl Config {
         Ok(files.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect())
     }
 
-    /// Checks everything in the folder. Campaigns are checked against settings, so only once those are right.
-    pub fn check_all(dir: &Path) -> Result<Config, Problems> {
-        let config = Config::load(dir)?;
-        let names = config.campaign_names()?;
-        let found = names.iter().filter_map(|name| config.campaign(name).err()).flat_map(|problems| problems.0).collect();
-        Problems::or(found, Some(config))
+    /// What a campaign that is in order had better do otherwise.
+    pub fn warnings(&self, campaign: &Campaign) -> Vec<Problem> {
+        let link = self.sample_link();
+        let mut found: Vec<Problem> = Vec::new();
+        for ask in &campaign.asks {
+            let reply_number = ask.sender.reply_number.as_deref().unwrap_or_default();
+            let values = Values { brand: &campaign.brand, link: &link, reply_number, code: "" };
+            let names = ask.texts.keys().map(|locale| format!("{}.{locale}", ask.template));
+            let texts = names.filter_map(|name| self.wordings.get_key_value(&name));
+            found.extend(texts.flat_map(|(name, text)| advice::ask(name, text, &values, ask.channel)));
+        }
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// Checks everything in the folder, and answers the warnings too. Campaigns are checked against the settings as far as these
+    /// can be read: what is wrong in both is named at once. Where a pack or a text cannot be read, campaigns are checked only
+    /// once it can, since everything they say would then seem wrong.
+    pub fn check_all(dir: &Path) -> Result<(Config, Vec<Problem>), Problems> {
+        let (mut found, config) = settings::read_what_can_be(dir, &|name| std::env::var(name).ok())?;
+        let main = [dir.join("permesso.toml"), dir.join(prices::FILE)].map(|path| path.display().to_string());
+        let mut warned = Vec::new();
+        if let Some(config) = config.as_ref().filter(|_| found.iter().all(|problem| main.contains(&problem.file))) {
+            for name in config.campaign_names()? {
+                match config.campaign(&name) {
+                    Ok(campaign) => warned.extend(config.warnings(&campaign)),
+                    Err(Problems(problems)) => found.extend(problems),
+                }
+            }
+        }
+        warned.sort();
+        warned.dedup();
+        Ok((Problems::or(found, config)?, warned))
     }
 
     /// Whether every gateway is the mock, so that no message can reach a real phone.

@@ -24,6 +24,15 @@ pub const FIELDS: [&str; 18] = [
 const CONFIG_VERSION: i64 = 1;
 
 pub fn read(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
+    let (found, config) = read_what_can_be(dir, env)?;
+    Problems::or(found, config)
+}
+
+/// Everything that is wrong, and the settings as far as they can be read in spite of it.
+///
+/// # Errors
+/// The file itself cannot be opened.
+pub fn read_what_can_be(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Vec<Problem>, Option<Config>), Problems> {
     let file = File::open(&dir.join("permesso.toml"))?;
     let mut found = Vec::new();
     let config = {
@@ -43,7 +52,7 @@ pub fn read(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, 
         }));
     }
     found.extend(file.found());
-    Problems::or(found, config)
+    Ok((found, config))
 }
 
 fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, found: &mut Vec<Problem>) -> Option<Config> {

@@ -14,6 +14,18 @@ pub struct Words {
     call: &'static [&'static str],
     /// Offers, prices, discounts, prizes (L4): none may stand in an ask.
     pub offer: &'static [&'static str],
+    /// "If you do not answer": silence is never a yes (Recital 32 GDPR), so no sentence may make it one.
+    pub silence: Silence,
+    /// Guilt and urgency (T24).
+    pub pressure: &'static [&'static str],
+}
+
+/// A sentence takes silence for a yes that names silence, goes on to something assumed, and denies nothing after it.
+#[derive(Debug)]
+pub struct Silence {
+    pub named: &'static [&'static str],
+    pub assumed: &'static [&'static str],
+    pub denied: &'static [&'static str],
 }
 
 impl Words {
@@ -40,14 +52,57 @@ impl Words {
 
 /// The first of `patterns` that `text` says, as it stands there.
 pub fn said(text: &str, patterns: &[&str]) -> Option<String> {
-    let text = text.to_lowercase();
-    let mut words = text.split(|c: char| !c.is_alphanumeric());
+    let text = text.to_lowercase().replace('’', "'");
+    // `20zł` says `zł`.
+    let mut words = text.split(|c: char| !c.is_alphanumeric()).map(|word| word.trim_start_matches(|c: char| c.is_ascii_digit()));
     if let Some(word) =
         words.find(|word| patterns.iter().any(|p| p.strip_suffix('*').map_or(*word == *p, |s| word.starts_with(s))))
     {
         return Some(word.to_owned());
     }
     patterns.iter().filter(|p| p.contains(' ')).find(|p| text.contains(**p)).map(|p| (*p).to_owned())
+}
+
+/// Shorteners anybody can use: their links hide who writes, and carriers block them.
+pub const SHORTENERS: [&str; 14] = [
+    "bit.ly",
+    "tinyurl.com",
+    "goo.gl",
+    "t.co",
+    "ow.ly",
+    "is.gd",
+    "buff.ly",
+    "rebrand.ly",
+    "cutt.ly",
+    "shorturl.at",
+    "t.ly",
+    "rb.gy",
+    "tiny.cc",
+    "s.id",
+];
+
+/// The part of a sentence of `text` that takes silence for a yes, as it stands there.
+pub fn silence_is_yes(text: &str, silence: &Silence) -> Option<String> {
+    let text = text.to_lowercase().replace('’', "'");
+    for sentence in text.split(['.', '!', '?', ';', '\n']) {
+        for named in silence.named {
+            let Some((_, rest)) = sentence.split_once(named) else { continue };
+            if said(rest, silence.assumed).is_some() && said(rest, silence.denied).is_none() {
+                return Some(format!("{named}{rest}").trim().to_owned());
+            }
+        }
+    }
+    None
+}
+
+/// A number that reads as a price: two decimals after a comma or point, and no digit, point or colon around them.
+pub fn price(text: &str) -> Option<String> {
+    let is_mark = |c: char| matches!(c, ',' | '.' | ':' | '/' | '-');
+    text.split(|c: char| !c.is_ascii_digit() && !is_mark(c)).map(|number| number.trim_matches(is_mark)).find_map(|number| {
+        let (units, cents) = number.split_once([',', '.'])?;
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        (digits(units) && digits(cents) && cents.len() == 2).then(|| number.to_owned())
+    })
 }
 
 #[rustfmt::skip]
@@ -59,7 +114,13 @@ const WORDS: [Words; 6] = [
         promotions: &["promo*"],
         profiling: &["profil*", "personalizzat*"],
         call: &["chiam*", "telefon*"],
-        offer: &["scont*", "offert*", "gratis", "gratuit*", "omagg*", "regal*", "prezz*", "euro", "eur", "coupon", "voucher", "vinci", "vincere", "concors*", "premio", "saldi", "risparmi*", "convenien*"],
+        offer: &["scont*", "offert*", "gratis", "gratuit*", "omagg*", "regal*", "prezz*", "euro", "eur", "coupon", "voucher", "vinci", "vincere", "concors*", "premio", "saldi", "risparmi*", "convenien*", "estrazion*", "in palio", "bonus", "lotteri*", "buono", "buoni", "premi", "vincit*", "sterlin*"],
+        silence: Silence {
+            named: &["se non rispondi", "se non risponde", "se non ci rispondi", "senza risposta", "senza una tua risposta", "senza tua risposta", "in assenza di risposta", "in mancanza di risposta", "il silenzio", "il tuo silenzio", "silenzio"],
+            assumed: &["accett*", "acconsent*", "consens*", "continu*", "consider*", "assenso", "accordo", "vale", "autorizz*", "riceverai", "scriveremo"],
+            denied: &["non", "no", "nessun*", "niente", "rifiut*"],
+        },
+        pressure: &["subito", "ultima occasione", "ultima possibilità", "ultimo avviso", "urgent*", "affrettat*", "solo oggi", "entro oggi", "sta per scadere", "non perdere", "perderai", "peccato", "ci mancherai", "ci dispiace*"],
     },
     Words {
         locale: "en",
@@ -68,7 +129,13 @@ const WORDS: [Words; 6] = [
         promotions: &["promo*"],
         profiling: &["profil*", "personalis*", "personaliz*", "tailored"],
         call: &["call*", "phone*"],
-        offer: &["offer*", "discount*", "free", "price*", "sale", "sales", "deal", "deals", "gift*", "prize*", "coupon*", "voucher*", "win", "bargain*", "cheap*", "euro*", "gbp", "eur"],
+        offer: &["offer*", "discount*", "free", "price*", "sale", "sales", "deal", "deals", "gift*", "prize*", "coupon*", "voucher*", "win", "bargain*", "cheap*", "euro*", "gbp", "eur", "raffle*", "lotter*", "reward*", "bonus*", "giveaway*", "sweepstake*", "winner*", "jackpot*", "dollar*", "pounds", "quid"],
+        silence: Silence {
+            named: &["do not answer", "don't answer", "do not reply", "don't reply", "do not respond", "don't respond", "no reply", "no answer", "without a reply", "without an answer", "silence", "unless you reply", "unless you answer", "unless you object", "unless we hear", "unless you tell"],
+            assumed: &["accept*", "agree*", "consent*", "continue*", "keep", "assume*", "means", "yes", "carry on"],
+            denied: &["not", "no", "never", "nothing", "won't", "stop writing"],
+        },
+        pressure: &["hurry", "urgent*", "last chance", "final notice", "only today", "today only", "about to expire", "don't miss", "do not miss", "miss out", "act now", "now or never", "hate to see", "sorry to see", "we miss you"],
     },
     Words {
         locale: "pl",
@@ -77,7 +144,13 @@ const WORDS: [Words; 6] = [
         promotions: &["promoc*"],
         profiling: &["profil*", "spersonaliz*"],
         call: &["telefon*", "dzwoni*", "połącz*", "polacz*"],
-        offer: &["ofert*", "rabat*", "zniżk*", "znizk*", "gratis*", "darm*", "bezpłatn*", "bezplatn*", "cena", "ceny", "cen", "prezent*", "nagrod*", "kupon*", "voucher*", "konkurs*", "wygra*", "zł", "zl", "pln", "wyprzeda*", "okazj*", "tani*"],
+        offer: &["ofert*", "rabat*", "zniżk*", "znizk*", "gratis*", "darm*", "bezpłatn*", "bezplatn*", "cena", "ceny", "cen", "prezent*", "nagrod*", "kupon*", "voucher*", "konkurs*", "wygra*", "zł", "zl", "pln", "wyprzeda*", "okazj*", "tani*", "losowan*", "loteri*", "bonus*", "upomin*", "zgarnij"],
+        silence: Silence {
+            named: &["brak odpowiedzi", "braku odpowiedzi", "brakiem odpowiedzi", "jeśli nie odpowiesz", "jesli nie odpowiesz", "bez odpowiedzi", "milczenie", "o ile nie odpiszesz", "jeśli nie odpiszesz", "jesli nie odpiszesz"],
+            assumed: &["zgod*", "zgadz*", "akcept*", "oznacza", "uznamy", "będziemy", "bedziemy"],
+            denied: &["nie", "brak", "odmow*"],
+        },
+        pressure: &["ostatnia szansa", "pilne", "pilny", "tylko dziś", "tylko dzis", "pospiesz*", "nie przegap", "stracisz", "szkoda"],
     },
     Words {
         locale: "de",
@@ -86,7 +159,13 @@ const WORDS: [Words; 6] = [
         promotions: &["werbeaktion*", "aktion*", "werbung", "promo*"],
         profiling: &["profil*", "personalisiert*"],
         call: &["anruf*", "anzurufen", "telefon*"],
-        offer: &["angebot*", "sonderangebot*", "rabatt*", "gratis", "kostenlos*", "preis*", "geschenk*", "gutschein*", "gewinn*", "euro", "eur", "coupon*", "günstig*", "schnäppchen*", "verlosung*"],
+        offer: &["angebot*", "sonderangebot*", "rabatt*", "gratis", "kostenlos*", "preis*", "geschenk*", "gutschein*", "gewinn*", "euro", "eur", "coupon*", "günstig*", "schnäppchen*", "verlosung*", "bonus", "prämie*", "lotterie*", "pfund"],
+        silence: Silence {
+            named: &["nicht antworten", "ohne antwort", "ohne ihre antwort", "keine antwort", "schweigen", "nicht reagieren", "nicht widersprechen"],
+            assumed: &["zustimm*", "einverstanden", "einwillig*", "gilt", "weiterhin", "akzeptier*"],
+            denied: &["nicht", "kein*", "nichts", "nie"],
+        },
+        pressure: &["letzte chance", "dringend", "nur heute", "beeilen", "verpassen", "schade", "sofort", "läuft ab"],
     },
     Words {
         locale: "fr",
@@ -95,7 +174,13 @@ const WORDS: [Words; 6] = [
         promotions: &["promo*"],
         profiling: &["profil*", "personnalis*"],
         call: &["appel*", "téléphon*"],
-        offer: &["offre*", "offert*", "réduction*", "remise*", "gratuit*", "prix", "cadeau*", "coupon*", "gagne*", "concours", "soldes", "euro*", "eur", "rabais"],
+        offer: &["offre*", "offert*", "réduction*", "remise*", "gratuit*", "prix", "cadeau*", "coupon*", "gagne*", "concours", "soldes", "euro*", "eur", "rabais", "tirage*", "loterie*", "bonus", "lot", "lots", "bon d'achat", "bons d'achat"],
+        silence: Silence {
+            named: &["sans réponse", "sans reponse", "vous ne répondez pas", "vous ne repondez pas", "votre silence", "le silence", "sauf refus", "sauf opposition"],
+            assumed: &["accept*", "consent*", "accord", "vaut", "continu*", "considér*", "consider*"],
+            denied: &["ne", "n", "pas", "aucun*", "rien", "refus"],
+        },
+        pressure: &["dernière chance", "derniere chance", "urgent*", "dépêchez*", "depechez*", "aujourd'hui seulement", "ne manquez pas", "dommage", "vite"],
     },
     Words {
         locale: "es",
@@ -104,6 +189,12 @@ const WORDS: [Words; 6] = [
         promotions: &["promo*"],
         profiling: &["perfil*", "personalizad*"],
         call: &["llamad*", "llamar*", "teléfono*", "telefono*"],
-        offer: &["oferta*", "descuento*", "gratis", "gratuit*", "precio*", "regal*", "premio*", "cupón*", "cupon*", "vale", "vales", "sorteo*", "gana", "gane", "rebaja*", "ahorr*", "euro*", "eur"],
+        offer: &["oferta*", "descuento*", "gratis", "gratuit*", "precio*", "regal*", "premio*", "cupón*", "cupon*", "vale", "vales", "sorteo*", "gana", "gane", "rebaja*", "ahorr*", "euro*", "eur", "lotería*", "loteria*", "rifa*", "bono", "bonos", "ganar", "ganador*", "premi*"],
+        silence: Silence {
+            named: &["si no respondes", "si no responde", "si no contestas", "si no contesta", "sin respuesta", "tu silencio", "su silencio", "el silencio"],
+            assumed: &["acept*", "consient*", "consentimiento", "acuerdo", "segui*", "seguir*", "entender*", "conform*", "autoriz*"],
+            denied: &["no", "nada", "ningún*", "ningun*", "nunca"],
+        },
+        pressure: &["última oportunidad", "ultima oportunidad", "urgente*", "date prisa", "solo hoy", "sólo hoy", "no te pierdas", "lástima", "lastima", "te echaremos de menos"],
     },
 ];

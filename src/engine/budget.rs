@@ -98,20 +98,30 @@ pub struct Cost {
 pub fn worst_case(campaign: &Campaign, shown: &[Shown], people: &BTreeMap<(String, Channel, String), u64>) -> Cost {
     let mut cost = Cost::default();
     for ((country, channel, locale), count) in people {
-        let of = |fits: &dyn Fn(&Shown) -> bool| {
-            let mine = |s: &&Shown| s.channel == *channel && s.locale == *locale && fits(s);
-            shown.iter().filter(mine).filter_map(|s| s.cost.get(country).copied()).max_by_key(|cost| cost.micros)
+        let of = |channel: Channel, fits: &dyn Fn(&Shown) -> bool| {
+            let here = |s: &&Shown, locale: &str| s.channel == channel && s.locale == locale && fits(s);
+            let mut mine: Vec<&Shown> = shown.iter().filter(|s| here(s, locale)).collect();
+            if mine.is_empty() {
+                mine = shown.iter().filter(|s| here(s, &campaign.default_locale)).collect();
+            }
+            mine.into_iter().filter_map(|s| s.cost.get(country).copied()).max_by_key(|cost| cost.micros)
         };
-        let Some(ask) = of(&|s| s.kinds.iter().any(|kind| kind == "ask")) else {
+        // A leg that fails may have cost, and then the next one is tried.
+        let legs = campaign.asks.iter().skip_while(|ask| ask.channel != *channel);
+        let legs: Option<Vec<Money>> = legs.map(|leg| of(leg.channel, &|s| s.kinds.iter().any(|kind| kind == "ask"))).collect();
+        let Some(legs) = legs.filter(|legs| !legs.is_empty()) else {
             *cost.unpriced.entry(country.clone()).or_default() += count;
             continue;
         };
-        add(&mut cost.asks, ask.times(*count));
-        if campaign.reminder_after_days.is_some() {
-            add(&mut cost.reminders, ask.times(*count));
+        for leg in &legs {
+            add(&mut cost.asks, leg.times(*count));
         }
-        let confirm = of(&|s| s.template == "confirm");
-        let answer = of(&|s| s.template.starts_with("ack_") || s.template == "help");
+        if let Some(dearest) = legs.iter().max_by_key(|leg| leg.micros).filter(|_| campaign.reminder_after_days.is_some()) {
+            add(&mut cost.reminders, dearest.times(*count));
+        }
+        let first = campaign.asks.first().map_or(*channel, |ask| ask.channel);
+        let confirm = of(first, &|s| s.template == "confirm");
+        let answer = of(first, &|s| s.template.starts_with("ack_") || s.template == "help" || s.template == "code");
         for answer in [confirm, answer].into_iter().flatten() {
             add(&mut cost.answers, answer.times(*count));
         }

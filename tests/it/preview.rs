@@ -306,3 +306,20 @@ both!(a_test_names_what_it_cannot_send, |app| {
     app.deliver().await;
     assert!(app.inbox(TESTER)[0].text.contains("czy mozemy"));
 });
+
+both!(the_desk_shows_what_a_campaign_says_and_what_is_wrong_with_it, |app| {
+    let (status, page) = app.get(&format!("{}/campaigns/{LINK}/preview", app.operator)).await;
+    assert_eq!(status, 200);
+    assert!(page.contains("hai lasciato il tuo numero") && page.contains("2 parts") && page.contains("IT 0.104 EUR"), "{page}");
+    let (status, json) = app.get(&format!("{}/api/v1/campaigns/{LINK}/preview", app.operator)).await;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let ask = json["messages"].as_array().unwrap().iter().find(|m| m["kinds"][0] == "ask" && m["locale"] == "it").unwrap();
+    assert_eq!((status, &ask["cost"]["IT"], &ask["sms"]["parts"]), (200, &"0.104 EUR".into(), &2.into()));
+    // The file as it stands now, and what is wrong with it.
+    let file = app.engine.config.dir.join("campaigns").join(format!("{LINK}.toml"));
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("deadline = ", "dead_line = ")).unwrap();
+    let (status, page) = app.get(&format!("{}/campaigns/{LINK}/preview", app.operator)).await;
+    assert!(status == 422 && page.contains("did you mean `deadline`?"), "{page}");
+    assert_eq!(app.get(&format!("{}/campaigns/none/preview", app.operator)).await.0, 404);
+});

@@ -17,8 +17,10 @@ use utoipa_axum::routes;
 use super::campaign::find;
 use super::guard::Operator;
 use super::people::number_of;
+use super::preview;
 use super::problem::Problem;
 use crate::domain::campaign::CampaignState;
+use crate::domain::preview::Shown;
 use crate::engine::breakdown::{self, Breakdown, Timeline};
 use crate::engine::explain::{self, Story};
 use crate::engine::gateways::{self, GatewayReport};
@@ -55,6 +57,7 @@ pub fn router() -> Router<Web> {
         .routes(routes!(overview))
         .routes(routes!(campaign))
         .routes(routes!(timeline))
+        .routes(routes!(preview_texts))
         .routes(routes!(breakdowns))
         .routes(routes!(skipped_people))
         .routes(routes!(pause))
@@ -148,6 +151,24 @@ async fn overview(State(web): State<Web>) -> Answer<Overview> {
     responses((status = 200, body = Report), (status = 404, body = Problem)))]
 async fn campaign(State(web): State<Web>, Path(name): Path<String>) -> Answer<Report> {
     Ok(Json(find(&web.engine, &name).await?))
+}
+
+/// What a campaign's file would say to people.
+#[derive(Serialize, ToSchema)]
+struct Preview {
+    campaign: String,
+    warnings: Vec<String>,
+    /// Every text with its parts, its cost by country, and what forces UCS-2: as `permesso campaign preview --all --json` prints it.
+    #[schema(value_type = Vec<Object>)]
+    messages: Vec<Shown>,
+}
+
+/// The texts of the campaign's file as it stands now, as a phone shows them.
+#[utoipa::path(get, path = "/api/v1/campaigns/{name}/preview", params(("name" = String, Path,)),
+    responses((status = 200, body = Preview), (status = 404, body = Problem), (status = 422, body = Problem)))]
+async fn preview_texts(State(web): State<Web>, Path(name): Path<String>) -> Answer<Preview> {
+    let (warnings, messages) = preview::preview(&web.engine, &name)?;
+    Ok(Json(Preview { campaign: name, warnings, messages }))
 }
 
 /// What happened, hour by hour.

@@ -10,6 +10,7 @@ mod inbox;
 mod metrics;
 mod overview;
 mod people;
+mod preview;
 mod problem;
 pub mod sheet;
 
@@ -38,6 +39,7 @@ pub fn router(gate: Gate) -> Router<Web> {
         .route("/resume", post(overview::resume))
         .route("/campaigns/{name}", get(campaign::show))
         .route("/campaigns/{name}/timeline.csv", get(campaign::timeline_sheet))
+        .route("/campaigns/{name}/preview", get(preview::show))
         .route("/campaigns/{name}/{by}", get(campaign::sheet))
         .route("/campaigns/{name}/pause", post(campaign::pause))
         .route("/campaigns/{name}/resume", post(campaign::resume))

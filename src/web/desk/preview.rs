@@ -1,0 +1,47 @@
+//! What a campaign's file would say to people as it stands now: every text as a phone shows it, its cost, and what makes it dear.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+
+use super::problem::Problem;
+use super::{Frame, Page, html};
+use crate::domain::money::Money;
+use crate::domain::preview::Shown;
+use crate::engine::Engine;
+use crate::web::Web;
+
+#[derive(Template)]
+#[template(path = "desk/preview.html")]
+struct PreviewPage {
+    frame: Frame,
+    campaign: String,
+    warnings: Vec<String>,
+    messages: Vec<Shown>,
+}
+
+impl PreviewPage {
+    /// `IT 0.104 EUR, PL 0.046 EUR`
+    fn costs(&self, cost: &BTreeMap<String, Money>) -> String {
+        cost.iter().map(|(country, cost)| format!("{country} {cost}")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+pub async fn show(State(web): State<Web>, Path(name): Path<String>) -> Page {
+    let (warnings, messages) = preview(&web.engine, &name)?;
+    html(&PreviewPage { frame: Frame::new(&web.engine, "overview").await?, campaign: name, warnings, messages })
+}
+
+/// The texts of the campaign's file, and what could be better in them.
+pub fn preview(engine: &Engine, name: &str) -> Result<(Vec<String>, Vec<Shown>), Problem> {
+    let known = engine.config.campaign_names().unwrap_or_default();
+    if !known.iter().any(|known| known == name) {
+        return Err(Problem::not_found("there is no such campaign file", "look into the folder campaigns/"));
+    }
+    let wrong = |what: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, what, format!("permesso campaign check {name}"));
+    let campaign = engine.config.campaign(name).map_err(|problems| wrong(problems.to_string()))?;
+    let messages = engine.config.preview(&campaign).map_err(|error| wrong(error.to_string()))?;
+    Ok((engine.config.warnings(&campaign).iter().map(ToString::to_string).collect(), messages))
+}
