@@ -35,7 +35,7 @@ pub fn ask(name: &str, text: &Wording, values: &Values, channel: Channel) -> Vec
             );
         }
     }
-    let others = values.link.is_empty().then(|| shown.clone()).unwrap_or_else(|| shown.replace(values.link, " "));
+    let others = if values.link.is_empty() { shown.clone() } else { shown.replace(values.link, " ") };
     if let Some(other) = others.split_whitespace().find(|word| word.contains("://") || word.to_lowercase().starts_with("www.")) {
         say(other, format!("`{other}` is a second link"), "keep {{ link }} alone: the page can hold others".into());
     }

@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::campaign::{Ask, Campaign, Mode};
 use super::channel::Channel;
 use super::message::Kind;
-use super::message::Kind;
 use super::money::Money;
 use super::price::charged;
 use super::sms::{self, Encoding};
@@ -134,7 +133,7 @@ pub fn preview(campaign: &Campaign, link: &str) -> Result<Vec<Shown>, WordingErr
         // Answers go out from the number that people write to.
         let sender = ask.sender.reply_number.as_ref().filter(|_| ask.mode == Mode::LinkReply).unwrap_or(&ask.sender.id);
         for (name, text) in &campaign.texts {
-            let Some((template, locale)) = name.split_once('.').filter(|(template, _)| *template != "buttons") else { continue };
+            let Some((template, locale)) = name.split_once('.') else { continue };
             let serves = match template {
                 // Shown under the asks and confirmations.
                 "buttons" => false,
@@ -169,9 +168,6 @@ fn show(campaign: &Campaign, ask: &Ask, one: Wording, link: &str) -> Result<Show
     let code = if one.template == "code" { CODE } else { "" };
     let text = render(one.text, &Values { brand: &campaign.brand, link, reply_number, code })?;
     let cost = |text: &str| cost(campaign, ask, text);
-    let kind = Kind::parse(one.kinds.first().map_or("", String::as_str)).unwrap_or(Kind::Ack);
-    let titles = ask.has_buttons().then(|| campaign.titles(one.locale)).flatten();
-    let buttons = titles.iter().flat_map(|titles| titles.of(kind)).map(|(_, title)| title.to_owned()).collect();
     let sms = (ask.channel == Channel::Sms).then(|| {
         let plain = sms::without_accents(&text);
         let plain = (plain != text).then(|| Plain { size: Size::of(&plain), cost: cost(&plain), text: plain });

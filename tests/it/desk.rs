@@ -592,6 +592,7 @@ fn fits(document: &serde_json::Value, schema: &serde_json::Value, body: &serde_j
 
 both!(every_operation_of_the_document_answers_as_it_says, |app| {
     use serde_json::{Value, json};
+    std::fs::write(app.engine.config.dir.join("campaigns/broken.toml"), "name = \"broken\"\n").unwrap();
     a_person_for_each_reason(app).await;
     let document: Value = serde_json::from_str(&page(app, "/api/v1/openapi.json").await).unwrap();
     let (_, text) = app.get(&format!("{}/api/v1/inbox", app.operator)).await;
@@ -604,6 +605,9 @@ both!(every_operation_of_the_document_answers_as_it_says, |app| {
         ("get", "/api/v1/overview", "/api/v1/overview".into(), Value::Null, 200),
         ("get", "/api/v1/campaigns/{name}", campaign.into(), Value::Null, 200),
         ("get", "/api/v1/campaigns/{name}", "/api/v1/campaigns/none".into(), Value::Null, 404),
+        ("get", "/api/v1/campaigns/{name}/preview", format!("/api/v1/campaigns/{REPLY}/preview"), Value::Null, 200),
+        ("get", "/api/v1/campaigns/{name}/preview", "/api/v1/campaigns/none/preview".into(), Value::Null, 404),
+        ("get", "/api/v1/campaigns/{name}/preview", "/api/v1/campaigns/broken/preview".into(), Value::Null, 422),
         ("get", "/api/v1/campaigns/{name}/timeline", format!("/api/v1/campaigns/{REPLY}/timeline"), Value::Null, 200),
         ("get", "/api/v1/campaigns/{name}/timeline", "/api/v1/campaigns/none/timeline".into(), Value::Null, 404),
         ("get", "/api/v1/campaigns/{name}/breakdown", format!("/api/v1/campaigns/{REPLY}/breakdown"), Value::Null, 200),

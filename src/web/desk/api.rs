@@ -167,7 +167,7 @@ struct Preview {
 #[utoipa::path(get, path = "/api/v1/campaigns/{name}/preview", params(("name" = String, Path,)),
     responses((status = 200, body = Preview), (status = 404, body = Problem), (status = 422, body = Problem)))]
 async fn preview_texts(State(web): State<Web>, Path(name): Path<String>) -> Answer<Preview> {
-    let (warnings, messages) = preview::preview(&web.engine, &name)?;
+    let (warnings, messages) = preview::preview(&web.engine, &name).await?;
     Ok(Json(Preview { campaign: name, warnings, messages }))
 }
 

@@ -11,6 +11,7 @@ use super::{Frame, Page, html};
 use crate::domain::money::Money;
 use crate::domain::preview::Shown;
 use crate::engine::Engine;
+use crate::store;
 use crate::web::Web;
 
 #[derive(Template)]
@@ -30,18 +31,24 @@ impl PreviewPage {
 }
 
 pub async fn show(State(web): State<Web>, Path(name): Path<String>) -> Page {
-    let (warnings, messages) = preview(&web.engine, &name)?;
+    let (warnings, messages) = preview(&web.engine, &name).await?;
     html(&PreviewPage { frame: Frame::new(&web.engine, "overview").await?, campaign: name, warnings, messages })
 }
 
-/// The texts of the campaign's file, and what could be better in them.
-pub fn preview(engine: &Engine, name: &str) -> Result<(Vec<String>, Vec<Shown>), Problem> {
-    let known = engine.config.campaign_names().unwrap_or_default();
-    if !known.iter().any(|known| known == name) {
-        return Err(Problem::not_found("there is no such campaign file", "look into the folder campaigns/"));
-    }
+/// The texts of the campaign's file, and what could be better in them; where the file is gone, those it was started with.
+pub async fn preview(engine: &Engine, name: &str) -> Result<(Vec<String>, Vec<Shown>), Problem> {
     let wrong = |what: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, what, format!("permesso campaign check {name}"));
-    let campaign = engine.config.campaign(name).map_err(|problems| wrong(problems.to_string()))?;
+    let known = engine.config.campaign_names().unwrap_or_default();
+    let campaign = if known.iter().any(|known| known == name) {
+        engine.config.campaign(name).map_err(|problems| wrong(problems.to_string()))?
+    } else {
+        let mut tx = engine.store.read().await?;
+        let row = store::campaigns::by_name(&mut tx, &engine.controller, name).await?;
+        let row = row.ok_or_else(|| Problem::not_found("there is no such campaign", "look into the folder campaigns/"))?;
+        let frozen = engine.revision(&mut tx, row.revision_id).await?;
+        tx.rollback().await?;
+        frozen.as_ref().clone()
+    };
     let messages = engine.config.preview(&campaign).map_err(|error| wrong(error.to_string()))?;
     Ok((engine.config.warnings(&campaign).iter().map(ToString::to_string).collect(), messages))
 }
