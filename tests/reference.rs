@@ -17,10 +17,11 @@ struct File {
     campaign: Option<&'static str>,
 }
 
-const FILES: [File; 4] = [
+const FILES: [File; 5] = [
     File { heading: "### `permesso.toml`", shipped: "permesso.toml", campaign: None },
     File { heading: "## A campaign file", shipped: "campaigns/rinnovo-consensi.toml", campaign: Some("rinnovo-consensi") },
     File { heading: "### `prices.toml`", shipped: "prices.toml", campaign: None },
+    File { heading: "### `countries/NAME.toml`", shipped: "countries/it.toml", campaign: None },
     File { heading: "### `replies/NAME.toml`", shipped: "replies/it.toml", campaign: None },
 ];
 
