@@ -124,6 +124,7 @@ mod tests {
             ("0.000001 GBP", 1, "0.000001 GBP"),
             ("0 PLN", 0, "0.00 PLN"),
             ("007.10 EUR", 7_100_000, "7.10 EUR"),
+            ("8.20 EUR", 8_200_000, "8.20 EUR"), // 8,199,999.999999999 by way of a float
         ] {
             let money = Money::parse(text).unwrap_or_else(|| panic!("{text}"));
             assert_eq!((money.micros, money.to_string().as_str()), (micros, shown));
@@ -152,9 +153,9 @@ mod tests {
     /// In floats a tenth of these is lost: 0.1 + 0.2.
     #[test]
     fn thirty_thousand_times_a_price_is_exact() {
-        let price = Money::parse("0.0333 EUR").unwrap();
-        let one_by_one = (0..30_000).fold(Money::new(0, price.currency), |sum, _| sum.plus(price));
-        assert_eq!((one_by_one, one_by_one.to_string().as_str()), (price.times(30_000), "999.00 EUR"));
+        let price = Money::parse("0.033337 EUR").unwrap();
+        let one_by_one = (0..29_999).fold(Money::new(0, price.currency), |sum, _| sum.plus(price));
+        assert_eq!((one_by_one, one_by_one.to_string().as_str()), (price.times(29_999), "1000.076663 EUR"));
     }
 
     proptest! {
