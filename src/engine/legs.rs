@@ -11,7 +11,7 @@ use super::Engine;
 use crate::domain::channel::Channel;
 use crate::store::messages::Route;
 use crate::store::queue::{self, Job};
-use crate::store::{Tx, messages};
+use crate::store::{Tx, legs};
 
 /// Gives each of these failed asks to the next channel of its campaign, if there is one and the person has said nothing. The claim
 /// decides anew whether they may be asked there.
@@ -21,7 +21,7 @@ pub async fn fall_back(tx: &mut Tx, engine: &Engine, failed: &[i64]) -> Result<(
     }
     let now = engine.now();
     let mut next: BTreeMap<(i64, i64, Channel), Vec<i64>> = BTreeMap::new();
-    for ask in messages::stranded(tx, failed, now).await? {
+    for ask in legs::stranded(tx, failed, now).await? {
         let Some(channel) = Channel::parse(&ask.channel) else { continue };
         let campaign = engine.revision(tx, ask.revision_id).await?;
         if let Some(other) = campaign.ask_after(channel) {
@@ -33,7 +33,7 @@ pub async fn fall_back(tx: &mut Tx, engine: &Engine, failed: &[i64]) -> Result<(
         let Some(ask) = campaign.ask(channel) else { continue };
         let (gateway, sender) = (ask.sender.gateway.as_str(), ask.sender.id.as_str());
         let route = Route { campaign: Some(campaign_id), revision: Some(revision_id), gateway, sender };
-        if let Some(batch) = messages::next_leg(tx, &engine.controller, &route, channel, &ids, now).await? {
+        if let Some(batch) = legs::next_leg(tx, &engine.controller, &route, channel, &ids, now).await? {
             queue::push(tx, &Job::Deliver { batch }, Duration::ZERO).await?;
         }
     }

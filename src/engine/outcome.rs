@@ -13,7 +13,7 @@ use crate::domain::channel::Channel;
 use crate::domain::message::State;
 use crate::gateway::{Refusal, Sent};
 use crate::store::messages::{Batch, Due, Settled};
-use crate::store::{campaigns, control, messages};
+use crate::store::{campaigns, control, legs, messages};
 use crate::vault;
 
 /// Tries of a message that each time was proved not accepted.
@@ -112,7 +112,7 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
     // A receipt may have said so while the answer to the send was still on its way.
     let accepted: Vec<i64> = sent.iter().filter(|(due, _, s)| may_move(due, s)).map(|(due, _, _)| due.id).collect();
     if !accepted.is_empty() {
-        stranded.extend(messages::proved_not_on_channel(&mut tx, &accepted).await?);
+        stranded.extend(legs::proved_not_on_channel(&mut tx, &accepted).await?);
     }
     super::legs::fall_back(&mut tx, engine, &stranded).await?;
     for contact in opted_out {

@@ -7,7 +7,8 @@ use super::Engine;
 use super::plan::known;
 use crate::domain::message::State;
 use crate::gateway::LookedUp;
-use crate::store::messages::{self, Unknown};
+use crate::store::legs::{self, Unknown};
+use crate::store::messages;
 
 /// What a look at the gateways did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -87,7 +88,7 @@ pub async fn by_word(engine: &Engine, name: &str, reference: Option<&str>, to: S
 async fn unknown(engine: &Engine, name: &str) -> Result<Vec<Unknown>> {
     let mut tx = engine.store.read().await?;
     let row = known(&mut tx, engine, name).await?;
-    let unknown = messages::unknown_of(&mut tx, row.id).await?;
+    let unknown = legs::unknown_of(&mut tx, row.id).await?;
     tx.rollback().await?;
     Ok(unknown)
 }
@@ -99,7 +100,7 @@ async fn write(engine: &Engine, unknown: &Unknown, to: State, by: &str) -> Resul
     let reason = format!("settled: {by}");
     let won = messages::set_state(&mut tx, unknown.message_id, State::Unknown, to, Some(&reason), now).await?;
     if won {
-        messages::record_settlement(&mut tx, &engine.controller, unknown.message_id, to, by, now).await?;
+        legs::record_settlement(&mut tx, &engine.controller, unknown.message_id, to, by, now).await?;
     }
     tx.commit().await?;
     Ok(won)

@@ -14,6 +14,7 @@ pub mod conversations;
 pub mod facts;
 pub mod inbound;
 pub mod ledger;
+pub mod legs;
 pub mod messages;
 pub mod migrations;
 pub mod outbox;

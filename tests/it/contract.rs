@@ -16,7 +16,8 @@ use permesso::store::conversations::Opening;
 use permesso::store::messages::{Batch, Claim, Claimant, New, NotNow, Route, Settled};
 use permesso::store::queue::{self, Job};
 use permesso::store::{
-    Store, Tx, campaigns, contacts, control, conversations, facts, inbound, ledger, messages, report, screenings, suppressions,
+    Store, Tx, campaigns, contacts, control, conversations, facts, inbound, ledger, legs, messages, report, screenings,
+    suppressions,
 };
 use permesso::vault::Keyed;
 
@@ -735,10 +736,10 @@ both!(a_failed_ask_takes_its_next_channel_once_and_only_while_nobody_answered, |
     let (a, b, c) = (contact(&mut tx, app, 1).await, contact(&mut tx, app, 2).await, contact(&mut tx, app, 3).await);
     let (one, two, three) = (sending(&mut tx, id, a).await, sending(&mut tx, id, b).await, sending(&mut tx, id, c).await);
     let all = [one.0, two.0, three.0];
-    assert!(messages::stranded(&mut tx, &all, 5).await.unwrap().is_empty(), "nothing has failed");
+    assert!(legs::stranded(&mut tx, &all, 5).await.unwrap().is_empty(), "nothing has failed");
     // Accepted, and failed by a receipt that came first.
     messages::set_state(&mut tx, three.0, State::Sending, State::Failed, None, 6).await.unwrap();
-    assert!(messages::proved_not_on_channel(&mut tx, &all).await.unwrap().is_empty(), "failed for another reason");
+    assert!(legs::proved_not_on_channel(&mut tx, &all).await.unwrap().is_empty(), "failed for another reason");
     let receipt = inbound::NewReceipt {
         event_id: "lost",
         provider_id: "x",
@@ -749,7 +750,7 @@ both!(a_failed_ask_takes_its_next_channel_once_and_only_while_nobody_answered, |
         at: 6,
     };
     inbound::add_receipt(&mut tx, C, "g", &receipt, Some(three.1), 6).await.unwrap();
-    assert_eq!(messages::proved_not_on_channel(&mut tx, &all).await.unwrap(), [three.0]);
+    assert_eq!(legs::proved_not_on_channel(&mut tx, &all).await.unwrap(), [three.0]);
     let failed = [one, two].map(|m| settled(m, "unknown", State::Failed));
     messages::settle(&mut tx, &failed, 7).await.unwrap();
     let mut answered = conversations::open_of(&mut tx, b).await.unwrap().unwrap();
@@ -759,11 +760,11 @@ both!(a_failed_ask_takes_its_next_channel_once_and_only_while_nobody_answered, |
         // The tests' campaigns have no revision to read.
         give_revision(&mut tx, message).await;
     }
-    let stranded: Vec<i64> = messages::stranded(&mut tx, &all, 7).await.unwrap().iter().map(|s| s.id).collect();
+    let stranded: Vec<i64> = legs::stranded(&mut tx, &all, 7).await.unwrap().iter().map(|s| s.id).collect();
     assert_eq!(stranded, [one.0, three.0], "one of them has said something");
-    assert!(messages::stranded(&mut tx, &all, LATE).await.unwrap().is_empty(), "past the deadline");
+    assert!(legs::stranded(&mut tx, &all, LATE).await.unwrap().is_empty(), "past the deadline");
     let route = Route { campaign: Some(id), revision: Some(1), gateway: "h", sender: "t" };
-    let batch = messages::next_leg(&mut tx, C, &route, Channel::WhatsApp, &stranded, 8).await.unwrap().unwrap();
+    let batch = legs::next_leg(&mut tx, C, &route, Channel::WhatsApp, &stranded, 8).await.unwrap().unwrap();
     let batch = messages::batch(&mut tx, batch).await.unwrap().unwrap();
     assert_eq!((batch.gateway.as_str(), batch.sender.as_str()), ("h", "t"));
     let due = messages::due(&mut tx, &batch, 8, 9).await.unwrap();
@@ -772,8 +773,8 @@ both!(a_failed_ask_takes_its_next_channel_once_and_only_while_nobody_answered, |
         conversations::open_of(&mut tx, a).await.unwrap().is_none()
             && conversations::open_of(&mut tx, b).await.unwrap().is_some()
     );
-    assert!(messages::stranded(&mut tx, &all, 8).await.unwrap().is_empty(), "once");
-    assert_eq!(messages::next_leg(&mut tx, C, &route, Channel::WhatsApp, &[], 8).await.unwrap(), None);
+    assert!(legs::stranded(&mut tx, &all, 8).await.unwrap().is_empty(), "once");
+    assert_eq!(legs::next_leg(&mut tx, C, &route, Channel::WhatsApp, &[], 8).await.unwrap(), None);
     tx.rollback().await.unwrap();
 });
 
@@ -782,14 +783,14 @@ both!(unknown_sends_are_listed_and_their_settlement_is_kept, |app| {
     let id = campaign(&mut tx, "spring", None).await;
     let person = contact(&mut tx, app, 1).await;
     let one = sending(&mut tx, id, person).await;
-    assert!(messages::unknown_of(&mut tx, id).await.unwrap().is_empty());
+    assert!(legs::unknown_of(&mut tx, id).await.unwrap().is_empty());
     messages::settle(&mut tx, &[settled(one, "unknown", State::Unknown)], 9).await.unwrap();
-    let unknown = messages::unknown_of(&mut tx, id).await.unwrap();
+    let unknown = legs::unknown_of(&mut tx, id).await.unwrap();
     assert_eq!(
         unknown.iter().map(|u| (u.message_id, u.reference.clone())).collect::<Vec<_>>(),
         [(one.0, format!("ask-{}", one.0))]
     );
-    messages::record_settlement(&mut tx, C, one.0, State::Failed, "A. Rossi", 10).await.unwrap();
+    legs::record_settlement(&mut tx, C, one.0, State::Failed, "A. Rossi", 10).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(app.count("SELECT COUNT(*) FROM settlements WHERE by_whom = 'A. Rossi' AND state = 'failed'").await, 1);
 });

@@ -1,0 +1,118 @@
+//! Legs of one ask over several channels, and sends of unknown outcome: which messages may move on, and by whose word one was settled.
+
+use super::messages::Route;
+use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use crate::domain::channel::Channel;
+use crate::domain::message::State;
+
+/// A failed ask that may try its campaign's next channel.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Stranded {
+    pub id: i64,
+    pub campaign_id: i64,
+    pub revision_id: i64,
+    pub channel: String,
+}
+
+/// Of these messages, the failed asks of living campaigns whose person has said nothing yet.
+pub async fn stranded(tx: &mut Tx, ids: &[i64], now: i64) -> Result<Vec<Stranded>> {
+    fetch_all!(
+        tx,
+        "SELECT m.id, c.id AS campaign_id, m.revision_id, m.channel FROM EACH($1)
+         THEN JOIN messages m ON m.id = CAST(j.value AS BIGINT) AND m.state = 'failed' AND m.kind = 'ask' AND m.revision_id IS NOT NULL
+         THEN JOIN campaigns c ON c.id = m.campaign_id AND c.state IN ('running', 'paused') AND c.deadline > $2
+         WHERE NOT EXISTS (SELECT 1 FROM conversations v WHERE v.message_id = m.id AND v.state <> 'asked') ORDER BY m.id",
+        &json(ids),
+        now
+    )
+}
+
+/// Plans the next leg of failed asks: the same messages on another channel, in a batch of their own. The open question of the leg
+/// that failed goes, since the next one asks in its own mode; that the person was asked stays marked.
+pub async fn next_leg(
+    tx: &mut Tx,
+    controller: &str,
+    route: &Route<'_>,
+    channel: Channel,
+    ids: &[i64],
+    now: i64,
+) -> Result<Option<i64>> {
+    let (Some(lo), Some(hi)) = (ids.iter().min(), ids.iter().max()) else { return Ok(None) };
+    let batch: Option<(i64,)> = fetch_optional!(
+        tx,
+        "INSERT INTO batches (controller, campaign_id, gateway, sender, lo, hi, next_due, open) VALUES ($1, $2, $3, $4, $5, $6, $7, 1)
+         RETURNING id",
+        controller,
+        route.campaign,
+        route.gateway,
+        route.sender,
+        *lo,
+        *hi + 1,
+        now
+    )?;
+    let Some((batch,)) = batch else { return Ok(None) };
+    let all = json(ids);
+    execute!(
+        tx,
+        "UPDATE messages SET state = 'planned', reason = 'not on ' || channel, channel = $2, gateway = $3, sender = $4, batch_id = $5,
+           due_at = $6, tries = 0, changed_at = $6
+         WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND state = 'failed'",
+        &all,
+        channel.code(),
+        route.gateway,
+        route.sender,
+        batch,
+        now
+    )?;
+    execute!(
+        tx,
+        "DELETE FROM conversations WHERE message_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND state = 'asked' AND closed_at IS NULL",
+        &all
+    )?;
+    Ok(Some(batch))
+}
+
+/// Of these messages, those that a receipt has proved not to be on their channel while their own answer was still out.
+pub async fn proved_not_on_channel(tx: &mut Tx, ids: &[i64]) -> Result<Vec<i64>> {
+    let rows: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT DISTINCT m.id FROM EACH($1) THEN JOIN messages m ON m.id = CAST(j.value AS BIGINT) AND m.state = 'failed'
+         THEN JOIN attempts a ON a.message_id = m.id AND a.channel = m.channel
+         THEN JOIN receipts r ON r.attempt_id = a.id AND r.not_on_channel = 1",
+        &json(ids)
+    )?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+/// An ask or reminder of unknown outcome, by its newest attempt.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Unknown {
+    pub message_id: i64,
+    pub gateway: String,
+    pub reference: String,
+    pub claimed_at: i64,
+}
+
+pub async fn unknown_of(tx: &mut Tx, campaign: i64) -> Result<Vec<Unknown>> {
+    fetch_all!(
+        tx,
+        "SELECT m.id AS message_id, a.gateway, a.reference, a.claimed_at FROM messages m
+         JOIN attempts a ON a.id = (SELECT MAX(n.id) FROM attempts n WHERE n.message_id = m.id)
+         WHERE m.campaign_id = $1 AND m.state = 'unknown' AND m.kind IN ('ask', 'reminder') ORDER BY m.id",
+        campaign
+    )
+}
+
+/// By whose word an unknown send was settled.
+pub async fn record_settlement(tx: &mut Tx, controller: &str, message: i64, to: State, by: &str, now: i64) -> Result<()> {
+    execute!(
+        tx,
+        "INSERT INTO settlements (controller, message_id, state, by_whom, at) VALUES ($1, $2, $3, $4, $5)",
+        controller,
+        message,
+        to.code(),
+        by,
+        now
+    )?;
+    Ok(())
+}
