@@ -368,7 +368,7 @@ pub fn print_report(report: &Report) {
     }
     println!("{:>9} eligible", report.eligible);
     for (state, count) in &report.asks {
-        println!("{count:>9}   asks {state}");
+        println!("{count:>9}   asks and reminders {state}");
     }
     if let Some(cost) = &report.cost {
         let max = cost.max_cost.map_or_else(String::new, |max| format!(" of at most {max}"));

@@ -30,8 +30,8 @@ use crowd::{Crowd, Noes};
 const MORNING: &str = "2026-12-01T09:45:00Z";
 const SEED: u64 = 2026;
 const ROWS: usize = 3000;
-/// Italy, Poland and Spain by link and reply; the United Kingdom by WhatsApp or SMS; Germany and France by link and code.
-const CAMPAIGNS: [&str; 3] = ["rinnovo-consensi", "whatsapp-first", "einwilligung"];
+/// Italy, Poland and Spain by link and reply; the United Kingdom by WhatsApp or SMS; Germany by link and code; France by reply.
+const CAMPAIGNS: [&str; 4] = ["rinnovo-consensi", "whatsapp-first", "einwilligung", "renew-consents"];
 /// From Tuesday to the Wednesday after next, past the week after which the silent are reminded and a holiday on Tuesday.
 const DAYS_LATER: i64 = 8;
 const REPLY_NUMBER: &str = "+393001234567";
@@ -227,6 +227,7 @@ fn write_config(dir: &Path, ports: &Ports) -> Result<()> {
             .replace("127.0.0.1:8082", &ports.gateway.to_string());
         // Each person of the demo is in one campaign's audience.
         let text = text.replace("countries = [\"IT\", \"GB\", \"DE\"]", "countries = [\"GB\"]");
+        let text = text.replace("countries = [\"GB\", \"DE\", \"FR\"]", "countries = [\"FR\"]");
         let text = if name.starts_with("countries") || name.starts_with("replies") { text } else { faster(&text) };
         std::fs::write(&path, text)?;
     }
