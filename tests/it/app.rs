@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -51,10 +52,20 @@ pub struct TestApp {
     served: Option<tokio::task::JoinHandle<()>>,
 }
 
-/// Finds free ports by binding them; they are free again when used.
-fn ports<const N: usize>() -> [u16; N] {
-    let held: Vec<_> = (0..N).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-    std::array::from_fn(|i| held[i].local_addr().expect("bound").port())
+/// Free ports below those that the system hands out to clients, and each to one test only: a port found by binding port 0 and
+/// letting go is taken by somebody's outgoing connection now and then.
+pub fn ports<const N: usize>() -> [u16; N] {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Two runs of the suite on one machine begin at different places.
+    let first = std::process::id() % 190 * 100;
+    std::array::from_fn(|_| {
+        loop {
+            let port = 10_000 + u16::try_from((first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000).expect("below 20,000");
+            if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                return port;
+            }
+        }
+    })
 }
 
 /// The shipped configuration with other addresses, in a temporary folder.

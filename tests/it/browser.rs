@@ -22,7 +22,7 @@ struct Browser {
 
 impl Browser {
     async fn open() -> Browser {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
+        let [port] = crate::app::ports();
         let driver = Command::new("chromedriver")
             .arg(format!("--port={port}"))
             .stdout(Stdio::null())

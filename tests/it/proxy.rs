@@ -68,9 +68,7 @@ fn visitor(address: [u8; 4]) -> reqwest::Client {
 #[tokio::test]
 async fn the_shipped_proxy_serves_the_page_and_its_log_tells_nobodys_link() {
     let mut app = TestApp::new(Kind::Sqlite).await;
-    let held: [_; 2] = std::array::from_fn(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    let [port, plain] = held.each_ref().map(|l| l.local_addr().expect("bound").port());
-    drop(held);
+    let [port, plain] = crate::app::ports();
     let settings = app.engine.config.dir.join("permesso.toml");
     let text = std::fs::read_to_string(&settings).expect("the settings");
     let text = text
