@@ -258,6 +258,35 @@ both!(what_is_refused_to_the_end_is_a_dead_letter_that_shows_and_can_be_retried,
     assert_eq!(ask(app.dir.path(), &["webhooks", "retry", "--all"]).1, "0 events are tried again by the next worker\n");
 });
 
+both!(the_desk_shows_dead_letters_and_tries_them_again, |app| {
+    let crm = Crm::of(app, "").await;
+    crm.answers(500);
+    stops(app, 1..3).await;
+    while round(app).await.dead == 0 {
+        app.advance(Duration::from_secs(27 * 3600));
+    }
+    let press = async |path: String| {
+        let button = app.http.post(format!("{}{path}", app.operator)).header("sec-fetch-site", "same-origin");
+        button.send().await.expect("an answer").status().as_u16()
+    };
+    let (code, page) = app.get(&format!("{}/webhooks", app.operator)).await;
+    assert!(code == 200 && page.contains("consent.stopped") && page.contains("HTTP 500"), "{page}");
+    assert!(!page.contains(&TestApp::it(1)[1..]), "no number on the page");
+    let one =
+        page.split("action=\"/webhooks/").filter_map(|rest| rest.split_once("/retry\"")).next().expect("a button").0.to_owned();
+    let forged = app.http.post(format!("{}/webhooks/{one}/retry", app.operator)).header("sec-fetch-site", "cross-site");
+    assert_eq!(forged.send().await.expect("an answer").status().as_u16(), 403);
+    crm.answers(200);
+    assert_eq!(press(format!("/webhooks/{one}/retry")).await, 303);
+    assert_eq!(press(format!("/webhooks/{one}/retry")).await, 409, "it is no dead letter any more");
+    assert_eq!(round(app).await.delivered, 1);
+    assert_eq!(press("/webhooks/retry".into()).await, 303);
+    round(app).await;
+    let (_, page) = app.get(&format!("{}/webhooks", app.operator)).await;
+    assert!(!page.contains("Dead letters"), "{page}");
+    assert_eq!(press("/webhooks/crm/resume".into()).await, 409, "it was never closed");
+});
+
 both!(a_receiver_that_is_gone_is_closed_until_an_operator_resumes_it, |app| {
     let crm = Crm::of(app, "").await;
     crm.answers(410);

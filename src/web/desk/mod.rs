@@ -13,6 +13,7 @@ mod people;
 mod preview;
 mod problem;
 pub mod sheet;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -51,6 +52,10 @@ pub fn router(gate: Gate) -> Router<Web> {
         .route("/inbox/{id}", post(inbox::resolve))
         .route("/gateways", get(gateways::show))
         .route("/gateways.csv", get(gateways::sheet))
+        .route("/webhooks", get(webhooks::show))
+        .route("/webhooks/retry", post(webhooks::retry_all))
+        .route("/webhooks/{which}/retry", post(webhooks::retry))
+        .route("/webhooks/{which}/resume", post(webhooks::resume))
         .route("/replies", get(inbox::replies).post(inbox::classify))
         .route("/desk.css", get(style))
         .route("/metrics", get(metrics::metrics))
