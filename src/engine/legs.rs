@@ -20,20 +20,22 @@ pub async fn fall_back(tx: &mut Tx, engine: &Engine, failed: &[i64]) -> Result<(
         return Ok(());
     }
     let now = engine.now();
-    let mut next: BTreeMap<(i64, i64, Channel), Vec<i64>> = BTreeMap::new();
+    let mut next: BTreeMap<(i64, i64, Channel, String), Vec<i64>> = BTreeMap::new();
     for ask in legs::stranded(tx, failed, now).await? {
         let Some(channel) = Channel::parse(&ask.channel) else { continue };
         let campaign = engine.revision(tx, ask.revision_id).await?;
         if let Some(other) = campaign.ask_after(channel) {
-            next.entry((ask.campaign_id, ask.revision_id, other.channel)).or_default().push(ask.id);
+            // A text that serves on one channel may lack what the country's law wants on the other.
+            let locale = campaign.locale_for(other, ask.country.as_deref(), Some(&ask.locale)).to_owned();
+            next.entry((ask.campaign_id, ask.revision_id, other.channel, locale)).or_default().push(ask.id);
         }
     }
-    for ((campaign_id, revision_id, channel), ids) in next {
+    for ((campaign_id, revision_id, channel, locale), ids) in next {
         let campaign = engine.revision(tx, revision_id).await?;
         let Some(ask) = campaign.ask(channel) else { continue };
         let (gateway, sender) = (ask.sender.gateway.as_str(), ask.sender.id.as_str());
         let route = Route { campaign: Some(campaign_id), revision: Some(revision_id), gateway, sender };
-        if let Some(batch) = legs::next_leg(tx, &engine.controller, &route, channel, &ids, now).await? {
+        if let Some(batch) = legs::next_leg(tx, &engine.controller, &route, channel, &locale, &ids, now).await? {
             queue::push(tx, &Job::Deliver { batch }, Duration::ZERO).await?;
         }
     }

@@ -12,15 +12,18 @@ pub struct Stranded {
     pub campaign_id: i64,
     pub revision_id: i64,
     pub channel: String,
+    pub locale: String,
+    pub country: Option<String>,
 }
 
 /// Of these messages, the failed asks of living campaigns whose person has said nothing yet.
 pub async fn stranded(tx: &mut Tx, ids: &[i64], now: i64) -> Result<Vec<Stranded>> {
     fetch_all!(
         tx,
-        "SELECT m.id, c.id AS campaign_id, m.revision_id, m.channel FROM EACH($1)
+        "SELECT m.id, c.id AS campaign_id, m.revision_id, m.channel, m.locale, p.country FROM EACH($1)
          THEN JOIN messages m ON m.id = CAST(j.value AS BIGINT) AND m.state = 'failed' AND m.kind = 'ask' AND m.revision_id IS NOT NULL
          THEN JOIN campaigns c ON c.id = m.campaign_id AND c.state IN ('running', 'paused') AND c.deadline > $2
+         THEN JOIN contacts p ON p.id = m.contact_id
          WHERE NOT EXISTS (SELECT 1 FROM conversations v WHERE v.message_id = m.id AND v.state <> 'asked') ORDER BY m.id",
         &json(ids),
         now
@@ -34,6 +37,7 @@ pub async fn next_leg(
     controller: &str,
     route: &Route<'_>,
     channel: Channel,
+    locale: &str,
     ids: &[i64],
     now: i64,
 ) -> Result<Option<i64>> {
@@ -55,14 +59,15 @@ pub async fn next_leg(
     execute!(
         tx,
         "UPDATE messages SET state = 'planned', reason = 'not on ' || channel, channel = $2, gateway = $3, sender = $4, batch_id = $5,
-           due_at = $6, tries = 0, changed_at = $6
+           locale = $7, due_at = $6, tries = 0, changed_at = $6
          WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND state = 'failed'",
         &all,
         channel.code(),
         route.gateway,
         route.sender,
         batch,
-        now
+        now,
+        locale
     )?;
     execute!(
         tx,

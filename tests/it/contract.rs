@@ -764,17 +764,18 @@ both!(a_failed_ask_takes_its_next_channel_once_and_only_while_nobody_answered, |
     assert_eq!(stranded, [one.0, three.0], "one of them has said something");
     assert!(legs::stranded(&mut tx, &all, LATE).await.unwrap().is_empty(), "past the deadline");
     let route = Route { campaign: Some(id), revision: Some(1), gateway: "h", sender: "t" };
-    let batch = legs::next_leg(&mut tx, C, &route, Channel::WhatsApp, &stranded, 8).await.unwrap().unwrap();
+    let batch = legs::next_leg(&mut tx, C, &route, Channel::WhatsApp, "fr", &stranded, 8).await.unwrap().unwrap();
     let batch = messages::batch(&mut tx, batch).await.unwrap().unwrap();
     assert_eq!((batch.gateway.as_str(), batch.sender.as_str()), ("h", "t"));
     let due = messages::due(&mut tx, &batch, 8, 9).await.unwrap();
     assert_eq!(due.iter().map(|d| (d.id, d.channel.as_str())).collect::<Vec<_>>(), [(one.0, "whatsapp"), (three.0, "whatsapp")]);
+    assert!(due.iter().all(|d| d.locale == "fr"));
     assert!(
         conversations::open_of(&mut tx, a).await.unwrap().is_none()
             && conversations::open_of(&mut tx, b).await.unwrap().is_some()
     );
     assert!(legs::stranded(&mut tx, &all, 8).await.unwrap().is_empty(), "once");
-    assert_eq!(legs::next_leg(&mut tx, C, &route, Channel::WhatsApp, &[], 8).await.unwrap(), None);
+    assert_eq!(legs::next_leg(&mut tx, C, &route, Channel::WhatsApp, "fr", &[], 8).await.unwrap(), None);
     tx.rollback().await.unwrap();
 });
 

@@ -132,6 +132,29 @@ both!(nobody_is_asked_another_way_who_may_have_the_ask, |app| {
     assert_eq!(channels(&app.inbox(&unknown)), [Channel::Whatsapp]);
 });
 
+both!(the_second_leg_says_what_the_country_wants_of_its_channel, |app| {
+    // An Italian speaker with a French number: WhatsApp may speak Italian, an SMS from a name must carry the French stop code.
+    let number = "+33639980001";
+    let header = "number,locale,kind,source,ask_basis,basis_evidence,basis_date,box_default,basis_channels\n";
+    let row = format!("{number},it,prospect,web shop,prior_consent,form 1,2026-01-10,unticked,sms whatsapp\n");
+    app.import_file(&format!("{header}{row}")).await;
+    app.gateway.set_faults(Faults { not_on_whatsapp: [number.to_owned()].into(), ..Faults::default() });
+    let (acme, france) = (app.engine.config.senders[0].clone(), app.engine.config.packs["FR"].clone());
+    app.plan_as(WHATSAPP_FIRST, |c| {
+        c.countries = vec!["FR".into()];
+        c.packs = [("FR".to_owned(), france)].into();
+        c.asks[1].sender = acme;
+        c.asks[1].mode = permesso::domain::campaign::Mode::LinkReply;
+        let french = "{{ brand }} : vos choix, STOP au 36123 : {{ link }}";
+        c.asks[1].texts =
+            [("it", "{{ brand }}: le tue scelte: {{ link }}"), ("fr", french)].map(|(l, t)| (l.into(), t.into())).into();
+    })
+    .await;
+    app.deliver().await;
+    let inbox = app.inbox(number);
+    assert_eq!((channels(&inbox), inbox[0].text.contains("STOP au 36123")), (vec![Channel::Sms], true), "{}", inbox[0].text);
+});
+
 both!(a_stop_between_two_legs_prevents_the_second, |app| {
     let number = TestApp::it(1);
     people(app, &[(&number, "sms whatsapp")]).await;
