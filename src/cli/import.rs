@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::Subcommand;
 
@@ -29,6 +29,9 @@ pub enum Command {
         /// When the register was asked: a day, which counts from its first moment (UTC), or a time, 2026-11-20T09:30:00Z.
         #[arg(long, value_parser = moment)]
         at: DateTime<Utc>,
+        /// Take a file without rows: the register lists nobody, everybody is free.
+        #[arg(long)]
+        nobody_listed: bool,
     },
 }
 
@@ -40,14 +43,25 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     let summary = match command {
         Command::Contacts { .. } => import::contacts(&engine, file, |at| bar.set_position(at)).await,
         Command::Suppressions { .. } => import::suppressions(&engine, file, |at| bar.set_position(at)).await,
-        Command::Screening { register, at, .. } => {
-            screening::import(&engine, file, register, at.timestamp_micros(), |at| bar.set_position(at)).await
+        Command::Screening { register, at, nobody_listed, .. } => {
+            let at = at.timestamp_micros();
+            screening::import(&engine, file, register, at, *nobody_listed, |at| bar.set_position(at)).await
         }
     };
     bar.finish_and_clear();
+    let summary = summary?;
     match command {
-        Command::Screening { register, .. } if !context.json => print_screening(&summary?, register),
-        _ => print(&summary?, context.json)?,
+        Command::Screening { register, .. } if !context.json => print_screening(&summary, register),
+        _ => print(&summary, context.json)?,
+    }
+    if summary.unread > 0 {
+        bail!(
+            "{} rows of {} have no number that can be read, and they may be anybody's: this screening frees nobody. Those it lists were \
+             added, earlier listings stay; remedy: mend the rows{} and import the whole file again",
+            summary.unread,
+            file.display(),
+            summary.rejected_file.as_ref().map(|f| format!(" named in {}", f.display())).unwrap_or_default()
+        );
     }
     Ok(())
 }

@@ -41,6 +41,9 @@ pub struct Summary {
     pub quarantined: u64,
     /// People who lost a consent because a register lists them.
     pub withdrawn: u64,
+    /// Rows of a register's answer without a number that can be read; counted within the rejected. While there is one the answer
+    /// frees nobody.
+    pub unread: u64,
     pub rejected_by_reason: BTreeMap<String, u64>,
     /// Columns of the file that are not read: names and whatever else is not needed (data minimisation).
     pub ignored_columns: Vec<String>,

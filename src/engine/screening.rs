@@ -23,11 +23,20 @@ use crate::store::{Tx, ledger};
 const CHUNK: usize = 2000;
 
 /// Takes in a register's answer as of `at`: the file lists the registered numbers, and whoever else was known by then counts as
-/// screened and free. `progress` is told the bytes read so far.
+/// screened and free. A number that cannot be read may be anybody's: with one such row nobody is freed, the listings are added to
+/// the earlier ones and `Summary::unread` says so. `progress` is told the bytes read so far.
 ///
 /// # Errors
-/// No pack has such a register, `at` lies in the future or before the newest screening, or the file cannot be read.
-pub async fn import(engine: &Engine, file: &Path, register: &str, at: i64, mut progress: impl FnMut(u64)) -> Result<Summary> {
+/// No pack has such a register, `at` lies in the future or before the newest screening, the file cannot be read, or it lists
+/// nobody and `nobody_listed` does not say that this is meant.
+pub async fn import(
+    engine: &Engine,
+    file: &Path,
+    register: &str,
+    at: i64,
+    nobody_listed: bool,
+    mut progress: impl FnMut(u64),
+) -> Result<Summary> {
     let packs = engine.config.packs.values();
     let pack = packs.clone().find(|pack| pack.register.name.as_deref() == Some(register)).with_context(|| {
         let known: Vec<&str> = packs.filter_map(|pack| pack.register.name.as_deref()).collect();
@@ -60,8 +69,16 @@ pub async fn import(engine: &Engine, file: &Path, register: &str, at: i64, mut p
                     listings.extend(engine.vault.keyed_all(&number).into_iter().map(|keyed| Listing { keyed, since }));
                     wrong.iter().try_for_each(|wrong| summary.reject(wrong, line, &mut rejects))?;
                 }
-                Err(rejected) => summary.reject(&rejected, line, &mut rejects)?,
+                Err(rejected) => {
+                    summary.unread += 1;
+                    summary.reject(&rejected, line, &mut rejects)?;
+                }
             }
+        }
+        if end && summary.rows == 0 && !nobody_listed {
+            bail!(
+                "{name} has no rows, which would free everybody; remedy: check the file, or --nobody-listed if {register} lists none of them"
+            );
         }
         if listings.len() >= CHUNK || end {
             let mut tx = engine.store.write().await?;
@@ -69,7 +86,7 @@ pub async fn import(engine: &Engine, file: &Path, register: &str, at: i64, mut p
             if pack.register.cancels_earlier {
                 summary.withdrawn += cancel(&mut tx, engine, &pack.register, register, at, &listings).await?;
             }
-            if end {
+            if end && summary.unread == 0 {
                 screenings::finish(&mut tx, &engine.controller, register, screening, engine.now()).await?;
             }
             tx.commit().await?;

@@ -43,10 +43,10 @@ pub async fn append(tx: &mut Tx, controller: &str, body: &Body, told: &[&str], n
     for (permission, state) in after.iter().filter(|(p, s)| before.get(*p) != Some(*s)) {
         execute!(
             tx,
-            "INSERT INTO preferences (controller, subject, channel, purpose, state, since, seq, campaign_id)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, (SELECT id FROM campaigns WHERE controller = $1 AND name = $8))
+            "INSERT INTO preferences (controller, subject, channel, purpose, state, since, seq, campaign_id, learned_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, (SELECT id FROM campaigns WHERE controller = $1 AND name = $8), $9)
              ON CONFLICT (controller, subject, channel, purpose) DO UPDATE SET state = excluded.state, since = excluded.since,
-               seq = excluded.seq, campaign_id = excluded.campaign_id",
+               seq = excluded.seq, campaign_id = excluded.campaign_id, learned_at = excluded.learned_at",
             controller,
             &body.subject,
             permission.channel.code(),
@@ -54,7 +54,8 @@ pub async fn append(tx: &mut Tx, controller: &str, body: &Body, told: &[&str], n
             state.code(),
             body.at,
             seq,
-            body.campaign.as_deref()
+            body.campaign.as_deref(),
+            now
         )?;
     }
     if let Some(news) = News::of_entry(body.entry) {
@@ -169,7 +170,7 @@ pub struct Consent {
     pub body: Option<String>,
 }
 
-/// Every permission that changed at or after `since`, and every granted one on the channels `always`, in ledger order.
+/// Every permission whose change was learned of at or after `since` (a gateway may bring a no days after it was said), and every granted one on the channels `always`, in ledger order.
 pub async fn consents_since(tx: &mut Tx, controller: &str, since: i64, always: &[&str]) -> Result<Vec<Consent>> {
     let always = json(always.iter().map(|channel| serde_json::json!({ "channel": channel })).collect::<Vec<_>>());
     fetch_all!(
@@ -178,7 +179,7 @@ pub async fn consents_since(tx: &mut Tx, controller: &str, since: i64, always: &
          FROM preferences p JOIN contacts c ON c.controller = p.controller AND c.subject = p.subject
          LEFT JOIN evidence e ON e.seq = p.seq
          WHERE p.controller = $1
-           AND (p.since >= $2 OR (p.state = 'granted' AND p.channel IN (SELECT j.value->>'channel' FROM EACH($3))))
+           AND (p.learned_at >= $2 OR (p.state = 'granted' AND p.channel IN (SELECT j.value->>'channel' FROM EACH($3))))
          ORDER BY p.seq, p.channel, p.purpose",
         controller,
         since,

@@ -11,8 +11,8 @@ pub async fn suppress(tx: &mut Tx, controller: &str, keyed: &[Keyed], reason: Re
     let rows = json(keyed.iter().map(|k| serde_json::json!({ "mac": k.mac, "key": k.key_id })).collect::<Vec<_>>());
     let added = execute!(
         tx,
-        "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at)
-         SELECT $2, w.mac, w.key_id, $3, $4, $5 FROM (
+        "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at, learned_at)
+         SELECT $2, w.mac, w.key_id, $3, $4, $5, $6 FROM (
            SELECT j.value->>'mac' AS mac, CAST(j.value->>'key' AS BIGINT) AS key_id FROM EACH($1)
            UNION
            SELECT n2.mac, n2.key_id FROM EACH($1)
@@ -26,7 +26,8 @@ pub async fn suppress(tx: &mut Tx, controller: &str, keyed: &[Keyed], reason: Re
         controller,
         reason.scope(),
         reason.code(),
-        at
+        at,
+        now
     )?;
     let cancelled = cancel_planned(tx, controller, &rows, reason.code(), now).await?;
     Ok((added, cancelled))
@@ -108,8 +109,8 @@ pub async fn spread_over_humans(tx: &mut Tx, controller: &str, contacts: &[i64],
     let ids = json(contacts);
     execute!(
         tx,
-        "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at)
-         SELECT DISTINCT s.controller, n2.mac, n2.key_id, s.scope, s.reason, s.at FROM EACH($1)
+        "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at, learned_at)
+         SELECT DISTINCT s.controller, n2.mac, n2.key_id, s.scope, s.reason, s.at, CAST($3 AS BIGINT) FROM EACH($1)
          THEN JOIN contacts c ON c.id = CAST(j.value AS BIGINT) AND c.controller = $2 AND c.human IS NOT NULL
          THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human
          THEN JOIN number_macs n ON n.contact_id = o.id
@@ -119,7 +120,8 @@ pub async fn spread_over_humans(tx: &mut Tx, controller: &str, contacts: &[i64],
          WHERE NOT EXISTS (SELECT 1 FROM suppressions l WHERE l.controller = s.controller AND l.mac = n2.mac AND l.key_id = n2.key_id
            AND l.reason = s.reason AND l.lifted_at >= s.at) ON CONFLICT DO NOTHING",
         &ids,
-        controller
+        controller,
+        now
     )?;
     execute!(
         tx,
@@ -165,8 +167,8 @@ pub async fn of(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<(S
     )
 }
 
-/// Live suppressions of numbers that are known, made at or after `since`: (number_enc, country, locale, reason, at). Numbers
-/// that were never imported are kept as hashes alone and cannot be listed.
+/// Live suppressions of numbers that are known, learned of at or after `since`: (number_enc, country, locale, reason, at).
+/// Numbers that were never imported are kept as hashes alone and cannot be listed.
 pub async fn known_since(
     tx: &mut Tx,
     controller: &str,
@@ -177,7 +179,7 @@ pub async fn known_since(
         "SELECT DISTINCT c.number_enc, c.country, c.locale, s.reason, s.at FROM suppressions s
          JOIN number_macs n ON n.controller = s.controller AND n.mac = s.mac AND n.key_id = s.key_id
          JOIN contacts c ON c.id = n.contact_id
-         WHERE s.controller = $1 AND s.at >= $2 AND s.lifted_at IS NULL ORDER BY s.at, c.number_enc",
+         WHERE s.controller = $1 AND s.learned_at >= $2 AND s.lifted_at IS NULL ORDER BY s.at, c.number_enc",
         controller,
         since
     )

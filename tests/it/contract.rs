@@ -1096,17 +1096,18 @@ both!(consents_since_lists_changes_in_order, |app| {
     }
     let (a, b) = (known(&mut tx, app, 1).await.subject, known(&mut tx, app, 2).await.subject);
     let both = ["sms.promotions", "call.promotions"];
-    ledger::append(&mut tx, C, &body(&a, Entry::Granted, 5, &both), &[], 1).await.unwrap();
-    ledger::append(&mut tx, C, &body(&b, Entry::Granted, 6, &["sms.promotions"]), &[], 1).await.unwrap();
-    let last = ledger::append(&mut tx, C, &body(&a, Entry::Withdrawn, 7, &["sms.promotions"]), &[], 1).await.unwrap();
+    ledger::append(&mut tx, C, &body(&a, Entry::Granted, 5, &both), &[], 5).await.unwrap();
+    ledger::append(&mut tx, C, &body(&b, Entry::Granted, 6, &["sms.promotions"]), &[], 6).await.unwrap();
+    // Said before, learned of last.
+    let last = ledger::append(&mut tx, C, &body(&a, Entry::Withdrawn, 4, &["sms.promotions"]), &[], 7).await.unwrap();
     let listed = async |tx: &mut Tx, since| {
         let rows = ledger::consents_since(tx, C, since, &[]).await.unwrap();
         rows.into_iter().map(|r| (r.channel, r.state, r.since)).collect::<Vec<_>>()
     };
     let row = |channel: &str, state: &str, since| (channel.to_owned(), state.to_owned(), since);
-    let (call, sms, no) = (row("call", "granted", 5), row("sms", "granted", 6), row("sms", "withdrawn", 7));
+    let (call, sms, no) = (row("call", "granted", 5), row("sms", "granted", 6), row("sms", "withdrawn", 4));
     assert_eq!(listed(&mut tx, 0).await, [call, sms.clone(), no.clone()]);
-    assert_eq!(listed(&mut tx, 6).await, [sms, no], "since its time, that time included");
+    assert_eq!(listed(&mut tx, 6).await, [sms, no], "since it was learned of, that time included");
     let always = ledger::consents_since(&mut tx, C, 8, &["call"]).await.unwrap();
     assert_eq!(always.into_iter().map(|r| (r.channel, r.since)).collect::<Vec<_>>(), [("call".to_owned(), 5)]);
     let newest = ledger::consents_since(&mut tx, C, 7, &[]).await.unwrap().remove(0);

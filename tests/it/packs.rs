@@ -9,6 +9,7 @@ use permesso::engine::{import, report, screening};
 
 use crate::app::{LINK, REPLY, REPLY_NUMBER, TestApp};
 use crate::both;
+use crate::promises::inbound;
 
 const DAY: Duration = Duration::from_secs(86_400);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -49,7 +50,7 @@ fn permesso(app: &TestApp, args: &[&str]) -> (i32, String) {
 async fn screen(app: &TestApp, register: &str, rows: &str) -> anyhow::Result<import::Summary> {
     let file = app.dir.path().join("screening.csv");
     std::fs::write(&file, format!("number,registered_since\n{rows}")).expect("written");
-    screening::import(&app.engine, &file, register, app.engine.now(), |_| {}).await
+    screening::import(&app.engine, &file, register, app.engine.now(), rows.is_empty(), |_| {}).await
 }
 
 /// The person's own yes to calls, by page and reply.
@@ -320,10 +321,10 @@ both!(whom_a_register_lists_is_not_asked_either, |app| {
 
 both!(a_screening_that_cannot_be_is_refused, |app| {
     let file = app.dir.path().join("screening.csv");
-    std::fs::write(&file, "number\n+393000000001\nnonsense\n").unwrap();
+    std::fs::write(&file, "number\n+393000000001\n").unwrap();
     let now = app.engine.now();
     let refused = async |register: &str, at: i64| {
-        screening::import(&app.engine, &file, register, at, |_| {}).await.err().map(|e| e.to_string()).unwrap_or_default()
+        screening::import(&app.engine, &file, register, at, false, |_| {}).await.err().map(|e| e.to_string()).unwrap_or_default()
     };
     assert!(
         refused("BLOCTEL", now)
@@ -331,11 +332,11 @@ both!(a_screening_that_cannot_be_is_refused, |app| {
             .contains("no country pack has a register `BLOCTEL`; remedy: --register with one of ROBINSON, TPS, RPO")
     );
     assert!(refused("RPO", now + 1).await.contains("lies in the future"));
-    let summary = screening::import(&app.engine, &file, "RPO", now, |_| {}).await.unwrap();
-    assert_eq!((summary.new, summary.rejected), (1, 1), "a broken row costs only itself");
+    let summary = screening::import(&app.engine, &file, "RPO", now, false, |_| {}).await.unwrap();
+    assert_eq!((summary.new, summary.rejected), (1, 0));
     assert!(refused("RPO", now - 1).await.contains("there is a newer screening against RPO"));
     // The same answer again changes nothing.
-    screening::import(&app.engine, &file, "RPO", now, |_| {}).await.unwrap();
+    screening::import(&app.engine, &file, "RPO", now, false, |_| {}).await.unwrap();
     assert_eq!(app.count("SELECT COUNT(*) FROM register_listings").await, 1);
     assert_eq!(app.count("SELECT COUNT(*) FROM contacts").await, 0, "nobody is made a contact by it");
     let (code, said) = permesso(app, &["import", "screening", file.to_str().unwrap(), "--register", "RPO", "--at", "2026-12-01"]);
@@ -343,6 +344,60 @@ both!(a_screening_that_cannot_be_is_refused, |app| {
     let at = app.clock.date_time().to_rfc3339();
     let (code, said) = permesso(app, &["import", "screening", file.to_str().unwrap(), "--register", "RPO", "--at", &at]);
     assert!(code == 0 && said.contains("1 numbers listed in RPO, kept as hashes"), "{said}");
+});
+
+both!(a_screening_with_a_row_nobody_can_read_frees_nobody, |app| {
+    let (listed, other) = (TestApp::it(1), TestApp::it(2));
+    app.people(&[listed.clone(), other.clone()]).await;
+    screen(app, "RPO", &format!("{listed},\n")).await.unwrap();
+    app.advance(DAY * 20);
+
+    // The spreadsheet made the listed number 3.9300E+11.
+    let file = app.dir.path().join("rpo.csv");
+    let at = app.clock.date_time().to_rfc3339();
+    let arguments = ["import", "screening", file.to_str().unwrap(), "--register", "RPO", "--at", &at];
+    let listings = "SELECT COUNT(*) FROM register_listings";
+    let complete = "SELECT COUNT(*) FROM screenings WHERE done_at IS NOT NULL";
+    std::fs::write(&file, format!("number\n3.9300E+11\n{other}\n")).unwrap();
+    let (code, said) = permesso(app, &arguments);
+    assert!(code == 1 && said.contains("this screening frees nobody") && said.contains("rpo.csv.rejected.csv"), "{said}");
+    assert_eq!((app.count(listings).await, app.count(complete).await), (2, 1), "the earlier listing stays, the new one is added");
+    let registers = app.story(&listed).await.registers;
+    assert!(registers[0].starts_with("RPO: listed since") && registers[0].contains("as of 2026-12-01"), "{registers:?}");
+
+    // A file of a header alone would free everybody.
+    std::fs::write(&file, "number\n").unwrap();
+    let (code, said) = permesso(app, &arguments);
+    assert!(code == 1 && said.contains("rpo.csv has no rows") && said.contains("--nobody-listed"), "{said}");
+    assert_eq!((app.count(listings).await, app.count(complete).await), (2, 1));
+    let (code, said) = permesso(app, &[&arguments[..], &["--nobody-listed"]].concat());
+    assert_eq!((code, app.count(listings).await, app.count(complete).await), (0, 0, 2), "{said}");
+});
+
+both!(a_no_that_comes_days_late_is_in_the_next_export, |app| {
+    let (number, other) = (TestApp::it(1), TestApp::it(2));
+    app.people(&[number.clone(), other.clone()]).await;
+    app.send(LINK).await;
+    allow_calls(app, &number).await;
+    allow_calls(app, &other).await;
+    app.advance(Duration::from_secs(60));
+    let said_at = app.clock.now();
+    app.advance(DAY * 3);
+    assert!(app.gateway.deliver(vec![inbound("late", &number, REPLY_NUMBER, "STOP", said_at)]).await);
+
+    // The company exports every day what changed since the day before.
+    let (code, csv) = permesso(app, &["consents", "export", "--since", "2026-12-03"]);
+    assert_eq!(code, 0, "{csv}");
+    let mut csv = csv::Reader::from_reader(csv.as_bytes());
+    let rows: Vec<csv::StringRecord> = csv.records().map(Result::unwrap).collect();
+    let rows_of = |number: &str, channel: &str| {
+        let own = rows.iter().filter(|r| &r[0] == number && &r[3] == channel);
+        own.map(|r| (r[5].to_owned(), r[6][..10].to_owned())).collect::<Vec<_>>()
+    };
+    let on_that_day = |state: &str| vec![(state.to_owned(), "2026-12-01".to_owned())];
+    assert_eq!(rows_of(&number, "call"), on_that_day("withdrawn"), "since when it was said");
+    assert_eq!(rows_of(&number, "all"), on_that_day("stopped"));
+    assert_eq!(rows_of(&other, "all"), []);
 });
 
 both!(explain_names_the_rule_and_the_pack_it_came_from, |app| {
