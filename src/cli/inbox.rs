@@ -43,7 +43,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                         println!("{}", serde_json::to_string(reply)?);
                         continue;
                     }
-                    let from = reply.number.as_deref().unwrap_or("no number");
+                    let from = reply.number.as_deref().unwrap_or(if reply.stranger { "unknown number" } else { "no number" });
                     // Debug form: a control character in a reply must not reach the terminal.
                     println!(
                         "{:>6}  {}  {:<8}  {from}  {}  {:?}",

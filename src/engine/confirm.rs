@@ -141,6 +141,8 @@ pub struct Outcome {
     pub acknowledge: Option<&'static str>,
     pub help: bool,
     pub held: bool,
+    /// A no newer than the first yes stands: nothing was granted.
+    pub outdated: bool,
 }
 
 /// Runs one act through the machine and carries out its effects. `chosen` is what the first yes names.
@@ -155,8 +157,15 @@ pub async fn act(
     let now = engine.now();
     // Without an open conversation a yes has nothing to answer; a no stands by itself.
     let before = situation.state().unwrap_or(State::Expired);
-    let (after, effects) = next(situation.mode(), before, act);
+    let (mut after, mut effects) = next(situation.mode(), before, act);
     let mut outcome = Outcome::default();
+    if effects.contains(&Effect::Grant)
+        && let Some(no) = newer_no(tx, situation).await?
+    {
+        // No is final: one that this human said since, by whatever number, ends the question that the first yes answered.
+        (after, effects) = (no, Vec::new());
+        outcome.outdated = true;
+    }
     for effect in effects {
         match effect {
             Effect::Remember => remember(tx, engine, situation, deed, chosen).await?,
@@ -243,6 +252,17 @@ async fn remember(tx: &mut Tx, engine: &Engine, situation: &mut Situation, deed:
     Ok(())
 }
 
+/// What a no as new as the first yes, or newer, makes of the conversation.
+async fn newer_no(tx: &mut Tx, situation: &Situation) -> Result<Option<State>> {
+    let Some(first) = situation.conversation.as_ref().and_then(|c| c.first_yes_at) else { return Ok(None) };
+    let reason = suppressions::newest_since(tx, situation.contact.id, first).await?;
+    Ok(reason.map(|reason| match Reason::parse(&reason) {
+        Some(Reason::Refused) => State::Refused,
+        Some(Reason::WrongPerson) => State::WrongPerson,
+        _ => State::Stopped,
+    }))
+}
+
 async fn grant(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed) -> Result<()> {
     let conversation = situation.conversation.as_ref().context("a grant without a conversation")?;
     let first: FirstYes = serde_json::from_str(conversation.first_yes.as_deref().context("a grant without a first yes")?)?;
@@ -261,7 +281,13 @@ async fn suppress(tx: &mut Tx, engine: &Engine, situation: &Situation, reason: R
 
 /// A no ends what was granted to any number it reaches: the human's other numbers, and those of an imported list.
 pub async fn end_grants(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], deed: &Deed) -> Result<()> {
-    for contact in suppressions::granted_among(tx, &engine.controller, keyed).await? {
+    let contacts = suppressions::granted_among(tx, &engine.controller, keyed).await?;
+    end_grants_of(tx, engine, &contacts, deed).await
+}
+
+/// Ends everything granted to these contacts.
+pub async fn end_grants_of(tx: &mut Tx, engine: &Engine, contacts: &[i64], deed: &Deed) -> Result<()> {
+    for &contact in contacts {
         let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
         let preferences = ledger::preferences(tx, &engine.controller, &situation.contact.subject).await?;
         let granted = preferences.into_iter().filter(|(_, s)| *s == Preference::Granted).map(|(p, _)| p).collect();

@@ -17,7 +17,7 @@ use crate::domain::contact::{AskBasis, BoxDefault, Kind, SoftOptIn};
 use crate::domain::phone::{Line, PhoneNumber};
 use crate::domain::suppression::Reason;
 use crate::store::contacts::{self, Imported};
-use crate::store::suppressions;
+use crate::store::{inbound, suppressions};
 use crate::vault::{Keyed, token};
 
 const CHUNK: usize = 2000;
@@ -184,8 +184,10 @@ async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed]) -> Result<co
     }
     let tied = contacts::with_human(&mut tx, &engine.controller, chunk).await?;
     if !tied.is_empty() {
-        suppressions::spread_over_humans(&mut tx, &engine.controller, &tied, now).await?;
+        let granted = suppressions::spread_over_humans(&mut tx, &engine.controller, &tied, now).await?;
+        confirm::end_grants_of(&mut tx, engine, &granted, &inherited(now)).await?;
     }
+    inbound::adopt(&mut tx, &engine.controller, now).await?;
     tx.commit().await?;
     Ok(merged)
 }
@@ -193,6 +195,12 @@ async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed]) -> Result<co
 /// A no that stands in a list.
 fn listed(now: i64) -> Deed {
     Deed { at: now, channel: "import", action: "listed", evidence: "a row of an imported list".into(), text_hash: None }
+}
+
+/// A no of the human's other number, which an import tied to this one.
+fn inherited(now: i64) -> Deed {
+    let evidence = "an imported list ties this number to one that said no".into();
+    Deed { at: now, channel: "import", action: "tied", evidence, text_hash: None }
 }
 
 /// Reads one row. The number and the no come first: a no is taken even where the rest of the row is rejected.

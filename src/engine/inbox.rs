@@ -16,8 +16,10 @@ pub struct Waiting {
     /// When it was said, RFC 3339.
     pub at: String,
     pub channel: String,
-    /// The number with its last digits alone; none where the event names no number we can read.
+    /// The number with its last digits alone; none where the event names no number we can read, or a stranger's.
     pub number: Option<String>,
+    /// It came from a number that is in no list of ours, of which only a keyed hash is kept.
+    pub stranger: bool,
     /// The person's pseudonym, as in `/contacts/{subject}`.
     pub subject: Option<String>,
     /// The language it was read in: that of the ask.
@@ -61,6 +63,7 @@ pub async fn waiting(engine: &Engine, after: i64, limit: i64) -> Result<Vec<Wait
                 at: instant(row.at).to_rfc3339(),
                 channel: row.channel,
                 number: number.map(|n| n.to_string()),
+                stranger: row.subject.is_none() && !row.mac.is_empty(),
                 subject: row.subject,
                 reading: read(engine, &locale, &text),
                 locale,

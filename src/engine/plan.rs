@@ -20,7 +20,7 @@ use crate::store::campaigns::{Decided, Start};
 use crate::store::facts::Person;
 use crate::store::messages::{New, Route};
 use crate::store::queue::{self, Job};
-use crate::store::{Tx, campaigns, contacts, facts, ledger, messages};
+use crate::store::{Tx, campaigns, contacts, facts, inbound, ledger, messages};
 use crate::vault;
 
 /// Contacts decided a transaction: the SQLite writer is never held long.
@@ -248,6 +248,8 @@ pub async fn plan_next(engine: &Engine, campaign_id: i64) -> Result<bool> {
         return Ok(false);
     }
     let campaign = engine.revision(&mut tx, row.revision_id).await?;
+    // Whoever wrote while the import that brought them was not yet committed was a stranger then.
+    inbound::adopt(&mut tx, &engine.controller, now).await?;
     let ids: Vec<i64> =
         contacts::ids_after(&mut tx, &engine.controller, row.planned_to, CHUNK).await?.into_iter().map(|(id,)| id).collect();
     let Some(last) = ids.last().copied() else {

@@ -259,6 +259,9 @@ async fn reply(tx: &mut Tx, engine: &Engine, contact: i64, keyed: Vec<Keyed>, he
     let chosen = situation.campaign.as_ref().map(|(_, c)| c.asks_for.clone()).unwrap_or_default();
     let outcome = confirm::act(tx, engine, &mut situation, act, &deed, &chosen).await?;
     respond(tx, engine, &mut situation, heard, &outcome).await?;
+    if outcome.outdated {
+        return Ok("ignored: a newer no stands");
+    }
     Ok(match (heard.intent, outcome.held) {
         (_, true) => "held",
         (Intent::OptIn, _) if outcome.send_confirmation => "first yes",
@@ -307,7 +310,8 @@ async fn respond(
 }
 
 /// A number we do not know: a no needs no contact and no open ask, and its number is kept only as a keyed hash. The company's CRM
-/// may know it all the same, so it is told.
+/// may know it all the same, so it is told. What nobody could read waits for an operator, and holds the number if it is imported
+/// meanwhile: it may be a no.
 async fn reply_of_stranger(
     tx: &mut Tx,
     engine: &Engine,
@@ -319,7 +323,8 @@ async fn reply_of_stranger(
         Intent::Stop => Reason::Stopped,
         Intent::Refuse => Reason::Refused,
         Intent::WrongPerson => Reason::WrongPerson,
-        Intent::OptIn | Intent::Help | Intent::Unclear => return Ok("ignored: unknown number"),
+        Intent::Unclear => return Ok("held"),
+        Intent::OptIn | Intent::Help => return Ok("ignored: unknown number"),
     };
     suppressions::suppress(tx, &engine.controller, keyed, reason, engine.now(), engine.now()).await?;
     notify::no_of_stranger(tx, engine, number, reason).await?;
@@ -330,7 +335,7 @@ async fn reply_of_stranger(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolved {
     Done,
-    /// The event belongs to nobody we know, so a stop reached nobody.
+    /// The event names no number, so a stop would reach nobody.
     Nobody,
     /// Nothing waits under this id.
     NotWaiting,
@@ -338,10 +343,18 @@ pub enum Resolved {
 
 /// An operator's word about an unclear reply: stop, or nothing. Never yes.
 pub async fn resolve(tx: &mut Tx, engine: &Engine, inbound_id: i64, stop: bool, by: &str) -> Result<Resolved> {
-    let contact = match inbound::resolve(tx, &engine.controller, inbound_id, by, engine.now()).await? {
+    let now = engine.now();
+    inbound::adopt(tx, &engine.controller, now).await?;
+    let contact = match inbound::resolve(tx, &engine.controller, inbound_id, by, now).await? {
         None => return Ok(Resolved::NotWaiting),
-        Some(None) => return Ok(Resolved::Nobody),
-        Some(Some(contact)) => contact,
+        Some((Some(contact), _)) => contact,
+        Some((None, keyed)) if keyed.mac.is_empty() => return Ok(Resolved::Nobody),
+        Some((None, keyed)) => {
+            if stop {
+                suppressions::suppress(tx, &engine.controller, &[keyed], Reason::Stopped, now, now).await?;
+            }
+            return Ok(Resolved::Done);
+        }
     };
     if stop {
         confirm::operator_stop(tx, engine, contact, &format!("inbound {inbound_id}, resolved by {by}")).await?;

@@ -1,6 +1,7 @@
 //! What gateways told us: receipts and inbound messages, each stored once, before anything follows from it.
 
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use crate::vault::Keyed;
 
 #[derive(Debug, Clone)]
 pub struct NewReceipt<'a> {
@@ -144,6 +145,8 @@ pub struct Held {
     pub id: i64,
     pub subject: Option<String>,
     pub number_enc: Option<String>,
+    /// Empty where the event names no number.
+    pub mac: String,
     pub channel: String,
     pub body_enc: String,
     pub intent: String,
@@ -156,7 +159,7 @@ pub struct Held {
 pub async fn held_after(tx: &mut Tx, controller: &str, after: i64, limit: i64) -> Result<Vec<Held>> {
     fetch_all!(
         tx,
-        "SELECT i.id, c.subject, c.number_enc, i.channel, i.body_enc, i.intent, i.at,
+        "SELECT i.id, c.subject, c.number_enc, i.mac, i.channel, i.body_enc, i.intent, i.at,
            COALESCE((SELECT m.locale FROM messages m WHERE m.contact_id = i.contact_id AND m.kind IN ('ask', 'reminder')
              ORDER BY m.id DESC LIMIT 1), c.locale) AS locale
          FROM inbound_events i LEFT JOIN contacts c ON c.id = i.contact_id
@@ -167,18 +170,37 @@ pub async fn held_after(tx: &mut Tx, controller: &str, after: i64, limit: i64) -
     )
 }
 
-/// Resolves a held event; `None` where none waits under this id, `Some(None)` where it belongs to nobody we know.
-pub async fn resolve(tx: &mut Tx, controller: &str, id: i64, by: &str, now: i64) -> Result<Option<Option<i64>>> {
-    let row: Option<(Option<i64>,)> = fetch_optional!(
+/// Gives held replies of strangers to the contacts that have their numbers by now, and holds those back.
+pub async fn adopt(tx: &mut Tx, controller: &str, now: i64) -> Result<()> {
+    let adopted: Vec<(i64,)> = fetch_all!(
+        tx,
+        "UPDATE inbound_events SET contact_id = (SELECT n.contact_id FROM number_macs n
+           WHERE n.controller = inbound_events.controller AND n.mac = inbound_events.mac AND n.key_id = inbound_events.key_id)
+         WHERE controller = $1 AND effect = 'held' AND resolved_at IS NULL AND contact_id IS NULL
+           AND EXISTS (SELECT 1 FROM number_macs n
+             WHERE n.controller = inbound_events.controller AND n.mac = inbound_events.mac AND n.key_id = inbound_events.key_id)
+         RETURNING contact_id",
+        controller
+    )?;
+    for (contact,) in adopted {
+        super::contacts::hold(tx, contact, Some(now)).await?;
+    }
+    Ok(())
+}
+
+/// Resolves a held event; `None` where none waits under this id. The contact is missing where the number is a stranger's, and the
+/// keyed number is empty where the event names none.
+pub async fn resolve(tx: &mut Tx, controller: &str, id: i64, by: &str, now: i64) -> Result<Option<(Option<i64>, Keyed)>> {
+    let row: Option<(Option<i64>, String, i64)> = fetch_optional!(
         tx,
         "UPDATE inbound_events SET resolved_at = $4, resolved_by = $3
-         WHERE controller = $1 AND id = $2 AND effect = 'held' AND resolved_at IS NULL RETURNING contact_id",
+         WHERE controller = $1 AND id = $2 AND effect = 'held' AND resolved_at IS NULL RETURNING contact_id, mac, key_id",
         controller,
         id,
         by,
         now
     )?;
-    Ok(row.map(|(contact,)| contact))
+    Ok(row.map(|(contact, mac, key_id)| (contact, Keyed { key_id, mac })))
 }
 
 /// Unclear replies of this contact still waiting.

@@ -1,6 +1,6 @@
 //! Who is left in peace: keyed numbers with a reason and a time, nothing else.
 
-use super::{Result, Tx, execute, fetch_all, json};
+use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
 use crate::domain::suppression::Reason;
 use crate::vault::Keyed;
 
@@ -104,10 +104,12 @@ pub async fn granted_among(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Re
     Ok(ids.into_iter().map(|(id,)| id).collect())
 }
 
-/// A human's new number inherits every no of the others (after an import tied them together).
-pub async fn spread_over_humans(tx: &mut Tx, controller: &str, contacts: &[i64], now: i64) -> Result<()> {
+/// A human's new number inherits every no of the others (after an import tied them together): what is planned for it is cancelled
+/// and its open conversation closed. Answers the contacts that newly carry a no beside something granted. Whoever carried it
+/// already is left alone: they may be on their way back by their own act.
+pub async fn spread_over_humans(tx: &mut Tx, controller: &str, contacts: &[i64], now: i64) -> Result<Vec<i64>> {
     let ids = json(contacts);
-    execute!(
+    let new: Vec<(String, i64, String)> = fetch_all!(
         tx,
         "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at, learned_at)
          SELECT DISTINCT s.controller, n2.mac, n2.key_id, s.scope, s.reason, s.at, CAST($3 AS BIGINT) FROM EACH($1)
@@ -118,24 +120,71 @@ pub async fn spread_over_humans(tx: &mut Tx, controller: &str, contacts: &[i64],
          THEN JOIN contacts o2 ON o2.controller = c.controller AND o2.human = c.human
          THEN JOIN number_macs n2 ON n2.contact_id = o2.id
          WHERE NOT EXISTS (SELECT 1 FROM suppressions l WHERE l.controller = s.controller AND l.mac = n2.mac AND l.key_id = n2.key_id
-           AND l.reason = s.reason AND l.lifted_at >= s.at) ON CONFLICT DO NOTHING",
+           AND l.reason = s.reason AND l.lifted_at >= s.at) ON CONFLICT DO NOTHING RETURNING mac, key_id, reason",
         &ids,
         controller,
         now
     )?;
+    if new.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = json(
+        new.iter().map(|(mac, key, reason)| serde_json::json!({ "mac": mac, "key": key, "reason": reason })).collect::<Vec<_>>(),
+    );
     execute!(
         tx,
         "UPDATE messages SET state = 'cancelled', reason = 'suppressed', changed_at = $3
          WHERE state = 'planned' AND kind IN ('ask', 'reminder', 'confirm', 'code', 'test')
            AND contact_id IN (SELECT n.contact_id FROM EACH($1)
-             THEN JOIN number_macs n ON n.contact_id = CAST(j.value AS BIGINT)
-             THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
-             WHERE n.controller = $2)",
-        &ids,
+             THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT))",
+        &rows,
         controller,
         now
     )?;
-    Ok(())
+    execute!(
+        tx,
+        "UPDATE conversations SET state = w.state, closed_at = $3
+         FROM (SELECT n.contact_id AS id, CASE MIN(CASE j.value->>'reason' WHEN 'wrong_person' THEN 0 WHEN 'refused' THEN 2 ELSE 1 END)
+             WHEN 0 THEN 'wrong_person' WHEN 2 THEN 'refused' ELSE 'stopped' END AS state FROM EACH($1)
+           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+           GROUP BY n.contact_id) AS w
+         WHERE conversations.contact_id = w.id AND conversations.closed_at IS NULL",
+        &rows,
+        controller,
+        now
+    )?;
+    let granted: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT DISTINCT c.id FROM EACH($1)
+         THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+         THEN JOIN contacts c ON c.id = n.contact_id
+         THEN JOIN preferences p ON p.controller = c.controller AND p.subject = c.subject AND p.state = 'granted'
+         ORDER BY c.id",
+        &rows,
+        controller
+    )?;
+    Ok(granted.into_iter().map(|(id,)| id).collect())
+}
+
+/// The newest live no of this contact's human at or after `since`: a yes begun before it does not count.
+pub async fn newest_since(tx: &mut Tx, contact: i64, since: i64) -> Result<Option<String>> {
+    let row: Option<(String, i64)> = fetch_optional!(
+        tx,
+        "SELECT w.reason, w.at FROM (
+           SELECT s.reason, s.at FROM number_macs n
+           JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
+           WHERE n.contact_id = $1
+           UNION
+           SELECT s.reason, s.at FROM contacts c
+           JOIN contacts o ON o.controller = c.controller AND o.human = c.human
+           JOIN number_macs n ON n.contact_id = o.id
+           JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
+           WHERE c.id = $1 AND c.human IS NOT NULL) AS w
+         WHERE w.at >= $2 ORDER BY w.at DESC LIMIT 1",
+        contact,
+        since
+    )?;
+    Ok(row.map(|(reason, _)| reason))
 }
 
 /// The person's own fresh opt-in, completed by the second step, lifts what is in scope `marketing`; the entry names it.

@@ -456,7 +456,9 @@ both!(a_suppression_reaches_every_number_of_a_human, |app| {
     contacts::merge(&mut tx, C, &tied, 5).await.unwrap();
     let tied = contacts::with_human(&mut tx, C, &tied).await.unwrap();
     let (_, ids) = planned(&mut tx, None, &[message(tied[0], MessageKind::Ask, 0)]).await;
-    suppressions::spread_over_humans(&mut tx, C, &tied, 6).await.unwrap();
+    assert!(suppressions::spread_over_humans(&mut tx, C, &tied, 6).await.unwrap().is_empty(), "nothing was granted");
+    assert_eq!(suppressions::newest_since(&mut tx, tied[0], 3).await.unwrap().as_deref(), Some("stopped"));
+    assert_eq!(suppressions::newest_since(&mut tx, tied[0], 4).await.unwrap(), None);
     assert_eq!(suppressions::of(&mut tx, C, &keyed(app, 3)).await.unwrap(), [("stopped".to_owned(), 3, None)]);
     assert_eq!(state(&mut tx, ids[0]).await, State::Cancelled);
     // A fresh yes lifts what is about marketing, on the number it came from; a wrong number stays wrong.
@@ -464,6 +466,25 @@ both!(a_suppression_reaches_every_number_of_a_human, |app| {
     assert_eq!(suppressions::lift(&mut tx, C, a, 9, 7, 8).await.unwrap(), 1);
     let left = suppressions::of(&mut tx, C, &keyed(app, 1)).await.unwrap();
     assert_eq!(left, [("stopped".to_owned(), 3, Some(8)), ("wrong_person".to_owned(), 7, None)]);
+    tx.rollback().await.unwrap();
+});
+
+both!(a_no_that_is_inherited_closes_the_question_and_names_whose_grants_end, |app| {
+    let mut tx = write(app).await;
+    let of =
+        |n, human: Option<&str>| Imported { human: human.map(str::to_owned), row_hash: format!("{n}{human:?}"), ..row(app, n) };
+    contacts::merge(&mut tx, C, &[of(1, None), of(2, None)], 1).await.unwrap();
+    let (one, two) = (known(&mut tx, app, 1).await, known(&mut tx, app, 2).await);
+    ledger::append(&mut tx, C, &body(&two.subject, Entry::Granted, 2, &["sms.promotions"]), &[], 2).await.unwrap();
+    suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::Refused, 3, 3).await.unwrap();
+    let opening = |contact| Opening { contact, message: 77, expires_at: 100 };
+    conversations::open(&mut tx, C, None, None, "link", &[opening(one.id), opening(two.id)], 4).await.unwrap();
+    contacts::merge(&mut tx, C, &[of(1, Some("h")), of(2, Some("h"))], 5).await.unwrap();
+    assert_eq!(suppressions::spread_over_humans(&mut tx, C, &[two.id], 6).await.unwrap(), [two.id]);
+    let closed = conversations::newest_of(&mut tx, two.id).await.unwrap().unwrap();
+    assert_eq!((closed.state.as_str(), closed.closed_at), ("refused", Some(6)));
+    assert!(conversations::open_of(&mut tx, one.id).await.unwrap().is_some(), "whoever carried the no may be on their way back");
+    assert!(suppressions::spread_over_humans(&mut tx, C, &[two.id], 7).await.unwrap().is_empty(), "nothing is new");
     tx.rollback().await.unwrap();
 });
 
@@ -1015,12 +1036,27 @@ both!(receipts_and_inbound_events_are_stored_once, |app| {
     assert_eq!(inbound::held(&mut tx, C).await.unwrap().iter().map(|i| i.id).collect::<Vec<_>>(), [one]);
     assert_eq!(inbound::still_held(&mut tx, person).await.unwrap(), 1);
     assert_eq!(inbound::resolve(&mut tx, C, two, "op", 12).await.unwrap(), None, "only what is held is resolved");
-    assert_eq!(inbound::resolve(&mut tx, C, one, "op", 12).await.unwrap(), Some(Some(person)));
+    assert_eq!(
+        inbound::resolve(&mut tx, C, one, "op", 12).await.unwrap(),
+        Some((Some(person), Keyed { key_id: 1, mac: "m".into() }))
+    );
     assert_eq!(inbound::resolve(&mut tx, C, one, "op", 13).await.unwrap(), None);
     assert_eq!(inbound::still_held(&mut tx, person).await.unwrap(), 0);
     assert!(inbound::held(&mut tx, C).await.unwrap().is_empty());
+    // A stranger's waits by its keyed number, until somebody has that number.
+    let of = keyed(app, 2).pop().unwrap();
+    let stranger = inbound::NewInbound { contact: None, mac: &of.mac, key_id: of.key_id, ..reply("i3", "unclear") };
+    let three = inbound::add_inbound(&mut tx, C, "g", &stranger, 13).await.unwrap().unwrap();
+    inbound::set_effect(&mut tx, three, "held").await.unwrap();
+    inbound::adopt(&mut tx, C, 14).await.unwrap();
+    assert_eq!(inbound::held(&mut tx, C).await.unwrap()[0].contact_id, None);
+    let owner = contact(&mut tx, app, 2).await;
+    inbound::adopt(&mut tx, C, 15).await.unwrap();
+    assert_eq!(inbound::still_held(&mut tx, owner).await.unwrap(), 1);
+    assert_eq!(known(&mut tx, app, 2).await.held_at, Some(15));
+    assert_eq!(inbound::resolve(&mut tx, C, three, "op", 16).await.unwrap(), Some((Some(owner), of)));
     let counted = report::inbound(&mut tx, C).await.unwrap();
-    assert_eq!(counted, [("opt_in".to_owned(), 1), ("unclear".to_owned(), 1)]);
+    assert_eq!(counted, [("opt_in".to_owned(), 1), ("unclear".to_owned(), 2)]);
     tx.rollback().await.unwrap();
 });
 

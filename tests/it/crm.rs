@@ -447,6 +447,72 @@ both!(a_strangers_stop_is_told_with_its_number_which_is_then_forgotten, |app| {
     logs_hold_none_of(&[stranger.trim_start_matches('+').to_owned()]);
 });
 
+/// A row that says whose number this is.
+fn of_human(number: &str) -> String {
+    format!("{number},,prospect,,web shop,prior_consent,form 1,2026-01-10,unticked,,CRM-7,\n")
+}
+
+both!(a_no_of_a_number_tied_later_ends_the_others_consent_and_is_told, |app| {
+    let crm = Crm::of(app, "").await;
+    let (said_no, said_yes) = (TestApp::it(1), TestApp::it(2));
+    grant(app, &said_yes).await;
+    app.advance(Duration::from_secs(60));
+    app.reply(&said_no, REPLY_NUMBER, "STOP").await;
+    round(app).await;
+    let told = crm.calls().len();
+    app.advance(Duration::from_secs(60));
+    app.import(&(of_human(&said_no) + &of_human(&said_yes))).await;
+    assert!(app.granted(&said_yes).await.is_empty());
+    assert_eq!(app.count("SELECT COUNT(*) FROM suppressions WHERE lifted_at IS NULL AND reason = 'stopped'").await, 2);
+    round(app).await;
+    let calls = crm.calls();
+    assert_eq!(calls.len(), told + 1);
+    let event: Value = serde_json::from_slice(&calls[told].body).unwrap();
+    assert_eq!((&event["type"], &event["data"]["number"]), (&json!("consent.withdrawn"), &json!(said_yes)));
+    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    // The way back is the person's own: both acts, after the no. A list read again does not close it.
+    app.advance(Duration::from_secs(60));
+    assert_eq!(app.submit(&app.link(&said_yes), "chosen", &["sms.promotions"]).await, 303);
+    app.import(&(of_human(&said_no) + &of_human(&said_yes))).await;
+    app.advance(Duration::from_secs(60));
+    app.reply(&said_yes, REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(&said_yes).await, ["sms.promotions"]);
+});
+
+both!(a_question_begun_before_the_no_of_a_number_tied_later_grants_nothing, |app| {
+    let (said_no, begun) = (TestApp::it(1), TestApp::it(2));
+    app.people(std::slice::from_ref(&begun)).await;
+    app.send(LINK).await;
+    app.submit(&app.link(&begun), "chosen", &["sms.promotions"]).await;
+    app.advance(Duration::from_secs(60));
+    app.reply(&said_no, REPLY_NUMBER, "STOP").await;
+    app.advance(Duration::from_secs(60));
+    app.import(&(of_human(&said_no) + &of_human(&begun))).await;
+    assert_eq!(app.count("SELECT COUNT(*) FROM conversations WHERE closed_at IS NULL").await, 0);
+    app.reply(&begun, REPLY_NUMBER, "SI").await;
+    assert!(app.granted(&begun).await.is_empty());
+    assert_eq!(app.count("SELECT COUNT(*) FROM suppressions WHERE lifted_at IS NOT NULL").await, 0);
+});
+
+both!(who_was_on_the_way_back_does_not_come_back_past_a_newer_no_of_their_other_number, |app| {
+    let (said_no, back) = (TestApp::it(1), TestApp::it(2));
+    app.people(std::slice::from_ref(&back)).await;
+    app.send(LINK).await;
+    app.reply(&back, REPLY_NUMBER, "STOP").await;
+    app.advance(Duration::from_secs(60));
+    assert_eq!(app.submit(&app.link(&back), "chosen", &["sms.promotions"]).await, 303);
+    app.advance(Duration::from_secs(60));
+    app.reply(&said_no, REPLY_NUMBER, "STOP").await;
+    app.import(&(of_human(&said_no) + &of_human(&back))).await;
+    // It carries a stop already, so the import brings none and leaves the conversation open.
+    assert_eq!(app.count("SELECT COUNT(*) FROM conversations WHERE closed_at IS NULL").await, 1);
+    app.advance(Duration::from_secs(60));
+    app.reply(&back, REPLY_NUMBER, "SI").await;
+    assert!(app.granted(&back).await.is_empty());
+    assert_eq!(app.count("SELECT COUNT(*) FROM conversations WHERE closed_at IS NULL OR state <> 'stopped'").await, 0);
+    assert_eq!(app.count("SELECT COUNT(*) FROM suppressions WHERE lifted_at IS NOT NULL").await, 0);
+});
+
 both!(what_was_told_is_forgotten_after_thirty_days, |app| {
     let _crm = Crm::of(app, "").await;
     stops(app, 1..3).await;

@@ -49,6 +49,33 @@ both!(an_unclear_reply_waits_with_its_reason_until_an_operator_says_stop_or_noth
     assert_eq!(numbers.each_ref().map(|n| app.asks(n)), [0, 1]);
 });
 
+both!(an_unclear_reply_of_a_stranger_holds_the_number_whenever_it_is_imported, |app| {
+    let numbers: Vec<String> = (1..=4).map(TestApp::gb).collect();
+    for number in &numbers {
+        app.reply(number, REPLY_NUMBER, "per favore non ne posso proprio").await;
+    }
+    let waiting = inbox::waiting(&app.engine, 0, 10).await.unwrap();
+    assert_eq!(waiting.len(), 4);
+    assert!(waiting.iter().all(|w| w.stranger && w.number.is_none() && w.subject.is_none()), "{waiting:?}");
+    let page = app.get(&format!("{}/inbox", app.operator)).await.1;
+    assert!(page.contains("from a number in no list of ours") && page.contains("per favore non ne posso proprio"), "{page}");
+    // Two are decided before anybody knows the numbers, two after.
+    inbox::resolve(&app.engine, waiting[0].id, true, "ann").await.unwrap();
+    inbox::resolve(&app.engine, waiting[1].id, false, "ann").await.unwrap();
+    app.people(&numbers).await;
+    let left = inbox::waiting(&app.engine, 0, 10).await.unwrap();
+    assert!(left.len() == 2 && left.iter().all(|w| !w.stranger && w.subject.is_some()), "{left:?}");
+    app.send(REPLY).await;
+    assert_eq!(numbers.iter().map(|n| app.asks(n)).collect::<Vec<_>>(), [0, 1, 0, 0]);
+    assert_eq!(app.count("SELECT COUNT(*) FROM decisions WHERE outcome = 'skip' AND code = 'HELD_FOR_OPERATOR'").await, 2);
+    inbox::resolve(&app.engine, left[0].id, true, "ann").await.unwrap();
+    inbox::resolve(&app.engine, left[1].id, false, "ann").await.unwrap();
+    app.plan_as(REPLY, |c| c.name = "another-name".into()).await;
+    app.deliver().await;
+    assert_eq!(numbers.iter().map(|n| app.asks(n)).collect::<Vec<_>>(), [0, 1, 0, 1]);
+    assert_eq!(app.count("SELECT COUNT(*) FROM suppressions WHERE reason = 'stopped'").await, 2);
+});
+
 both!(somebody_else_at_that_number_closes_it_whatever_the_language, |app| {
     let number = TestApp::gb(1);
     app.people(std::slice::from_ref(&number)).await;
