@@ -119,7 +119,9 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             let campaign = super::config::shown(context, config.campaign(name))?;
             let warnings = config.warnings(&campaign);
             let (start, deadline) = (campaign.local(campaign.start), campaign.local(campaign.deadline));
-            let pack_warnings = campaign.pack_warnings(context.today()?);
+            let now = context.now()?;
+            let mut pack_warnings = campaign.pack_warnings(now.date_naive());
+            pack_warnings.extend(campaign.overdue(now));
             if context.json {
                 let shown = serde_json::json!({
                     "ok": true,
@@ -159,7 +161,9 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             let bar = bar(0, "people").with_message("deciding");
             let counts = plan::preview(&engine, &campaign, |n| bar.set_position(n)).await?;
             bar.finish_and_clear();
-            let warnings = campaign.pack_warnings(context.today()?);
+            let overdue = campaign.overdue(instant(engine.now()));
+            let mut warnings = campaign.pack_warnings(context.today()?);
+            warnings.extend(overdue.clone());
             let id = plan::save(&engine, &campaign, &counts).await?;
             if context.json {
                 let finish = finish::estimate(&engine, &campaign, &counts.places);
@@ -172,7 +176,9 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                 print_plan(&engine, &campaign, &counts)?;
                 warn(&warnings);
                 println!("\nplan id: {id}");
-                println!("start it with: permesso campaign start {name} --plan {id}");
+                if overdue.is_none() {
+                    println!("start it with: permesso campaign start {name} --plan {id}");
+                }
             }
             Ok(())
         }
@@ -193,8 +199,8 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         }
         Command::Start { name, plan } => {
             let engine = context.engine().await?;
-            plan::start(&engine, name, plan).await?;
-            println!("campaign {name} is frozen as {plan}; `permesso run` sends it from its start time on");
+            let started = plan::start(&engine, name, plan).await?;
+            print_started(name, plan, &started);
             Ok(())
         }
         Command::Pause { name } => steer(context, name, CampaignState::Paused).await,
@@ -224,7 +230,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             if context.json {
                 println!("{}", serde_json::to_string(&report)?);
             } else {
-                print_report(&report);
+                print_report(&report, report::replaced(&engine, name).await?);
             }
             Ok(())
         }
@@ -282,8 +288,30 @@ fn warn(warnings: &[String]) {
     }
 }
 
+fn print_started(name: &str, plan: &str, started: &plan::Started) {
+    let revision = &started.revision;
+    match started.already {
+        Some(CampaignState::Paused) => println!(
+            "campaign {name} is already started under {plan}; nothing changed: it is paused, and `permesso campaign resume {name}` goes on"
+        ),
+        Some(_) => println!("campaign {name} is already started under {plan}; nothing changed"),
+        None => println!("campaign {name} is frozen as {plan}; `permesso run` sends it from its start time on"),
+    }
+    println!("start {}, deadline {}", revision.local(revision.start), revision.local(revision.deadline));
+    if started.file_changed {
+        println!(
+            "warning: the campaign's file, a text, a price or a country pack has changed since this plan; what is frozen is the plan. \
+             To take the file as it is now: permesso campaign plan {name}, and start that plan"
+        );
+    }
+}
+
 async fn steer(context: &Context, name: &str, to: CampaignState) -> Result<()> {
     let engine = context.engine().await?;
+    if to == CampaignState::Paused && report::campaign(&engine, name).await?.state == to.code() {
+        println!("campaign {name} is paused already");
+        return Ok(());
+    }
     let cancelled = plan::set_state(&engine, name, to).await?;
     match to {
         CampaignState::Cancelled => println!("campaign {name} is cancelled; {cancelled} planned messages with it"),
@@ -304,10 +332,18 @@ pub fn print_plan(engine: &Engine, campaign: &Campaign, counts: &Counts) -> Resu
         println!("{count:>9} not: {code}. {}", Reason::parse(code).map_or("", Reason::sentence));
     }
     println!("{:>9} SMS parts in all", counts.parts);
+    if campaign.asks.len() > 1 && !counts.channels.is_empty() {
+        let by: Vec<String> = campaign
+            .asks
+            .iter()
+            .filter_map(|ask| Some(format!("{} by {}", counts.channels.get(ask.channel.code())?, ask.channel.code())))
+            .collect();
+        println!("          {}", by.join(", "));
+    }
     print_cost(campaign, counts);
     print_finish(campaign, &finish::estimate(engine, campaign, &counts.places));
     for shown in engine.config.preview(campaign)?.iter().filter(|s| s.kinds.iter().any(|kind| kind == "ask")) {
-        if let Some(count) = counts.locales.get(&shown.locale) {
+        if let Some(count) = counts.texts.get(&plan::text_key(shown.channel, &shown.locale)) {
             println!("\n  {count} people read `{}`; by {}:", shown.locale, shown.channel.code());
             preview::print_one(shown);
         }
@@ -354,9 +390,11 @@ fn print_finish(campaign: &Campaign, finish: &Finish) {
     }
 }
 
-pub fn print_report(report: &Report) {
+/// `replaced` of the cancelled asks were made anew by a newer plan.
+pub fn print_report(report: &Report, replaced: u64) {
     let why = report.reason.as_ref().map_or(String::new(), |r| format!(" ({r})"));
-    println!("campaign {}: {}{why}", report.name, report.state);
+    let halted = if report.halted { "; but everything is halted, nothing is sent until `permesso resume`" } else { "" };
+    println!("campaign {}: {}{why}{halted}", report.name, report.state);
     let time = |stamp: &str| {
         let at = stamp.parse::<chrono::DateTime<chrono::Utc>>();
         at.map_or_else(|_| stamp.to_owned(), |at| local(at, &report.time_zone))
@@ -368,7 +406,13 @@ pub fn print_report(report: &Report) {
     }
     println!("{:>9} eligible", report.eligible);
     for (state, count) in &report.asks {
-        println!("{count:>9}   asks and reminders {state}");
+        let anew = if state == "cancelled" { replaced.min(*count) } else { 0 };
+        if anew > 0 {
+            println!("{anew:>9}   asks and reminders replaced by a newer plan");
+        }
+        if anew < *count {
+            println!("{:>9}   asks and reminders {state}", count - anew);
+        }
     }
     if let Some(cost) = &report.cost {
         let max = cost.max_cost.map_or_else(String::new, |max| format!(" of at most {max}"));

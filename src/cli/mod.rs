@@ -106,9 +106,13 @@ struct Context {
 }
 
 impl Context {
+    fn now(&self) -> Result<chrono::DateTime<chrono::Utc>> {
+        Ok(clock(&self.dir)?.date_time())
+    }
+
     /// The day by which country packs are judged.
     fn today(&self) -> Result<chrono::NaiveDate> {
-        Ok(clock(&self.dir)?.date_time().date_naive())
+        Ok(self.now()?.date_naive())
     }
 
     async fn engine(&self) -> Result<Engine> {

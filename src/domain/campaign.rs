@@ -239,6 +239,16 @@ impl Campaign {
         local(at, &self.time_zone)
     }
 
+    /// Why it cannot be started any more, if its deadline has passed.
+    pub fn overdue(&self, now: DateTime<Utc>) -> Option<String> {
+        let deadline = self.local(self.deadline);
+        (now >= self.deadline).then(|| {
+            format!(
+                "the deadline {deadline} has passed, so nothing would be sent; set a later `schedule.deadline` and plan again"
+            )
+        })
+    }
+
     /// The one currency of its prices and its budget.
     pub fn currency(&self) -> Option<Currency> {
         self.limits.max_cost.or(self.prices.first().map(|p| p.price)).map(|money| money.currency)

@@ -43,6 +43,9 @@ pub struct Counts {
     /// Eligible people by the channel they would be asked on.
     #[serde(default)]
     pub channels: BTreeMap<String, u64>,
+    /// Eligible people by the text they would read: channel and locale, as [`text_key`] writes them.
+    #[serde(default)]
+    pub texts: BTreeMap<String, u64>,
     /// SMS parts of all asks together, with the longest link.
     pub parts: u64,
     /// Eligible people by country and, where it is stated, time zone: `IT`, `ES Atlantic/Canary`.
@@ -51,6 +54,11 @@ pub struct Counts {
     /// The worst case in money.
     #[serde(default)]
     pub cost: Cost,
+}
+
+/// `sms it`: a text of the ask, in [`Counts::texts`].
+pub fn text_key(channel: Channel, locale: &str) -> String {
+    format!("{} {locale}", channel.code())
 }
 
 /// One person's verdict.
@@ -118,6 +126,7 @@ pub async fn preview(engine: &Engine, campaign: &Campaign, mut progress: impl Fn
                     *counts.places.entry(place).or_default() += 1;
                     *people_by_text.entry((country, verdict.ask.channel, verdict.locale.clone())).or_default() += 1;
                     *counts.channels.entry(verdict.ask.channel.code().to_owned()).or_default() += 1;
+                    *counts.texts.entry(text_key(verdict.ask.channel, &verdict.locale)).or_default() += 1;
                     *counts.locales.entry(verdict.locale).or_default() += 1;
                 }
             }
@@ -150,15 +159,37 @@ pub async fn save(engine: &Engine, campaign: &Campaign, counts: &Counts) -> Resu
     Ok(id)
 }
 
+/// What a start froze.
+#[derive(Debug)]
+pub struct Started {
+    pub campaign_id: i64,
+    /// As planned, which the campaign's file need no longer be.
+    pub revision: Campaign,
+    /// The campaign's file, its texts, prices or country packs read differently now, or cannot be read.
+    pub file_changed: bool,
+    /// The state it was in under this very plan; then nothing was changed.
+    pub already: Option<CampaignState>,
+}
+
+/// Whether the file still reads as it was planned. Both sides are compared as they come out of JSON, as revisions are kept.
+fn reads_differently(engine: &Engine, planned: &Campaign) -> bool {
+    let now = engine.config.campaign(&planned.name).ok().and_then(|campaign| serde_json::to_string(&campaign).ok());
+    now.and_then(|body| serde_json::from_str::<Campaign>(&body).ok()).as_ref() != Some(planned)
+}
+
 /// Freezes a planned revision for its start time. Refuses a plan of another campaign, one past its deadline, and one whose
-/// counts have moved by more than two percent since.
-pub async fn start(engine: &Engine, name: &str, plan_id: &str) -> Result<i64> {
+/// counts have moved by more than two percent since. Under the plan that it already has a campaign is left as it is.
+pub async fn start(engine: &Engine, name: &str, plan_id: &str) -> Result<Started> {
     let now = engine.now();
     let mut tx = engine.store.read().await?;
     let plan = campaigns::plan(&mut tx, &engine.controller, plan_id).await?.with_context(|| {
         format!("there is no plan {plan_id}; remedy: `permesso campaign plan {name}` makes one and prints its id")
     })?;
     let existing = campaigns::by_name(&mut tx, &engine.controller, name).await?;
+    let current = match &existing {
+        Some(row) => campaigns::plan_of(&mut tx, row.revision_id).await?,
+        None => None,
+    };
     tx.rollback().await?;
     if plan.campaign != name {
         bail!("plan {plan_id} is of campaign `{}`, not of `{name}`; remedy: `permesso campaign plan {name}`", plan.campaign);
@@ -167,6 +198,12 @@ pub async fn start(engine: &Engine, name: &str, plan_id: &str) -> Result<i64> {
         bail!("campaign `{name}` was cancelled, which is final; remedy: give the campaign a new name");
     }
     let campaign: Campaign = serde_json::from_str(&plan.revision).context("the plan was made by another version; plan again")?;
+    let file_changed = reads_differently(engine, &campaign);
+    if let Some(row) = existing.as_ref().filter(|_| current.as_deref() == Some(plan_id))
+        && matches!(row.state(), CampaignState::Scheduled | CampaignState::Running | CampaignState::Paused)
+    {
+        return Ok(Started { campaign_id: row.id, revision: campaign, file_changed, already: Some(row.state()) });
+    }
     if now >= campaign.deadline.timestamp_micros() {
         bail!("the campaign's deadline has passed; remedy: set a later `schedule.deadline` and plan again");
     }
@@ -221,7 +258,7 @@ pub async fn start(engine: &Engine, name: &str, plan_id: &str) -> Result<i64> {
     let delay = Duration::from_micros(u64::try_from(start_at - now).unwrap_or(0));
     queue::push(&mut tx, &Job::Plan { campaign: id }, delay).await?;
     tx.commit().await?;
-    Ok(id)
+    Ok(Started { campaign_id: id, revision: campaign, file_changed, already: None })
 }
 
 /// Every count that matters: the eligible, and those left out for each reason.

@@ -18,6 +18,8 @@ pub struct Report {
     pub name: String,
     pub state: String,
     pub reason: Option<String>,
+    /// Everything is halted by the operator, this campaign with it.
+    pub halted: bool,
     /// RFC 3339 in the campaign's time zone.
     pub start: String,
     pub deadline: String,
@@ -103,6 +105,7 @@ pub async fn campaign(engine: &Engine, name: &str) -> Result<Report> {
         name: row.name.clone(),
         state: row.state.clone(),
         reason: row.reason.clone(),
+        halted: control::silence(&mut tx, &engine.controller, super::LEASE_DB).await? == Some(control::Silence::Halted),
         start: stamp(row.start_at),
         deadline: stamp(row.deadline),
         time_zone: revision.time_zone.clone(),
@@ -149,6 +152,16 @@ pub async fn campaign(engine: &Engine, name: &str) -> Result<Report> {
         ..out.funnel
     };
     Ok(out)
+}
+
+/// Of the asks and reminders that are cancelled, those that a newer plan made anew: nobody's answer stopped them. Counted from the
+/// messages themselves, so only where somebody asks for one campaign.
+pub async fn replaced(engine: &Engine, name: &str) -> Result<u64> {
+    let mut tx = engine.store.read().await?;
+    let row = known(&mut tx, engine, name).await?;
+    let count = campaigns::replaced(&mut tx, row.id).await?;
+    tx.rollback().await?;
+    Ok(count.unsigned_abs())
 }
 
 /// What the operator sees first.

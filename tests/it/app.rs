@@ -260,7 +260,7 @@ impl TestApp {
         change(&mut campaign);
         let counts = plan::preview(&self.engine, &campaign, |_| {}).await.expect("previewed");
         let id = plan::save(&self.engine, &campaign, &counts).await.expect("saved");
-        let row = plan::start(&self.engine, &campaign.name, &id).await.expect("started");
+        let row = plan::start(&self.engine, &campaign.name, &id).await.expect("started").campaign_id;
         while plan::plan_next(&self.engine, row).await.expect("planned") {}
         row
     }

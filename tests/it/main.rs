@@ -9,6 +9,7 @@ mod crm;
 mod desk;
 mod legs;
 mod packs;
+mod plans;
 mod postgres;
 mod preview;
 mod promises;
