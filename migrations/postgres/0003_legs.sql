@@ -4,6 +4,9 @@ ALTER TABLE attempts ADD COLUMN sender TEXT NOT NULL DEFAULT '';
 UPDATE attempts SET channel = (SELECT m.channel FROM messages m WHERE m.id = attempts.message_id),
   sender = (SELECT m.sender FROM messages m WHERE m.id = attempts.message_id);
 
+-- The ask basis the claim found: what the proof names.
+ALTER TABLE attempts ADD COLUMN basis TEXT;
+
 ALTER TABLE receipts ADD COLUMN not_on_channel BIGINT NOT NULL DEFAULT 0;
 
 ALTER TABLE campaigns ADD COLUMN repeat_at BIGINT;   -- when everybody is looked at again; NULL is never

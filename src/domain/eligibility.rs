@@ -323,7 +323,8 @@ pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
             }
             match () {
                 _ if facts.restricted => Decision::Skip(Reason::Restricted),
-                _ if facts.held => Decision::Skip(Reason::HeldForOperator),
+                // The operator may say that it meant nothing.
+                _ if facts.held => Decision::Wait { until: now + 5 * MINUTE, because: Reason::HeldForOperator },
                 _ if yes.is_none() => Decision::Skip(Reason::AlreadyAnswered),
                 _ if facts.confirms_today > 3 => Decision::Skip(Reason::DailyLimit),
                 _ => clear(i64::MAX, None),

@@ -14,6 +14,7 @@ use crate::clock::{SECOND, instant};
 use crate::domain::campaign::{Campaign, CampaignState};
 use crate::domain::channel::Channel;
 use crate::domain::code;
+use crate::domain::contact::AskBasis;
 use crate::domain::eligibility::{Cause, Cleared, Decision, Reason, decide};
 use crate::domain::message::Kind;
 use crate::domain::wording;
@@ -96,6 +97,12 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
     for (family, rows) in by_family {
         let ids: Vec<i64> = rows.iter().map(|r| r.contact_id).collect();
         let people = facts::people(&mut tx, &family, &ids, now).await?;
+        // What a reminder reminds of may have failed, or gone another way, since it was planned.
+        let reminded: Vec<i64> = rows.iter().filter(|r| r.kind() == Some(Kind::Reminder)).map(|r| r.contact_id).collect();
+        let arrived: HashSet<(i64, String)> = match reminded.is_empty() {
+            true => HashSet::new(),
+            false => messages::arrived_asks(&mut tx, &family, &reminded).await?.into_iter().collect(),
+        };
         for row in rows {
             let Some(person) = people.get(&row.contact_id) else { continue };
             let revision = match row.revision_id {
@@ -104,7 +111,7 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
             };
             let decision = match row.kind() {
                 Some(Kind::Test) => trial::verdict(engine, revision.as_deref(), person, openings, now)?,
-                _ => verdict(&row, person, revision.as_deref(), batch, openings, now),
+                _ => verdict(&row, person, revision.as_deref(), batch, openings, &arrived, now),
             };
             let asks = row.kind().is_some_and(Kind::is_asking);
             match decision {
@@ -223,6 +230,7 @@ fn verdict(
     campaign: Option<&Campaign>,
     batch: &Batch,
     openings: &mut Openings,
+    arrived: &HashSet<(i64, String)>,
     now: i64,
 ) -> Decision {
     let kind = due.kind().unwrap_or(Kind::Test);
@@ -237,8 +245,7 @@ fn verdict(
                 campaign_id: batch.campaign_id.unwrap_or(0),
                 ask,
                 message: Some(due.id),
-                // Planned only for asks that arrived, and any no since then has cancelled it.
-                ask_arrived: true,
+                ask_arrived: arrived.contains(&(due.contact_id, due.channel.clone())),
                 opening: &opening,
                 today: instant(now).date_naive(),
             };
@@ -296,6 +303,7 @@ fn write(
         None => 0,
     };
     let claim = Claim {
+        basis: cleared.basis().map(AskBasis::code),
         message: due.id,
         contact: due.contact_id,
         reference,

@@ -67,6 +67,8 @@ impl Situation {
     /// Sets which ask this is about.
     pub async fn asked(&mut self, tx: &mut Tx, attempt: Attempt) -> Result<()> {
         self.basis = match attempt.campaign_id {
+            // What the claim found; attempts of an earlier version have it from their plan.
+            _ if attempt.basis.is_some() => attempt.basis.clone(),
             Some(id) => campaigns::basis_of(tx, id, self.contact.id).await?,
             None => None,
         };

@@ -8,10 +8,11 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Engine;
+use crate::clock::DAY;
 use crate::domain::channel::Channel;
-use crate::store::messages::Route;
+use crate::store::messages::{Attempt, Route};
 use crate::store::queue::{self, Job};
-use crate::store::{Tx, legs};
+use crate::store::{Tx, conversations, legs, messages};
 
 /// Gives each of these failed asks to the next channel of its campaign, if there is one and the person has said nothing. The claim
 /// decides anew whether they may be asked there.
@@ -39,5 +40,18 @@ pub async fn fall_back(tx: &mut Tx, engine: &Engine, failed: &[i64]) -> Result<(
             queue::push(tx, &Job::Deliver { batch }, Duration::ZERO).await?;
         }
     }
+    Ok(())
+}
+
+/// A leg that had failed has arrived after all, before the next one left: the person was asked there, and may answer there.
+pub async fn arrived_after_all(tx: &mut Tx, engine: &Engine, attempt: &Attempt) -> Result<()> {
+    messages::mark_arrived(tx, attempt.message_id).await?;
+    let (Some(campaign_id), Some(revision_id)) = (attempt.campaign_id, attempt.revision_id) else { return Ok(()) };
+    let campaign = engine.revision(tx, revision_id).await?;
+    let Some(ask) = campaign.ask(attempt.channel()) else { return Ok(()) };
+    let expires_at = attempt.claimed_at + campaign.link_days * DAY;
+    let opening = conversations::Opening { contact: attempt.contact_id, message: attempt.message_id, expires_at };
+    let (controller, now) = (&engine.controller, engine.now());
+    conversations::open(tx, controller, Some(campaign_id), Some(revision_id), ask.mode.code(), &[opening], now).await?;
     Ok(())
 }

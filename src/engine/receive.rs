@@ -96,6 +96,11 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Even
                 let locale = asked.or_else(|| contact.as_ref().and_then(|c| c.locale.clone()));
                 let locale = locale.as_deref().unwrap_or(&engine.config.default_locale);
                 let (intent, tapped) = match button.as_deref().and_then(Tap::parse) {
+                    // Some other message's button: what its title says answers that message, so only a no counts.
+                    None if button.is_some() => match engine.classifier.classify(locale, text) {
+                        Intent::OptIn | Intent::Help => (Intent::Unclear, None),
+                        intent => (intent, None),
+                    },
                     None => (engine.classifier.classify(locale, text), None),
                     Some((tap, reference)) => {
                         let attempt = messages::attempt_by_reference(tx, &engine.controller, reference).await?;
@@ -169,15 +174,24 @@ async fn apply_receipt(tx: &mut Tx, engine: &Engine, attempt: &Attempt, status: 
         }
         let reason = Some("arrived on the first channel after all");
         if messages::set_state(tx, attempt.message_id, State::Planned, State::Delivered, reason, engine.now()).await? {
-            return Ok(());
+            return super::legs::arrived_after_all(tx, engine, attempt).await;
         }
     }
     while let Some(next) = state.on_receipt(status) {
         if messages::set_state(tx, attempt.message_id, state, next, None, engine.now()).await? {
             // While its own answer is out the message waits for it, and an unknown one stays where it is (design section 7).
             let may_move = matches!(state, State::Accepted | State::Sent) && next == State::Failed;
-            if not_on_channel && may_move {
+            if not_on_channel && may_move && answered(tx, engine, attempt).await? {
                 super::legs::fall_back(tx, engine, &[attempt.message_id]).await?;
+            }
+            if matches!(next, State::Delivered | State::Read)
+                && matches!(state, State::Failed | State::Undelivered | State::Expired)
+            {
+                messages::mark_arrived(tx, attempt.message_id).await?;
+            }
+            if attempt.kind == Kind::Confirm.code() && matches!(next, State::Sent | State::Delivered | State::Read) {
+                // It was taken, whatever its own answer said: the second step may count from now on.
+                conversations::confirmation_arrived(tx, attempt.message_id, engine.now()).await?;
             }
             break;
         }
@@ -186,6 +200,12 @@ async fn apply_receipt(tx: &mut Tx, engine: &Engine, attempt: &Attempt, status: 
         state = moved;
     }
     Ok(())
+}
+
+/// Whether the gateway's own answer to this attempt stands as accepted; read anew, since it may have been stored meanwhile.
+async fn answered(tx: &mut Tx, engine: &Engine, attempt: &Attempt) -> Result<bool> {
+    let attempt = messages::attempt_by_reference(tx, &engine.controller, &attempt.reference).await?;
+    Ok(attempt.is_some_and(|a| a.outcome.as_deref() == Some("accepted")))
 }
 
 /// Receipts that came before their attempt knew its provider id, tried again now that it does.

@@ -208,12 +208,16 @@ pub async fn begin_repeat(tx: &mut Tx, id: i64, due: i64) -> Result<bool> {
     )? == 1)
 }
 
-/// Of these contacts, those whom this revision of the campaign has decided to ask already.
+/// Of these contacts, those whom this revision of the campaign has decided to ask already, and those whose ask has left under an
+/// earlier one: what was decided about them stays.
 pub async fn planned_already(tx: &mut Tx, campaign: i64, revision: i64, contacts: &[i64]) -> Result<Vec<i64>> {
     let rows: Vec<(i64,)> = fetch_all!(
         tx,
         "SELECT d.contact_id FROM EACH($1) THEN JOIN decisions d ON d.contact_id = CAST(j.value AS BIGINT)
-         WHERE d.campaign_id = $2 AND d.revision_id = $3 AND d.stage = 'plan' AND d.outcome <> 'skip'",
+         WHERE d.campaign_id = $2 AND d.revision_id = $3 AND d.stage = 'plan' AND d.outcome <> 'skip'
+         UNION
+         SELECT m.contact_id FROM EACH($1) THEN JOIN messages m ON m.contact_id = CAST(j.value AS BIGINT)
+         WHERE m.campaign_id = $2 AND m.kind = 'ask' AND m.state NOT IN ('planned', 'cancelled', 'lapsed')",
         &json(contacts),
         campaign,
         revision

@@ -106,3 +106,14 @@ pub async fn expired(tx: &mut Tx, controller: &str, now: i64, limit: i64) -> Res
         limit
     )
 }
+
+/// The confirmation is known to have been taken: a yes counts as the second step from `now` on, if no earlier time stands there.
+pub async fn confirmation_arrived(tx: &mut Tx, message: i64, now: i64) -> Result<()> {
+    execute!(
+        tx,
+        "UPDATE conversations SET confirm_accepted_at = $2 WHERE confirm_message_id = $1 AND confirm_accepted_at IS NULL AND closed_at IS NULL",
+        message,
+        now
+    )?;
+    Ok(())
+}

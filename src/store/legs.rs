@@ -16,13 +16,13 @@ pub struct Stranded {
     pub country: Option<String>,
 }
 
-/// Of these messages, the failed asks of living campaigns whose person has said nothing yet.
+/// Of these messages, the failed asks of living campaigns whose person has said nothing yet, with the revision that holds now.
 pub async fn stranded(tx: &mut Tx, ids: &[i64], now: i64) -> Result<Vec<Stranded>> {
     fetch_all!(
         tx,
-        "SELECT m.id, c.id AS campaign_id, m.revision_id, m.channel, m.locale, p.country FROM EACH($1)
+        "SELECT m.id, c.id AS campaign_id, c.revision_id, m.channel, m.locale, p.country FROM EACH($1)
          THEN JOIN messages m ON m.id = CAST(j.value AS BIGINT) AND m.state = 'failed' AND m.kind = 'ask' AND m.revision_id IS NOT NULL
-         THEN JOIN campaigns c ON c.id = m.campaign_id AND c.state IN ('running', 'paused') AND c.deadline > $2
+         THEN JOIN campaigns c ON c.id = m.campaign_id AND c.state IN ('scheduled', 'running', 'paused') AND c.deadline > $2
          THEN JOIN contacts p ON p.id = m.contact_id
          WHERE NOT EXISTS (SELECT 1 FROM conversations v WHERE v.message_id = m.id AND v.state <> 'asked') ORDER BY m.id",
         &json(ids),
@@ -59,7 +59,7 @@ pub async fn next_leg(
     execute!(
         tx,
         "UPDATE messages SET state = 'planned', reason = 'not on ' || channel, channel = $2, gateway = $3, sender = $4, batch_id = $5,
-           locale = $7, due_at = $6, tries = 0, changed_at = $6
+           locale = $7, revision_id = COALESCE($8, revision_id), due_at = $6, tries = 0, changed_at = $6
          WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND state = 'failed'",
         &all,
         channel.code(),
@@ -67,7 +67,8 @@ pub async fn next_leg(
         route.sender,
         batch,
         now,
-        locale
+        locale,
+        route.revision
     )?;
     execute!(
         tx,

@@ -169,6 +169,8 @@ pub struct Claim {
     pub marks: Vec<(String, i64)>,
     /// What it may cost, in millionths of the campaign's currency; 0 where it is no ask or no price is known.
     pub cost: i64,
+    /// Asks and reminders: the basis the decision found, for the proof.
+    pub basis: Option<&'static str>,
 }
 
 #[derive(Debug, Clone)]
@@ -185,16 +187,18 @@ pub async fn claim(tx: &mut Tx, controller: &str, who: &Claimant<'_>, claims: &[
     execute!(
         tx,
         "UPDATE messages SET state = 'sending', tries = tries + 1, changed_at = $2
-         WHERE state = 'planned' AND id IN (SELECT CAST(j.value->>'message' AS BIGINT) FROM EACH($1))",
+         WHERE state = 'planned' AND id IN (SELECT CAST(j.value->>'message' AS BIGINT) FROM EACH($1))
+           AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND a.outcome IS NULL)",
         &rows,
         now
     )?;
     fetch_all!(
         tx,
         "INSERT INTO attempts (controller, message_id, campaign_id, kind, slice, worker, gateway, sender, channel, reference, token_hash,
-           wording_hash, claimed_at, send_before, cost)
+           wording_hash, claimed_at, send_before, cost, basis)
          SELECT $2, m.id, m.campaign_id, m.kind, $3, $4, $5, m.sender, m.channel, j.value->>'reference', j.value->>'token_hash',
-           j.value->>'wording_hash', $6, CAST(j.value->>'send_before' AS BIGINT), CAST(j.value->>'cost' AS BIGINT)
+           j.value->>'wording_hash', $6, CAST(j.value->>'send_before' AS BIGINT), CAST(j.value->>'cost' AS BIGINT),
+           j.value->>'basis'
          FROM EACH($1) THEN JOIN messages m ON m.id = CAST(j.value->>'message' AS BIGINT) AND m.state = 'sending' AND m.changed_at = $6
          WHERE NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.outcome IS NULL)
          RETURNING message_id, id",
@@ -301,7 +305,9 @@ pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<()> {
     execute!(
         tx,
         "DELETE FROM asked_marks WHERE message_id IN (
-           SELECT m.id FROM messages m WHERE m.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND m.state IN ('planned', 'failed'))",
+           SELECT m.id FROM messages m WHERE m.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND m.state IN ('planned', 'failed')
+             AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = m.id
+               AND COALESCE(a.outcome, 'unknown') NOT IN ('not_accepted', 'refused')))",
         &undone
     )?;
     execute!(
@@ -402,6 +408,7 @@ pub struct Attempt {
     pub sender: String,
     /// The message went to another channel after this leg failed.
     pub moved_on: bool,
+    pub basis: Option<String>,
 }
 
 impl Attempt {
@@ -420,7 +427,7 @@ macro_rules! attempt_where {
             $tx,
             concat!(
                 "SELECT a.id, a.message_id, a.reference, a.wording_hash, a.claimed_at, a.outcome, m.contact_id, m.campaign_id,
-                   m.revision_id, m.kind, m.locale, m.state, a.channel, a.sender, a.channel <> m.channel AS moved_on
+                   m.revision_id, m.kind, m.locale, m.state, a.channel, a.sender, a.channel <> m.channel AS moved_on, a.basis
                  FROM attempts a JOIN messages m ON m.id = a.message_id WHERE ", $condition, " ORDER BY a.id DESC LIMIT 1"
             ),
             $($bind),*
@@ -548,4 +555,32 @@ pub async fn postpone_batch(tx: &mut Tx, id: i64, until: i64) -> Result<()> {
 pub async fn open_batches(tx: &mut Tx, campaign: i64) -> Result<Vec<i64>> {
     let rows: Vec<(i64,)> = fetch_all!(tx, "SELECT id FROM batches WHERE campaign_id = $1 AND open = 1 ORDER BY id", campaign)?;
     Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+/// Of these contacts, who has an ask of the family that is known to have arrived, and on which channel: whom a reminder may remind.
+pub async fn arrived_asks(tx: &mut Tx, family: &str, contacts: &[i64]) -> Result<Vec<(i64, String)>> {
+    fetch_all!(
+        tx,
+        "SELECT m.contact_id, m.channel FROM EACH($1)
+         THEN JOIN messages m ON m.contact_id = CAST(j.value AS BIGINT) AND m.kind = 'ask' AND m.family = $2
+           AND m.state IN ('accepted', 'sent', 'delivered', 'read')",
+        &json(contacts),
+        family
+    )
+}
+
+/// Marks a person as asked again: a message that counted as refused has arrived after all.
+pub async fn mark_arrived(tx: &mut Tx, message: i64) -> Result<()> {
+    execute!(
+        tx,
+        "INSERT INTO asked_marks (controller, mac, key_id, family, kind, asked_at, message_id)
+         SELECT m.controller, n.mac, n.key_id, m.family, m.kind, m.created_at, m.id
+         FROM messages m JOIN number_macs n ON n.contact_id = m.contact_id WHERE m.id = $1 AND m.kind IN ('ask', 'reminder')
+         UNION
+         SELECT m.controller, c.human, 0, m.family, m.kind, m.created_at, m.id
+         FROM messages m JOIN contacts c ON c.id = m.contact_id AND c.human IS NOT NULL WHERE m.id = $1 AND m.kind IN ('ask', 'reminder')
+         ON CONFLICT DO NOTHING",
+        message
+    )?;
+    Ok(())
 }

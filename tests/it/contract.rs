@@ -144,6 +144,7 @@ fn claim_of(contact: i64, message: i64) -> Claim {
         send_before: LATE,
         marks: vec![(format!("mark {contact}"), 1)],
         cost: 70_000,
+        basis: Some("prior_consent"),
     }
 }
 
@@ -797,6 +798,34 @@ both!(a_failed_ask_takes_its_next_channel_once_and_only_while_nobody_answered, |
     );
     assert!(legs::stranded(&mut tx, &all, 8).await.unwrap().is_empty(), "once");
     assert_eq!(legs::next_leg(&mut tx, C, &route, Channel::WhatsApp, "fr", &[], 8).await.unwrap(), None);
+    tx.rollback().await.unwrap();
+});
+
+both!(what_arrived_is_known_and_marked, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", None).await;
+    let person = contact(&mut tx, app, 1).await;
+    let one = sending(&mut tx, id, person).await;
+    assert!(messages::arrived_asks(&mut tx, "spring", &[person]).await.unwrap().is_empty());
+    messages::settle(&mut tx, &[settled(one, "accepted", State::Accepted)], 9).await.unwrap();
+    let arrived = [(person, "sms".to_owned())];
+    assert_eq!(messages::arrived_asks(&mut tx, "spring", &[person]).await.unwrap(), arrived);
+    assert!(messages::arrived_asks(&mut tx, "autumn", &[person]).await.unwrap().is_empty());
+    messages::mark_arrived(&mut tx, one.0).await.unwrap();
+    messages::mark_arrived(&mut tx, one.0).await.unwrap();
+    let facts = facts::people(&mut tx, "spring", &[person], 20).await.unwrap();
+    assert_eq!(facts[&person].facts.asked_in_family, Some(one.0));
+    let mut open = conversations::open_of(&mut tx, person).await.unwrap().unwrap();
+    open.confirm_message_id = Some(77);
+    conversations::save(&mut tx, &open).await.unwrap();
+    for at in [30, 40] {
+        conversations::confirmation_arrived(&mut tx, 77, at).await.unwrap();
+    }
+    assert_eq!(
+        conversations::open_of(&mut tx, person).await.unwrap().unwrap().confirm_accepted_at,
+        Some(30),
+        "the first time stays"
+    );
     tx.rollback().await.unwrap();
 });
 

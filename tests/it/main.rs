@@ -2,6 +2,7 @@
 //! with the mock gateway over real HTTP and the clock in the test's hand.
 
 mod app;
+mod between;
 mod browser;
 mod code;
 mod contract;

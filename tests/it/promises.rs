@@ -274,6 +274,7 @@ both!(a_claim_is_won_by_one, |app| {
         send_before: i64::MAX,
         marks: Vec::new(),
         cost: 0,
+        basis: None,
     };
     let who = |slice| messages::Claimant { slice, worker: "w", gateway: "mock" };
     let mut won = Vec::new();
