@@ -846,6 +846,20 @@ both!(unknown_sends_are_listed_and_their_settlement_is_kept, |app| {
     assert_eq!(app.count("SELECT COUNT(*) FROM settlements WHERE by_whom = 'A. Rossi' AND state = 'failed'").await, 1);
 });
 
+both!(a_second_start_replaces_what_the_first_had_planned, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", None).await;
+    let person = contact(&mut tx, app, 1).await;
+    planned(&mut tx, Some(id), &[message(person, MessageKind::Ask, 0)]).await;
+    assert_eq!(campaigns::replaced(&mut tx, id).await.unwrap(), 0);
+    campaign(&mut tx, "spring", None).await;
+    assert_eq!(campaigns::replaced(&mut tx, id).await.unwrap(), 1);
+    let revision = campaigns::by_id(&mut tx, id).await.unwrap().unwrap().revision_id;
+    assert_eq!(campaigns::plan_of(&mut tx, revision).await.unwrap().as_deref(), Some("p"));
+    assert_eq!(campaigns::plan_of(&mut tx, 9_999).await.unwrap(), None);
+    tx.rollback().await.unwrap();
+});
+
 both!(a_repetition_begins_once_and_leaves_the_planned_alone, |app| {
     let mut tx = write(app).await;
     let id = campaign(&mut tx, "spring", None).await;
