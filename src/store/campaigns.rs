@@ -60,42 +60,34 @@ impl Row {
     }
 }
 
+macro_rules! campaign_where {
+    ($fetch:ident, $tx:expr, $condition:literal, $($bind:expr),*) => {
+        $fetch!(
+            $tx,
+            concat!(
+                "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance, currency,
+                   reserved, repeat_at, stop_base FROM campaigns WHERE ", $condition
+            ),
+            $($bind),*
+        )
+    };
+}
+
 pub async fn by_name(tx: &mut Tx, controller: &str, name: &str) -> Result<Option<Row>> {
-    fetch_optional!(
-        tx,
-        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance, currency,
-           reserved, repeat_at, stop_base FROM campaigns WHERE controller = $1 AND name = $2",
-        controller,
-        name
-    )
+    campaign_where!(fetch_optional, tx, "controller = $1 AND name = $2", controller, name)
 }
 
 pub async fn by_id(tx: &mut Tx, id: i64) -> Result<Option<Row>> {
-    fetch_optional!(
-        tx,
-        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance, currency,
-           reserved, repeat_at, stop_base FROM campaigns WHERE id = $1",
-        id
-    )
+    campaign_where!(fetch_optional, tx, "id = $1", id)
 }
 
 /// Like [`by_id`], locked for the rest of the transaction: two planners of one campaign take turns.
 pub async fn lock(tx: &mut Tx, id: i64) -> Result<Option<Row>> {
-    fetch_optional!(
-        tx,
-        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance, currency,
-           reserved, repeat_at, stop_base FROM campaigns WHERE id = $1 FOR UPDATE",
-        id
-    )
+    campaign_where!(fetch_optional, tx, "id = $1 FOR UPDATE", id)
 }
 
 pub async fn all(tx: &mut Tx, controller: &str) -> Result<Vec<Row>> {
-    fetch_all!(
-        tx,
-        "SELECT id, name, family, state, reason, revision_id, start_at, deadline, planned_to, planned_all, allowance, currency,
-           reserved, repeat_at, stop_base FROM campaigns WHERE controller = $1 ORDER BY id",
-        controller
-    )
+    campaign_where!(fetch_all, tx, "controller = $1 ORDER BY id", controller)
 }
 
 /// Freezes a revision and starts the campaign under it, or moves a campaign that already runs to it.
