@@ -38,7 +38,7 @@ pub enum Command {
 pub async fn run(context: &Context, command: &Command) -> Result<()> {
     let engine = context.engine().await?;
     let (Command::Contacts { file } | Command::Suppressions { file } | Command::Screening { file, .. }) = command;
-    let size = std::fs::metadata(file).with_context(|| format!("cannot open {}", file.display()))?.len();
+    let size = std::fs::metadata(file).with_context(|| format!("cannot open {}; remedy: check the path", file.display()))?.len();
     let bar = bar(size, "bytes").with_message("importing");
     let summary = match command {
         Command::Contacts { .. } => import::contacts(&engine, file, |at| bar.set_position(at)).await,
@@ -55,15 +55,33 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         _ => print(&summary, context.json)?,
     }
     if summary.unread > 0 {
-        bail!(
-            "{} rows of {} have no number that can be read, and they may be anybody's: this screening frees nobody. Those it lists were \
-             added, earlier listings stay; remedy: mend the rows{} and import the whole file again",
-            summary.unread,
-            file.display(),
-            summary.rejected_file.as_ref().map(|f| format!(" named in {}", f.display())).unwrap_or_default()
-        );
+        bail!(unread(command, &summary));
     }
     Ok(())
+}
+
+/// What rows that could not be read mean: whoever goes on to send must have read this, and a script must stop.
+fn unread(command: &Command, summary: &Summary) -> String {
+    let rows = summary.unread;
+    let mend = summary
+        .rejected_file
+        .as_ref()
+        .map_or_else(String::new, |file| format!(" mend the lines that {} names and", file.display()));
+    match command {
+        Command::Suppressions { .. } => {
+            format!(
+                "{rows} rows could not be read: these noes were NOT taken; all others were; remedy:{mend} import the file again"
+            )
+        }
+        Command::Contacts { .. } => format!(
+            "{rows} rows say no, or are cut before the column that says so, and could not be read: these noes were NOT taken; every other row \
+             was imported; remedy:{mend} import the file again before anything is sent"
+        ),
+        Command::Screening { .. } => format!(
+            "{rows} rows have no number that can be read, and they may be anybody's: this screening frees nobody. Those it lists were added, \
+             earlier listings stay; remedy:{mend} import the whole file again"
+        ),
+    }
 }
 
 fn moment(text: &str) -> std::result::Result<DateTime<Utc>, String> {
@@ -111,7 +129,8 @@ pub fn print(summary: &Summary, json: bool) -> Result<()> {
     }
     if summary.missing_fields.iter().any(|f| f == "unsubscribed") {
         println!(
-            "          no column `unsubscribed`: if another one says who unsubscribed, map it under [import.columns] and import again"
+            "WARNING: no column `unsubscribed`: nobody of this file counts as unsubscribed. If another column says who did, map it under \
+             [import.columns] in permesso.toml and import again before anything is sent"
         );
     }
     if let Some(file) = &summary.rejected_file {

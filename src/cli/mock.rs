@@ -3,27 +3,28 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 
-use super::stop_signal;
-use crate::clock::Clock;
+use super::{Context, clock, stop_signal};
+use crate::app;
 use crate::gateway::mock::faults::Faults;
 use crate::gateway::mock::server::{MockOptions, start};
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
-    #[arg(long, default_value = "127.0.0.1:8082")]
-    listen: SocketAddr,
-    /// What requests must carry as their bearer token.
-    #[arg(long, default_value = "mock-token")]
-    token: String,
-    /// What callbacks are signed with.
-    #[arg(long, default_value = "mock-webhook-secret")]
-    webhook_secret: String,
-    /// Where receipts and replies go.
-    #[arg(long, default_value = "http://127.0.0.1:8080/webhooks/mock")]
-    webhook_url: String,
+    /// Where it waits; else where the first mock gateway of permesso.toml is expected, or 127.0.0.1:8082.
+    #[arg(long)]
+    listen: Option<SocketAddr>,
+    /// What requests must carry as their bearer token; else as in permesso.toml, or mock-token.
+    #[arg(long)]
+    token: Option<String>,
+    /// What callbacks are signed with; else as in permesso.toml, or mock-webhook-secret.
+    #[arg(long)]
+    webhook_secret: Option<String>,
+    /// Where receipts and replies go; else to the public listener of permesso.toml, or http://127.0.0.1:8080/webhooks/mock.
+    #[arg(long)]
+    webhook_url: Option<String>,
     /// Senders a phone can reply to, beside all that are numbers.
     #[arg(long)]
     two_way: Vec<String>,
@@ -35,14 +36,31 @@ pub struct Args {
     dedupe: bool,
 }
 
-pub async fn run(args: &Args) -> Result<()> {
+pub async fn run(context: &Context, args: &Args) -> Result<()> {
     let stop = stop_signal()?;
-    let clock = Clock::System;
+    let clock = clock(&context.dir)?;
+    // It can also play for a folder on another machine: without one here, the values of the shipped file hold.
+    let config = app::load(&context.dir).ok();
+    let account = config.as_ref().and_then(|config| Some((config, config.gateways.iter().find(|g| g.driver == "mock")?)));
+    let expected = account.and_then(|(_, gateway)| gateway.url.socket_addrs(|| None).ok()?.first().copied());
+    let listen = args.listen.or(expected).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8082)));
+    let (token, webhook_secret, webhook_url) = account.map_or_else(
+        || ("mock-token".into(), "mock-webhook-secret".into(), "http://127.0.0.1:8080/webhooks/mock".into()),
+        |(config, gateway)| {
+            let url = format!("http://{}/webhooks/{}", config.public_listen, gateway.name);
+            (gateway.token.expose().to_owned(), gateway.webhook_secret.expose().to_owned(), url)
+        },
+    );
+    if let Err(error) = tokio::net::TcpListener::bind(listen).await {
+        bail!(
+            "cannot listen on {listen}: {error}; remedy: --listen with another address, and the same as the gateway's `url` in permesso.toml"
+        );
+    }
     let gateway = start(MockOptions {
-        listen: args.listen,
-        token: args.token.clone(),
-        webhook_secret: args.webhook_secret.clone(),
-        webhook_url: Some(args.webhook_url.clone()),
+        listen,
+        token: args.token.clone().unwrap_or(token),
+        webhook_secret: args.webhook_secret.clone().unwrap_or(webhook_secret),
+        webhook_url: Some(args.webhook_url.clone().unwrap_or(webhook_url)),
         faults: args.bad_weather.map_or_else(Faults::default, Faults::bad_weather),
         two_way: args.two_way.clone(),
         dedupe: args.dedupe,

@@ -145,7 +145,7 @@ pub async fn main() -> ExitCode {
         Command::Webhooks(command) => webhooks::run(&context, &command).await,
         Command::Reply(command) => reply::run(&context, &command),
         Command::Ledger(command) => ledger::run(&context, &command).await,
-        Command::MockGateway(args) => mock::run(&args).await,
+        Command::MockGateway(args) => mock::run(&context, &args).await,
         Command::Db(command) => database::run(&context, &command).await,
     };
     match done {

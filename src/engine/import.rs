@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::Engine;
 use super::confirm::{self, Deed};
-use super::table::{Row, Table};
+use super::table::{Broken, Row, Table};
 use crate::clock::instant;
 use crate::domain::channel::Channel;
 use crate::domain::contact::{AskBasis, BoxDefault, Kind, SoftOptIn};
@@ -41,8 +41,8 @@ pub struct Summary {
     pub quarantined: u64,
     /// People who lost a consent because a register lists them.
     pub withdrawn: u64,
-    /// Rows of a register's answer without a number that can be read; counted within the rejected. While there is one the answer
-    /// frees nobody.
+    /// Rejected rows that say no, or may, and whose no was not taken; of a register's answer and of a list of suppressions, every
+    /// row without a number that can be read. While there is one, the command fails, and a screening frees nobody.
     pub unread: u64,
     pub rejected_by_reason: BTreeMap<String, u64>,
     /// Columns of the file that are not read: names and whatever else is not needed (data minimisation).
@@ -130,16 +130,26 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
         let end = row.is_none();
         if let Some((line, row)) = row {
             summary.rows += 1;
-            match row
-                .map_err(|reason| Rejected { field: "row", reason })
-                .and_then(|row| read_row(engine, &row, line, &name, &mut noes))
-            {
+            let read = match &row {
+                Ok(row) => read_row(engine, row, line, &name, &mut noes),
+                Err(broken) => {
+                    match noes_of(engine, broken) {
+                        Some(taken) => noes.extend(taken),
+                        None => summary.unread += 1,
+                    }
+                    reject("row", broken.reason.clone())
+                }
+            };
+            match read {
                 Ok(imported) => {
                     summary.unsubscribed += imported.unsubscribed.unsigned_abs();
                     summary.quarantined += imported.quarantined.unsigned_abs();
                     chunk.push(imported);
                 }
-                Err(rejected) => summary.reject(&rejected, line, &mut rejects)?,
+                Err(rejected) => {
+                    summary.unread += u64::from(rejected.field == "number" && row.as_ref().is_ok_and(is_no));
+                    summary.reject(&rejected, line, &mut rejects)?;
+                }
             }
         }
         if chunk.len() >= CHUNK || (end && (!chunk.is_empty() || !noes.is_empty())) {
@@ -212,7 +222,7 @@ fn read_row(
     noes: &mut Vec<Keyed>,
 ) -> std::result::Result<Imported, Rejected> {
     let today = instant(engine.now()).date_naive();
-    let country = row.get("country").map(str::to_ascii_uppercase).map(|c| if c == "UK" { "GB".into() } else { c });
+    let country = row.get("country").map(country_code);
     let default = country.as_deref().or(engine.config.default_country.as_deref());
     let Some(text) = row.get("number") else { return reject("number", "is empty") };
     let number = match PhoneNumber::parse(text, default, engine.fiction()) {
@@ -220,10 +230,7 @@ fn read_row(
         Err(error) => return reject("number", error.to_string()),
     };
     let keyed = engine.vault.keyed_all(&number);
-    // Any word but a clear "still subscribed" is a no: better one contact fewer than one no lost.
-    let unsubscribed =
-        row.get("unsubscribed").is_some_and(|v| !matches!(v.to_lowercase().as_str(), "no" | "n" | "0" | "false" | "falso" | "f"))
-            || row.get("no_contact_reason").is_some();
+    let unsubscribed = is_no(row);
     let before = noes.len();
     if unsubscribed {
         // Kept in case the rest of the row is rejected.
@@ -341,6 +348,48 @@ fn read_row(
     })
 }
 
+fn is_no(row: &Row<'_>) -> bool {
+    row.get("unsubscribed").is_some_and(says_no) || row.get("no_contact_reason").is_some()
+}
+
+/// Any word but a clear "still subscribed" is a no: better one contact fewer than one no lost.
+fn says_no(unsubscribed: &str) -> bool {
+    !matches!(unsubscribed.to_lowercase().as_str(), "" | "no" | "n" | "0" | "false" | "falso" | "f")
+}
+
+/// The no of a row that cannot be read otherwise, for every cell that may be its number. `None`: it says no and nobody knows of whom, or
+/// it breaks off before it could say so.
+fn noes_of(engine: &Engine, broken: &Broken<'_>) -> Option<Vec<Keyed>> {
+    // In a cell of another column, only a clear word is about this.
+    let clear = |cell: &str| {
+        matches!(
+            cell.to_lowercase().as_str(),
+            "yes" | "y" | "1" | "true" | "t" | "si" | "sì" | "s" | "vero" | "tak" | "ja" | "oui" | "sí"
+        )
+    };
+    let no = broken.cells("unsubscribed").next().is_some_and(says_no)
+        || broken.cells("unsubscribed").any(clear)
+        || broken.cells("no_contact_reason").next().is_some_and(|cell| !cell.is_empty());
+    if !no {
+        let cut = broken.lacks("unsubscribed") || broken.lacks("no_contact_reason");
+        return (!cut).then(Vec::new);
+    }
+    let numbers = numbers_of(engine, broken, engine.config.default_country.as_deref());
+    (!numbers.is_empty()).then(|| numbers.iter().flat_map(|number| engine.vault.keyed_all(number)).collect())
+}
+
+/// Every cell of a broken row that may be its number and is one. Which country a national one is of is told by its own cell.
+pub fn numbers_of(engine: &Engine, broken: &Broken<'_>, default: Option<&str>) -> Vec<PhoneNumber> {
+    let country = broken.cells("country").next().filter(|cell| !cell.is_empty()).map(country_code);
+    let default = country.as_deref().or(default);
+    broken.cells("number").filter_map(|cell| PhoneNumber::parse(cell, default, engine.fiction()).ok()).collect()
+}
+
+pub fn country_code(text: &str) -> String {
+    let code = text.to_ascii_uppercase();
+    if code == "UK" { "GB".to_owned() } else { code }
+}
+
 /// The words of a cell that lists several.
 fn words<'a>(row: &'a Row<'_>, field: &str) -> impl Iterator<Item = &'a str> {
     row.get(field).unwrap_or("").split([' ', ',', ';', '+', '|', '/']).filter(|word| !word.is_empty())
@@ -373,20 +422,36 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
         let end = row.is_none();
         if let Some((line, row)) = row {
             summary.rows += 1;
-            let number = row.map_err(|reason| Rejected { field: "row", reason }).and_then(|row| {
-                let country = row.get("country").map(str::to_ascii_uppercase);
-                let default = country.as_deref().or(engine.config.default_country.as_deref());
-                let Some(text) = row.get("number") else { return reject("number", "is empty") };
-                PhoneNumber::parse(text, default, engine.fiction()).or_else(|e| reject("number", e.to_string()))
-            });
-            match number {
-                Ok(number) => {
-                    let mut keyed = engine.vault.keyed_all(&number);
-                    chunk.extend(keyed.pop());
-                    older.extend(keyed);
+            let configured = engine.config.default_country.as_deref();
+            let numbers = match &row {
+                Ok(row) => {
+                    let country = row.get("country").map(country_code);
+                    let default = country.as_deref().or(configured);
+                    let text = row.get("number").ok_or_else(|| Rejected::new("number", "is empty"));
+                    text.and_then(|text| {
+                        let number = PhoneNumber::parse(text, default, engine.fiction());
+                        number.map(|number| vec![number]).or_else(|e| reject("number", e.to_string()))
+                    })
+                }
+                // Its place in such a list is the no: all that a broken row needs is a number.
+                Err(broken) => {
+                    let numbers = numbers_of(engine, broken, configured);
+                    if numbers.is_empty() { reject("row", broken.reason.clone()) } else { Ok(numbers) }
+                }
+            };
+            match numbers {
+                Ok(numbers) => {
+                    for number in numbers {
+                        let mut keyed = engine.vault.keyed_all(&number);
+                        chunk.extend(keyed.pop());
+                        older.extend(keyed);
+                    }
                     rows_in_chunk += 1;
                 }
-                Err(rejected) => summary.reject(&rejected, line, &mut rejects)?,
+                Err(rejected) => {
+                    summary.unread += 1;
+                    summary.reject(&rejected, line, &mut rejects)?;
+                }
             }
         }
         if rows_in_chunk >= CHUNK as u64 || (end && rows_in_chunk > 0) {

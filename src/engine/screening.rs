@@ -62,7 +62,16 @@ pub async fn import(
         let end = row.is_none();
         if let Some((line, row)) = row {
             summary.rows += 1;
-            let read = row.map_err(|reason| Rejected::new("row", reason)).and_then(|row| read_row(engine, pack, &row, at));
+            let read = match &row {
+                Ok(row) => read_row(engine, pack, row, at),
+                Err(broken) => {
+                    let wrong = Rejected::new("row", broken.reason.clone());
+                    match import::numbers_of(engine, broken, Some(&pack.code)).into_iter().next() {
+                        Some(number) => Ok((number, at, Some(wrong))),
+                        None => Err(wrong),
+                    }
+                }
+            };
             match read {
                 Ok((number, since, wrong)) => {
                     summary.new += 1;
@@ -110,7 +119,7 @@ fn read_row(
     row: &Row<'_>,
     at: i64,
 ) -> std::result::Result<(PhoneNumber, i64, Option<Rejected>), Rejected> {
-    let country = row.get("country").map(str::to_ascii_uppercase);
+    let country = row.get("country").map(import::country_code);
     let Some(text) = row.get("number") else { return Err(Rejected::new("number", "is empty")) };
     let number = PhoneNumber::parse(text, country.as_deref().or(Some(&pack.code)), engine.fiction())
         .map_err(|error| Rejected::new("number", error.to_string()))?;

@@ -37,6 +37,31 @@ pub struct Row<'a> {
     values: Vec<&'a str>,
 }
 
+/// Why a record cannot be read, and its cells as far as they can be told apart: a no in them must not be lost.
+#[derive(Debug)]
+pub struct Broken<'a> {
+    pub reason: String,
+    columns: &'a HashMap<&'static str, usize>,
+    values: Vec<&'a str>,
+    /// How many cells more than columns: so far to the right a cell may have been pushed.
+    extra: usize,
+}
+
+impl Broken<'_> {
+    /// Whether the row ends before the column of `field`, which the header has.
+    pub fn lacks(&self, field: &str) -> bool {
+        self.columns.get(field).is_some_and(|column| *column >= self.values.len())
+    }
+
+    /// Every cell that a field may stand in, its own place first; empty ones too, nothing where there is no such column.
+    pub fn cells(&self, field: &str) -> impl Iterator<Item = &str> {
+        let from = self.columns.get(field).copied().unwrap_or(self.values.len());
+        self.values.iter().skip(from).take(self.extra + 1).map(|v| v.trim_matches(|c: char| c == '"' || c.is_whitespace()))
+    }
+}
+
+type Record<'a> = std::result::Result<Row<'a>, Broken<'a>>;
+
 impl Row<'_> {
     /// The trimmed value, `None` where the column is missing or empty.
     pub fn get(&self, field: &str) -> Option<&str> {
@@ -132,8 +157,8 @@ impl Table {
     }
 
     /// The next record with the line it starts on; `Err` inside is why this one record cannot be read.
-    pub fn record(&mut self) -> Result<Option<(u64, std::result::Result<Row<'_>, String>)>> {
-        let (line, mut record, taken) = loop {
+    pub fn record(&mut self) -> Result<Option<(u64, Record<'_>)>> {
+        let (line, first, mut record, taken) = loop {
             let Some(mut record) = self.physical()? else { return Ok(None) };
             if record.iter().all(u8::is_ascii_whitespace) {
                 continue;
@@ -141,6 +166,9 @@ impl Table {
             // A field may hold line breaks inside quotes: go on while the quotes are uneven.
             let mut quotes = record.iter().filter(|b| **b == b'"').count();
             let first = record.len();
+            if first > RECORD {
+                return Ok(Some((self.line, self.broken(&too_long(), &record[..RECORD]))));
+            }
             let mut taken: Vec<Vec<u8>> = Vec::new();
             let mut closed = quotes % 2 == 0;
             while !closed && record.len() < RECORD {
@@ -151,34 +179,57 @@ impl Table {
                 closed = quotes % 2 == 0;
             }
             if !closed {
-                return Ok(Some((self.give_back(taken), Err("a quote is never closed".to_owned()))));
+                let line = self.give_back(taken);
+                return Ok(Some((line, self.broken("a quote is never closed", &record[..first]))));
             }
             let line = self.line - taken.len() as u64;
-            if record.len() > RECORD || first > RECORD {
-                return Ok(Some((line, Err(format!("the row is longer than {} KiB", RECORD / 1024)))));
+            if record.len() > RECORD {
+                return Ok(Some((line, self.broken(&too_long(), &record[..RECORD]))));
             }
-            break (line, record, taken);
+            break (line, first, record, taken);
         };
         while matches!(record.last(), Some(b'\n' | b'\r')) {
             record.pop();
         }
         if record.contains(&0) {
-            return Ok(Some((line, Err("a NUL byte; remedy: export the list again".to_owned()))));
+            record.retain(|b| *b != 0);
+            return Ok(Some((line, self.broken("a NUL byte; remedy: export the list again", &record))));
         }
         let width = self.width;
         // A stray quote that a later stray quote seems to close: the lines between are rows of their own.
         if !taken.is_empty() && self.split(&record).is_ok_and(|values| values.len() != width) {
-            return Ok(Some((self.give_back(taken), Err("a quote is never closed".to_owned()))));
+            let line = self.give_back(taken);
+            return Ok(Some((line, self.broken("a quote is never closed", &record[..first]))));
+        }
+        if std::str::from_utf8(&record).is_err() {
+            return Ok(Some((line, self.broken("not UTF-8; remedy: save the file as UTF-8", &record))));
         }
         let Self { columns, fields, delimiter, .. } = self;
-        let row = split(*delimiter, fields, &record).and_then(|values| {
-            if values.len() == width {
-                Ok(Row { columns, values })
-            } else {
-                Err(format!("{} fields where the header has {width}; remedy: quote fields that hold the separator", values.len()))
+        let row = match split(*delimiter, true, fields, &record) {
+            Ok(values) if values.len() == width => Ok(Row { columns, values }),
+            Ok(values) => {
+                let count = values.len();
+                // A row cut short may be the first half of one with a line break in a cell: what it lacks may be the no.
+                let remedy = if count < width {
+                    "all columns in every row, line breaks in quotes"
+                } else {
+                    "quote fields that hold the separator"
+                };
+                let reason = format!("{count} fields where the header has {width}; remedy: {remedy}");
+                Err(Broken { reason, columns, values, extra: count.saturating_sub(width) })
             }
-        });
+            Err(reason) => Err(Broken { reason, columns, values: Vec::new(), extra: 0 }),
+        };
         Ok(Some((line, row)))
+    }
+
+    /// A record that cannot be read; `line` is what of it can be split at every separator, quotes or not.
+    fn broken(&mut self, reason: &str, line: &[u8]) -> Record<'_> {
+        let Self { columns, fields, delimiter, width, .. } = self;
+        let line = String::from_utf8_lossy(line);
+        let values = split(*delimiter, false, fields, line.as_bytes()).unwrap_or_default();
+        let extra = values.len().saturating_sub(*width);
+        Err(Broken { reason: reason.to_owned(), columns, values, extra })
     }
 
     /// One line is broken; the lines after it are read again. Answers the broken line's number.
@@ -191,7 +242,7 @@ impl Table {
     }
 
     fn split(&mut self, record: &[u8]) -> std::result::Result<Vec<String>, String> {
-        let values = split(self.delimiter, &mut self.fields, record)?;
+        let values = split(self.delimiter, true, &mut self.fields, record)?;
         Ok(values.into_iter().map(str::to_owned).collect())
     }
 
@@ -223,10 +274,14 @@ impl Table {
     }
 }
 
-/// Splits one record by RFC 4180's rules, into `buffer`.
-fn split<'a>(delimiter: u8, buffer: &'a mut Vec<u8>, record: &[u8]) -> std::result::Result<Vec<&'a str>, String> {
+fn too_long() -> String {
+    format!("the row is longer than {} KiB", RECORD / 1024)
+}
+
+/// Splits one record by RFC 4180's rules, into `buffer`; without `quoting`, at every separator.
+fn split<'a>(delimiter: u8, quoting: bool, buffer: &'a mut Vec<u8>, record: &[u8]) -> std::result::Result<Vec<&'a str>, String> {
     use csv_core::ReadRecordResult;
-    let mut reader = csv_core::ReaderBuilder::new().delimiter(delimiter).build();
+    let mut reader = csv_core::ReaderBuilder::new().delimiter(delimiter).quoting(quoting).build();
     let mut ends = [0_usize; 256];
     let (mut out, mut end, mut input) = (0, 0, record);
     buffer.resize(RECORD + 2, 0);
@@ -237,7 +292,7 @@ fn split<'a>(delimiter: u8, buffer: &'a mut Vec<u8>, record: &[u8]) -> std::resu
         match result {
             // At its end, an empty input says so.
             ReadRecordResult::InputEmpty => {}
-            ReadRecordResult::OutputFull => return Err(format!("the row is longer than {} KiB", RECORD / 1024)),
+            ReadRecordResult::OutputFull => return Err(too_long()),
             ReadRecordResult::OutputEndsFull => return Err("more than 256 fields".to_owned()),
             ReadRecordResult::Record | ReadRecordResult::End => break,
         }

@@ -9,6 +9,7 @@ mod contract;
 mod crm;
 mod desk;
 mod legs;
+mod noes;
 mod packs;
 mod plans;
 mod postgres;

@@ -220,9 +220,10 @@ fn threads(book: &Book, phone: &Phone, two_way: &[String]) -> Vec<Thread> {
             });
         let thread = &mut threads[place];
         if thread.elsewhere {
-            for number in two_way.iter().filter(|number| names(text, number)) {
-                if !thread.reply_to.contains(number) {
-                    thread.reply_to.push(number.clone());
+            let known = two_way.iter().filter(|number| names(text, number)).cloned();
+            for number in known.chain(international(text)) {
+                if !thread.reply_to.contains(&number) {
+                    thread.reply_to.push(number);
                 }
             }
         }
@@ -263,6 +264,12 @@ fn names(text: &str, number: &str) -> bool {
         let tail = run.trim_start_matches('0');
         run == number || (tail.len() >= 8 && number.ends_with(tail))
     })
+}
+
+/// The numbers that `text` names in full: `+` and 8 to 15 digits, as a phone would make tappable (E.164).
+fn international(text: &str) -> impl Iterator<Item = String> {
+    let runs = text.split('+').skip(1).map(|run| run.split(|c: char| !c.is_ascii_digit()).next().unwrap_or(""));
+    runs.filter(|digits| (8..=15).contains(&digits.len())).map(|digits| format!("+{digits}"))
 }
 
 /// Splits out what a phone would make tappable, which here is http and https only.

@@ -1,0 +1,83 @@
+//! Noes in lists as they come from CRMs: cut, too wide, with stray quotes. None is lost unheard.
+
+use std::process::Command;
+
+use permesso::engine::import;
+
+use crate::app::{LINK, TestApp};
+use crate::both;
+
+both!(a_no_in_a_row_that_the_crm_cut_short_is_taken, |app| {
+    let rows = [
+        // The no is there, the rest is not.
+        format!("{};si\n", it(1)),
+        // Cut before the no: it may say one.
+        format!("{}\n", it(2)),
+        // Cut behind it.
+        format!("{};;2025-01-10\n", it(3)),
+        // A line break without quotes: the second half's no is nobody's.
+        format!("{}\n;si;2025-01-10;x\n", it(4)),
+        // Says no, of a number that a spreadsheet has rounded.
+        "3.93E+11;si;2025-01-10;x\n".to_owned(),
+        format!("{};;2025-01-10;x\n", it(5)),
+    ];
+    let summary = app.import_file(&format!("number;unsubscribed;last_action;note\n{}", rows.concat())).await;
+    let counts = (summary.rows, summary.new, summary.rejected, summary.unread);
+    assert_eq!(counts, (7, 1, 6, 4), "{summary:?}");
+    assert!(summary.rejected_by_reason.keys().any(|why| why.contains("all columns in every row")), "{summary:?}");
+    assert_eq!(noes(app).await, 1);
+    app.people(&[it(1), it(5)]).await;
+    app.send(LINK).await;
+    assert_eq!([1, 2, 3, 4, 5].map(|n| app.asks(&it(n))), [0, 0, 0, 0, 1], "nobody of a rejected row is asked");
+});
+
+both!(a_row_with_too_many_cells_is_rejected_and_its_no_is_taken, |app| {
+    let rows = [
+        // A separator in the note, after the no and before it.
+        format!("{};Milano;si;one; two\n", it(1)),
+        format!("{};Milano; Centro;si;x\n", it(2)),
+        // Nobody here says no.
+        format!("{};Milano;;one; two\n", it(3)),
+        format!("{};Milano;no;one; two\n", it(4)),
+        // A quote that is never closed, after the no.
+        format!("{};Milano;si;\"one\n", it(5)),
+    ];
+    let summary = app.import_file(&format!("number;town;unsubscribed;note\n{}", rows.concat())).await;
+    assert_eq!((summary.rows, summary.new, summary.rejected), (5, 0, 5), "{summary:?}");
+    assert!(summary.rejected_by_reason.keys().any(|why| why.contains("quote fields")), "{summary:?}");
+    assert_eq!(noes(app).await, 3);
+    app.people(&(1..=5).map(it).collect::<Vec<_>>()).await;
+    app.send(LINK).await;
+    assert_eq!([1, 2, 3, 4, 5].map(|n| app.asks(&it(n))), [0, 0, 1, 1, 0]);
+});
+
+both!(a_list_of_noes_takes_every_number_it_can_read, |app| {
+    let path = app.dir.path().join("no.csv");
+    std::fs::write(&path, format!("Number,reason\n{},\n{},a,b\n{},\"x\n{},x\n{}\n", it(1), it(2), it(3), it(4), it(5))).unwrap();
+    let summary = import::suppressions(&app.engine, &path, |_| {}).await.unwrap();
+    assert_eq!((summary.rows, summary.new, summary.rejected, summary.unread), (5, 5, 0, 0), "{summary:?}");
+    assert_eq!(noes(app).await, 5);
+});
+
+both!(a_no_that_could_not_be_read_is_said_loudly, |app| {
+    let path = app.dir.path().join("no.csv");
+    for (rows, json) in [("nonsense\n", false), ("nonsense\n", true), ("", true)] {
+        std::fs::write(&path, format!("number\n{}\n{rows}", it(1))).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_permesso"));
+        command.arg("--config").arg(app.dir.path().join("config")).args(["import", "suppressions"]).arg(&path);
+        command.args(json.then_some("--json")).env("PERMESSO_CLOCK", app.clock.date_time().to_rfc3339()).env_remove("RUST_LOG");
+        let done = command.output().expect("permesso");
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(i32::from(!rows.is_empty())), "{said}");
+        assert_eq!(said.contains("1 rows could not be read: these noes were NOT taken"), !rows.is_empty(), "{said}");
+        assert_eq!(noes(app).await, 1, "the others are taken");
+    }
+});
+
+fn it(n: u32) -> String {
+    TestApp::it(n)
+}
+
+async fn noes(app: &TestApp) -> i64 {
+    app.count("SELECT COUNT(*) FROM suppressions").await
+}
