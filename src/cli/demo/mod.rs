@@ -29,7 +29,7 @@ use crowd::{Crowd, Noes};
 /// A Tuesday morning, when everybody may be written to: the demo's clock starts here, at any hour of the real one.
 const MORNING: &str = "2026-12-01T09:45:00Z";
 const SEED: u64 = 2026;
-const ROWS: usize = 3000;
+const ROWS: usize = 2000;
 /// Italy, Poland and Spain by link and reply; the United Kingdom by WhatsApp or SMS; Germany by link and code; France by reply.
 const CAMPAIGNS: [&str; 4] = ["rinnovo-consensi", "whatsapp-first", "einwilligung", "renew-consents"];
 /// From Tuesday to the Wednesday after next, past the week after which the silent are reminded and a holiday on Tuesday.
