@@ -12,7 +12,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::gateway::crm::Receiver;
-use crate::gateway::{Gateway, mock};
+use crate::gateway::driver::Tools;
+use crate::gateway::{Gateway, http};
 use crate::store::Store;
 use crate::vault::Vault;
 use crate::{web, worker};
@@ -40,22 +41,11 @@ pub fn load(dir: &Path) -> Result<Config> {
 
 pub fn build(config: Config, vault: Vault, store: Store, clock: Clock) -> Result<Engine> {
     let mut gateways: BTreeMap<String, Arc<dyn Gateway>> = BTreeMap::new();
+    let tools = Tools { http: http::pool()?, clock: clock.clone() };
     for gateway in &config.gateways {
-        let driver: Arc<dyn Gateway> = match gateway.driver.as_str() {
-            "mock" => Arc::new(mock::Mock::new(
-                &mock::Account {
-                    name: &gateway.name,
-                    url: gateway.url.as_str(),
-                    token: gateway.token.expose(),
-                    webhook_secret: gateway.webhook_secret.expose(),
-                    dedupes: gateway.dedupes,
-                    timeout: Duration::from_millis(gateway.timeout_ms),
-                },
-                clock.clone(),
-            )?),
-            other => bail!("gateway `{}`: no driver `{other}`", gateway.name),
-        };
-        gateways.insert(gateway.name.clone(), driver);
+        let opened = (gateway.driver.open)(&gateway.account, &tools);
+        let opened = opened.map_err(|error| anyhow::anyhow!("gateway `{}`: {error}", gateway.name()))?;
+        gateways.insert(gateway.name().to_owned(), opened);
     }
     let mut receivers = BTreeMap::new();
     for webhook in &config.webhooks {
@@ -77,6 +67,9 @@ pub struct Roles {
 pub async fn run(engine: Arc<Engine>, roles: Roles, doors: Option<web::Doors>, stop: CancellationToken) -> Result<()> {
     let mut tasks = tokio::task::JoinSet::new();
     if roles.web {
+        for warning in engine.config.gateways.iter().filter_map(|gateway| gateway.warning()) {
+            tracing::warn!("{warning}");
+        }
         let doors = match doors {
             Some(doors) => doors,
             None => web::Doors::bind(&engine).await?,

@@ -8,8 +8,9 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ("clock", &[]),
     ("domain", &[]),
     ("vault", &["domain"]),
-    ("config", &["domain"]),
     ("gateway", &["clock", "domain"]),
+    // Only to know which drivers there are, what their accounts need and what they can do.
+    ("config", &["domain", "gateway"]),
     ("store", &["clock", "domain", "vault"]),
     ("engine", &["clock", "config", "domain", "gateway", "store", "vault"]),
     ("worker", &["engine", "store", "vault"]),

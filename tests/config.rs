@@ -89,8 +89,8 @@ fn the_shipped_configuration_is_sound_and_sends_to_nobody() {
     assert!(config.allows_fiction());
     assert_eq!(config.packs.len(), 6);
     assert_eq!(config.link("abc"), "http://127.0.0.1:8080/p/abc");
-    assert_eq!(config.gateways[0].token.expose(), "mock-token");
-    assert_eq!(format!("{:?}", config.gateways[0].token), "[secret]");
+    assert_eq!(config.gateways[0].account.secret("token"), "mock-token");
+    assert!(!format!("{:?}", config.gateways[0]).contains("mock-token"), "a secret is never shown");
     assert!(!format!("{config:?}").contains("mock"));
     assert!(config.database.ends_with("/data/permesso.db"), "{}", config.database);
     assert_eq!(config.import.header("number"), "number");
@@ -481,7 +481,7 @@ fn all_that_is_wrong_in_the_settings_is_named_at_once() {
         .edit("permesso.toml", "database = \"sqlite:permesso.db\"", "database = \"mysql://x\"")
         .edit("permesso.toml", "brand_color = \"#1f4e79\"", "brand_color = \"#ffcc00\"")
         .edit("permesso.toml", "operator_listen = \"127.0.0.1:8081\"", "operator_listen = \"0.0.0.0:8081\"")
-        .edit("permesso.toml", "driver = \"mock\"", "driver = \"twilio\"")
+        .edit("permesso.toml", "driver = \"mock\"", "driver = \"twillio\"")
         .edit("permesso.toml", "id = \"ACME\"", "id = \"1ACME\"")
         .edit("permesso.toml", "pending_days = 7", "pending_days = 90")
         .edit("permesso.toml", "notice_version = \"2026-11\"", "notice_versio = \"2026-11\"")
@@ -493,8 +493,7 @@ fn all_that_is_wrong_in_the_settings_is_named_at_once() {
         ": database: the database is neither SQLite nor Postgres",
         ": controller.brand_color: white text on #ffcc00 has a contrast of 1.5:1",
         ": operator_listen: any machine",
-        ": gateway.driver: there is no driver `twilio`; remedy: write one of: mock",
-        ": gateway.token: a secret must not stand in this file",
+        ": gateway.driver: there is no driver `twillio`; remedy: write one of: mock, twilio",
         ": sender.id: `1ACME` cannot be a sender name",
         ": pending_days: 90 is out of range; remedy: write 1 to 30",
         ": controller.notice_version: is missing",
@@ -545,12 +544,13 @@ fn fiction_and_plain_http_are_only_for_the_mock_and_secrets_come_from_elsewhere(
         _ => None,
     };
     let config = Config::load_with(&folder.dir(), &env).unwrap();
-    assert_eq!((config.gateways[0].token.expose(), config.gateways[0].webhook_secret.expose()), ("t0ken", "s3cret"));
+    assert_eq!(["token", "webhook_secret"].map(|key| config.gateways[0].account.secret(key)), ["t0ken", "s3cret"]);
     assert_eq!(config.database, "postgres://permesso@localhost/permesso");
     only(&folder.settings(), "permesso.toml:", "gateway.token_env: the environment has no TOKEN");
     let problems = Folder::new().edit("permesso.toml", "driver = \"mock\"", "driver = \"twilio\"").settings();
     assert!(problems.iter().any(|p| p.contains("testers: the number is reserved for fiction")), "{problems:#?}");
     assert!(problems.iter().any(|p| p.contains("public_url: ")), "{problems:#?}");
+    assert!(problems.iter().any(|p| p.contains("gateway.auth_token: is missing; remedy: write auth_token_env")), "{problems:#?}");
 }
 
 #[test]

@@ -41,14 +41,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<()> {
     let clock = clock(&context.dir)?;
     // It can also play for a folder on another machine: without one here, the values of the shipped file hold.
     let config = app::load(&context.dir).ok();
-    let account = config.as_ref().and_then(|config| Some((config, config.gateways.iter().find(|g| g.driver == "mock")?)));
-    let expected = account.and_then(|(_, gateway)| gateway.url.socket_addrs(|| None).ok()?.first().copied());
+    let account = config.as_ref().and_then(|config| Some((config, config.gateways.iter().find(|g| g.is_mock())?)));
+    let expected = account.and_then(|(_, gateway)| gateway.account.url.socket_addrs(|| None).ok()?.first().copied());
     let listen = args.listen.or(expected).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8082)));
     let (token, webhook_secret, webhook_url) = account.map_or_else(
         || ("mock-token".into(), "mock-webhook-secret".into(), "http://127.0.0.1:8080/webhooks/mock".into()),
         |(config, gateway)| {
-            let url = format!("http://{}/webhooks/{}", config.public_listen, gateway.name);
-            (gateway.token.expose().to_owned(), gateway.webhook_secret.expose().to_owned(), url)
+            let url = format!("http://{}/webhooks/{}", config.public_listen, gateway.name());
+            (gateway.account.secret("token").to_owned(), gateway.account.secret("webhook_secret").to_owned(), url)
         },
     );
     if let Err(error) = tokio::net::TcpListener::bind(listen).await {

@@ -1,52 +1,171 @@
 //! Gateways and senders of `permesso.toml`, and where their secrets come from.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
-use url::Url;
+use url::{Host, Url};
 
 use super::read::Table;
-use super::values::{self, alphanumeric, web_address};
+use super::values::{self, alphanumeric};
 use super::{GatewayConfig, Secret};
-use crate::domain::campaign::{Registration, RegistrationState, Sender};
+use crate::domain::campaign::{ApprovedTemplate, Registration, RegistrationState, Sender};
 use crate::domain::channel::Channel;
 use crate::domain::phone::Fiction;
+use crate::domain::wording::PLACEHOLDERS;
+use crate::gateway;
+use crate::gateway::driver::{Account, Driver, Given, Key, Take};
 
-/// Gateway drivers there are.
-const DRIVERS: [&str; 1] = ["mock"];
+/// Where callbacks of a provider that signs nothing are guarded by a secret: its least length, characters.
+const CALLBACK_SECRET: usize = 16;
 
-pub fn gateways(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Vec<GatewayConfig> {
+/// Whether no message of these accounts can reach a real phone.
+pub fn pretended(gateways: &[GatewayConfig]) -> bool {
+    gateways.iter().all(|gateway| gateway.is_mock() || gateway.simulator)
+}
+
+/// `public_url`: where callbacks reach us.
+pub fn gateways(root: &Table, public_url: Option<&Url>, dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Vec<GatewayConfig> {
     if !root.has("gateway") {
         root.note("gateway", "there is none", "add a [[gateway]]; driver = \"mock\" sends to pretended phones");
     }
     let mut gateways: Vec<GatewayConfig> = Vec::new();
     for table in root.tables("gateway") {
         let name = table.need::<String>("name");
-        let driver = table.need::<String>("driver");
         if table.has("name") {
             table.parsed("name", &name, values::name);
         }
-        if gateways.iter().any(|other| other.name == name) {
+        if gateways.iter().any(|other| other.name() == name) {
             table.note("name", format!("there is another gateway `{name}`"), "give each its own name");
         }
-        if table.has("driver") && !DRIVERS.contains(&driver.as_str()) {
-            table.note("driver", format!("there is no driver `{driver}`"), format!("write one of: {}", DRIVERS.join(", ")));
-        }
+        let known = || gateway::DRIVERS.iter().map(|driver| driver.name).collect::<Vec<_>>().join(", ");
+        let driver = table.read_needed("driver", |text| {
+            gateway::driver(text).ok_or_else(|| (format!("there is no driver `{text}`"), format!("write one of: {}", known())))
+        });
+        // Without a driver nobody knows which keys it has; the mock stands in, lest every sender be reported too.
+        let Some(driver) = driver else {
+            gateways.push(GatewayConfig {
+                driver: &gateway::mock::DRIVER,
+                account: account(name, placeholder(), public_url, None, BTreeMap::new(), 5_000),
+                rate: 1.0,
+                simulator: true,
+                callback_password: None,
+                callback_addresses: Vec::new(),
+            });
+            continue;
+        };
+        let mock = driver.name == "mock";
+        let simulator = !mock && table.or("simulator", false);
         let rate = table.or("rate", 10.0);
         if !(0.001..=100_000.0).contains(&rate) {
             table.note("rate", format!("{rate} is out of range"), "write messages a second, 0.001 to 100000");
         }
-        let url = table.read_needed("url", |text| web_address(text, driver == "mock"));
+        let url = match driver.url {
+            "" => table.read_needed("url", |text| address(text, driver, mock || simulator)),
+            url => table.read_or("url", url, |text| address(text, driver, mock || simulator)),
+        };
         let timeout_ms = table.within("timeout_ms", 5_000, 100..=5_000);
-        let secret = |key| secret(&table, key, driver == "mock", dir, env);
-        let (token, webhook_secret) = (secret("token"), secret("webhook_secret"));
-        let dedupes = table.or("dedupes", false);
+        let given = driver.keys.iter().filter_map(|key| Some((key.name, give(&table, key, mock || simulator, dir, env)?)));
+        let given: BTreeMap<&'static str, Given> = given.collect();
+        let (mut token, mut password, mut addresses) = (None, None, Vec::new());
+        if !driver.can.signed_callbacks {
+            let guard = |key| guard(&table, key, simulator, dir, env);
+            (token, password) = (guard("callback_token"), guard("callback_password"));
+            addresses = table.each("callback_addresses", values::network);
+            if !has_secret(&table, "callback_token") && !has_secret(&table, "callback_password") {
+                let what = format!("{} signs no callbacks, so anybody could send them", driver.title);
+                let remedy = "callback_token_env or callback_token_file: it becomes the last part of the callback address (or callback_password_…: Basic)";
+                table.note("callback_token", what, remedy);
+            }
+        }
         table.end();
         // Kept even so, lest every sender of it be reported too.
-        let url = url.unwrap_or_else(|| Url::parse("https://missing.invalid").expect("it is an address"));
-        let timeout_ms = u64::try_from(timeout_ms).unwrap_or_default();
-        gateways.push(GatewayConfig { name, driver, url, token, webhook_secret, rate, timeout_ms, dedupes });
+        let account = account(name, url.unwrap_or_else(placeholder), public_url, token, given, timeout_ms);
+        gateways.push(GatewayConfig {
+            driver,
+            account,
+            rate,
+            simulator,
+            callback_password: password,
+            callback_addresses: addresses,
+        });
     }
     gateways
+}
+
+fn placeholder() -> Url {
+    Url::parse("https://missing.invalid").expect("it is an address")
+}
+
+fn account(
+    name: String,
+    url: Url,
+    public_url: Option<&Url>,
+    callback_token: Option<Secret>,
+    given: BTreeMap<&'static str, Given>,
+    timeout_ms: i64,
+) -> Account {
+    let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or_default());
+    Account { name, url, timeout, public_url: public_url.cloned().unwrap_or_else(placeholder), callback_token, given }
+}
+
+/// A provider's address: over TLS, or in the clear on this machine and where nothing reaches a real phone.
+fn address(text: &str, driver: &Driver, pretended: bool) -> values::Parsed<Url> {
+    let tls = driver.schemes.first().copied().unwrap_or("https");
+    let local = |url: &Url| match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost" || name == "127.0.0.1" || name == "[::1]",
+        None => false,
+    };
+    let fits = |url: &Url| driver.schemes.contains(&url.scheme()) && (url.scheme() == tls || pretended || local(url));
+    match Url::parse(text) {
+        Ok(url) if fits(&url) && url.has_host() && url.fragment().is_none() && url.password().is_none() => Ok(url),
+        _ => {
+            let plain = driver.schemes.get(1).map_or(String::new(), |plain| format!(" ({plain}:// serves this machine alone)"));
+            Err((format!("`{text}` is no usable address"), format!("write {tls}://…{plain}, without password and #")))
+        }
+    }
+}
+
+/// Reads one setting of an account by what its driver says of it.
+fn give(table: &Table, key: &Key, inline: bool, dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Option<Given> {
+    Some(match key.take {
+        Take::Text { needed: true } => Given::Text(table.need(key.name)),
+        Take::Text { needed: false } => Given::Text(table.or(key.name, String::new())),
+        Take::Secret { needed } if needed || has_secret(table, key.name) => {
+            Given::Secret(secret(table, key.name, inline, dir, env))
+        }
+        Take::Secret { .. } => return None,
+        Take::Number { default, least, most } => Given::Number(table.within(key.name, default, least..=most)),
+        Take::Flag(default) => Given::Flag(table.or(key.name, default)),
+        Take::OneOf(choices) => {
+            let remedy = || format!("write one of: {}", choices.join(", "));
+            let read =
+                table.read_or(key.name, choices.first().copied().unwrap_or_default(), |text| match choices.contains(&text) {
+                    true => Ok(text.to_owned()),
+                    false => Err((format!("`{text}` is not possible here"), remedy())),
+                });
+            Given::Text(read.unwrap_or_default())
+        }
+    })
+}
+
+/// Whether a secret is given in one of its three ways; all three names count as known then.
+fn has_secret(table: &Table, key: &str) -> bool {
+    [key.to_owned(), format!("{key}_env"), format!("{key}_file")].map(|key| table.has(&key)).contains(&true)
+}
+
+/// A secret that guards callbacks, if it is given: long enough not to be guessed, and fit for an address.
+fn guard(table: &Table, key: &str, inline: bool, dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Option<Secret> {
+    let secret = has_secret(table, key).then(|| secret(table, key, inline, dir, env))?;
+    let fits =
+        |text: &str| text.len() >= CALLBACK_SECRET && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    if !secret.expose().is_empty() && !fits(secret.expose()) {
+        let what = format!("is not at least {CALLBACK_SECRET} of A-Z, a-z, 0-9, - and _");
+        table.note(key, what, "make one: openssl rand -hex 16");
+    }
+    Some(secret)
 }
 
 /// A secret from exactly one of `key_env`, `key_file` or, where `inline`, `key` itself: files are copied and shown around.
@@ -101,16 +220,28 @@ pub fn senders(root: &Table, gateways: &[GatewayConfig], fiction: Fiction) -> Ve
             table.note("id", format!("there is another sender `{id}`"), "give each its own id");
         }
         let gateway = table.need::<String>("gateway");
-        let gateway_rate = gateways.iter().find(|g| g.name == gateway).map(|g| g.rate);
+        let account = gateways.iter().find(|g| g.name() == gateway);
+        let gateway_rate = account.map(|g| g.rate);
         if table.has("gateway") && gateway_rate.is_none() {
-            let known: Vec<&str> = gateways.iter().map(|g| g.name.as_str()).collect();
+            let known: Vec<&str> = gateways.iter().map(GatewayConfig::name).collect();
             table.note(
                 "gateway",
                 format!("there is no usable gateway `{gateway}`"),
                 format!("write one of: {}", known.join(", ")),
             );
         }
-        let two_way = is_number || channel == Channel::WhatsApp;
+        if let Some(driver) = account.map(|g| g.driver) {
+            if !driver.can.channels.contains(&channel) {
+                let can = driver.can.channels.iter().map(|c| c.code()).collect::<Vec<_>>().join(" or ");
+                table.note("channel", format!("{} does not send by {}", driver.title, channel.code()), format!("write {can}"));
+            }
+            if !driver.can.alphanumeric && !is_number && channel == Channel::Sms {
+                table.note("id", format!("{} shows no name as a sender", driver.title), "write a number of the account's");
+            }
+        }
+        let hears = account.is_none_or(|g| g.driver.can.two_way);
+        let two_way = hears && (is_number || channel == Channel::WhatsApp);
+        let templates = templates(&table);
         let reply_number = table.read("reply_number", |text| values::number(text, fiction));
         if two_way && table.has("reply_number") {
             table.note("reply_number", "this sender takes answers itself", "remove it");
@@ -119,9 +250,10 @@ pub fn senders(root: &Table, gateways: &[GatewayConfig], fiction: Fiction) -> Ve
         let registered = table.each("registered", country);
         let registrations = registrations(&table, &registered);
         let rate = table.read("rate", values::rate);
-        table.end();
         let rate = rate.or(gateway_rate).unwrap_or(1.0);
-        senders.push(Sender { id, gateway, channel, two_way, reply_number, rate, registered, registrations });
+        let address = table.get("address");
+        table.end();
+        senders.push(Sender { id, gateway, channel, address, two_way, reply_number, rate, registered, registrations, templates });
     }
     for (line, number) in reply_numbers {
         if !senders.iter().any(|sender| sender.two_way && sender.id == number) {
@@ -152,6 +284,31 @@ fn registrations(sender: &Table, short: &[String]) -> Vec<Registration> {
             table.note("country", format!("{country} is named twice"), "keep one: here, or in `registered`");
         }
         read.push(Registration { country, state, since, reference });
+    }
+    read
+}
+
+/// `templates = [{ text = "repermission", locale = "it", id = "…", approved = "2026-11-02", values = ["brand"], link_button = true }]`.
+fn templates(sender: &Table) -> Vec<ApprovedTemplate> {
+    if !sender.has("templates") {
+        return Vec::new();
+    }
+    let mut read: Vec<ApprovedTemplate> = Vec::new();
+    for table in sender.tables("templates") {
+        let (text, locale, id) = (table.need::<String>("text"), table.need::<String>("locale"), table.need::<String>("id"));
+        let language = table.or("language", locale.clone());
+        let approved = table.read_needed("approved", values::day);
+        let link_button = table.or("link_button", false);
+        let values = table.each("values", |text| match PLACEHOLDERS.contains(&text) {
+            true => Ok(text.to_owned()),
+            false => Err((format!("there is no value `{text}`"), format!("write some of: {}", PLACEHOLDERS.join(", ")))),
+        });
+        table.end();
+        if read.iter().any(|other| (&other.text, &other.locale) == (&text, &locale)) {
+            table.note("text", format!("{text}.{locale} has a template already"), "keep one");
+        }
+        let Some(approved) = approved else { continue };
+        read.push(ApprovedTemplate { text, locale, id, language, values, link_button, approved });
     }
     read
 }

@@ -23,10 +23,12 @@ use std::path::{Path, PathBuf};
 use chrono::NaiveDate;
 use url::Url;
 
+pub use crate::gateway::driver::Secret;
 pub use problem::{Problem, Problems};
 pub use settings::FIELDS;
 
 use crate::domain::campaign::{Campaign, Sender};
+use crate::domain::channel::Channel;
 use crate::domain::country::{self, CountryPack};
 use crate::domain::phone::Fiction;
 use crate::domain::preview::{self, Shown};
@@ -34,6 +36,7 @@ use crate::domain::price::Price;
 use crate::domain::reply::PhraseSet;
 use crate::domain::webhook::News;
 use crate::domain::wording::{Values, WordingError};
+use crate::gateway::driver::{Account, Driver};
 
 /// Everything an installation is told by its files. Holds secrets, so `Debug` shows the folder alone.
 #[derive(Clone)]
@@ -94,18 +97,44 @@ pub struct Controller {
     pub notice_version: String,
 }
 
+/// An account at a provider.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
-    pub name: String,
-    pub driver: String,
-    pub url: Url,
-    pub token: Secret,
-    pub webhook_secret: Secret,
+    pub driver: &'static Driver,
+    pub account: Account,
     /// Messages a second.
     pub rate: f64,
-    pub timeout_ms: u64,
-    /// Whether it rejects a second message with our reference.
-    pub dedupes: bool,
+    /// No message of it reaches a real phone: the provider's sandbox, an SMSC that only pretends.
+    pub simulator: bool,
+    /// What the calls of a provider that signs nothing must carry as their Basic password, if the address has no token.
+    pub callback_password: Option<Secret>,
+    /// From where such calls are taken; anywhere if empty.
+    pub callback_addresses: Vec<String>,
+}
+
+impl GatewayConfig {
+    pub fn name(&self) -> &str {
+        &self.account.name
+    }
+
+    pub fn is_mock(&self) -> bool {
+        self.driver.name == "mock"
+    }
+
+    /// What is weaker about this account's callbacks than about signed ones, to be said at every start.
+    pub fn warning(&self) -> Option<String> {
+        let guard = match (&self.account.callback_token, &self.callback_password) {
+            (Some(_), _) => "the secret part of their address",
+            (None, Some(_)) => "a password",
+            (None, None) => return None,
+        };
+        let from = match self.callback_addresses.is_empty() {
+            true => ", from any address: `callback_addresses` would narrow that",
+            false => " and the addresses they may come from",
+        };
+        let name = self.name();
+        Some(format!("{} signs no callbacks: those of gateway {name} are believed by {guard}{from}", self.driver.title))
+    }
 }
 
 /// Where consent changes are told.
@@ -134,33 +163,6 @@ pub struct ImportMapping {
 impl ImportMapping {
     pub fn header<'a>(&'a self, field: &'a str) -> &'a str {
         self.columns.get(field).map_or(field, String::as_str)
-    }
-}
-
-/// A text that is never shown.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(text: impl Into<String>) -> Secret {
-        Secret(text.into())
-    }
-
-    /// The text itself, for the request or the signature that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
     }
 }
 
@@ -238,13 +240,24 @@ impl Config {
         Ok((Problems::or(found, config)?, warned))
     }
 
-    /// Whether every gateway is the mock, so that no message can reach a real phone.
+    /// Whether every gateway is the mock or a simulator, so that no message can reach a real phone.
     pub fn allows_fiction(&self) -> bool {
-        self.gateways.iter().all(|gateway| gateway.driver == "mock")
+        accounts::pretended(&self.gateways)
     }
 
     pub fn fiction(&self) -> Fiction {
         if self.allows_fiction() { Fiction::Allowed } else { Fiction::Refused }
+    }
+
+    /// The sender that a gateway knows by this address, or the address itself where there is none.
+    pub fn sender_at<'a>(&'a self, gateway: &str, channel: Channel, address: &'a str) -> &'a str {
+        let known = |s: &&Sender| s.gateway == gateway && s.channel == channel && s.address() == address;
+        self.senders.iter().find(known).map_or(address, |sender| &sender.id)
+    }
+
+    /// What a gateway knows this sender by.
+    pub fn address_of<'a>(&'a self, sender: &'a str) -> &'a str {
+        self.senders.iter().find(|s| s.id == sender).map_or(sender, Sender::address)
     }
 
     /// The address of a person's page.

@@ -37,8 +37,8 @@ fn rows(root: &Table, gateways: &[GatewayConfig]) -> Vec<Price> {
     let mut prices: Vec<Price> = Vec::new();
     for table in root.tables("price") {
         let gateway = table.need::<String>("gateway");
-        if table.has("gateway") && !gateways.iter().any(|known| known.name == gateway) {
-            let known: Vec<&str> = gateways.iter().map(|g| g.name.as_str()).collect();
+        if table.has("gateway") && !gateways.iter().any(|known| known.name() == gateway) {
+            let known: Vec<&str> = gateways.iter().map(GatewayConfig::name).collect();
             let remedy = format!("write one of: {}", known.join(", "));
             table.note("gateway", format!("permesso.toml has no gateway `{gateway}`"), remedy);
         }

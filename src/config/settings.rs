@@ -70,8 +70,9 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
     let packs = packs::countries(dir, found);
     let phrases = packs::phrases(dir, found);
     let controller = controller(root.table("controller"), &packs);
-    let gateways = accounts::gateways(root, dir, env);
-    let mock = gateways.iter().all(|gateway| gateway.driver == "mock");
+    let written_url = root.get::<String>("public_url").and_then(|text| url::Url::parse(&text).ok());
+    let gateways = accounts::gateways(root, written_url.as_ref(), dir, env);
+    let mock = accounts::pretended(&gateways);
     let fiction = if mock { Fiction::Allowed } else { Fiction::Refused };
     let prices = prices::read(dir, &gateways, found);
     let senders = accounts::senders(root, &gateways, fiction);

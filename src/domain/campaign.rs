@@ -46,6 +46,9 @@ pub struct Sender {
     pub id: String,
     pub gateway: String,
     pub channel: Channel,
+    /// What the provider knows it by, where that is not its id: the number or number id of a WhatsApp account.
+    #[serde(default)]
+    pub address: Option<String>,
     /// Whether a person can answer this sender: a number or a WhatsApp account, not an alphanumeric name.
     pub two_way: bool,
     /// The number named in the text and on the page where people reply, for an alphanumeric sender.
@@ -57,14 +60,42 @@ pub struct Sender {
     /// The same with state, day and reference.
     #[serde(default)]
     pub registrations: Vec<Registration>,
+    /// WhatsApp templates the provider has approved for it.
+    #[serde(default)]
+    pub templates: Vec<ApprovedTemplate>,
 }
 
 impl Sender {
+    pub fn address(&self) -> &str {
+        self.address.as_deref().unwrap_or(&self.id)
+    }
+
+    pub fn template(&self, text: &str, locale: &str) -> Option<&ApprovedTemplate> {
+        self.templates.iter().find(|template| template.text == text && template.locale == locale)
+    }
+
     /// Whether this very spelling is entered in the country's registry on `today`: registries tell `ACME` from `Acme` (L49).
     pub fn is_registered(&self, country: &str, today: NaiveDate) -> bool {
         let entered = |r: &Registration| r.country == country && r.state == RegistrationState::Registered && r.since <= today;
         self.registered.iter().any(|code| code == country) || self.registrations.iter().any(entered)
     }
+}
+
+/// A WhatsApp template that says one of our texts. The text itself stays with us: it is what a person read, and so the proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovedTemplate {
+    /// The name of our text, and its locale.
+    pub text: String,
+    pub locale: String,
+    /// The provider's name or id of the template.
+    pub id: String,
+    /// As the provider spells it: `it`, `en_GB`.
+    pub language: String,
+    /// Our placeholders in the order of the template's variables.
+    pub values: Vec<String>,
+    /// The link is the end of a button's address, not a variable of the text.
+    pub link_button: bool,
+    pub approved: NaiveDate,
 }
 
 /// How a sender stands in one country's registry of sender names.

@@ -18,7 +18,7 @@ use crate::domain::contact::AskBasis;
 use crate::domain::eligibility::{Cause, Cleared, Decision, Reason, decide};
 use crate::domain::message::Kind;
 use crate::domain::wording;
-use crate::gateway::{Button, Outgoing};
+use crate::gateway::{Button, Outgoing, Template};
 use crate::store::campaigns::Decided;
 use crate::store::codes::Made;
 use crate::store::control::Health;
@@ -313,13 +313,32 @@ fn write(
         marks: if kind.is_asking() { person.marks.clone() } else { Vec::new() },
         cost,
     };
+    let template = ask.and_then(|ask| {
+        let name = due.wording.as_deref().unwrap_or(&ask.template);
+        let locale =
+            if ask.texts.contains_key(&due.locale) || due.wording.is_some() { &due.locale } else { &campaign?.default_locale };
+        let approved = ask.sender.template(name, locale)?;
+        let value = |name: &String| match name.as_str() {
+            "brand" => brand.to_owned(),
+            "link" => link.clone(),
+            "reply_number" => reply_number.clone(),
+            _ => code.clone(),
+        };
+        Some(Template {
+            id: approved.id.clone(),
+            language: approved.language.clone(),
+            values: approved.values.iter().map(value).collect(),
+            link_suffix: approved.link_button.then(|| token.clone()),
+        })
+    });
     let outgoing = Outgoing {
         reference: claim.reference.clone(),
-        from: batch.sender.clone(),
+        from: engine.config.address_of(&batch.sender).to_owned(),
         to,
         channel,
         text: rendered,
         buttons,
+        template,
         validity_s: ((valid_until - now) / SECOND).clamp(1, 48 * 3600),
     };
     Ok((Letter { attempt: 0, due, cleared, outgoing }, claim, made))

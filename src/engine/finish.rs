@@ -62,7 +62,7 @@ pub fn estimate(engine: &Engine, campaign: &Campaign, places: &BTreeMap<String, 
 /// The lowest of the rates that an ask has to pass.
 fn rate(engine: &Engine, campaign: &Campaign) -> f64 {
     let of = |ask: &crate::domain::campaign::Ask| {
-        let gateway = engine.config.gateways.iter().find(|g| g.name == ask.sender.gateway).map_or(f64::MAX, |g| g.rate);
+        let gateway = engine.config.gateways.iter().find(|g| g.name() == ask.sender.gateway).map_or(f64::MAX, |g| g.rate);
         ask.sender.rate.min(gateway)
     };
     campaign.asks.first().map_or(campaign.limits.rate, |ask| campaign.limits.rate.min(of(ask)))

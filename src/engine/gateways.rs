@@ -65,12 +65,12 @@ pub async fn gateways(engine: &Engine) -> Result<Vec<GatewayReport>> {
     tx.rollback().await?;
     let mut out = Vec::new();
     for config in &engine.config.gateways {
-        let health = known.get(&config.name).cloned().unwrap_or_default();
-        let mut attempts = classes.remove(&config.name).unwrap_or_default();
+        let health = known.get(config.name()).cloned().unwrap_or_default();
+        let mut attempts = classes.remove(config.name()).unwrap_or_default();
         attempts.sort_by_key(|c| std::cmp::Reverse(c.count));
         out.push(GatewayReport {
-            name: config.name.clone(),
-            driver: config.driver.clone(),
+            name: config.name().to_owned(),
+            driver: config.driver.name.to_owned(),
             healthy: health.paused_at.is_none() && health.opened_at.is_none(),
             note: note(&health, now),
             breaker_open_since: health.opened_at.map(|at| instant(at).to_rfc3339()),

@@ -25,7 +25,7 @@ impl Limits {
     pub fn new(config: &Config) -> Limits {
         let mut fixed = HashMap::new();
         for gateway in &config.gateways {
-            fixed.insert(format!("gateway {}", gateway.name), limiter(gateway.rate));
+            fixed.insert(format!("gateway {}", gateway.name()), limiter(gateway.rate));
         }
         for sender in &config.senders {
             fixed.insert(format!("sender {}", sender.id), limiter(sender.rate));

@@ -7,13 +7,13 @@ use anyhow::Result;
 
 use super::Engine;
 use super::deliver::BREAKER;
-use crate::clock::SECOND;
+use crate::clock::{HOUR, SECOND};
 use crate::domain::campaign::CampaignState;
 use crate::domain::channel::Channel;
 use crate::domain::message::State;
 use crate::gateway::{Refusal, Sent};
 use crate::store::messages::{Batch, Due, Settled};
-use crate::store::{campaigns, control, legs, messages};
+use crate::store::{Tx, campaigns, control, legs, messages};
 use crate::vault;
 
 /// Tries of a message that each time was proved not accepted.
@@ -64,6 +64,10 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
                 match why {
                     Refusal::TooLate => {}
                     Refusal::NotReached => row.due_at = now + backoff(due.tries),
+                    Refusal::Transient { retry_after } => {
+                        let wait = retry_after.map_or(0, |after| i64::try_from(after.as_micros()).unwrap_or(HOUR));
+                        row.due_at = now + wait.max(backoff(due.tries));
+                    }
                     Refusal::Throttled { retry_after } => {
                         let until = now + i64::try_from(retry_after.as_micros()).unwrap_or(SECOND);
                         health.throttled_until = health.throttled_until.max(until);
@@ -118,13 +122,26 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
     for contact in opted_out {
         super::confirm::gateway_opt_out(&mut tx, engine, contact).await?;
     }
-    if let (Some(reason), Some(campaign)) = (health.pause_reason.filter(|_| health.paused_at == Some(now)), batch.campaign_id) {
-        let reason = format!("gateway {}: {reason}; mend the account, then `permesso campaign resume`", batch.gateway);
-        campaigns::set_state(&mut tx, campaign, CampaignState::Paused, Some(&reason)).await?;
-        tracing::warn!(gateway = %batch.gateway, campaign.id = campaign, "Paused: the gateway refuses the account");
+    if let Some(reason) = health.pause_reason.filter(|_| health.paused_at == Some(now)) {
+        pause_campaign(&mut tx, &batch.gateway, batch.campaign_id, &reason).await?;
     }
     tx.commit().await?;
     Ok(())
+}
+
+/// A human has to mend something at this gateway: nothing more is claimed for it, and the campaign that met it says why it rests.
+pub async fn pause(tx: &mut Tx, engine: &Engine, gateway: &str, campaign: Option<i64>, reason: &str) -> Result<()> {
+    let mut health = control::health(tx, &engine.controller, gateway).await?;
+    (health.paused_at, health.pause_reason) = (Some(engine.now()), Some(reason.to_owned()));
+    control::save_health(tx, &engine.controller, &health).await?;
+    pause_campaign(tx, gateway, campaign, reason).await
+}
+
+async fn pause_campaign(tx: &mut Tx, gateway: &str, campaign: Option<i64>, reason: &str) -> Result<()> {
+    tracing::warn!(gateway, campaign.id = campaign, reason, "Paused: the gateway wants a human");
+    let Some(campaign) = campaign else { return Ok(()) };
+    let reason = format!("gateway {gateway}: {reason}; mend the account, then `permesso campaign resume`");
+    Ok(campaigns::set_state(tx, campaign, CampaignState::Paused, Some(&reason)).await?)
 }
 
 fn not_on_channel(sent: &Sent) -> bool {

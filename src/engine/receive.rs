@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
-use super::{Engine, answer, notify};
+use super::{Engine, answer, notify, outcome};
 use crate::domain::button::Tap;
 use crate::domain::campaign::Mode;
 use crate::domain::channel::Channel;
@@ -14,6 +14,7 @@ use crate::domain::phone::PhoneNumber;
 use crate::domain::reply::Intent;
 use crate::domain::suppression::Reason;
 use crate::gateway::Event;
+use crate::gateway::driver::Class;
 use crate::store::inbound::{NewInbound, NewReceipt};
 use crate::store::messages::{Attempt, Settled};
 use crate::store::{Tx, contacts, conversations, inbound, messages, suppressions};
@@ -55,37 +56,44 @@ pub async fn store(engine: &Engine, gateway: &str, events: &[Event]) -> Result<(
 pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Event]) -> Result<()> {
     for event in events {
         match event {
-            Event::Receipt { event_id, provider_id, reference, status, error, not_on_channel, at } => {
+            Event::Receipt { event_id, provider_id, reference, status, error, class, at } => {
                 let new = NewReceipt {
                     event_id,
                     provider_id,
                     reference: reference.as_deref(),
                     status: status.code(),
                     error: error.as_deref(),
-                    not_on_channel: *not_on_channel,
+                    class: class.map(Class::code),
                     at: *at,
                 };
                 receipt(tx, engine, gateway, &new, *status).await?;
             }
             Event::Unreadable { event_id, body } => {
-                let body_enc = engine.vault.encrypt("inbound", body)?;
-                let new = NewInbound {
-                    event_id,
-                    mac: "",
-                    key_id: 0,
-                    contact: None,
-                    to_sender: "",
-                    channel: "",
-                    body_enc: &body_enc,
-                    intent: Intent::Unclear.code(),
-                    at: engine.now(),
-                };
-                if let Some(id) = inbound::add_inbound(tx, &engine.controller, gateway, &new, engine.now()).await? {
-                    // It waits in the operator's inbox.
-                    inbound::set_effect(tx, id, "held").await?;
+                // It waits in the operator's inbox.
+                keep(tx, engine, gateway, event_id, body, "held").await?;
+            }
+            Event::Note { event_id, body, pause } => {
+                let new = keep(tx, engine, gateway, event_id, body, "noted").await?;
+                if let (true, Some(reason)) = (new, pause) {
+                    outcome::pause(tx, engine, gateway, None, reason).await?;
                 }
             }
-            Event::Inbound { event_id, from, to, channel, text, button, at, answered } => {
+            Event::Inbound { event_id, from, answers, to, channel, text, button, at, answered } => {
+                let answers = match answers {
+                    Some(provider_id) => messages::attempt_by_provider_id(tx, gateway, provider_id).await?,
+                    None => None,
+                };
+                let from = match from {
+                    Some(number) => number.clone(),
+                    None => match number_of(tx, engine, answers.as_ref()).await? {
+                        Some(number) => number,
+                        None => {
+                            keep(tx, engine, gateway, event_id, text, "held").await?;
+                            continue;
+                        }
+                    },
+                };
+                let (from, to) = (&from, engine.config.sender_at(gateway, *channel, to));
                 let keyed = engine.vault.keyed_all(from);
                 let contact = contacts::by_number(tx, &engine.controller, &keyed).await?;
                 // People answer in the language they were asked in.
@@ -96,11 +104,15 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Even
                 let locale = asked.or_else(|| contact.as_ref().and_then(|c| c.locale.clone()));
                 let locale = locale.as_deref().unwrap_or(&engine.config.default_locale);
                 let (intent, tapped) = match button.as_deref().and_then(Tap::parse) {
-                    // Some other message's button: what its title says answers that message, so only a no counts.
-                    None if button.is_some() => match engine.classifier.classify(locale, text) {
-                        Intent::OptIn | Intent::Help => (Intent::Unclear, None),
-                        intent => (intent, None),
-                    },
+                    // A button without our mark: what its title says counts for the message it stands under, if this person got it. Under any
+                    // other, only a no counts.
+                    None if button.is_some() => {
+                        let own = answers.filter(|a| Some(a.contact_id) == contact.as_ref().map(|c| c.id));
+                        match engine.classifier.classify(locale, text) {
+                            Intent::OptIn | Intent::Help if own.is_none() => (Intent::Unclear, None),
+                            intent => (intent, own.map(|a| a.message_id)),
+                        }
+                    }
                     None => (engine.classifier.classify(locale, text), None),
                     Some((tap, reference)) => {
                         let attempt = messages::attempt_by_reference(tx, &engine.controller, reference).await?;
@@ -149,6 +161,32 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Even
     Ok(())
 }
 
+/// Stores an event that belongs to no person we can name; false where it is known already.
+async fn keep(tx: &mut Tx, engine: &Engine, gateway: &str, event_id: &str, body: &str, effect: &str) -> Result<bool> {
+    let body_enc = engine.vault.encrypt("inbound", body)?;
+    let new = NewInbound {
+        event_id,
+        mac: "",
+        key_id: 0,
+        contact: None,
+        to_sender: "",
+        channel: "",
+        body_enc: &body_enc,
+        intent: Intent::Unclear.code(),
+        at: engine.now(),
+    };
+    let Some(id) = inbound::add_inbound(tx, &engine.controller, gateway, &new, engine.now()).await? else { return Ok(false) };
+    inbound::set_effect(tx, id, effect).await?;
+    Ok(true)
+}
+
+/// The number of whoever got this message of ours.
+async fn number_of(tx: &mut Tx, engine: &Engine, answered: Option<&Attempt>) -> Result<Option<PhoneNumber>> {
+    let Some(attempt) = answered else { return Ok(None) };
+    let Some(contact) = contacts::lock(tx, attempt.contact_id).await? else { return Ok(None) };
+    Ok(Some(engine.vault.decrypt_number(&contact.number_enc)?))
+}
+
 async fn receipt(tx: &mut Tx, engine: &Engine, gateway: &str, new: &NewReceipt<'_>, status: Receipt) -> Result<()> {
     let mut attempt = messages::attempt_by_provider_id(tx, gateway, new.provider_id).await?;
     if attempt.is_none()
@@ -160,12 +198,27 @@ async fn receipt(tx: &mut Tx, engine: &Engine, gateway: &str, new: &NewReceipt<'
     let stored = inbound::add_receipt(tx, &engine.controller, gateway, new, attempt.as_ref().map(|a| a.id), engine.now()).await?;
     if let (Some(_), Some(attempt)) = (stored, attempt) {
         inbound::learn_provider_id(tx, attempt.id, new.provider_id).await?;
-        apply_receipt(tx, engine, &attempt, status, new.not_on_channel).await?;
+        apply_receipt(tx, engine, gateway, &attempt, &Told { status, class: new.class, error: new.error }).await?;
     }
     Ok(())
 }
 
-async fn apply_receipt(tx: &mut Tx, engine: &Engine, attempt: &Attempt, status: Receipt, not_on_channel: bool) -> Result<()> {
+/// What a receipt says.
+struct Told<'a> {
+    status: Receipt,
+    class: Option<&'a str>,
+    error: Option<&'a str>,
+}
+
+async fn apply_receipt(tx: &mut Tx, engine: &Engine, gateway: &str, attempt: &Attempt, told: &Told<'_>) -> Result<()> {
+    let (status, class) = (told.status, told.class.and_then(Class::parse));
+    let not_on_channel = class == Some(Class::NotOnChannel);
+    if class == Some(Class::OptedOut) {
+        confirm::gateway_opt_out(tx, engine, attempt.contact_id).await?;
+    }
+    if class.is_some_and(Class::pauses) {
+        outcome::pause(tx, engine, gateway, attempt.campaign_id, told.error.unwrap_or("a receipt says so")).await?;
+    }
     let mut state = attempt.state();
     if attempt.moved_on {
         // The next channel has the message now; of the leg that failed only the proof that it arrived after all still counts.
@@ -211,11 +264,12 @@ async fn answered(tx: &mut Tx, engine: &Engine, attempt: &Attempt) -> Result<boo
 /// Receipts that came before their attempt knew its provider id, tried again now that it does.
 pub async fn match_late(tx: &mut Tx, engine: &Engine, gateway: &str, settled: &[Settled]) -> Result<()> {
     let learned: Vec<&str> = settled.iter().filter_map(|s| s.provider_id.as_deref()).collect();
-    for (receipt, provider_id, status, not_on_channel) in inbound::unmatched(tx, gateway, &learned).await? {
+    for (receipt, provider_id, status, class, error) in inbound::unmatched(tx, gateway, &learned).await? {
         let Some(attempt) = messages::attempt_by_provider_id(tx, gateway, &provider_id).await? else { continue };
         inbound::match_receipt(tx, receipt, attempt.id).await?;
         if let Some(status) = Receipt::parse(&status) {
-            apply_receipt(tx, engine, &attempt, status, not_on_channel != 0).await?;
+            let told = Told { status, class: class.as_deref(), error: error.as_deref() };
+            apply_receipt(tx, engine, gateway, &attempt, &told).await?;
         }
     }
     Ok(())

@@ -1,16 +1,32 @@
 //! What the engine asks of a provider account, and nothing of any one provider: that stands in one file each.
 
 pub mod crm;
+pub mod driver;
+pub mod http;
 pub mod mock;
+pub mod sign;
+pub mod twilio;
 
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+use self::driver::{Class, Driver};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
 use crate::domain::message::Receipt;
 use crate::domain::phone::PhoneNumber;
+
+/// Every provider there is a driver for.
+#[rustfmt::skip]
+pub const DRIVERS: &[&Driver] = &[
+    &mock::DRIVER,
+    &twilio::DRIVER,
+];
+
+pub fn driver(name: &str) -> Option<&'static Driver> {
+    DRIVERS.iter().copied().find(|driver| driver.name == name)
+}
 
 /// One message as it leaves.
 #[derive(Debug, Clone)]
@@ -23,8 +39,23 @@ pub struct Outgoing {
     pub text: String,
     /// Quick replies under a WhatsApp message; empty elsewhere.
     pub buttons: Vec<Button>,
+    /// The approved template that says `text`, where the provider wants one; without it the message goes as free text.
+    pub template: Option<Template>,
     /// Seconds the provider may go on trying, so that nothing arrives at night or after the deadline.
     pub validity_s: i64,
+}
+
+/// An approved WhatsApp template with this message's values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    /// The provider's name or id of it.
+    pub id: String,
+    /// As the provider spells it: `it`, `en_GB`.
+    pub language: String,
+    /// What its variables stand for, in its order.
+    pub values: Vec<String>,
+    /// What is appended to the address of its link button, if it has one.
+    pub link_suffix: Option<String>,
 }
 
 /// A quick reply: the tap brings back its id.
@@ -55,6 +86,8 @@ pub enum Refusal {
     TooLate,
     /// Too fast: nothing more to this gateway for so long.
     Throttled { retry_after: Duration },
+    /// Not now, by the provider's own word; this message alone is tried again, after so long if it says.
+    Transient { retry_after: Option<Duration> },
     /// This number will not work: final.
     Recipient,
     /// This number cannot be reached on this channel (it has no WhatsApp): the next channel may try.
@@ -74,15 +107,26 @@ pub enum Event {
         reference: Option<String>,
         status: Receipt,
         error: Option<String>,
-        /// A failure that proves the number is not on this channel at all: nothing was or will be delivered.
-        not_on_channel: bool,
+        /// What that error means.
+        class: Option<Class>,
         at: i64,
     },
     /// Authentic, but not to be understood: kept for an operator, and its neighbours go on.
     Unreadable { event_id: String, body: String },
+    /// About the account or a switch of the provider's own, not about a message: kept, and nobody has to answer it.
+    Note {
+        event_id: String,
+        body: String,
+        /// Why nothing more may be sent through this account, if that follows: a template was paused, the account restricted.
+        pause: Option<String>,
+    },
     Inbound {
         event_id: String,
-        from: PhoneNumber,
+        /// `None` where the provider hides it (a WhatsApp user with a user name): it is whoever got the message that `answers` names.
+        from: Option<PhoneNumber>,
+        /// The provider's id of the message of ours that this one answers, where it says so.
+        answers: Option<String>,
+        /// What the provider knows our sender by.
         to: String,
         channel: Channel,
         text: String,
@@ -93,6 +137,46 @@ pub enum Event {
         /// The provider has answered the person already (opt-out handling of its own).
         answered: bool,
     },
+}
+
+/// A provider's call to us, as it came.
+pub struct Callback<'a> {
+    /// `GET` or `POST`.
+    pub method: &'a str,
+    /// Path and query, exactly as received: some signatures are over it.
+    pub target: &'a str,
+    /// Looks a header up by its lower-case name.
+    pub header: &'a dyn Fn(&str) -> Option<String>,
+    pub body: &'a [u8],
+    /// Microseconds UTC.
+    pub now: i64,
+}
+
+impl std::fmt::Debug for Callback<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Callback({}, {} bytes)", self.method, self.body.len())
+    }
+}
+
+impl Callback<'_> {
+    /// What stands behind the `?`, still encoded.
+    pub fn query(&self) -> &str {
+        self.target.split_once('?').map_or("", |(_, query)| query)
+    }
+
+    /// Whether the body is of this type, whatever parameters follow it.
+    pub fn is(&self, content_type: &str) -> bool {
+        (self.header)("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with(content_type))
+    }
+}
+
+/// What a call brought.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Heard {
+    /// Answered with 204 once they are on disk.
+    Events(Vec<Event>),
+    /// The provider wants to know whether we are there: answered with this text.
+    Challenge(String),
 }
 
 /// What a gateway knows of a message it may have taken.
@@ -113,6 +197,10 @@ pub enum WebhookError {
     Forged,
     #[error("the signature's time is outside the window")]
     Stale,
+    #[error("the content type is not {0}")]
+    ContentType(&'static str),
+    #[error("the method is not {0}")]
+    Method(&'static str),
     #[error("the body is not what this gateway sends: {0}")]
     Body(String),
 }
@@ -126,15 +214,22 @@ pub trait Gateway: Send + Sync + std::fmt::Debug {
     /// Sends one cleared message. The clearance is used up; after its time the message is refused unsent.
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent>;
 
-    /// Authenticates a callback over its raw body and reads it. `header` looks a header up by its lower-case name.
+    /// Authenticates a callback as it was received and reads it. Where the provider signs nothing, the secret address was
+    /// checked before.
     ///
     /// # Errors
     /// The signature is missing, wrong or too old, or the body is not in the provider's form.
-    fn read_webhook(&self, header: &dyn Fn(&str) -> Option<String>, body: &[u8], now: i64) -> Result<Vec<Event>, WebhookError>;
+    fn read_webhook(&self, call: &Callback<'_>) -> Result<Heard, WebhookError>;
 
     /// Inbound messages of a time in which nobody listened, where the provider can list them.
     fn list_inbound<'a>(&'a self, from: i64, to: i64) -> BoxFuture<'a, Option<Result<Vec<Event>, String>>>;
 
     /// What became of the message with this reference of ours; `None` where the provider cannot tell.
     fn look_up<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, Option<Result<LookedUp, String>>>;
+
+    /// Asks the provider whether the account works, and answers what it says of it, in a line; `None` where it cannot be asked
+    /// without sending.
+    fn check<'a>(&'a self) -> BoxFuture<'a, Option<Result<String, String>>> {
+        Box::pin(async { None })
+    }
 }

@@ -10,7 +10,8 @@ pub struct NewReceipt<'a> {
     pub reference: Option<&'a str>,
     pub status: &'a str,
     pub error: Option<&'a str>,
-    pub not_on_channel: bool,
+    /// What the error means, by the driver's table.
+    pub class: Option<&'a str>,
     pub at: i64,
 }
 
@@ -25,7 +26,7 @@ pub async fn add_receipt(
 ) -> Result<Option<i64>> {
     let row: Option<(i64,)> = fetch_optional!(
         tx,
-        "INSERT INTO receipts (controller, gateway, event_id, provider_id, reference, status, error, not_on_channel, at, received_at,
+        "INSERT INTO receipts (controller, gateway, event_id, provider_id, reference, status, error, class, at, received_at,
            attempt_id)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING RETURNING id",
         controller,
@@ -35,7 +36,7 @@ pub async fn add_receipt(
         r.reference,
         r.status,
         r.error,
-        i64::from(r.not_on_channel),
+        r.class,
         r.at,
         now,
         attempt
@@ -43,12 +44,15 @@ pub async fn add_receipt(
     Ok(row.map(|(id,)| id))
 }
 
-/// Receipts that came before their attempt knew its provider id: (receipt, provider id, status, not on the channel), in provider order.
-pub async fn unmatched(tx: &mut Tx, gateway: &str, provider_ids: &[&str]) -> Result<Vec<(i64, String, String, i64)>> {
+/// A receipt that came early: its id, the provider's id, status, class and error.
+pub type Early = (i64, String, String, Option<String>, Option<String>);
+
+/// Receipts that came before their attempt knew its provider id, in the provider's order.
+pub async fn unmatched(tx: &mut Tx, gateway: &str, provider_ids: &[&str]) -> Result<Vec<Early>> {
     let ids = json(provider_ids.iter().map(|id| serde_json::json!({ "id": id })).collect::<Vec<_>>());
     fetch_all!(
         tx,
-        "SELECT r.id, r.provider_id, r.status, r.not_on_channel FROM receipts r WHERE r.gateway = $2 AND r.attempt_id IS NULL
+        "SELECT r.id, r.provider_id, r.status, r.class, r.error FROM receipts r WHERE r.gateway = $2 AND r.attempt_id IS NULL
            AND r.provider_id IN (SELECT j.value->>'id' FROM EACH($1)) ORDER BY r.at, r.id",
         &ids,
         gateway

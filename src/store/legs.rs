@@ -84,7 +84,7 @@ pub async fn proved_not_on_channel(tx: &mut Tx, ids: &[i64]) -> Result<Vec<i64>>
         tx,
         "SELECT DISTINCT m.id FROM EACH($1) THEN JOIN messages m ON m.id = CAST(j.value AS BIGINT) AND m.state = 'failed'
          THEN JOIN attempts a ON a.message_id = m.id AND a.channel = m.channel
-         THEN JOIN receipts r ON r.attempt_id = a.id AND r.not_on_channel = 1",
+         THEN JOIN receipts r ON r.attempt_id = a.id AND r.class = 'not-on-channel'",
         &json(ids)
     )?;
     Ok(rows.into_iter().map(|(id,)| id).collect())

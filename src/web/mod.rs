@@ -17,7 +17,7 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Router, serve};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::net::TcpListener;
@@ -50,7 +50,8 @@ pub fn public(web: Web) -> Router {
         .route("/notice/{lang}", get(people::notice_in))
         .route("/style.css", get(people::style))
         .route("/brand.css", get(people::brand))
-        .route("/webhooks/{gateway}", post(webhooks::receive))
+        .route("/webhooks/{gateway}", get(webhooks::receive).post(webhooks::receive))
+        .route("/webhooks/{gateway}/{token}", get(webhooks::receive_at).post(webhooks::receive_at))
         .route("/healthz", get(async || "ok\n"))
         .fallback(people::unknown)
         .layer(DefaultBodyLimit::max(webhooks::LARGEST))

@@ -231,7 +231,7 @@ fn notice_page(web: &Web, lang: Lang) -> Response {
         privacy_contact: config.controller.privacy_contact.clone(),
         channels: Channel::ALL.to_vec(),
         purposes: Purpose::ALL.to_vec(),
-        processors: config.gateways.iter().map(|g| g.name.clone()).collect(),
+        processors: config.gateways.iter().map(|g| g.name().to_owned()).collect(),
         valid_months: None,
         reply_number: reply_number(web),
     };

@@ -1,42 +1,116 @@
-//! `/webhooks/{gateway}`: authentic or refused, stored before the 2xx, the same event twice stored once.
+//! `/webhooks/{gateway}`: authentic or refused, stored before the 2xx, the same event twice stored once. Where a provider signs nothing,
+//! a secret last part of the address or a password guards it, and the addresses its calls may come from.
+
+use std::net::SocketAddr;
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{ConnectInfo, OriginalUri, Path, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use subtle::ConstantTimeEq;
 
-use super::Web;
 use super::error::Error;
+use super::{Web, address, contains};
+use crate::config::{GatewayConfig, Secret};
 use crate::engine::receive;
-use crate::gateway::WebhookError;
+use crate::gateway::{Callback, Heard, WebhookError};
 
-/// Largest body taken, bytes.
-pub const LARGEST: usize = 1 << 20;
+/// Largest body taken, bytes: Meta's go up to 3 MB (its webhook reference).
+pub const LARGEST: usize = 3 << 20;
 
 pub async fn receive(
     State(web): State<Web>,
     Path(gateway): Path<String>,
+    peer: ConnectInfo<SocketAddr>,
+    method: Method,
+    OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<StatusCode, Error> {
-    let engine = &web.engine;
-    let Some(driver) = engine.gateways.get(&gateway) else {
+) -> Result<Response, Error> {
+    let call = Call { gateway, token: String::new(), peer, method, target: uri.to_string(), headers, body };
+    take(&web, &call).await
+}
+
+/// The same under an address whose last part is secret.
+pub async fn receive_at(
+    State(web): State<Web>,
+    Path((gateway, token)): Path<(String, String)>,
+    peer: ConnectInfo<SocketAddr>,
+    method: Method,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Error> {
+    let call = Call { gateway, token, peer, method, target: uri.to_string(), headers, body };
+    take(&web, &call).await
+}
+
+struct Call {
+    gateway: String,
+    token: String,
+    peer: ConnectInfo<SocketAddr>,
+    method: Method,
+    target: String,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+async fn take(web: &Web, call: &Call) -> Result<Response, Error> {
+    let (engine, name) = (&web.engine, call.gateway.as_str());
+    let configured = engine.config.gateways.iter().find(|gateway| gateway.name() == name);
+    let (Some(driver), Some(configured)) = (engine.gateways.get(name), configured) else {
         return Err(Error::new(StatusCode::NOT_FOUND, "no such gateway"));
     };
-    let kind = headers.get("content-type").and_then(|v| v.to_str().ok()).unwrap_or("");
-    if !kind.starts_with("application/json") {
-        return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type is not application/json"));
-    }
-    let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let events = driver.read_webhook(&header, &body, engine.now()).map_err(|error| {
-        tracing::warn!(gateway = %gateway, %error, "Refused a webhook");
+    let header = |name: &str| call.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let heard = guard(web, configured, call).and_then(|()| {
+        let callback =
+            Callback { method: call.method.as_str(), target: &call.target, header: &header, body: &call.body, now: engine.now() };
+        driver.read_webhook(&callback)
+    });
+    let heard = heard.map_err(|error| {
+        tracing::warn!(gateway = %name, %error, "Refused a webhook");
         let status = match error {
             WebhookError::Unsigned => StatusCode::UNAUTHORIZED,
             WebhookError::Forged | WebhookError::Stale => StatusCode::FORBIDDEN,
+            WebhookError::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            WebhookError::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             WebhookError::Body(_) => StatusCode::BAD_REQUEST,
         };
         Error::new(status, error.to_string())
     })?;
-    // The 2xx says: it is on disk.
-    receive::store(engine, &gateway, &events).await?;
-    Ok(StatusCode::NO_CONTENT)
+    match heard {
+        Heard::Events(events) => {
+            // The 2xx says: it is on disk.
+            receive::store(engine, name, &events).await?;
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+        Heard::Challenge(text) => Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()),
+    }
+}
+
+/// Whether a call may be a provider's that signs nothing. For one that signs, the signature alone speaks.
+fn guard(web: &Web, gateway: &GatewayConfig, call: &Call) -> Result<(), WebhookError> {
+    let (token, password) = (gateway.account.callback_token.as_ref(), gateway.callback_password.as_ref());
+    let same = |given: &str, secret: &Secret| bool::from(given.as_bytes().ct_eq(secret.expose().as_bytes()));
+    match token {
+        Some(token) if !same(&call.token, token) => return Err(WebhookError::Forged),
+        None if !call.token.is_empty() => return Err(WebhookError::Forged),
+        _ => {}
+    }
+    if let (Some(password), None) = (password, token) {
+        let given = call.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+        let given = given.and_then(|v| STANDARD.decode(v.strip_prefix("Basic ")?.trim()).ok());
+        let given = given.and_then(|pair| Some(String::from_utf8(pair).ok()?.split_once(':')?.1.to_owned()));
+        if !same(&given.ok_or(WebhookError::Unsigned)?, password) {
+            return Err(WebhookError::Forged);
+        }
+    }
+    let from = address(web, &call.peer, &call.headers);
+    let allowed = &gateway.callback_addresses;
+    match allowed.is_empty() || allowed.iter().any(|network| contains(network, from)) {
+        true => Ok(()),
+        false => Err(WebhookError::Forged),
+    }
 }

@@ -15,7 +15,7 @@ use permesso::engine::{Engine, deliver, import, plan};
 use permesso::gateway::mock::book::Accepted;
 use permesso::gateway::mock::faults::Faults;
 use permesso::gateway::mock::server::{MockGateway, MockOptions, start};
-use permesso::store::{Store, campaigns, messages};
+use permesso::store::{Store, campaigns, contacts, messages};
 use permesso::vault::Vault;
 use permesso::web;
 use tokio_util::sync::CancellationToken;
@@ -115,20 +115,42 @@ impl TestApp {
     }
 
     pub async fn with_clock(kind: Kind, clock: Clock) -> TestApp {
+        TestApp::with_settings(kind, clock, |settings| settings).await
+    }
+
+    /// With other settings: another gateway than the mock.
+    pub async fn with_settings(kind: Kind, clock: Clock, change: impl FnOnce(String) -> String) -> TestApp {
         let dir = tempfile::tempdir().expect("a folder");
         let database = match kind {
             Kind::Sqlite => format!("sqlite:{}", dir.path().join("permesso.db").display()),
             Kind::Postgres => crate::postgres::database().await,
         };
-        TestApp::on(kind, clock, dir, &database).await
+        TestApp::made(kind, clock, dir, &database, change).await
     }
 
     /// On a database, and in a folder that may hold its key already.
     pub async fn on(kind: Kind, clock: Clock, dir: tempfile::TempDir, database: &str) -> TestApp {
+        TestApp::made(kind, clock, dir, database, |settings| settings).await
+    }
+
+    async fn made(
+        kind: Kind,
+        clock: Clock,
+        dir: tempfile::TempDir,
+        database: &str,
+        change: impl FnOnce(String) -> String,
+    ) -> TestApp {
         app::install_tls();
         crate::run::capture_logs();
         let [public, operator, port] = ports();
         let config_dir = write_config(dir.path(), public, operator, port, database);
+        let settings = config_dir.join("permesso.toml");
+        std::fs::write(&settings, change(std::fs::read_to_string(&settings).expect("settings"))).expect("written");
+        // Prices are of the mock's.
+        let prices = config_dir.join("prices.toml");
+        if !std::fs::read_to_string(&settings).expect("settings").contains("name = \"mock\"") {
+            std::fs::remove_file(&prices).expect("removed");
+        }
         let config = Config::load(&config_dir).unwrap_or_else(|e| panic!("{e}"));
         if !config.key_file.exists() {
             Vault::create(&config.key_file).expect("a key");
@@ -369,6 +391,19 @@ impl TestApp {
         match &self.engine.store {
             Store::Sqlite { read, .. } => sqlx::query_scalar(sql).fetch_one(read).await.expect("counted"),
             Store::Postgres { pool, .. } => sqlx::query_scalar(sql).fetch_one(pool).await.expect("counted"),
+        }
+    }
+
+    /// The state of this person's newest ask.
+    pub async fn state_of(&self, number: &str) -> String {
+        let mut tx = self.engine.store.read().await.expect("a transaction");
+        let keyed = self.engine.vault.keyed_all(&TestApp::number(number));
+        let contact = contacts::by_number(&mut tx, &self.engine.controller, &keyed).await.expect("read").expect("a contact").id;
+        tx.rollback().await.expect("rolled back");
+        let sql = "SELECT state FROM messages WHERE contact_id = $1 AND kind = 'ask' ORDER BY id DESC LIMIT 1";
+        match &self.engine.store {
+            Store::Sqlite { read, .. } => sqlx::query_scalar(sql).bind(contact).fetch_one(read).await.expect("an ask"),
+            Store::Postgres { pool, .. } => sqlx::query_scalar(sql).bind(contact).fetch_one(pool).await.expect("an ask"),
         }
     }
 

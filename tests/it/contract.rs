@@ -768,7 +768,7 @@ both!(a_failed_ask_takes_its_next_channel_once_and_only_while_nobody_answered, |
         reference: None,
         status: "failed",
         error: None,
-        not_on_channel: true,
+        class: Some("not-on-channel"),
         at: 6,
     };
     inbound::add_receipt(&mut tx, C, "g", &receipt, Some(three.1), 6).await.unwrap();
@@ -1049,14 +1049,14 @@ both!(receipts_and_inbound_events_are_stored_once, |app| {
         reference: None,
         status: "sent",
         error: None,
-        not_on_channel: false,
+        class: None,
         at,
     };
     let late = inbound::add_receipt(&mut tx, C, "g", &receipt("r1", 9), None, 10).await.unwrap().unwrap();
     let early = inbound::add_receipt(&mut tx, C, "g", &receipt("r2", 8), None, 10).await.unwrap().unwrap();
     assert_eq!(inbound::add_receipt(&mut tx, C, "g", &receipt("r1", 9), None, 11).await.unwrap(), None);
     assert!(inbound::add_receipt(&mut tx, C, "f", &receipt("r1", 9), None, 11).await.unwrap().is_some(), "another gateway's");
-    let row = |id| (id, "x".to_owned(), "sent".to_owned(), 0);
+    let row = |id| (id, "x".to_owned(), "sent".to_owned(), None, None);
     assert_eq!(inbound::unmatched(&mut tx, "g", &["x", "y"]).await.unwrap(), [row(early), row(late)]);
     inbound::match_receipt(&mut tx, early, 1).await.unwrap();
     assert_eq!(inbound::unmatched(&mut tx, "g", &["x"]).await.unwrap(), [row(late)]);

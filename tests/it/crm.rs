@@ -309,7 +309,8 @@ both!(what_is_rolled_back_is_not_told, |app| {
     app.people(&[TestApp::it(1)]).await;
     let stop = [Event::Inbound {
         event_id: "one".into(),
-        from: TestApp::number(&TestApp::it(1)),
+        from: Some(TestApp::number(&TestApp::it(1))),
+        answers: None,
         to: REPLY_NUMBER.into(),
         channel: permesso::domain::channel::Channel::Sms,
         text: "STOP".into(),

@@ -8,6 +8,7 @@ mod code;
 mod contract;
 mod crm;
 mod desk;
+mod gateways;
 mod legs;
 mod noes;
 mod packs;

@@ -220,7 +220,7 @@ both!(a_gateway_that_is_down_costs_time_and_nothing_else, |app| {
     app.plan(LINK).await;
     let config = app.engine.config.clone();
     let mut elsewhere = config.clone();
-    elsewhere.gateways[0].url = "http://127.0.0.1:1/".parse().unwrap();
+    elsewhere.gateways[0].account.url = "http://127.0.0.1:1/".parse().unwrap();
     let store = permesso::store::Store::open(&config.database).await.unwrap();
     let vault = permesso::vault::Vault::open(&config.key_file).unwrap();
     let down = permesso::app::build(elsewhere, vault, store, app.clock.clone()).unwrap();

@@ -9,13 +9,15 @@ pub mod phones;
 pub mod protocol;
 pub mod server;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use reqwest::StatusCode;
 
-use super::{Event, Gateway, LookedUp, Outgoing, Refusal, Sent, WebhookError};
+use super::driver::{Account, Can, Class, Driver, Key, Take, Tools};
+use super::http::{self as wire, Answer};
+use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Refusal, Sent, WebhookError};
 use crate::clock::{Clock, SECOND};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -26,12 +28,37 @@ use crate::domain::phone::{Fiction, PhoneNumber};
 /// Seconds a callback's signature stays good; repeats within it are caught by their event id.
 const SIGNATURE_WINDOW_S: i64 = 300;
 
+pub const DRIVER: Driver = Driver {
+    name: "mock",
+    title: "Mock gateway",
+    url: "",
+    schemes: &["https", "http"],
+    keys: &[
+        Key { name: "token", take: Take::Secret { needed: true }, means: "for its API" },
+        Key { name: "webhook_secret", take: Take::Secret { needed: true }, means: "signs its callbacks" },
+        Key { name: "dedupes", take: Take::Flag(false), means: "it rejects a second message with our reference" },
+    ],
+    can: Can {
+        channels: &[Channel::Sms, Channel::WhatsApp],
+        two_way: true,
+        alphanumeric: true,
+        own_reference: true,
+        dedupes: false,
+        look_up: true,
+        signed_callbacks: true,
+        inbound_pull: true,
+        templates: false,
+    },
+    open: |account, tools| Ok(Arc::new(Mock::new(account, tools))),
+};
+
 pub struct Mock {
     name: String,
     url: String,
     token: String,
     webhook_secret: String,
     dedupes: bool,
+    timeout: Duration,
     clock: Clock,
     http: reqwest::Client,
 }
@@ -42,37 +69,18 @@ impl std::fmt::Debug for Mock {
     }
 }
 
-#[derive(Debug)]
-pub struct Account<'a> {
-    pub name: &'a str,
-    pub url: &'a str,
-    pub token: &'a str,
-    pub webhook_secret: &'a str,
-    pub dedupes: bool,
-    /// Whole request, connection included. At most five seconds, so that nothing arrives ten seconds after its claim.
-    pub timeout: Duration,
-}
-
 impl Mock {
-    /// # Errors
-    /// The HTTP client cannot be built.
-    pub fn new(account: &Account<'_>, clock: Clock) -> Result<Mock, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .pool_idle_timeout(Duration::from_secs(5))
-            .timeout(account.timeout.min(Duration::from_secs(5)))
-            .no_proxy()
-            .build()?;
-        Ok(Mock {
-            name: account.name.to_owned(),
-            url: account.url.trim_end_matches('/').to_owned(),
-            token: account.token.to_owned(),
-            webhook_secret: account.webhook_secret.to_owned(),
-            dedupes: account.dedupes,
-            clock,
-            http,
-        })
+    pub fn new(account: &Account, tools: &Tools) -> Mock {
+        Mock {
+            name: account.name.clone(),
+            url: account.base().to_owned(),
+            token: account.secret("token").to_owned(),
+            webhook_secret: account.secret("webhook_secret").to_owned(),
+            dedupes: account.flag("dedupes"),
+            timeout: account.timeout,
+            clock: tools.clock.clone(),
+            http: tools.http.clone(),
+        }
     }
 
     async fn post(&self, message: &Outgoing) -> Sent {
@@ -88,48 +96,32 @@ impl Mock {
             buttons: message.buttons.iter().map(|b| protocol::Button { id: b.id.clone(), title: b.title.clone() }).collect(),
             validity_seconds: u64::try_from(message.validity_s).ok(),
         };
-        let answer = self.http.post(format!("{}/v1/messages", self.url)).bearer_auth(&self.token).json(&request).send().await;
-        let answer = match answer {
-            Ok(answer) => answer,
-            // Nothing was written before a connection stood.
-            Err(e) if e.is_connect() => {
-                return Sent::NotAccepted { why: Refusal::NotReached, error: "no connection to the gateway".into() };
-            }
-            Err(e) if e.is_timeout() => return Sent::Unknown { error: "no answer in time".into() },
-            Err(_) => return Sent::Unknown { error: "the connection broke before the answer".into() },
-        };
-        let status = answer.status();
-        let retry_after = answer
-            .headers()
-            .get("retry-after")
-            .and_then(|v| v.to_str().ok()?.parse().ok())
-            .map_or(Duration::from_secs(1), Duration::from_secs);
-        let body = answer.bytes().await.unwrap_or_default();
-        read_answer(status, retry_after, &body)
+        let request = self.http.post(format!("{}/v1/messages", self.url)).bearer_auth(&self.token).json(&request);
+        wire::ask(request, self.timeout).await.map_or_else(|sent| sent, |answer| read_answer(&answer))
     }
 }
 
 /// What an answer proves. Only what the protocol's table names counts as not accepted.
-fn read_answer(status: StatusCode, retry_after: Duration, body: &[u8]) -> Sent {
-    if status == StatusCode::ACCEPTED {
-        return match serde_json::from_slice::<protocol::SendAnswer>(body) {
+fn read_answer(answer: &Answer) -> Sent {
+    if answer.status == 202 {
+        return match serde_json::from_slice::<protocol::SendAnswer>(&answer.body) {
             Ok(answer) => Sent::Accepted { provider_id: Some(answer.id) },
             Err(_) => Sent::Unknown { error: "accepted, but the answer cannot be read".into() },
         };
     }
-    let Ok(body) = serde_json::from_slice::<protocol::ErrorBody>(body) else {
-        return Sent::Unknown { error: format!("HTTP {} with a body that cannot be read", status.as_u16()) };
+    let Ok(body) = serde_json::from_slice::<protocol::ErrorBody>(&answer.body) else {
+        return Sent::Unknown { error: format!("HTTP {} with a body that cannot be read", answer.status) };
     };
     let code = body.error.code.as_str();
-    let no = |why| Sent::NotAccepted { why, error: format!("HTTP {} {code}", status.as_u16()) };
-    match (status.as_u16(), code) {
-        (409, "duplicate_reference") => Sent::Accepted { provider_id: body.id },
-        (422, "not_on_channel") => no(Refusal::NotOnChannel),
-        (400, "bad_request") | (422, "recipient_refused") => no(Refusal::Recipient),
-        (401, "unauthorized") | (402, "no_credit") | (403, "sender_refused") => no(Refusal::Account),
-        (429, "throttled") => no(Refusal::Throttled { retry_after }),
-        _ => Sent::Unknown { error: format!("HTTP {}", status.as_u16()) },
-    }
+    let class = match (answer.status, code) {
+        (409, "duplicate_reference") => return Sent::Accepted { provider_id: body.id },
+        (422, "not_on_channel") => Class::NotOnChannel,
+        (400, "bad_request") | (422, "recipient_refused") => Class::Recipient,
+        (401, "unauthorized") | (402, "no_credit") | (403, "sender_refused") => Class::Account,
+        (429, "throttled") => Class::Throttled,
+        _ => return answer.unknown(),
+    };
+    class.at_send(format!("HTTP {} {code}", answer.status), answer.retry_after)
 }
 
 impl Gateway for Mock {
@@ -151,16 +143,21 @@ impl Gateway for Mock {
         .boxed()
     }
 
-    fn read_webhook(&self, header: &dyn Fn(&str) -> Option<String>, body: &[u8], now: i64) -> Result<Vec<Event>, WebhookError> {
-        let signature = header(&protocol::SIGNATURE_HEADER.to_ascii_lowercase()).ok_or(WebhookError::Unsigned)?;
-        protocol::verify(&self.webhook_secret, &signature, body, now / SECOND, SIGNATURE_WINDOW_S).map_err(|e| match e {
-            protocol::SignatureError::Stale => WebhookError::Stale,
-            protocol::SignatureError::Malformed | protocol::SignatureError::Mismatch => WebhookError::Forged,
-        })?;
-        let batch: Batch = serde_json::from_slice(body)
+    fn read_webhook(&self, call: &Callback<'_>) -> Result<Heard, WebhookError> {
+        if !call.is("application/json") {
+            return Err(WebhookError::ContentType("application/json"));
+        }
+        let signature = (call.header)(&protocol::SIGNATURE_HEADER.to_ascii_lowercase()).ok_or(WebhookError::Unsigned)?;
+        protocol::verify(&self.webhook_secret, &signature, call.body, call.now / SECOND, SIGNATURE_WINDOW_S).map_err(
+            |e| match e {
+                protocol::SignatureError::Stale => WebhookError::Stale,
+                protocol::SignatureError::Malformed | protocol::SignatureError::Mismatch => WebhookError::Forged,
+            },
+        )?;
+        let batch: Batch = serde_json::from_slice(call.body)
             // serde's message quotes the body; only the position may leave.
             .map_err(|e| WebhookError::Body(format!("line {}, column {}", e.line(), e.column())))?;
-        Ok(batch.events.into_iter().map(event).collect())
+        Ok(Heard::Events(batch.events.into_iter().map(event).collect()))
     }
 
     fn list_inbound<'a>(&'a self, from: i64, to: i64) -> BoxFuture<'a, Option<Result<Vec<Event>, String>>> {
@@ -188,7 +185,7 @@ impl Gateway for Mock {
             let asked = async {
                 let request = self.http.get(format!("{}/v1/messages?reference={reference}", self.url));
                 let answer = request.bearer_auth(&self.token).send().await?;
-                if answer.status() == StatusCode::NOT_FOUND {
+                if answer.status() == reqwest::StatusCode::NOT_FOUND {
                     return Ok(LookedUp::Never);
                 }
                 let found: protocol::LookUp = answer.error_for_status()?.json().await?;
@@ -231,14 +228,15 @@ fn event(value: serde_json::Value) -> Event {
             provider_id: r.id,
             reference: Some(r.reference),
             status: receipt_of(r.status),
-            not_on_channel: r.error.as_ref().is_some_and(|e| e.code == "not_on_channel"),
+            class: r.error.as_ref().filter(|e| e.code == "not_on_channel").map(|_| Class::NotOnChannel),
             error: r.error.map(|e| e.code),
             at: r.at,
         },
         protocol::Event::Inbound(i) => match PhoneNumber::parse(&i.from, None, Fiction::Allowed) {
             Ok(from) => Event::Inbound {
                 event_id: i.event_id,
-                from,
+                from: Some(from),
+                answers: None,
                 to: i.to,
                 channel: match i.channel {
                     protocol::Channel::Sms => Channel::Sms,

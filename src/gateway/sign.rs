@@ -1,0 +1,35 @@
+//! The signatures providers put on their callbacks, compared in constant time.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// Base64 of HMAC-SHA1.
+pub fn hmac_sha1_base64(key: &str, text: &str) -> String {
+    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(key.as_bytes()).expect("any length is a key");
+    mac.update(text.as_bytes());
+    STANDARD.encode(mac.finalize().into_bytes())
+}
+
+/// Lower-case hex of HMAC-SHA256.
+pub fn hmac_sha256_hex(key: &str, bytes: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("any length is a key");
+    mac.update(bytes);
+    hex(&mac.finalize().into_bytes())
+}
+
+/// Lower-case hex of SHA-256.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Whether two texts are the same, in a time that does not tell how much of them is.
+pub fn same(given: &str, wanted: &str) -> bool {
+    given.as_bytes().ct_eq(wanted.as_bytes()).into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,233 @@
+//! Twilio, as its pages and its own libraries' tests show it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac};
+use permesso::domain::message::Receipt;
+use permesso::gateway::twilio::is_signed;
+use serde_json::json;
+
+use super::{Call, Comes, Fake, Message, Play, Request, Stage};
+use crate::app::{Kind, REPLY_NUMBER, TestApp};
+
+const TOKEN: &str = "auth-token-of-the-test";
+
+struct Twilio;
+
+/// What `/webhooks/…` is called under: `public_url` of the settings. Ports differ from test to test, so the fake is told by the message.
+fn signed(url: &str, mut fields: Vec<(&str, String)>) -> Vec<(&'static str, String)> {
+    fields.sort();
+    let text = fields.iter().fold(url.to_owned(), |text, (name, value)| text + name + value);
+    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(TOKEN.as_bytes()).unwrap();
+    mac.update(text.as_bytes());
+    vec![
+        ("content-type", "application/x-www-form-urlencoded; charset=UTF-8".to_owned()),
+        ("x-twilio-signature", STANDARD.encode(mac.finalize().into_bytes())),
+    ]
+}
+
+fn call(target: &str, fields: Vec<(&str, String)>) -> Call {
+    let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&fields).finish();
+    let headers = signed(&format!("https://permesso.example{target}"), fields);
+    Call { method: "POST", target: target.to_owned(), headers, body }
+}
+
+impl Fake for Twilio {
+    const DRIVER: &'static str = "twilio";
+
+    fn account() -> String {
+        format!("account_sid = \"AC0123456789\"\nauth_token = \"{TOKEN}\"")
+    }
+
+    /// People reach this installation through a proxy: Twilio signs the address it knows.
+    fn settings(text: String) -> String {
+        let line = |line: &str| {
+            if line.starts_with("public_url") { "public_url = \"https://permesso.example\"".into() } else { line.to_owned() }
+        };
+        text.lines().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    fn read(request: &Request) -> Option<Message> {
+        if request.method != "POST" {
+            return None;
+        }
+        assert_eq!(request.path(), "/2010-04-01/Accounts/AC0123456789/Messages.json");
+        assert_eq!(request.header("authorization"), format!("Basic {}", STANDARD.encode(format!("AC0123456789:{TOKEN}"))));
+        let mut form = request.form();
+        let mut take = |name: &str| form.remove(name).unwrap_or_else(|| panic!("no {name}"));
+        let callback = take("StatusCallback");
+        let reference = callback.strip_prefix("https://permesso.example/webhooks/twilio?ref=").expect("our callback").to_owned();
+        let validity: i64 = take("ValidityPeriod").parse().expect("seconds");
+        assert!((1..=36_000).contains(&validity));
+        let message = Message {
+            to: take("To"),
+            from: take("From"),
+            text: take("Body"),
+            callback,
+            reference,
+            provider_id: format!("SM{:032}", request.n),
+        };
+        assert!(form.is_empty(), "Twilio knows no {form:?}");
+        Some(message)
+    }
+
+    fn answer(message: &Message, play: &Play) -> (u16, Vec<(&'static str, String)>, String) {
+        match play {
+            Play::Accept | Play::Silence => {
+                let body = json!({ "sid": message.provider_id, "status": "queued", "error_code": null, "to": message.to });
+                (201, Vec::new(), body.to_string())
+            }
+            Play::Garbled => (201, Vec::new(), "<html>".into()),
+            Play::Broken => {
+                (500, Vec::new(), json!({ "code": 20500, "message": "Internal Server Error", "status": 500 }).to_string())
+            }
+            Play::Error(code) => {
+                let status = match code.as_str() {
+                    "20003" => 401,
+                    "20404" => 404,
+                    "20429" => 429,
+                    _ => 400,
+                };
+                let code: i64 = code.parse().unwrap();
+                let more = format!("https://www.twilio.com/docs/api/errors/{code}");
+                let body = json!({ "code": code, "message": "as documented", "more_info": more, "status": status });
+                (status, Vec::new(), body.to_string())
+            }
+        }
+    }
+
+    fn other(request: &Request) -> (u16, String) {
+        match request.path() {
+            "/2010-04-01/Accounts/AC0123456789.json" => (200, json!({ "status": "active" }).to_string()),
+            "/2010-04-01/Accounts/AC0123456789/Messages.json" if request.query().contains_key("Page") => {
+                let stop = json!({ "sid": "SMgap2", "direction": "inbound", "from": TestApp::it(2), "to": REPLY_NUMBER, "body": "STOP",
+                                   "date_sent": "Tue, 01 Dec 2026 09:50:00 +0000" });
+                (200, json!({ "messages": [stop], "next_page_uri": null }).to_string())
+            }
+            "/2010-04-01/Accounts/AC0123456789/Messages.json" => {
+                assert_eq!(request.query()["DateSent>"], "2026-12-01");
+                let ours = json!({ "sid": "SMours", "direction": "outbound-api", "from": "ACME", "to": TestApp::it(1), "body": "ACME: …",
+                                   "date_sent": "Tue, 01 Dec 2026 09:46:00 +0000" });
+                let before = json!({ "sid": "SMold", "direction": "inbound", "from": TestApp::it(3), "to": REPLY_NUMBER, "body": "STOP",
+                                     "date_sent": "Tue, 01 Dec 2026 02:00:00 +0000" });
+                let next = "/2010-04-01/Accounts/AC0123456789/Messages.json?PageSize=1000&Page=1";
+                (200, json!({ "messages": [ours, before], "next_page_uri": next }).to_string())
+            }
+            _ => (404, json!({ "code": 20404, "status": 404 }).to_string()),
+        }
+    }
+
+    fn receipt(message: &Message, status: Receipt, error: Option<&str>) -> Option<Call> {
+        let word = match status {
+            Receipt::Sent => "sent",
+            Receipt::Delivered => "delivered",
+            Receipt::Read => "read",
+            Receipt::Undelivered => "undelivered",
+            Receipt::Failed | Receipt::Expired => "failed",
+        };
+        let mut fields = vec![
+            ("AccountSid", "AC0123456789".to_owned()),
+            ("From", message.from.clone()),
+            ("To", message.to.clone()),
+            ("MessageSid", message.provider_id.clone()),
+            ("SmsSid", message.provider_id.clone()),
+            ("MessageStatus", word.to_owned()),
+            ("SmsStatus", word.to_owned()),
+            ("ApiVersion", "2010-04-01".to_owned()),
+        ];
+        fields.extend(error.map(|code| ("ErrorCode", code.to_owned())));
+        Some(call(&format!("/webhooks/twilio?ref={}", message.reference), fields))
+    }
+
+    fn inbound(from: &str, text: &str, id: &str) -> Call {
+        call("/webhooks/twilio", said(from, text, id))
+    }
+
+    fn forged(call: &Call) -> Vec<Call> {
+        let unsigned = Call { headers: call.headers[..1].to_vec(), ..call.clone() };
+        let wrong =
+            Call { headers: vec![call.headers[0].clone(), ("x-twilio-signature", STANDARD.encode([0; 20]))], ..call.clone() };
+        let more = Call { body: format!("{}&OptOutType=STOP", call.body), ..call.clone() };
+        let elsewhere = Call {
+            target: format!("{}{}more=1", call.target, if call.target.contains('?') { "&" } else { "?" }),
+            ..call.clone()
+        };
+        vec![unsigned, wrong, more, elsewhere, Call { method: "GET", ..call.clone() }]
+    }
+
+    fn comes(code: &str, class: &str) -> Comes {
+        match (code, class) {
+            // About our own server, in Twilio's debugger.
+            ("11200" | "57012", _) => Comes::Neither,
+            (_, "expired") => Comes::Receipt,
+            (code, _) if code.starts_with('3') || code.starts_with('6') => Comes::Both,
+            _ => Comes::Answer,
+        }
+    }
+}
+
+fn said<'a>(from: &str, text: &str, id: &str) -> Vec<(&'a str, String)> {
+    vec![
+        ("MessageSid", format!("SMin{id}")),
+        ("SmsSid", format!("SMin{id}")),
+        ("AccountSid", "AC0123456789".to_owned()),
+        ("From", from.to_owned()),
+        ("To", REPLY_NUMBER.to_owned()),
+        ("Body", text.to_owned()),
+        ("NumMedia", "0".to_owned()),
+        ("SmsStatus", "received".to_owned()),
+        ("ApiVersion", "2010-04-01".to_owned()),
+    ]
+}
+
+crate::conformance!(Twilio);
+
+#[test]
+fn the_published_signatures_fit_and_the_others_do_not() {
+    let text = include_str!("../../data/gateways/twilio.signatures.json");
+    let vectors: Vec<serde_json::Value> = serde_json::from_str(text).unwrap();
+    assert!(vectors.len() >= 20);
+    for vector in vectors {
+        let of = |name: &str| vector[name].as_str().unwrap_or_default();
+        let params: Vec<(String, String)> = serde_json::from_value(vector["params"].clone()).unwrap();
+        let body = vector["json"].as_str().map(str::as_bytes);
+        let fits = is_signed(of("token"), of("url"), &params, body, of("signature"));
+        assert_eq!(fits, vector["valid"].as_bool().unwrap(), "{}", of("name"));
+    }
+}
+
+#[tokio::test]
+async fn what_twilio_has_answered_is_not_answered_again() {
+    let mut stage = Stage::<Twilio>::new(Kind::Sqlite).await;
+    stage.app.people(&[TestApp::it(1), TestApp::it(2)]).await;
+    stage.app.plan(crate::app::LINK).await;
+    stage.app.deliver().await;
+    for (n, handled) in [(1, false), (2, true)] {
+        let mut fields = said(&TestApp::it(n), "STOP", &n.to_string());
+        fields.extend(handled.then(|| ("OptOutType", "STOP".to_owned())));
+        stage.hear(&call("/webhooks/twilio", fields)).await;
+        assert_eq!(stage.to(&TestApp::it(n)).len(), if handled { 1 } else { 2 }, "one line back, unless Twilio has sent it");
+    }
+    stage.app.end().await;
+}
+
+#[tokio::test]
+async fn what_came_while_nobody_listened_is_read_from_twilios_list() {
+    let mut stage = Stage::<Twilio>::new(Kind::Sqlite).await;
+    let gateway = stage.app.engine.gateways["twilio"].clone();
+    let from = stage.app.clock.now();
+    let listed = gateway.list_inbound(from, from + 3600 * 1_000_000).await.expect("it lists").expect("read");
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    permesso::engine::receive::store(&stage.app.engine, "twilio", &listed).await.expect("stored");
+    // The callback, late after all, is the same event.
+    stage
+        .hear(&call("/webhooks/twilio", {
+            let mut fields = said(&TestApp::it(2), "STOP", "");
+            fields[0].1 = "SMgap2".into();
+            fields
+        }))
+        .await;
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM inbound_events").await, 1);
+    assert_eq!(gateway.check().await, Some(Ok("the account is active".into())));
+    stage.app.end().await;
+}
