@@ -9,7 +9,7 @@ use crate::engine::explain;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// A person's whole story: imported, decided and why, sent, said, granted, suppressed.
+    /// Whether each campaign asked this person and what they answered, or which rule kept it from asking; then the whole story.
     #[command(after_help = "Example: permesso contact explain \"+39 300 123 4567\"")]
     Explain { number: String },
 }
@@ -25,14 +25,26 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         return Ok(());
     }
     println!("{}\n{}", story.number, story.verdict);
+    for campaign in &story.campaigns {
+        println!("\n{}", campaign.sentence);
+        if let Some(decision) = campaign.decisions.last() {
+            println!("  What was on record at the {} of {}:", decision.stage, decision.day());
+            for (label, value) in decision.lines() {
+                println!("    {:<22}{value}", format!("{label}:"));
+            }
+        }
+    }
+    if !story.history.is_empty() {
+        println!("\nWhat happened ({})", story.time_zone);
+        for moment in &story.history {
+            println!("  {}  {}", moment.when(), moment.what);
+        }
+    }
     let parts = [
-        ("Imported", &story.imported),
+        ("Preferences", &story.preferences),
         ("Suppressions", &story.suppressions),
         ("Opposition registers", &story.registers),
-        ("Decisions", &story.decisions),
-        ("Messages", &story.messages),
-        ("Replies", &story.replies),
-        ("Preferences", &story.preferences),
+        ("Imported", &story.imported),
         ("Ledger", &story.ledger),
     ];
     for (title, lines) in parts.into_iter().filter(|(_, lines)| !lines.is_empty()) {

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use super::deliver::Ended;
 use super::openings::Openings;
+use super::seen::Seen;
 use super::{Engine, LEASE_DB, budget, trial};
 use crate::clock::{SECOND, instant};
 use crate::domain::campaign::{Campaign, CampaignState};
@@ -116,7 +117,7 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
             let asks = row.kind().is_some_and(Kind::is_asking);
             match decision {
                 Decision::Send(_) if asks && person.marks.iter().any(|m| asked_here.contains(m)) => {
-                    decided.put_off(&row, Decision::Wait { until: now + SECOND, because: Reason::AskCap });
+                    decided.put_off(&row, person, Decision::Wait { until: now + SECOND, because: Reason::AskCap });
                 }
                 Decision::Send(cleared) => {
                     if asks {
@@ -137,7 +138,7 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
                     letters.push(letter);
                     claims.push(claim);
                 }
-                other => decided.put_off(&row, other),
+                other => decided.put_off(&row, person, other),
             }
         }
     }
@@ -348,11 +349,12 @@ fn write(
 #[derive(Default)]
 struct Decisions {
     put_off: Vec<NotNow>,
-    recorded: Vec<(i64, Decided)>,
+    /// By revision and contact.
+    recorded: BTreeMap<i64, BTreeMap<i64, Decided>>,
 }
 
 impl Decisions {
-    fn put_off(&mut self, due: &Due, decision: Decision) {
+    fn put_off(&mut self, due: &Due, person: &facts::Person, decision: Decision) {
         let (state, reason, until, outcome) = match decision {
             Decision::Wait { until, because } => (None, because, until, "wait"),
             Decision::Skip(Reason::DeadlinePassed | Reason::TooLate) => (Some("lapsed"), Reason::DeadlinePassed, 0, "skip"),
@@ -361,8 +363,9 @@ impl Decisions {
         };
         self.put_off.push(NotNow { message: due.id, state, reason: reason.code(), due_at: until });
         if due.kind() == Some(Kind::Ask) {
-            let decided = Decided { contact: due.contact_id, outcome, code: reason.code(), basis: None, facts: "{}".into() };
-            self.recorded.push((due.revision_id.unwrap_or(0), decided));
+            let facts = Seen::of(person, &[]).json();
+            let decided = Decided { contact: due.contact_id, outcome, code: reason.code(), basis: None, facts };
+            self.recorded.entry(due.revision_id.unwrap_or(0)).or_default().insert(due.contact_id, decided);
         }
     }
 
@@ -370,7 +373,8 @@ impl Decisions {
         messages::put_off(tx, &self.put_off, now).await?;
         if let Some(campaign) = batch.campaign_id {
             for (revision, decided) in self.recorded {
-                campaigns::record(tx, &engine.controller, campaign, revision, "claim", &[decided], now).await?;
+                let decided: Vec<Decided> = decided.into_values().collect();
+                campaigns::record(tx, &engine.controller, campaign, revision, "claim", &decided, now).await?;
             }
         }
         Ok(())

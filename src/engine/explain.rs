@@ -1,39 +1,87 @@
-//! Tell a person's whole story: what was imported, what was decided and why, what was sent, said, granted and suppressed.
+//! Tell a person's whole story: of each campaign a sentence and the facts its rule saw, then what happened in order of time.
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Engine;
+use super::history::{Moment, Sent, Standing, Times, consent, moment, replies, said};
+use super::seen::Seen;
 use crate::clock::instant;
 use crate::domain::campaign::Campaign;
 use crate::domain::channel::Permission;
 use crate::domain::eligibility::Reason;
 use crate::domain::ledger::{Body, GENESIS, Preference, apply, body_hash, row_hash};
 use crate::domain::phone::PhoneNumber;
-use crate::store::{campaigns, contacts, inbound, ledger, messages, screenings, suppressions};
+use crate::store::contacts::Contact;
+use crate::store::{Tx, campaigns, contacts, ledger, screenings, suppressions};
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Story {
+    /// The last digits alone.
     pub number: String,
     pub known: bool,
-    /// The sentence that answers "may this person be asked?" first.
+    /// The sentence that answers first: who may write, or how the newest campaign about this person stands.
     pub verdict: String,
+    /// Of every time in this story: that of the newest campaign about this person, UTC where there is none.
+    pub time_zone: String,
+    /// One a campaign, in order of their first decision.
+    pub campaigns: Vec<InCampaign>,
+    /// In order of time.
+    pub history: Vec<Moment>,
     pub imported: Vec<String>,
     pub suppressions: Vec<String>,
     /// What the public opposition registers say.
     pub registers: Vec<String>,
-    pub decisions: Vec<String>,
-    pub messages: Vec<String>,
-    pub replies: Vec<String>,
     pub preferences: Vec<String>,
     pub ledger: Vec<String>,
 }
 
-fn when(micros: i64) -> String {
-    instant(micros).format("%Y-%m-%d %H:%M:%S UTC").to_string()
+/// One campaign and this person.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct InCampaign {
+    pub campaign: String,
+    pub standing: Standing,
+    /// The rule that keeps the person from being asked, or makes the ask wait: `NO_ASK_BASIS`.
+    pub code: Option<String>,
+    /// Asked when and how and what they answered, or why not.
+    pub sentence: String,
+    /// Oldest first: the plan's and, where the claim decided otherwise, the claim's.
+    pub decisions: Vec<Decision>,
+}
+
+/// One recorded decision.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Decision {
+    /// RFC 3339, in the story's time zone.
+    pub at: String,
+    /// `plan` or `claim`
+    pub stage: String,
+    /// `send`, `wait`, `skip`
+    pub outcome: String,
+    /// `ELIGIBLE`, or the rule that decided.
+    pub code: String,
+    pub sentence: String,
+    /// The country pack it was made by and, where one of its rules decided, that rule with its source.
+    pub by: Option<String>,
+    /// What the rule saw; none where an earlier version kept nothing.
+    pub facts: Option<Seen>,
+}
+
+impl Decision {
+    /// `2026-12-01`
+    pub fn day(&self) -> &str {
+        self.at.split('T').next().unwrap_or_default()
+    }
+
+    /// Label and value, for people.
+    pub fn lines(&self) -> Vec<(&'static str, String)> {
+        let mut lines = self.facts.as_ref().map(Seen::lines).unwrap_or_default();
+        lines.extend(self.by.clone().map(|by| ("Decided by", by)));
+        lines
+    }
 }
 
 /// The story of the person with this pseudonym; `None` where there is none. Pages go by it, since a URL must not hold a number.
@@ -56,45 +104,70 @@ pub async fn subject_of(engine: &Engine, number: &PhoneNumber) -> Result<Option<
 }
 
 /// The country pack a decision was made by and, where one of its rules decided, that rule with its source.
-fn rule_of(campaign: &Campaign, country: &str, code: &str) -> String {
-    let Some(pack) = campaign.packs.get(country) else { return String::new() };
+fn rule_of(campaign: &Campaign, country: &str, code: &str) -> Option<String> {
+    let pack = campaign.packs.get(country)?;
     let named = Reason::parse(code).and_then(Reason::pack_rule).and_then(|rule| Some((rule, pack.rule(rule)?)));
     let by = match named {
         Some((rule, source)) => format!("rule [{rule}] ({}; reviewed {}) of ", source.text, source.reviewed),
         None => String::new(),
     };
-    format!(" By {by}country pack {} version {}.", pack.code, pack.version)
+    Some(format!("{by}country pack {} version {}", pack.code, pack.version))
 }
 
 pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
     let keyed = engine.vault.keyed_all(number);
     let mut tx = engine.store.read().await?;
+    let contact = contacts::by_number(&mut tx, &engine.controller, &keyed).await?;
+    let decided = match &contact {
+        Some(contact) => campaigns::decisions_of(&mut tx, contact.id).await?,
+        None => Vec::new(),
+    };
+    let times = match decided.last() {
+        Some((.., revision)) => Times(engine.revision(&mut tx, *revision).await?.time_zone.parse().unwrap_or_default()),
+        None => Times(chrono_tz::Tz::UTC),
+    };
     let mut story = Story {
         number: number.masked(),
-        known: false,
+        known: contact.is_some(),
         verdict: "This number was never imported.".into(),
+        time_zone: times.0.to_string(),
+        campaigns: Vec::new(),
+        history: Vec::new(),
         imported: Vec::new(),
         suppressions: Vec::new(),
         registers: Vec::new(),
-        decisions: Vec::new(),
-        messages: Vec::new(),
-        replies: Vec::new(),
         preferences: Vec::new(),
         ledger: Vec::new(),
     };
-    for (reason, at, lifted) in suppressions::of(&mut tx, &engine.controller, &keyed).await? {
-        let lifted = lifted.map_or(String::new(), |at| format!(", lifted {} by the person's own fresh opt-in", when(at)));
-        story.suppressions.push(format!("{reason} since {}{lifted}", when(at)));
-        if lifted.is_empty() {
-            story.verdict = format!("Nobody may write to this number: {reason} since {}.", when(at));
-        }
+    if let Some(contact) = &contact {
+        tell(engine, &mut tx, &mut story, contact, &decided, times).await?;
     }
-    let Some(contact) = contacts::by_number(&mut tx, &engine.controller, &keyed).await? else { return Ok(story) };
-    story.known = true;
-    for e in contacts::evidence_of(&mut tx, contact.id).await? {
+    for (reason, at, lifted) in suppressions::of(&mut tx, &engine.controller, &keyed).await? {
+        let (reason, since) = (reason.replace('_', " "), times.minute(at));
+        if lifted.is_none() {
+            story.verdict = format!("Nobody may write to this number: {reason} since {since}.");
+        }
+        let lifted = lifted.map_or(String::new(), |at| format!(", lifted {} by the person's own fresh opt-in", times.minute(at)));
+        story.suppressions.push(format!("{reason} since {since}{lifted}"));
+    }
+    tx.rollback().await?;
+    Ok(story)
+}
+
+/// Everything about a person who was imported.
+async fn tell(
+    engine: &Engine,
+    tx: &mut Tx,
+    story: &mut Story,
+    contact: &Contact,
+    decided: &[campaigns::DecisionOf],
+    times: Times,
+) -> Result<()> {
+    let mut moments = Vec::new();
+    for e in contacts::evidence_of(tx, contact.id).await? {
         let basis = match (&e.basis, &e.evidence, &e.basis_date) {
             (Some(basis), Some(evidence), Some(date)) => {
-                let boxed = e.box_default.map_or(String::new(), |b| format!(", box {b}"));
+                let boxed = e.box_default.as_ref().map_or(String::new(), |b| format!(", box {b}"));
                 format!("ask basis {basis} for {} ({evidence}, {date}{boxed})", e.channels)
             }
             _ => "no ask basis".to_owned(),
@@ -103,67 +176,86 @@ pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
             if e.quarantined != 0 { format!("source `{}`, quarantined", e.source) } else { format!("source `{}`", e.source) };
         let said_no = if e.unsubscribed != 0 { ", unsubscribed" } else { "" };
         let kind = e.kind.as_deref().unwrap_or("kind from dates");
-        let action = e.last_action.map_or(String::new(), |d| format!(", last action {d}"));
+        let action = e.last_action.as_ref().map_or(String::new(), |d| format!(", last action {d}"));
         story.imported.push(format!("{}:{}: {kind}{action}, {source}, {basis}{said_no}", e.file, e.import_line));
+        moments.push(moment(times, e.at, "imported", None, format!("Imported: {}, line {}", e.file, e.import_line)));
     }
-    for screened in screenings::of(&mut tx, &[contact.id]).await?.remove(&contact.id).unwrap_or_default() {
+    for screened in screenings::of(tx, &[contact.id]).await?.remove(&contact.id).unwrap_or_default() {
         let listed =
             screened.listed_since.map_or("not listed".to_owned(), |at| format!("listed since {}", instant(at).date_naive()));
-        let at = screened.at.map_or("no screening covers this number".to_owned(), |at| format!("screened as of {}", when(at)));
+        let at =
+            screened.at.map_or("no screening covers this number".to_owned(), |at| format!("screened as of {}", times.minute(at)));
         story.registers.push(format!("{}: {listed}; {at}", screened.register));
     }
-    let decisions = campaigns::decisions_of(&mut tx, contact.id).await?;
-    for (campaign, stage, outcome, code, facts, at, revision) in &decisions {
-        let sentence = Reason::parse(code).map_or("Nothing speaks against asking.", Reason::sentence);
-        let rule = match &contact.country {
-            Some(country) => rule_of(&*engine.revision(&mut tx, *revision).await?, country, code),
-            None => String::new(),
-        };
-        let facts = if facts == "{}" { String::new() } else { format!("; facts seen: {facts}") };
-        story
-            .decisions
-            .push(format!("{} campaign {campaign}, at the {stage}: {outcome} {code}. {sentence}{rule}{facts}", when(*at)));
-    }
-    if let Some((campaign, _, outcome, code, ..)) = decisions.last()
-        && story.suppressions.iter().all(|s| s.contains("lifted"))
-    {
-        let sentence = Reason::parse(code).map_or("Nothing speaks against asking.", Reason::sentence);
-        let verb = if outcome == "skip" { "Not contacted" } else { "To be contacted" };
-        story.verdict = format!("{verb} in campaign {campaign}: {code}. {sentence}");
-    }
-    for m in messages::story_of(&mut tx, contact.id).await? {
-        let reason = m.reason.map_or(String::new(), |r| format!(" ({r})"));
-        let reference = m.reference.map_or(String::new(), |r| format!(", reference {r}"));
-        let campaign = m.campaign.map_or(String::new(), |c| format!(" of {c}"));
-        story.messages.push(format!(
-            "{} {}{campaign} by {} from {}: {}{reason}{reference}",
-            when(m.created_at),
-            m.kind,
-            m.channel,
-            m.sender,
-            m.state
-        ));
-    }
-    for i in inbound::of_contact(&mut tx, contact.id).await? {
-        let text = engine.vault.decrypt("inbound", &i.body_enc).context("reading a stored reply")?;
-        story.replies.push(format!("{} by {}: {text:?} read as {}, {}", when(i.at), i.channel, i.intent, i.effect));
-    }
-    for (permission, state) in ledger::preferences(&mut tx, &engine.controller, &contact.subject).await? {
-        story.preferences.push(format!("{}: {}", permission.code(), state.code()));
-    }
-    for (seq, _, kind, at, _, _, hash, body) in ledger::entries_of(&mut tx, &engine.controller, &contact.subject).await? {
-        let what = body.and_then(|b| serde_json::from_str::<Body>(&b).ok()).map_or("evidence deleted".to_owned(), |b| {
+    let mut bodies = Vec::new();
+    for (seq, _, kind, at, _, _, hash, body) in ledger::entries_of(tx, &engine.controller, &contact.subject).await? {
+        let body = body.and_then(|b| serde_json::from_str::<Body>(&b).ok());
+        let what = body.as_ref().map_or("evidence deleted".to_owned(), |b| {
             let permissions = b.permissions.iter().map(|p| p.code()).collect::<Vec<_>>().join(" ");
-            let evidence = b.evidence.unwrap_or_default();
+            let evidence = b.evidence.as_deref().unwrap_or_default();
             format!("by {} ({}) {permissions}; evidence {evidence}", b.channel, b.action)
         });
-        story.ledger.push(format!("#{seq} {} {kind} {what}; hash {}", when(at), &hash[..12]));
+        story.ledger.push(format!("#{seq} {} {kind} {what}; hash {}", times.minute(at), &hash[..12]));
+        moments.push(match &body {
+            Some(body) => consent(times, body),
+            None => moment(times, at, "consent", None, format!("Ledger: {}; evidence deleted", kind.replace('_', " "))),
+        });
+        bodies.extend(body);
     }
-    if decisions.is_empty() && story.suppressions.is_empty() {
-        story.verdict = "No campaign has decided about this person yet.".into();
+    for (campaign, stage, outcome, code, facts, at, revision) in decided {
+        let sentence = Reason::parse(code).map_or("Nothing speaks against asking.", Reason::sentence);
+        let by = match &contact.country {
+            Some(country) => rule_of(&*engine.revision(tx, *revision).await?, country, code),
+            None => None,
+        };
+        let word = match outcome.as_str() {
+            "skip" => "left out",
+            "wait" => "to be asked later",
+            _ => "to be asked",
+        };
+        let told = moment(times, *at, "decided", Some(campaign), format!("At the {stage}, {word}: {code}. {sentence}"));
+        let decision = Decision {
+            at: told.1.at.clone(),
+            stage: stage.clone(),
+            outcome: outcome.clone(),
+            code: code.clone(),
+            sentence: sentence.to_owned(),
+            by,
+            facts: Seen::read(facts),
+        };
+        moments.push(told);
+        match story.campaigns.iter_mut().find(|c| c.campaign == *campaign) {
+            Some(known) => known.decisions.push(decision),
+            None => story.campaigns.push(InCampaign {
+                campaign: campaign.clone(),
+                standing: Standing::NotContacted,
+                code: None,
+                sentence: String::new(),
+                decisions: vec![decision],
+            }),
+        }
     }
-    tx.rollback().await?;
-    Ok(story)
+    let sent = Sent::read(tx, contact.id).await?;
+    for known in &mut story.campaigns {
+        let Some(last) = known.decisions.last() else { continue };
+        let mut words = bodies.iter().rev().filter(|b| b.campaign.as_deref() == Some(&known.campaign));
+        let answer = words.find(|body| said(body, times).is_some());
+        (known.standing, known.code, known.sentence) = sent.account(times, &known.campaign, (&last.outcome, &last.code), answer);
+    }
+    moments.extend(sent.moments(tx, times, contact.id).await?);
+    moments.extend(replies(tx, times, contact.id).await?);
+    moments.sort_by_key(|(at, _)| *at);
+    story.history = moments.into_iter().map(|(_, moment)| moment).collect();
+    for (permission, state) in ledger::preferences(tx, &engine.controller, &contact.subject).await? {
+        story.preferences.push(format!("{}: {}", permission.code(), state.code()));
+    }
+    let newest = decided.last().and_then(|(name, ..)| story.campaigns.iter().find(|c| c.campaign == *name));
+    story.verdict = newest.map_or("No campaign has decided about this person yet.".into(), |known| known.sentence.clone());
+    if contact.held_at.is_some() {
+        let held = "An unclear reply waits for an operator, and nothing is sent until it is read.";
+        story.verdict = format!("{held} {}", story.verdict);
+    }
+    Ok(())
 }
 
 /// Checks every hash of the ledger, and that preferences follow from it. Answers how many entries there are, and what is wrong with which.

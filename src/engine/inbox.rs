@@ -9,7 +9,7 @@ use super::receive::{self, Resolved};
 use crate::clock::instant;
 use crate::store::inbound;
 
-/// One reply that waits. The only place beside `contact explain` where a reply's text is shown.
+/// One reply that waits. The only place where a reply's text is shown.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Waiting {
     pub id: i64,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Engine;
 use super::budget::{Cost, worst_case};
 use super::openings::Openings;
+use super::seen::Seen;
 use crate::clock::instant;
 use crate::domain::campaign::{Ask, Campaign, CampaignState};
 use crate::domain::channel::Channel;
@@ -318,7 +319,7 @@ pub async fn plan_next(engine: &Engine, campaign_id: i64) -> Result<bool> {
             outcome,
             code,
             basis,
-            facts: facts_seen(person, &verdict.passed_over),
+            facts: Seen::of(person, &verdict.passed_over).json(),
         });
         if outcome == "skip" {
             continue;
@@ -351,30 +352,6 @@ pub async fn plan_next(engine: &Engine, campaign_id: i64) -> Result<bool> {
     campaigns::set_progress(&mut tx, row.id, last, false).await?;
     tx.commit().await?;
     Ok(true)
-}
-
-/// The facts a decision saw, kept beside it: no number, no name.
-fn facts_seen(person: &Person, passed_over: &[(Channel, Reason)]) -> String {
-    let f = &person.facts;
-    let mut seen = serde_json::json!({
-        "mobile": f.mobile,
-        "country": f.country,
-        "kind": f.kind.map(crate::domain::contact::Kind::code),
-        "last_action": f.last_action,
-        "evidence": f.evidence.iter().map(|e| format!("{} of {} ({})", e.basis.code(), e.date, e.box_default.code())).collect::<Vec<_>>(),
-        "only_quarantined": f.only_quarantined,
-        "restricted": f.restricted,
-        "held": f.held,
-        "suppressed": f.suppressions.iter().map(|(r, at)| format!("{} since {}", r.code(), instant(*at).date_naive())).collect::<Vec<_>>(),
-        "asked": f.asked.map(|(at, _)| instant(at).date_naive()),
-        "granted": f.granted.iter().map(|p| p.code()).collect::<Vec<_>>(),
-        "in_conversation": f.conversation.is_some(),
-        "registers": f.screened.iter().filter_map(|s| Some(format!("listed in {} since {}", s.register, instant(s.listed_since?).date_naive()))).collect::<Vec<_>>(),
-    });
-    if !passed_over.is_empty() {
-        seen["not_by"] = passed_over.iter().map(|(channel, reason)| format!("{}: {}", channel.code(), reason.code())).collect();
-    }
-    seen.to_string()
 }
 
 /// Pauses, resumes or cancels. Answers how many planned messages were cancelled.

@@ -351,8 +351,11 @@ pub async fn skipped(tx: &mut Tx, campaign: i64, code: &str, after: i64, limit: 
     )
 }
 
-/// (campaign, stage, outcome, code, facts, at)
-pub async fn decisions_of(tx: &mut Tx, contact: i64) -> Result<Vec<(String, String, String, String, String, i64, i64)>> {
+/// (campaign, stage, outcome, code, facts, at, revision)
+pub type DecisionOf = (String, String, String, String, String, i64, i64);
+
+/// What was decided about a person, oldest first.
+pub async fn decisions_of(tx: &mut Tx, contact: i64) -> Result<Vec<DecisionOf>> {
     fetch_all!(
         tx,
         "SELECT c.name, d.stage, d.outcome, d.code, d.facts, d.at, d.revision_id FROM decisions d JOIN campaigns c ON c.id = d.campaign_id

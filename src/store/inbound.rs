@@ -69,6 +69,27 @@ pub async fn learn_provider_id(tx: &mut Tx, attempt: i64, provider_id: &str) -> 
     Ok(())
 }
 
+/// A receipt that found its attempt.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct ReceiptOf {
+    pub attempt_id: i64,
+    pub status: String,
+    pub error: Option<String>,
+    /// What the error means, by the driver's table.
+    pub class: Option<String>,
+    pub received_at: i64,
+}
+
+/// What was told about the messages of a person, in the order it came.
+pub async fn receipts_of(tx: &mut Tx, contact: i64) -> Result<Vec<ReceiptOf>> {
+    fetch_all!(
+        tx,
+        "SELECT r.attempt_id, r.status, r.error, r.class, r.received_at FROM messages m
+         JOIN attempts a ON a.message_id = m.id JOIN receipts r ON r.attempt_id = a.id WHERE m.contact_id = $1 ORDER BY r.id",
+        contact
+    )
+}
+
 #[derive(Debug, Clone)]
 pub struct NewInbound<'a> {
     pub event_id: &'a str,

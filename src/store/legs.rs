@@ -122,3 +122,13 @@ pub async fn record_settlement(tx: &mut Tx, controller: &str, message: i64, to: 
     )?;
     Ok(())
 }
+
+/// How sends of unknown outcome to this person were settled: (message, state, by whom, at).
+pub async fn settlements_of(tx: &mut Tx, contact: i64) -> Result<Vec<(i64, String, String, i64)>> {
+    fetch_all!(
+        tx,
+        "SELECT s.message_id, s.state, s.by_whom, s.at FROM settlements s JOIN messages m ON m.id = s.message_id
+         WHERE m.contact_id = $1 ORDER BY s.id",
+        contact
+    )
+}

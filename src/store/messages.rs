@@ -249,17 +249,18 @@ pub struct NotNow {
 }
 
 pub async fn put_off(tx: &mut Tx, rows: &[NotNow], now: i64) -> Result<()> {
-    for row in rows {
-        execute!(
-            tx,
-            "UPDATE messages SET state = COALESCE($2, state), reason = $3, due_at = $4, changed_at = $5 WHERE id = $1 AND state = 'planned'",
-            row.message,
-            row.state,
-            row.reason,
-            row.due_at,
-            now
-        )?;
+    if rows.is_empty() {
+        return Ok(());
     }
+    execute!(
+        tx,
+        "UPDATE messages SET state = COALESCE(w.state, messages.state), reason = w.reason, due_at = w.due_at, changed_at = $2
+         FROM (SELECT CAST(j.value->>'message' AS BIGINT) AS id, j.value->>'state' AS state, j.value->>'reason' AS reason,
+                 CAST(j.value->>'due_at' AS BIGINT) AS due_at FROM EACH($1)) AS w
+         WHERE messages.id = w.id AND messages.state = 'planned'",
+        &json(rows),
+        now
+    )?;
     Ok(())
 }
 
@@ -495,26 +496,36 @@ pub async fn settle_by_person(tx: &mut Tx, contact: i64, now: i64) -> Result<u64
     )
 }
 
-/// Everything ever planned for a person, for the explanation.
+/// A message planned for a person, with one attempt to send it where there was one.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Story {
     pub id: i64,
     pub campaign: Option<String>,
     pub kind: String,
+    /// Of the attempt; the message itself may have moved on to another.
     pub channel: String,
+    pub planned_channel: String,
     pub sender: String,
     pub state: String,
     pub reason: Option<String>,
+    pub due_at: i64,
     pub created_at: i64,
     pub changed_at: i64,
+    pub attempt: Option<i64>,
     pub reference: Option<String>,
     pub outcome: Option<String>,
+    pub error: Option<String>,
+    pub claimed_at: Option<i64>,
+    pub moved_on: bool,
 }
 
+/// Everything ever planned for a person, every attempt by itself, for the explanation.
 pub async fn story_of(tx: &mut Tx, contact: i64) -> Result<Vec<Story>> {
     fetch_all!(
         tx,
-        "SELECT m.id, c.name AS campaign, m.kind, COALESCE(a.channel, m.channel) AS channel, COALESCE(a.sender, m.sender) AS sender, m.state, m.reason, m.created_at, m.changed_at, a.reference, a.outcome
+        "SELECT m.id, c.name AS campaign, m.kind, COALESCE(a.channel, m.channel) AS channel, m.channel AS planned_channel,
+           COALESCE(a.sender, m.sender) AS sender, m.state, m.reason, m.due_at, m.created_at, m.changed_at, a.id AS attempt, a.reference,
+           a.outcome, a.error, a.claimed_at, COALESCE(a.channel <> m.channel, FALSE) AS moved_on
          FROM messages m LEFT JOIN campaigns c ON c.id = m.campaign_id LEFT JOIN attempts a ON a.message_id = m.id
          WHERE m.contact_id = $1 ORDER BY m.id, a.id",
         contact

@@ -386,6 +386,21 @@ impl TestApp {
         permesso::engine::explain::explain(&self.engine, &TestApp::number(number)).await.expect("explained")
     }
 
+    /// What was decided about a person, a line each: outcome, code, sentence, rule, and the facts it saw as JSON.
+    pub async fn decisions(&self, number: &str) -> Vec<String> {
+        let decisions = self.story(number).await.campaigns.into_iter().flat_map(|c| c.decisions);
+        let line = |d: permesso::engine::explain::Decision| {
+            let facts = serde_json::to_string(&d.facts).expect("JSON");
+            format!("{} {}. {} By {}. {facts}", d.outcome, d.code, d.sentence, d.by.unwrap_or_default())
+        };
+        decisions.map(line).collect()
+    }
+
+    /// What happened to a person, a line each, in order of time.
+    pub async fn history(&self, number: &str) -> Vec<String> {
+        self.story(number).await.history.into_iter().map(|m| format!("{} {}", m.kind, m.what)).collect()
+    }
+
     /// One number from a query, for what no door shows.
     pub async fn count(&self, sql: &'static str) -> i64 {
         match &self.engine.store {

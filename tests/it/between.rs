@@ -15,7 +15,7 @@ const HOURS_12: Duration = Duration::from_secs(12 * 3600);
 const WHATSAPP_FIRST: &str = "whatsapp-first";
 const HEADER: &str = "number,kind,source,ask_basis,basis_evidence,basis_date,box_default,basis_channels\n";
 
-async fn person(app: &TestApp, number: &str, channels: &str) {
+pub async fn person(app: &TestApp, number: &str, channels: &str) {
     let row = format!("{HEADER}{number},prospect,web shop,prior_consent,form 1,2026-01-10,unticked,{channels}\n");
     assert_eq!(app.import_file(&row).await.rejected, 0);
 }
@@ -96,8 +96,8 @@ both!(a_restart_leaves_the_decisions_about_those_already_asked, |app| {
     app.people(std::slice::from_ref(&number)).await;
     app.send(LINK).await;
     app.plan(LINK).await;
-    let story = app.story(&number).await;
-    assert!(story.decisions.iter().all(|d| d.contains("send ELIGIBLE")), "{:?}", story.decisions);
+    let decisions = app.decisions(&number).await;
+    assert!(decisions.iter().all(|d| d.contains("send ELIGIBLE")), "{decisions:?}");
 });
 
 both!(a_reminder_of_an_ask_that_failed_meanwhile_is_not_sent, |app| {

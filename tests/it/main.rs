@@ -21,6 +21,7 @@ mod replies;
 mod run;
 mod stories;
 mod upgrade;
+mod why;
 
 /// One story, on both stores.
 #[macro_export]

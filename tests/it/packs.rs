@@ -405,14 +405,14 @@ both!(explain_names_the_rule_and_the_pack_it_came_from, |app| {
     import_rows(app, &[row(&number, "prior_consent", "2020-01-01", "unticked,")]).await;
     app.plan(LINK).await;
     let source: Source = app.engine.config.packs["IT"].basis_age.source.clone();
-    let decisions = app.story(&number).await.decisions.join("\n");
+    let decisions = app.decisions(&number).await.join("\n");
     let expected =
         format!("By rule [basis_age] ({}; reviewed {}) of country pack IT version 2026-11-2.", source.text, source.reviewed);
     assert!(decisions.contains(&expected), "{decisions}");
     let other = TestApp::it(2);
     app.people(std::slice::from_ref(&other)).await;
     app.plan_as(LINK, |campaign| campaign.name = "second".into()).await;
-    let decisions = app.story(&other).await.decisions.join("\n");
+    let decisions = app.decisions(&other).await.join("\n");
     assert!(decisions.contains("Nothing speaks against asking. By country pack IT version 2026-11-2."), "{decisions}");
 });
 

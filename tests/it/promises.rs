@@ -621,7 +621,8 @@ both!(everybody_has_a_decision_with_the_facts_it_saw, |app| {
     assert_eq!(app.count("SELECT COUNT(*) FROM decisions WHERE stage = 'plan'").await, 7);
     let story = app.story(&TestApp::it(11)).await;
     assert!(story.verdict.contains("ACTIVE_CUSTOMER"), "{}", story.verdict);
-    assert!(story.decisions[0].contains("2026-11-11"), "{:?}", story.decisions);
+    let decisions = app.decisions(&TestApp::it(11)).await;
+    assert!(decisions[0].contains("2026-11-11"), "{decisions:?}");
     let report = permesso::engine::report::campaign(&app.engine, LINK).await.unwrap();
     assert_eq!((report.targeted, report.eligible), (7, 5));
     assert_eq!(report.skipped.values().sum::<u64>(), 2);

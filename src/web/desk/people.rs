@@ -139,14 +139,12 @@ struct ContactPage {
 }
 
 impl ContactPage {
-    fn parts(&self) -> [(&'static str, &[String]); 7] {
+    fn parts(&self) -> [(&'static str, &[String]); 5] {
         let s = &self.story;
         [
-            ("Decisions", &s.decisions),
-            ("Messages", &s.messages),
-            ("Replies", &s.replies),
             ("Preferences", &s.preferences),
             ("Suppressions", &s.suppressions),
+            ("Opposition registers", &s.registers),
             ("Imported", &s.imported),
             ("Ledger", &s.ledger),
         ]

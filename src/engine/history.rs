@@ -1,0 +1,310 @@
+//! What happened to one person, as sentences: every attempt with its own outcome, receipts, replies (what was read in them, never their
+//! text), consents, in order of time; and of each campaign whether they were asked, and what they answered.
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::seen::{allowed, by};
+use crate::clock::instant;
+use crate::domain::eligibility::Reason;
+use crate::domain::ledger::{Body, Entry};
+use crate::domain::message::{Receipt, State};
+use crate::domain::reply::Intent;
+use crate::gateway::driver::Class;
+use crate::store::inbound::ReceiptOf;
+use crate::store::messages::Story as Row;
+use crate::store::{Tx, inbound, legs, messages};
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Moment {
+    /// RFC 3339, in the story's time zone.
+    pub at: String,
+    /// `imported`, `decided`, `message`, `attempt`, `receipt`, `settled`, `reply`, `consent`
+    pub kind: &'static str,
+    pub campaign: Option<String>,
+    /// A sentence. It holds no number and no reply's text.
+    pub what: String,
+}
+
+impl Moment {
+    /// `2026-12-01 09:31:05`, without the zone.
+    pub fn when(&self) -> String {
+        self.at.chars().take(19).map(|c| if c == 'T' { ' ' } else { c }).collect()
+    }
+}
+
+/// How times are written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times(pub chrono_tz::Tz);
+
+impl Times {
+    pub fn minute(self, at: i64) -> String {
+        format!("{} ({})", instant(at).with_timezone(&self.0).format("%Y-%m-%d %H:%M"), self.0)
+    }
+
+    fn stamp(self, at: i64) -> String {
+        instant(at).with_timezone(&self.0).to_rfc3339_opts(chrono::SecondsFormat::Secs, false)
+    }
+}
+
+/// What became of an attempt, as far as the person is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// The gateway has it, or the phone.
+    Out,
+    Unknown,
+    Missed,
+}
+
+/// One attempt to send a message: a leg.
+struct Leg<'a> {
+    row: &'a Row,
+    at: i64,
+    reach: Reach,
+    became: String,
+}
+
+impl Leg<'_> {
+    fn new<'a>(row: &'a Row, receipts: &[ReceiptOf], newest: bool) -> Option<Leg<'a>> {
+        let (id, at) = (row.attempt?, row.claimed_at?);
+        let own: Vec<&ReceiptOf> = receipts.iter().filter(|r| r.attempt_id == id).collect();
+        let outcome = row.outcome.as_deref().unwrap_or("");
+        let error = row.error.as_deref().map_or(String::new(), |error| format!(" ({error})"));
+        let learned = own.iter().filter_map(|r| Receipt::parse(&r.status));
+        let begun = if outcome == "accepted" { State::Accepted } else { State::Unknown };
+        let told = learned.fold(begun, |state, receipt| state.on_receipt(receipt).unwrap_or(state));
+        let message = State::parse(&row.state).unwrap_or(State::Unknown);
+        // What a look-up, an operator's word or the person's own reply settled stands on the message alone.
+        let settled =
+            newest && !row.moved_on && !matches!(message, State::Planned | State::Sending | State::Cancelled | State::Lapsed);
+        let arrived = matches!(told, State::Delivered | State::Read);
+        let not_on_channel = (outcome == "refused" && row.moved_on) || own.iter().any(|r| not_on_channel_by(r));
+        let (reach, became) = match outcome {
+            _ if not_on_channel && !arrived => (Reach::Missed, "not on this channel".to_owned()),
+            "not_accepted" if !arrived => (Reach::Missed, format!("not taken by the gateway{error}")),
+            "refused" if !arrived => (Reach::Missed, format!("refused by the gateway{error}")),
+            "" if own.is_empty() && !settled => (Reach::Out, "on its way".to_owned()),
+            _ => {
+                let state = if own.is_empty() && settled { message } else { told };
+                match state {
+                    State::Failed | State::Undelivered | State::Expired => (Reach::Missed, state.code().to_owned()),
+                    State::Unknown => (Reach::Unknown, format!("outcome unknown{error}")),
+                    State::Accepted => (Reach::Out, "accepted by the gateway".to_owned()),
+                    state => (Reach::Out, state.code().to_owned()),
+                }
+            }
+        };
+        Some(Leg { row, at, reach, became })
+    }
+}
+
+/// Everything that was sent to a person, and what was told about it.
+pub(super) struct Sent {
+    rows: Vec<Row>,
+    receipts: Vec<ReceiptOf>,
+}
+
+/// `asked`, `planned`, `not_reached`, `not_contacted`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// The ask left us, or may have.
+    Asked,
+    Planned,
+    /// Tried, and no try reached the person.
+    NotReached,
+    NotContacted,
+}
+
+impl Sent {
+    pub async fn read(tx: &mut Tx, contact: i64) -> Result<Sent> {
+        Ok(Sent { rows: messages::story_of(tx, contact).await?, receipts: inbound::receipts_of(tx, contact).await? })
+    }
+
+    fn legs(&self) -> Vec<Leg<'_>> {
+        let newest: HashMap<i64, Option<i64>> = self.rows.iter().map(|row| (row.id, row.attempt)).collect();
+        self.rows.iter().filter_map(|row| Leg::new(row, &self.receipts, newest.get(&row.id) == Some(&row.attempt))).collect()
+    }
+
+    /// Whether a campaign asked this person, as a sentence, by what was decided last and what the person said since.
+    pub fn account(
+        &self,
+        times: Times,
+        campaign: &str,
+        (outcome, code): (&str, &str),
+        answer: Option<&Body>,
+    ) -> (Standing, Option<String>, String) {
+        let legs = self.legs();
+        let of = |kind: &'static str| {
+            legs.iter().filter(move |l| l.row.kind == kind && l.row.campaign.as_deref() == Some(campaign)).rev()
+        };
+        let answered = answer.and_then(|body| said(body, times)).map(|what| format!("; answered: {what}"));
+        let planned =
+            self.rows.iter().rev().find(|r| r.kind == "ask" && r.state == "planned" && r.campaign.as_deref() == Some(campaign));
+        if let Some(ask) = of("ask").find(|l| l.reach != Reach::Missed) {
+            let doubt = if ask.reach == Reach::Unknown { ", though it is not known whether it arrived" } else { "" };
+            let reminded = of("reminder").find(|l| l.reach != Reach::Missed);
+            let again = reminded.map_or(String::new(), |r| format!(", reminded on {}", times.minute(r.at)));
+            let on = times.minute(ask.at);
+            let answered = answered.unwrap_or_else(|| "; silent since".into());
+            let channel = by(&ask.row.channel);
+            let sentence = format!("Asked on {on} by {channel} in campaign {campaign}{doubt}{again}{answered}.");
+            return (Standing::Asked, None, sentence);
+        }
+        let tried = of("ask").next().map(|l| format!("tried on {} by {}: {}", times.minute(l.at), by(&l.row.channel), l.became));
+        if let Some(row) = planned {
+            let because = match (outcome, Reason::parse(code)) {
+                ("wait", Some(reason)) => format!(" It waits: {code}. {}", reason.sentence()),
+                _ => String::new(),
+            };
+            let tried = tried.map_or(String::new(), |tried| format!("; {tried}"));
+            let on = times.minute(row.due_at.max(row.created_at));
+            let next = by(&row.planned_channel);
+            let sentence = format!("To be asked in campaign {campaign} by {next}, not before {on}{tried}.{because}");
+            return (Standing::Planned, (outcome == "wait").then(|| code.to_owned()), sentence);
+        }
+        if let Some(tried) = tried {
+            let answered = answered.unwrap_or_default();
+            return (Standing::NotReached, None, format!("Not reached in campaign {campaign}, {tried}{answered}."));
+        }
+        let last = self.rows.iter().rev().find(|r| r.kind == "ask" && r.campaign.as_deref() == Some(campaign));
+        let why = match (outcome, last.and_then(|row| row.reason.as_deref())) {
+            ("skip", _) => why(code),
+            (_, Some(reason)) => why(reason),
+            // Decided under a revision whose messages are yet to be planned.
+            _ => why(code),
+        };
+        let code = (outcome == "skip").then(|| code.to_owned());
+        (Standing::NotContacted, code, format!("Not contacted in campaign {campaign}: {why}"))
+    }
+
+    /// Attempts and receipts, and the messages that never left.
+    pub async fn moments(&self, tx: &mut Tx, times: Times, contact: i64) -> Result<Vec<(i64, Moment)>> {
+        let mut out = Vec::new();
+        let mut push = |at: i64, kind, campaign: &Option<String>, what: String| {
+            out.push((at, Moment { at: times.stamp(at), kind, campaign: campaign.clone(), what }));
+        };
+        let legs = self.legs();
+        for leg in &legs {
+            let Row { kind, channel, sender, reference, campaign, .. } = leg.row;
+            let reference = reference.as_deref().unwrap_or_default();
+            let what = format!("{} by {} from {sender}: {}; reference {reference}", named(kind), by(channel), leg.became);
+            push(leg.at, "attempt", campaign, what);
+        }
+        for receipt in &self.receipts {
+            let Some(row) = self.rows.iter().find(|row| row.attempt == Some(receipt.attempt_id)) else { continue };
+            let why = match not_on_channel_by(receipt) {
+                false => receipt.error.as_deref().map_or(String::new(), |error| format!(" ({error})")),
+                true => ": not on this channel".to_owned(),
+            };
+            let what = format!("Receipt of the {} by {}: {}{why}", row.kind, by(&row.channel), receipt.status);
+            push(receipt.received_at, "receipt", &row.campaign, what);
+        }
+        let mut seen = std::collections::HashSet::new();
+        for row in self.rows.iter().filter(|row| seen.insert(row.id)) {
+            let reason = row.reason.as_deref().map_or(String::new(), |reason| format!(": {}", why(reason)));
+            let (kind, channel) = (named(&row.kind), by(&row.planned_channel));
+            match row.state.as_str() {
+                "planned" => {
+                    let on = times.minute(row.due_at.max(row.created_at));
+                    push(
+                        row.changed_at,
+                        "message",
+                        &row.campaign,
+                        format!("{kind} by {channel} planned, not before {on}{reason}"),
+                    );
+                }
+                "cancelled" | "lapsed" => {
+                    push(row.changed_at, "message", &row.campaign, format!("{kind} by {channel} {}{reason}", row.state));
+                }
+                _ => {}
+            }
+        }
+        for (message, state, by_whom, at) in legs::settlements_of(tx, contact).await? {
+            let row = self.rows.iter().find(|row| row.id == message);
+            let kind = row.map_or("message", |row| row.kind.as_str());
+            let campaign = row.and_then(|row| row.campaign.clone());
+            push(at, "settled", &campaign, format!("The {kind} of unknown outcome was settled as {state}: {by_whom}"));
+        }
+        Ok(out)
+    }
+}
+
+/// What people wrote: what was read in it and what followed, never the text.
+pub(super) async fn replies(tx: &mut Tx, times: Times, contact: i64) -> Result<Vec<(i64, Moment)>> {
+    let replies = inbound::of_contact(tx, contact).await?;
+    let told = replies.into_iter().map(|i| {
+        let read = match Intent::parse(&i.intent) {
+            Some(Intent::OptIn) => "a yes",
+            Some(Intent::Refuse) => "a no",
+            Some(Intent::Stop) => "a STOP",
+            Some(Intent::WrongPerson) => "“wrong number”",
+            Some(Intent::Help) => "a call for help",
+            Some(Intent::Unclear) | None => "unclear",
+        };
+        let decided = match (i.resolved_at, &i.resolved_by) {
+            (Some(at), Some(who)) => format!("; {who} decided on {}", times.minute(at)),
+            _ => String::new(),
+        };
+        let what = format!("Reply by {}, read as {read}: {}{decided}", by(&i.channel), i.effect);
+        (i.received_at, Moment { at: times.stamp(i.received_at), kind: "reply", campaign: None, what })
+    });
+    Ok(told.collect())
+}
+
+pub(super) fn consent(times: Times, body: &Body) -> (i64, Moment) {
+    let through = match body.channel.as_str() {
+        "none" => String::new(),
+        channel => format!("; through {}, {}", by(channel), body.action.replace('_', " ")),
+    };
+    let what = said(body, times).unwrap_or_else(|| body.entry.code().replace('_', " "));
+    moment(times, body.at, "consent", body.campaign.as_deref(), format!("Ledger: {what}{through}"))
+}
+
+pub(super) fn moment(times: Times, at: i64, kind: &'static str, campaign: Option<&str>, what: String) -> (i64, Moment) {
+    (at, Moment { at: times.stamp(at), kind, campaign: campaign.map(str::to_owned), what })
+}
+
+/// What the person said, or time said for them; none for what changes nothing.
+pub(super) fn said(body: &Body, times: Times) -> Option<String> {
+    let (on, what) = (times.minute(body.at), allowed(&body.permissions));
+    Some(match body.entry {
+        Entry::Pending => format!("a first yes to {what} on {on}, whose second step has not come"),
+        Entry::Granted => format!("granted {what} on {on}"),
+        Entry::Refused => format!("refused on {on}"),
+        Entry::Withdrawn => format!("{what} withdrawn on {on}"),
+        Entry::Stopped => format!("stopped all marketing on {on}"),
+        Entry::WrongPerson => format!("wrong person, said on {on}"),
+        Entry::Expired => format!("a first yes to {what}, whose second step never came; expired on {on}"),
+        Entry::OperatorStop => format!("an unclear reply that an operator read as a STOP on {on}"),
+        Entry::LateNo | Entry::Erased | Entry::Retention => return None,
+    })
+}
+
+/// A reason with its sentence, or the words that stand in its place.
+pub(super) fn why(reason: &str) -> String {
+    match Reason::parse(reason) {
+        Some(known) => format!("{reason}. {}", known.sentence()),
+        None => format!("{reason}."),
+    }
+}
+
+fn not_on_channel_by(receipt: &ReceiptOf) -> bool {
+    receipt.class.as_deref().and_then(Class::parse) == Some(Class::NotOnChannel)
+}
+
+fn named(kind: &str) -> &'static str {
+    match kind {
+        "ask" => "Ask",
+        "reminder" => "Reminder",
+        "confirm" => "Confirmation",
+        "code" => "One-time code",
+        "ack" => "Acknowledgement",
+        "help" => "Help",
+        _ => "Test message",
+    }
+}

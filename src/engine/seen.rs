@@ -1,0 +1,151 @@
+//! The facts a decision saw, stored beside it (promise 8) and shown as people read them. No number, no name.
+
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::clock::instant;
+use crate::domain::channel::{Channel, Permission};
+use crate::domain::contact::Kind;
+use crate::domain::eligibility::Reason;
+use crate::store::facts::Person;
+
+/// What stood on record about a person when a rule decided.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Seen {
+    pub mobile: bool,
+    pub country: Option<String>,
+    /// `prospect`, `dormant` or `customer`; none where only the dates say it.
+    pub kind: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub last_action: Option<NaiveDate>,
+    /// `prior_consent of 2026-01-10 (unticked)`, one entry an imported row.
+    pub evidence: Vec<String>,
+    pub only_quarantined: bool,
+    pub restricted: bool,
+    /// An unclear reply waits for an operator.
+    pub held: bool,
+    /// `stopped since 2026-12-01`
+    pub suppressed: Vec<String>,
+    /// The day of the newest ask of this human, whatever the campaign.
+    #[schema(value_type = Option<String>)]
+    pub asked: Option<NaiveDate>,
+    /// `sms.promotions`
+    pub granted: Vec<String>,
+    pub in_conversation: bool,
+    /// `listed in RPO since 2026-12-08`
+    pub registers: Vec<String>,
+    /// Channels that were impossible, and why: `whatsapp: CHANNEL_NO_OPTIN`.
+    pub not_by: Vec<String>,
+}
+
+impl Seen {
+    pub fn of(person: &Person, passed_over: &[(Channel, Reason)]) -> Seen {
+        let f = &person.facts;
+        let day = |at: i64| instant(at).date_naive();
+        Seen {
+            mobile: f.mobile,
+            country: f.country.clone(),
+            kind: f.kind.map(|kind| kind.code().to_owned()),
+            last_action: f.last_action,
+            evidence: f.evidence.iter().map(|e| format!("{} of {} ({})", e.basis.code(), e.date, e.box_default.code())).collect(),
+            only_quarantined: f.only_quarantined,
+            restricted: f.restricted,
+            held: f.held,
+            suppressed: f.suppressions.iter().map(|(reason, at)| format!("{} since {}", reason.code(), day(*at))).collect(),
+            asked: f.asked.map(|(at, _)| day(at)),
+            granted: f.granted.iter().map(|p| p.code()).collect(),
+            in_conversation: f.conversation.is_some(),
+            registers: f
+                .screened
+                .iter()
+                .filter_map(|s| Some(format!("listed in {} since {}", s.register, day(s.listed_since?))))
+                .collect(),
+            not_by: passed_over.iter().map(|(channel, reason)| format!("{}: {}", channel.code(), reason.code())).collect(),
+        }
+    }
+
+    /// As it is stored.
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|_| "{}".into())
+    }
+
+    /// Reads what is stored; none where an earlier version kept nothing.
+    pub fn read(json: &str) -> Option<Seen> {
+        serde_json::from_str(json).ok().filter(|_| json != "{}")
+    }
+
+    /// Label and value, a line each.
+    pub fn lines(&self) -> Vec<(&'static str, String)> {
+        let country = self.country.as_deref().unwrap_or("an unknown country");
+        let number = if self.mobile { format!("mobile, {country}") } else { format!("not a mobile number, {country}") };
+        let known_as = match self.kind.as_deref().and_then(Kind::parse) {
+            Some(Kind::Prospect) => "prospect",
+            Some(Kind::Dormant) => "dormant customer",
+            Some(Kind::Customer) => "customer",
+            None => "as the last activity says",
+        };
+        let none = |list: String, word: &str| if list.is_empty() { word.to_owned() } else { list };
+        let day = |day: Option<NaiveDate>, word: &str| day.map_or(word.to_owned(), |day| day.to_string());
+        let rights = self.evidence.join("; ").replace('_', " ").replace("(unticked)", "(box left unticked)");
+        let rights = match self.only_quarantined {
+            true => "none: every row comes from a bought or unknown source".to_owned(),
+            false => none(rights, "none on record"),
+        };
+        let mut lines = vec![
+            ("Number", number),
+            ("Known as", known_as.to_owned()),
+            ("Last activity", day(self.last_action, "none on record")),
+            ("Right to ask", rights),
+            ("A no on record", none(self.suppressed.join("; ").replace('_', " "), "none")),
+            ("Asked before", day(self.asked, "never")),
+            ("Allowed already", none(granted_words(&self.granted), "nothing")),
+            ("Open question", if self.in_conversation { "yes" } else { "none" }.to_owned()),
+        ];
+        if self.held {
+            lines.push(("Unclear reply", "waits for an operator".to_owned()));
+        }
+        if self.restricted {
+            lines.push(("Processing", "restricted (Art. 18 GDPR)".to_owned()));
+        }
+        if !self.registers.is_empty() {
+            lines.push(("Opposition registers", self.registers.join("; ")));
+        }
+        for passed in &self.not_by {
+            let (channel, code) = passed.split_once(": ").unwrap_or((passed, ""));
+            let why = Reason::parse(code).map_or("", Reason::sentence);
+            lines.push(("Not possible", format!("by {}: {code}. {why}", by(channel))));
+        }
+        lines
+    }
+}
+
+fn granted_words(codes: &[String]) -> String {
+    allowed(&codes.iter().filter_map(|code| Permission::parse(code)).collect::<Vec<_>>())
+}
+
+/// A channel as one says it.
+pub(super) fn by(channel: &str) -> &str {
+    match Channel::parse(channel) {
+        Some(Channel::Sms) => "SMS",
+        Some(Channel::WhatsApp) => "WhatsApp",
+        Some(Channel::Call) => "phone call",
+        None => channel,
+    }
+}
+
+/// `promotions by SMS and WhatsApp, product information by SMS`
+pub(super) fn allowed(permissions: &[Permission]) -> String {
+    let mut purposes: Vec<_> = permissions.iter().map(|p| p.purpose).collect();
+    purposes.sort_unstable();
+    purposes.dedup();
+    let one = |purpose| {
+        let mut channels: Vec<_> = permissions.iter().filter(|p| p.purpose == purpose).map(|p| p.channel).collect();
+        channels.sort_unstable();
+        channels.dedup();
+        let channels = channels.iter().map(|c| by(c.code())).collect::<Vec<_>>().join(" and ");
+        format!("{} by {channels}", purpose.code().replace("info", "information").replace('_', " "))
+    };
+    purposes.into_iter().map(one).collect::<Vec<_>>().join(", ")
+}
