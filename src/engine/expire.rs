@@ -61,13 +61,17 @@ pub async fn expire(engine: &Engine) -> Result<u64> {
 async fn remind(engine: &Engine, row: &campaigns::Row) -> Result<()> {
     let now = engine.now();
     let mut tx = engine.store.write().await?;
+    // A start that comes between would leave reminders of the revision that was.
+    let Some(row) = campaigns::lock(&mut tx, row.id).await?.filter(|row| row.state() == CampaignState::Running) else {
+        return Ok(());
+    };
     let campaign = engine.revision(&mut tx, row.revision_id).await?;
     let Some(days) = campaign.reminder_after_days else { return Ok(()) };
     if now >= row.deadline {
         return Ok(());
     }
     for ask in &campaign.asks {
-        let due = campaigns::unanswered(&mut tx, row.id, ask.channel, now - days * DAY, CHUNK).await?;
+        let due = campaigns::unanswered(&mut tx, row.id, row.revision_id, ask.channel, now - days * DAY, CHUNK).await?;
         let ids: Vec<i64> = due.iter().map(|(_, contact, _)| *contact).collect();
         let people = facts::people(&mut tx, &row.family, &ids, now).await?;
         let new: Vec<New> = due
@@ -78,7 +82,7 @@ async fn remind(engine: &Engine, row: &campaigns::Row) -> Result<()> {
                     family: row.family.clone(),
                     person: people.get(contact)?.person.clone(),
                     kind: Kind::Reminder.code(),
-                    cause: format!("plan:{}", row.id),
+                    cause: format!("plan:{}:{}", row.id, row.revision_id),
                     channel: ask.channel.code(),
                     wording: None,
                     locale: locale.clone(),

@@ -9,6 +9,7 @@ use anyhow::Result;
 
 use super::Engine;
 use crate::clock::DAY;
+use crate::domain::campaign::Campaign;
 use crate::domain::channel::Channel;
 use crate::store::messages::{Attempt, Route};
 use crate::store::queue::{self, Job};
@@ -17,6 +18,28 @@ use crate::store::{Tx, conversations, legs, messages};
 /// Gives each of these failed asks to the next channel of its campaign, if there is one and the person has said nothing. The claim
 /// decides anew whether they may be asked there.
 pub async fn fall_back(tx: &mut Tx, engine: &Engine, failed: &[i64]) -> Result<()> {
+    // A channel that the campaign has given up since comes before all it has.
+    let after = |campaign: &Campaign, channel| match campaign.ask(channel) {
+        Some(_) => campaign.ask_after(channel).map(|ask| ask.channel),
+        None => campaign.asks.first().map(|ask| ask.channel),
+    };
+    move_on(tx, engine, failed, after).await
+}
+
+/// A new start finds asks between two legs: they never arrived and go on, by the first channel of the new revision that is another.
+/// Where it has none, they stay with the leg that failed.
+pub async fn carry_over(tx: &mut Tx, engine: &Engine, campaign: i64) -> Result<()> {
+    let open = legs::take_back(tx, campaign, engine.now()).await?;
+    let other = |campaign: &Campaign, failed| campaign.asks.iter().map(|ask| ask.channel).find(|channel| *channel != failed);
+    move_on(tx, engine, &open, other).await
+}
+
+async fn move_on(
+    tx: &mut Tx,
+    engine: &Engine,
+    failed: &[i64],
+    next_channel: impl Fn(&Campaign, Channel) -> Option<Channel>,
+) -> Result<()> {
     if failed.is_empty() {
         return Ok(());
     }
@@ -25,7 +48,7 @@ pub async fn fall_back(tx: &mut Tx, engine: &Engine, failed: &[i64]) -> Result<(
     for ask in legs::stranded(tx, failed, now).await? {
         let Some(channel) = Channel::parse(&ask.channel) else { continue };
         let campaign = engine.revision(tx, ask.revision_id).await?;
-        if let Some(other) = campaign.ask_after(channel) {
+        if let Some(other) = next_channel(&campaign, channel).and_then(|channel| campaign.ask(channel)) {
             // A text that serves on one channel may lack what the country's law wants on the other.
             let locale = campaign.locale_for(other, ask.country.as_deref(), Some(&ask.locale)).to_owned();
             next.entry((ask.campaign_id, ask.revision_id, other.channel, locale)).or_default().push(ask.id);

@@ -32,6 +32,7 @@ pub mod skipped;
 pub mod steer;
 pub mod table;
 pub mod trial;
+mod waiting;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::AtomicBool;

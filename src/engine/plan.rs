@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::Engine;
 use super::budget::{Cost, worst_case};
 use super::openings::Openings;
 use super::seen::Seen;
+use super::{Engine, legs};
 use crate::clock::instant;
 use crate::domain::campaign::{Ask, Campaign, CampaignState};
 use crate::domain::channel::Channel;
@@ -21,7 +21,7 @@ use crate::store::campaigns::{Decided, Start};
 use crate::store::facts::Person;
 use crate::store::messages::{New, Route};
 use crate::store::queue::{self, Job};
-use crate::store::{Tx, campaigns, contacts, facts, inbound, ledger, messages};
+use crate::store::{Tx, campaigns, contacts, control, facts, inbound, ledger, messages};
 use crate::vault;
 
 /// Contacts decided a transaction: the SQLite writer is never held long.
@@ -223,6 +223,8 @@ pub async fn start(engine: &Engine, name: &str, plan_id: &str) -> Result<Started
     })?;
 
     let mut tx = engine.store.write().await?;
+    // Claims lock messages before their campaign, and here it is the other way; no claim is under way meanwhile.
+    control::take_turn(&mut tx, &engine.controller).await?;
     let mut texts: Vec<(String, String, String, String)> = Vec::new();
     let buttons = campaign.asks.iter().any(Ask::has_buttons);
     // A message with buttons is published as it is seen, buttons and all.
@@ -256,6 +258,7 @@ pub async fn start(engine: &Engine, name: &str, plan_id: &str) -> Result<Started
         currency: campaign.currency().map(|c| c.to_string()),
     };
     let id = campaigns::start(&mut tx, &engine.controller, &start, now).await?;
+    legs::carry_over(&mut tx, engine, id).await?;
     let delay = Duration::from_micros(u64::try_from(start_at - now).unwrap_or(0));
     queue::push(&mut tx, &Job::Plan { campaign: id }, delay).await?;
     tx.commit().await?;
@@ -357,6 +360,8 @@ pub async fn plan_next(engine: &Engine, campaign_id: i64) -> Result<bool> {
 /// Pauses, resumes or cancels. Answers how many planned messages were cancelled.
 pub async fn set_state(engine: &Engine, name: &str, to: CampaignState) -> Result<u64> {
     let mut tx = engine.store.write().await?;
+    // As in `start`: no claim is under way meanwhile.
+    control::take_turn(&mut tx, &engine.controller).await?;
     let row = known(&mut tx, engine, name).await?;
     let mut cancelled = 0;
     match (row.state(), to) {
@@ -364,24 +369,18 @@ pub async fn set_state(engine: &Engine, name: &str, to: CampaignState) -> Result
             campaigns::set_state(&mut tx, row.id, to, Some("paused by the operator")).await?;
         }
         (CampaignState::Paused, CampaignState::Running) => {
+            let campaign = engine.revision(&mut tx, row.revision_id).await?;
+            // The operator's word that the account works again. Before the campaign's row, as `outcome` locks them.
+            for ask in &campaign.asks {
+                let health = control::health(&mut tx, &engine.controller, &ask.sender.gateway).await?;
+                let mended =
+                    control::Health { paused_at: None, pause_reason: None, opened_at: None, probing: 0, unknowns: 0, ..health };
+                control::save_health(&mut tx, &engine.controller, &mended).await?;
+            }
             campaigns::lift_allowance(&mut tx, row.id).await?;
             // The manager has seen the counts: `stop_if` counts anew from here.
             let tally = super::report::tally(&mut tx, row.id).await?;
             campaigns::set_stop_base(&mut tx, row.id, &serde_json::to_string(&tally)?).await?;
-            let campaign = engine.revision(&mut tx, row.revision_id).await?;
-            // The operator's word that the account works again.
-            for ask in &campaign.asks {
-                let health = crate::store::control::health(&mut tx, &engine.controller, &ask.sender.gateway).await?;
-                let mended = crate::store::control::Health {
-                    paused_at: None,
-                    pause_reason: None,
-                    opened_at: None,
-                    probing: 0,
-                    unknowns: 0,
-                    ..health
-                };
-                crate::store::control::save_health(&mut tx, &engine.controller, &mended).await?;
-            }
             let state = if engine.now() < row.start_at { CampaignState::Scheduled } else { CampaignState::Running };
             campaigns::set_state(&mut tx, row.id, state, None).await?;
             queue::push(&mut tx, &Job::Plan { campaign: row.id }, Duration::ZERO).await?;
@@ -390,6 +389,8 @@ pub async fn set_state(engine: &Engine, name: &str, to: CampaignState) -> Result
             }
         }
         (CampaignState::Scheduled | CampaignState::Running | CampaignState::Paused, CampaignState::Cancelled) => {
+            // A planner at work ends first, and what it planned goes too.
+            campaigns::lock(&mut tx, row.id).await?;
             cancelled = campaigns::cancel_planned(&mut tx, row.id, engine.now()).await?;
             campaigns::set_state(&mut tx, row.id, to, None).await?;
         }

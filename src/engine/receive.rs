@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
-use super::{Engine, answer, notify, outcome};
+use super::{Engine, answer, notify, outcome, waiting};
 use crate::domain::button::Tap;
 use crate::domain::campaign::Mode;
 use crate::domain::channel::Channel;
@@ -311,6 +311,9 @@ async fn reply(tx: &mut Tx, engine: &Engine, contact: i64, keyed: Vec<Keyed>, he
                 Some(message) if situation.asked_in(message) => false,
                 Some(_) => return Ok("ignored: answers another question"),
             };
+            if let Some(kept) = waiting::must_wait(&situation, heard.tapped.is_some()).filter(|_| second) {
+                return Ok(kept);
+            }
             Act::SaidYes { second }
         }
         Intent::Refuse => Act::SaidNo,
@@ -437,6 +440,7 @@ pub async fn resolve(tx: &mut Tx, engine: &Engine, inbound_id: i64, stop: bool, 
     contacts::lock(tx, contact).await?;
     if inbound::still_held(tx, contact).await? == 0 {
         contacts::hold(tx, contact, None).await?;
+        waiting::go_on(tx, engine, contact).await?;
     }
     Ok(Resolved::Done)
 }

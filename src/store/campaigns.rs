@@ -142,11 +142,12 @@ pub async fn start(tx: &mut Tx, controller: &str, start: &Start<'_>, now: i64) -
     )?;
     let id = row.map_or(0, |(id,)| id);
     // A new revision applies to messages not yet claimed: they are cancelled, and the planner makes them anew under it, with
-    // its own sender, times and texts.
+    // its own sender, times and texts. An ask between two legs is no new one: it goes on, by `legs::take_back`.
     execute!(
         tx,
         "UPDATE messages SET state = 'cancelled', reason = 'planned anew', changed_at = $2
-         WHERE campaign_id = $1 AND state = 'planned' AND kind IN ('ask', 'reminder')",
+         WHERE campaign_id = $1 AND state = 'planned' AND kind IN ('ask', 'reminder')
+           AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND a.channel <> messages.channel)",
         id,
         now
     )?;
@@ -201,7 +202,7 @@ pub async fn begin_repeat(tx: &mut Tx, id: i64, due: i64) -> Result<bool> {
 }
 
 /// Of these contacts, those whom this revision of the campaign has decided to ask already, and those whose ask has left under an
-/// earlier one: what was decided about them stays.
+/// earlier one, by its first leg at least: what was decided about them stays.
 pub async fn planned_already(tx: &mut Tx, campaign: i64, revision: i64, contacts: &[i64]) -> Result<Vec<i64>> {
     let rows: Vec<(i64,)> = fetch_all!(
         tx,
@@ -209,7 +210,8 @@ pub async fn planned_already(tx: &mut Tx, campaign: i64, revision: i64, contacts
          WHERE d.campaign_id = $2 AND d.revision_id = $3 AND d.stage = 'plan' AND d.outcome <> 'skip'
          UNION
          SELECT m.contact_id FROM EACH($1) THEN JOIN messages m ON m.contact_id = CAST(j.value AS BIGINT)
-         WHERE m.campaign_id = $2 AND m.kind = 'ask' AND m.state NOT IN ('planned', 'cancelled', 'lapsed')",
+         WHERE m.campaign_id = $2 AND m.kind = 'ask' AND m.state NOT IN ('cancelled', 'lapsed')
+           AND (m.state <> 'planned' OR EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.channel <> m.channel))",
         &json(contacts),
         campaign,
         revision
@@ -365,10 +367,12 @@ pub async fn decisions_of(tx: &mut Tx, contact: i64) -> Result<Vec<DecisionOf>> 
 }
 
 /// Asks of running campaigns that were accepted before `before` and never answered: candidates for their reminder.
-/// (message, contact, locale). The reminder goes the way the ask arrived by.
+/// (message, contact, locale). The reminder goes the way the ask arrived by. One that was planned under an earlier revision and never
+/// left does not count, since a new start cancels it.
 pub async fn unanswered(
     tx: &mut Tx,
     campaign: i64,
+    revision: i64,
     channel: Channel,
     before: i64,
     limit: i64,
@@ -379,12 +383,14 @@ pub async fn unanswered(
          JOIN conversations v ON v.message_id = m.id AND v.closed_at IS NULL AND v.state = 'asked'
          WHERE m.campaign_id = $1 AND m.kind = 'ask' AND m.state IN ('accepted', 'sent', 'delivered', 'read') AND v.opened_at <= $2
            AND m.channel = $4
-           AND NOT EXISTS (SELECT 1 FROM messages r WHERE r.contact_id = m.contact_id AND r.kind = 'reminder' AND r.family = m.family)
+           AND NOT EXISTS (SELECT 1 FROM messages r WHERE r.contact_id = m.contact_id AND r.kind = 'reminder' AND r.family = m.family
+             AND (r.state NOT IN ('cancelled', 'lapsed') OR r.revision_id = $5))
          ORDER BY m.id LIMIT $3",
         campaign,
         before,
         limit,
-        channel.code()
+        channel.code(),
+        revision
     )
 }
 

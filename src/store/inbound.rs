@@ -213,6 +213,33 @@ pub async fn adopt(tx: &mut Tx, controller: &str, now: i64) -> Result<()> {
     Ok(())
 }
 
+/// Effects of a second yes that waits until the person's unclear replies are read.
+pub const YES_WAITS: &str = "waits";
+pub const TAP_WAITS: &str = "waits, tapped";
+
+/// A second yes that waits.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct WaitingYes {
+    pub id: i64,
+    pub event_id: String,
+    pub channel: String,
+    pub body_enc: String,
+    pub effect: String,
+    pub at: i64,
+    pub received_at: i64,
+}
+
+pub async fn waiting_yes(tx: &mut Tx, contact: i64) -> Result<Vec<WaitingYes>> {
+    fetch_all!(
+        tx,
+        "SELECT id, event_id, channel, body_enc, effect, at, received_at FROM inbound_events
+         WHERE contact_id = $1 AND effect IN ($2, $3) ORDER BY id",
+        contact,
+        YES_WAITS,
+        TAP_WAITS
+    )
+}
+
 /// Resolves a held event; `None` where none waits under this id. The contact is missing where the number is a stranger's, and the
 /// keyed number is empty where the event names none.
 pub async fn resolve(tx: &mut Tx, controller: &str, id: i64, by: &str, now: i64) -> Result<Option<(Option<i64>, Keyed)>> {

@@ -30,6 +30,21 @@ pub async fn stranded(tx: &mut Tx, ids: &[i64], now: i64) -> Result<Vec<Stranded
     )
 }
 
+/// Takes asks between two legs back to the leg that failed, for a new revision to say what comes next. Answers which they are.
+pub async fn take_back(tx: &mut Tx, campaign: i64, now: i64) -> Result<Vec<i64>> {
+    let rows: Vec<(i64,)> = fetch_all!(
+        tx,
+        "UPDATE messages SET state = 'failed', changed_at = $2, channel = a.channel, gateway = a.gateway, sender = a.sender
+         FROM attempts a
+         WHERE messages.campaign_id = $1 AND messages.state = 'planned' AND messages.kind = 'ask' AND a.id = (
+           SELECT MAX(n.id) FROM attempts n WHERE n.message_id = messages.id AND n.channel <> messages.channel)
+         RETURNING messages.id",
+        campaign,
+        now
+    )?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
 /// Plans the next leg of failed asks: the same messages on another channel, in a batch of their own. The open question of the leg
 /// that failed goes, since the next one asks in its own mode; that the person was asked stays marked.
 pub async fn next_leg(
@@ -59,7 +74,8 @@ pub async fn next_leg(
     execute!(
         tx,
         "UPDATE messages SET state = 'planned', reason = 'not on ' || channel, channel = $2, gateway = $3, sender = $4, batch_id = $5,
-           locale = $7, revision_id = COALESCE($8, revision_id), due_at = $6, tries = 0, changed_at = $6
+           locale = $7, revision_id = COALESCE($8, revision_id), due_at = $6, tries = 0, changed_at = $6,
+           expires_at = COALESCE((SELECT c.deadline FROM campaigns c WHERE c.id = messages.campaign_id), expires_at)
          WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND state = 'failed'",
         &all,
         channel.code(),

@@ -10,9 +10,9 @@ use permesso::gateway::mock::protocol::{self, Channel, Status};
 use crate::app::{LINK, TestApp};
 use crate::both;
 
-const DAY: Duration = Duration::from_secs(86_400);
-const HOURS_12: Duration = Duration::from_secs(12 * 3600);
-const WHATSAPP_FIRST: &str = "whatsapp-first";
+pub const DAY: Duration = Duration::from_secs(86_400);
+pub const HOURS_12: Duration = Duration::from_secs(12 * 3600);
+pub const WHATSAPP_FIRST: &str = "whatsapp-first";
 const HEADER: &str = "number,kind,source,ask_basis,basis_evidence,basis_date,box_default,basis_channels\n";
 
 pub async fn person(app: &TestApp, number: &str, channels: &str) {
@@ -21,7 +21,7 @@ pub async fn person(app: &TestApp, number: &str, channels: &str) {
 }
 
 /// Asked by WhatsApp, accepted, and no receipt yet. Answers the reference of the ask.
-async fn asked_by_whatsapp(app: &TestApp, number: &str) -> String {
+pub async fn asked_by_whatsapp(app: &TestApp, number: &str) -> String {
     person(app, number, "sms whatsapp").await;
     app.gateway.set_faults(Faults { not_on_whatsapp_late: [number.to_owned()].into(), ..Faults::default() });
     app.plan(WHATSAPP_FIRST).await;
@@ -32,12 +32,12 @@ async fn asked_by_whatsapp(app: &TestApp, number: &str) -> String {
     app.inbox(number)[0].reference.clone()
 }
 
-async fn settle(app: &TestApp) {
+pub async fn settle(app: &TestApp) {
     app.deliver().await;
     app.gateway.idle().await;
 }
 
-fn channels(app: &TestApp, number: &str) -> Vec<Channel> {
+pub fn channels(app: &TestApp, number: &str) -> Vec<Channel> {
     app.inbox(number).iter().map(|m| m.channel).collect()
 }
 

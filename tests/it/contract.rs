@@ -739,16 +739,23 @@ both!(only_unanswered_asks_are_reminded, |app| {
     let id = campaign(&mut tx, "spring", None).await;
     let (a, b) = (contact(&mut tx, app, 1).await, contact(&mut tx, app, 2).await);
     let (one, two) = (sending(&mut tx, id, a).await, sending(&mut tx, id, b).await);
-    assert!(campaigns::unanswered(&mut tx, id, Channel::Sms, 10, 9).await.unwrap().is_empty(), "not accepted yet");
+    assert!(campaigns::unanswered(&mut tx, id, 1, Channel::Sms, 10, 9).await.unwrap().is_empty(), "not accepted yet");
     let both = [settled(one, "accepted", State::Accepted), settled(two, "accepted", State::Accepted)];
     messages::settle(&mut tx, &both, 11).await.unwrap();
-    assert!(campaigns::unanswered(&mut tx, id, Channel::Sms, 9, 9).await.unwrap().is_empty(), "too early");
+    assert!(campaigns::unanswered(&mut tx, id, 1, Channel::Sms, 9, 9).await.unwrap().is_empty(), "too early");
     let mut answered = conversations::open_of(&mut tx, b).await.unwrap().unwrap();
     answered.state = "pending".into();
     conversations::save(&mut tx, &answered).await.unwrap();
-    assert_eq!(campaigns::unanswered(&mut tx, id, Channel::Sms, 10, 9).await.unwrap(), [(one.0, a, "it".to_owned())]);
-    planned(&mut tx, Some(id), &[message(a, MessageKind::Reminder, 0)]).await;
-    assert!(campaigns::unanswered(&mut tx, id, Channel::Sms, 10, 9).await.unwrap().is_empty(), "one reminder is enough");
+    assert_eq!(campaigns::unanswered(&mut tx, id, 1, Channel::Sms, 10, 9).await.unwrap(), [(one.0, a, "it".to_owned())]);
+    let (_, reminders) = planned(&mut tx, Some(id), &[message(a, MessageKind::Reminder, 0)]).await;
+    assert!(campaigns::unanswered(&mut tx, id, 1, Channel::Sms, 10, 9).await.unwrap().is_empty(), "one reminder is enough");
+    give_revision(&mut tx, reminders[0]).await;
+    campaigns::cancel_planned(&mut tx, id, 12).await.unwrap();
+    assert!(
+        campaigns::unanswered(&mut tx, id, 1, Channel::Sms, 10, 9).await.unwrap().is_empty(),
+        "this plan has had its reminder"
+    );
+    assert_eq!(campaigns::unanswered(&mut tx, id, 2, Channel::Sms, 10, 9).await.unwrap().len(), 1, "a newer one has not");
     tx.rollback().await.unwrap();
 });
 
@@ -772,6 +779,8 @@ both!(a_failed_ask_takes_its_next_channel_once_and_only_while_nobody_answered, |
         at: 6,
     };
     inbound::add_receipt(&mut tx, C, "g", &receipt, Some(three.1), 6).await.unwrap();
+    let told = inbound::receipts_of(&mut tx, c).await.unwrap();
+    assert_eq!(told.iter().map(|r| (r.attempt_id, r.class.as_deref())).collect::<Vec<_>>(), [(three.1, Some("not-on-channel"))]);
     assert_eq!(legs::proved_not_on_channel(&mut tx, &all).await.unwrap(), [three.0]);
     let failed = [one, two].map(|m| settled(m, "unknown", State::Failed));
     messages::settle(&mut tx, &failed, 7).await.unwrap();
@@ -798,6 +807,11 @@ both!(a_failed_ask_takes_its_next_channel_once_and_only_while_nobody_answered, |
     );
     assert!(legs::stranded(&mut tx, &all, 8).await.unwrap().is_empty(), "once");
     assert_eq!(legs::next_leg(&mut tx, C, &route, Channel::WhatsApp, "fr", &[], 8).await.unwrap(), None);
+    let mut back = legs::take_back(&mut tx, id, 9).await.unwrap();
+    back.sort_unstable();
+    assert_eq!(back, stranded, "back to the leg that failed");
+    assert_eq!(messages::state(&mut tx, one.0).await.unwrap(), Some(State::Failed));
+    assert!(legs::take_back(&mut tx, id, 9).await.unwrap().is_empty());
     tx.rollback().await.unwrap();
 });
 
@@ -842,6 +856,8 @@ both!(unknown_sends_are_listed_and_their_settlement_is_kept, |app| {
         [(one.0, format!("ask-{}", one.0))]
     );
     legs::record_settlement(&mut tx, C, one.0, State::Failed, "A. Rossi", 10).await.unwrap();
+    let told = legs::settlements_of(&mut tx, person).await.unwrap();
+    assert_eq!(told, [(one.0, "failed".to_owned(), "A. Rossi".to_owned(), 10)]);
     tx.commit().await.unwrap();
     assert_eq!(app.count("SELECT COUNT(*) FROM settlements WHERE by_whom = 'A. Rossi' AND state = 'failed'").await, 1);
 });
@@ -1075,6 +1091,9 @@ both!(receipts_and_inbound_events_are_stored_once, |app| {
     let two = inbound::add_inbound(&mut tx, C, "g", &reply("i2", "opt_in"), 10).await.unwrap().unwrap();
     assert_eq!(inbound::add_inbound(&mut tx, C, "g", &reply("i1", "opt_out"), 11).await.unwrap(), None);
     assert_eq!(inbound::of_contact(&mut tx, person).await.unwrap().iter().map(|i| i.id).collect::<Vec<_>>(), [one, two]);
+    assert!(inbound::waiting_yes(&mut tx, person).await.unwrap().is_empty());
+    inbound::set_effect(&mut tx, two, inbound::YES_WAITS).await.unwrap();
+    assert_eq!(inbound::waiting_yes(&mut tx, person).await.unwrap().iter().map(|i| i.id).collect::<Vec<_>>(), [two]);
     inbound::set_effect(&mut tx, one, "held").await.unwrap();
     assert_eq!(inbound::held(&mut tx, C).await.unwrap().iter().map(|i| i.id).collect::<Vec<_>>(), [one]);
     assert_eq!(inbound::still_held(&mut tx, person).await.unwrap(), 1);

@@ -18,8 +18,10 @@ mod preview;
 mod promises;
 mod proxy;
 mod replies;
+mod restart;
 mod run;
 mod stories;
+mod undecided;
 mod upgrade;
 mod why;
 

@@ -9,10 +9,8 @@ use permesso::gateway::mock::faults::Faults;
 use permesso::gateway::mock::protocol::Status;
 
 use crate::app::{LINK, REPLY_NUMBER, TestApp};
-use crate::between::person;
+use crate::between::{WHATSAPP_FIRST, person};
 use crate::both;
-
-const WHATSAPP_FIRST: &str = "whatsapp-first";
 
 fn only(story: &Story) -> &InCampaign {
     assert_eq!(story.campaigns.len(), 1, "{story:#?}");

@@ -287,7 +287,8 @@ async fn remind(engine: &Engine) -> Result<()> {
             let campaign = engine.revision(&mut tx, row.revision_id).await?;
             let Some(days) = campaign.reminder_after_days else { continue };
             for ask in &campaign.asks {
-                left += store::campaigns::unanswered(&mut tx, row.id, ask.channel, engine.now() - days * DAY, 1).await?.len();
+                let before = engine.now() - days * DAY;
+                left += store::campaigns::unanswered(&mut tx, row.id, row.revision_id, ask.channel, before, 1).await?.len();
             }
         }
         tx.rollback().await?;

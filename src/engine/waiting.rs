@@ -1,0 +1,50 @@
+//! A second yes said while an unclear reply of the same person waits for an operator. It is kept and grants nothing: what is doubtful may
+//! be a no, and nothing doubtful is ever a yes. Once the operator has read everything and said no stop, it counts as of when it was said.
+
+use anyhow::Result;
+
+use super::Engine;
+use super::confirm::{self, Deed, Situation};
+use crate::domain::campaign::Mode;
+use crate::domain::channel::Channel;
+use crate::domain::consent::{Act, State, counts_at};
+use crate::store::Tx;
+use crate::store::inbound::{self, TAP_WAITS, WaitingYes, YES_WAITS};
+
+/// Whether this second yes must wait, and as what it is kept. One that cannot grant anyway need not.
+pub(super) fn must_wait(situation: &Situation, tapped: bool) -> Option<&'static str> {
+    let would_grant = situation.state() == Some(State::Pending) && situation.mode() != Mode::LinkCode;
+    (would_grant && situation.contact.held_at.is_some()).then_some(if tapped { TAP_WAITS } else { YES_WAITS })
+}
+
+/// Nothing of this person is unclear any more: what they said meanwhile counts, in its order. After a stop their question is closed,
+/// and a yes finds none. No acknowledgement goes out, since it would come late.
+pub(super) async fn go_on(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<()> {
+    for yes in inbound::waiting_yes(tx, contact).await? {
+        let mut situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+        let effect = grant(tx, engine, &mut situation, &yes).await?;
+        inbound::set_effect(tx, yes.id, effect).await?;
+    }
+    Ok(())
+}
+
+async fn grant(tx: &mut Tx, engine: &Engine, situation: &mut Situation, yes: &WaitingYes) -> Result<&'static str> {
+    let at = counts_at(true, yes.at, yes.received_at);
+    let tapped = yes.effect == TAP_WAITS;
+    // A choice submitted on the page since replaced the one that this yes answers. A tap may come within the same tick of the clock.
+    let first = situation.conversation.as_ref().and_then(|c| c.first_yes_at);
+    let answers = situation.state() == Some(State::Pending) && situation.mode() != Mode::LinkCode;
+    let Some(at) = at.filter(|at| answers && first.is_some_and(|first| first < *at || (tapped && first == *at))) else {
+        return Ok("ignored: no open question");
+    };
+    let text = engine.vault.decrypt("inbound", &yes.body_enc)?;
+    let deed = Deed {
+        at,
+        channel: Channel::parse(&yes.channel).unwrap_or(Channel::Sms).code(),
+        action: if tapped { "button" } else { "reply" },
+        evidence: yes.event_id.clone(),
+        text_hash: Some(engine.vault.fingerprint("reply", &text)),
+    };
+    let outcome = confirm::act(tx, engine, situation, Act::SaidYes { second: true }, &deed, &[]).await?;
+    Ok(if outcome.outdated { "ignored: a newer no stands" } else { "applied" })
+}

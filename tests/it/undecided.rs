@@ -1,0 +1,94 @@
+//! A yes said while an unclear reply of the same person waits for an operator: it is not lost, and it grants nothing before the operator
+//! has read what may be a no.
+
+use std::time::Duration;
+
+use permesso::engine::{expire, inbox};
+
+use crate::app::{LINK, REPLY_NUMBER, TestApp};
+use crate::between::{DAY, WHATSAPP_FIRST, person};
+use crate::both;
+
+const UNCLEAR: &str = "mah, vediamo un po";
+
+/// Said yes, was asked to confirm, and then wrote something unclear and a second yes. Answers the unclear reply's id.
+async fn yes_unclear_yes(app: &TestApp, number: &str) -> i64 {
+    person(app, number, "whatsapp").await;
+    app.send(WHATSAPP_FIRST).await;
+    for text in ["SI", UNCLEAR, "SI"] {
+        app.reply(number, "acme-wa", text).await;
+        app.advance(Duration::from_secs(60));
+    }
+    assert!(app.granted(number).await.is_empty(), "what is unclear may be a no");
+    let told = app.history(number).await;
+    assert!(told.contains(&"reply Reply by WhatsApp, read as a yes: waits".to_owned()), "{told:#?}");
+    app.count("SELECT id FROM inbound_events WHERE effect = 'held'").await
+}
+
+both!(a_second_yes_grants_once_the_operator_has_read_nothing_in_the_unclear_reply_before_it, |app| {
+    let number = TestApp::it(1);
+    let unclear = yes_unclear_yes(app, &number).await;
+    app.reply(&number, "acme-wa", UNCLEAR).await;
+    inbox::resolve(&app.engine, unclear, false, "op").await.unwrap();
+    assert!(app.granted(&number).await.is_empty(), "another one waits");
+    let other = app.count("SELECT id FROM inbound_events WHERE effect = 'held' AND resolved_at IS NULL").await;
+    inbox::resolve(&app.engine, other, false, "op").await.unwrap();
+    assert_eq!(app.granted(&number).await.len(), 2);
+    let sentence = &app.story(&number).await.campaigns[0].sentence;
+    assert!(sentence.ends_with("by SMS and WhatsApp on 2026-12-01 10:47 (Europe/Rome)."), "as of when it was said: {sentence}");
+    assert!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1.is_empty());
+});
+
+both!(a_second_yes_grants_nothing_once_the_operator_has_read_a_stop, |app| {
+    let number = TestApp::it(1);
+    let unclear = yes_unclear_yes(app, &number).await;
+    inbox::resolve(&app.engine, unclear, true, "op").await.unwrap();
+    assert!(app.granted(&number).await.is_empty());
+    assert!(app.story(&number).await.verdict.contains("stopped since"));
+    assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events WHERE effect LIKE 'waits%'").await, 0);
+});
+
+both!(a_second_yes_that_waits_is_not_too_late_for_having_waited, |app| {
+    let number = TestApp::it(1);
+    let unclear = yes_unclear_yes(app, &number).await;
+    app.advance(DAY * 60);
+    expire::expire(&app.engine).await.unwrap();
+    inbox::resolve(&app.engine, unclear, false, "op").await.unwrap();
+    assert_eq!(app.granted(&number).await.len(), 2);
+});
+
+both!(a_yes_that_waits_does_not_answer_what_was_chosen_after_it, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    let link = app.link(&number);
+    assert_eq!(app.submit(&link, "chosen", &["sms.promotions"]).await, 303);
+    for text in [UNCLEAR, "SI"] {
+        app.advance(Duration::from_secs(60));
+        app.reply(&number, REPLY_NUMBER, text).await;
+    }
+    app.advance(Duration::from_secs(60));
+    assert_eq!(app.submit(&link, "chosen", &["sms.promotions", "sms.product_info"]).await, 303);
+    let unclear = app.count("SELECT id FROM inbound_events WHERE effect = 'held'").await;
+    inbox::resolve(&app.engine, unclear, false, "op").await.unwrap();
+    assert!(app.granted(&number).await.is_empty());
+    app.advance(Duration::from_secs(60));
+    app.reply(&number, REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(&number).await.len(), 2);
+});
+
+both!(a_tap_that_waits_is_proved_as_a_tap, |app| {
+    let number = TestApp::it(1);
+    person(app, &number, "whatsapp").await;
+    app.send(WHATSAPP_FIRST).await;
+    app.reply(&number, "acme-wa", "SI").await;
+    let confirmation = app.inbox(&number).pop().unwrap();
+    app.reply(&number, "acme-wa", UNCLEAR).await;
+    app.gateway.tap(&confirmation.id, &confirmation.buttons[0].id).await.unwrap();
+    app.gateway.idle().await;
+    assert!(app.granted(&number).await.is_empty());
+    let unclear = app.count("SELECT id FROM inbound_events WHERE effect = 'held'").await;
+    inbox::resolve(&app.engine, unclear, false, "op").await.unwrap();
+    assert_eq!(app.granted(&number).await.len(), 2);
+    assert!(app.story(&number).await.ledger.last().unwrap().contains("by whatsapp (button)"));
+});
