@@ -26,7 +26,9 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     }
     println!("{}\n{}", story.number, story.verdict);
     for campaign in &story.campaigns {
-        println!("\n{}", campaign.sentence);
+        if campaign.sentence != story.verdict {
+            println!("\n{}", campaign.sentence);
+        }
         if let Some(decision) = campaign.decisions.last() {
             println!("  What was on record at the {} of {}:", decision.stage, decision.day());
             for (label, value) in decision.lines() {

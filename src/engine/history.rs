@@ -108,7 +108,7 @@ pub(super) struct Sent {
     receipts: Vec<ReceiptOf>,
 }
 
-/// `asked`, `planned`, `not_reached`, `not_contacted`
+/// How a campaign stands with a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
@@ -175,8 +175,8 @@ impl Sent {
         let why = match (outcome, last.and_then(|row| row.reason.as_deref())) {
             ("skip", _) => why(code),
             (_, Some(reason)) => why(reason),
-            // Decided under a revision whose messages are yet to be planned.
-            _ => why(code),
+            // The unique keys of the plan let no second one in (promise 3).
+            _ => "no message was planned, since this person or the same human has one of this family.".to_owned(),
         };
         let code = (outcome == "skip").then(|| code.to_owned());
         (Standing::NotContacted, code, format!("Not contacted in campaign {campaign}: {why}"))

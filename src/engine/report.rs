@@ -83,7 +83,8 @@ pub(super) fn is_delivered(state: &str) -> bool {
 pub async fn tally(tx: &mut Tx, campaign: i64) -> Result<Tally> {
     let mut tally = Tally::default();
     for (kind, state, count) in report::messages(tx, campaign).await? {
-        let left = !matches!(state.as_str(), "planned" | "sending" | "cancelled" | "lapsed");
+        // What is on its way says nothing yet about how many fail.
+        let left = was_asked(&state) && state != "sending";
         if matches!(kind.as_str(), "ask" | "reminder") && left {
             tally.left += count;
             tally.failed += if matches!(state.as_str(), "failed" | "undelivered" | "expired") { count } else { 0 };

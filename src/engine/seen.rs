@@ -88,7 +88,13 @@ impl Seen {
         };
         let none = |list: String, word: &str| if list.is_empty() { word.to_owned() } else { list };
         let day = |day: Option<NaiveDate>, word: &str| day.map_or(word.to_owned(), |day| day.to_string());
-        let rights = self.evidence.join("; ").replace('_', " ").replace("(unticked)", "(box left unticked)");
+        let boxes = [
+            ("(unticked)", "(box left unticked)"),
+            ("(pre_ticked)", "(box ticked beforehand)"),
+            ("(bundled)", "(box for several things at once)"),
+        ];
+        let rights =
+            boxes.iter().fold(self.evidence.join("; "), |text, (code, words)| text.replace(code, words)).replace('_', " ");
         let rights = match self.only_quarantined {
             true => "none: every row comes from a bought or unknown source".to_owned(),
             false => none(rights, "none on record"),

@@ -34,6 +34,10 @@ pub const REPLY_NUMBER: &str = "+393001234567";
 pub const HEADER: &str =
     "number,country,kind,last_action,source,ask_basis,basis_evidence,basis_date,box_default,unsubscribed,external_id,time_zone\n";
 
+pub const WHATSAPP_FIRST: &str = "whatsapp-first";
+/// Rows that say which channels the evidence covers.
+pub const ON_CHANNELS: &str = "number,kind,source,ask_basis,basis_evidence,basis_date,box_default,basis_channels\n";
+
 /// The value of a hidden field of a page.
 pub fn field(page: &str, name: &str) -> String {
     page.split(&format!("name=\"{name}\" value=\"")).nth(1).and_then(|r| r.split('"').next()).unwrap_or("").to_owned()
@@ -271,6 +275,27 @@ impl TestApp {
         assert_eq!(summary.rejected, 0, "{summary:?}");
     }
 
+    /// Somebody whose evidence covers these channels.
+    pub async fn person(&self, number: &str, channels: &str) {
+        let row = format!("{ON_CHANNELS}{number},prospect,web shop,prior_consent,form 1,2026-01-10,unticked,{channels}\n");
+        assert_eq!(self.import_file(&row).await.rejected, 0);
+    }
+
+    /// Somebody who is not on WhatsApp, asked there: accepted, and no receipt yet. Answers the reference of the ask.
+    pub async fn asked_by_whatsapp(&self, number: &str) -> String {
+        self.person(number, "sms whatsapp").await;
+        self.gateway.set_faults(Faults { not_on_whatsapp_late: [number.to_owned()].into(), ..Faults::default() });
+        self.plan(WHATSAPP_FIRST).await;
+        self.deliver_unheard().await;
+        self.inbox(number)[0].reference.clone()
+    }
+
+    /// Delivers what is due and hears what the gateway tells of it.
+    pub async fn settle(&self) {
+        self.deliver().await;
+        self.gateway.idle().await;
+    }
+
     /// Plans, starts, and decides about everybody; sends nothing yet.
     pub async fn plan(&self, name: &str) -> i64 {
         self.plan_as(name, |_| {}).await
@@ -309,10 +334,16 @@ impl TestApp {
         ended
     }
 
+    /// Delivers what is due; the gateway accepts it, and no receipt of it comes.
+    pub async fn deliver_unheard(&self) {
+        self.gateway.set_webhook_url("http://127.0.0.1:9/".into());
+        self.settle().await;
+        self.gateway.set_webhook_url(format!("{}/webhooks/mock", self.base));
+    }
+
     pub async fn send(&self, name: &str) -> i64 {
         let id = self.plan(name).await;
-        self.deliver().await;
-        self.gateway.idle().await;
+        self.settle().await;
         id
     }
 

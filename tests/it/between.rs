@@ -7,35 +7,11 @@ use permesso::engine::{expire, inbox};
 use permesso::gateway::mock::faults::Faults;
 use permesso::gateway::mock::protocol::{self, Channel, Status};
 
-use crate::app::{LINK, TestApp};
+use crate::app::{LINK, ON_CHANNELS, TestApp, WHATSAPP_FIRST};
 use crate::both;
 
 pub const DAY: Duration = Duration::from_secs(86_400);
 pub const HOURS_12: Duration = Duration::from_secs(12 * 3600);
-pub const WHATSAPP_FIRST: &str = "whatsapp-first";
-const HEADER: &str = "number,kind,source,ask_basis,basis_evidence,basis_date,box_default,basis_channels\n";
-
-pub async fn person(app: &TestApp, number: &str, channels: &str) {
-    let row = format!("{HEADER}{number},prospect,web shop,prior_consent,form 1,2026-01-10,unticked,{channels}\n");
-    assert_eq!(app.import_file(&row).await.rejected, 0);
-}
-
-/// Asked by WhatsApp, accepted, and no receipt yet. Answers the reference of the ask.
-pub async fn asked_by_whatsapp(app: &TestApp, number: &str) -> String {
-    person(app, number, "sms whatsapp").await;
-    app.gateway.set_faults(Faults { not_on_whatsapp_late: [number.to_owned()].into(), ..Faults::default() });
-    app.plan(WHATSAPP_FIRST).await;
-    app.gateway.set_webhook_url("http://127.0.0.1:9/".into());
-    app.deliver().await;
-    app.gateway.idle().await;
-    app.gateway.set_webhook_url(format!("{}/webhooks/mock", app.base));
-    app.inbox(number)[0].reference.clone()
-}
-
-pub async fn settle(app: &TestApp) {
-    app.deliver().await;
-    app.gateway.idle().await;
-}
 
 pub fn channels(app: &TestApp, number: &str) -> Vec<Channel> {
     app.inbox(number).iter().map(|m| m.channel).collect()
@@ -43,14 +19,14 @@ pub fn channels(app: &TestApp, number: &str) -> Vec<Channel> {
 
 both!(an_ask_that_arrived_late_still_counts_when_its_second_leg_was_refused, |app| {
     let number = TestApp::it(1);
-    let first = asked_by_whatsapp(app, &number).await;
+    let first = app.asked_by_whatsapp(&number).await;
     assert_eq!(app.gateway.receipt(&first, Status::Failed).await, Some(true));
     app.gateway.set_faults(Faults { refused_numbers: [number.clone()].into(), ..Faults::default() });
-    settle(app).await;
+    app.settle().await;
     assert_eq!(app.gateway.receipt(&first, Status::Delivered).await, Some(true));
     app.gateway.set_faults(Faults::default());
     app.plan_as(LINK, |c| (c.name, c.family) = ("another".into(), "other".into())).await;
-    settle(app).await;
+    app.settle().await;
     assert_eq!(app.asks(&number), 1);
 });
 
@@ -65,29 +41,29 @@ both!(an_ask_that_was_refused_and_arrives_all_the_same_counts, |app| {
     let reference = app.inbox(&number)[0].reference.clone();
     assert_eq!(app.gateway.receipt(&reference, Status::Delivered).await, Some(true));
     app.plan_as(LINK, |c| (c.name, c.family) = ("another".into(), "other".into())).await;
-    settle(app).await;
+    app.settle().await;
     assert_eq!(app.asks(&number), 1);
 });
 
 both!(receipts_before_the_sends_own_answer_start_no_second_leg, |app| {
     let number = TestApp::it(1);
-    let first = asked_by_whatsapp(app, &number).await;
+    let first = app.asked_by_whatsapp(&number).await;
     // As it stands while the other sends of the slice are still out.
     app.execute("UPDATE attempts SET outcome = NULL, outcome_at = NULL").await.unwrap();
     app.execute("UPDATE messages SET state = 'sending'").await.unwrap();
     for status in [Status::Sent, Status::Failed] {
         assert_eq!(app.gateway.receipt(&first, status).await, Some(true));
     }
-    settle(app).await;
+    app.settle().await;
     assert_eq!((channels(app, &number), app.states().await), (vec![Channel::Whatsapp], [("failed".to_owned(), 1)].into()));
 });
 
 both!(a_restart_without_the_second_channel_takes_it_from_asks_that_are_out, |app| {
     let number = TestApp::it(1);
-    let first = asked_by_whatsapp(app, &number).await;
+    let first = app.asked_by_whatsapp(&number).await;
     app.plan_as(WHATSAPP_FIRST, |c| c.asks.truncate(1)).await;
     assert_eq!(app.gateway.receipt(&first, Status::Failed).await, Some(true));
-    settle(app).await;
+    app.settle().await;
     assert_eq!((channels(app, &number), app.states().await), (vec![Channel::Whatsapp], [("failed".to_owned(), 1)].into()));
 });
 
@@ -102,35 +78,34 @@ both!(a_restart_leaves_the_decisions_about_those_already_asked, |app| {
 
 both!(a_reminder_of_an_ask_that_failed_meanwhile_is_not_sent, |app| {
     let number = TestApp::it(1);
-    person(app, &number, "whatsapp").await;
+    app.person(&number, "whatsapp").await;
     app.plan(WHATSAPP_FIRST).await;
-    app.gateway.set_webhook_url("http://127.0.0.1:9/".into());
-    settle(app).await;
-    app.gateway.set_webhook_url(format!("{}/webhooks/mock", app.base));
+    app.deliver_unheard().await;
     // The reminder is planned at night; before the morning the ask proves to be undelivered.
     app.advance(DAY * 7 + HOURS_12);
     expire::expire(&app.engine).await.unwrap();
-    settle(app).await;
+    app.settle().await;
     assert_eq!(app.count("SELECT COUNT(*) FROM messages WHERE kind = 'reminder' AND state = 'planned'").await, 1);
     let ask = app.inbox(&number)[0].reference.clone();
     assert_eq!(app.gateway.receipt(&ask, Status::Undelivered).await, Some(true));
     app.advance(DAY);
-    settle(app).await;
+    app.settle().await;
     assert_eq!(app.inbox(&number).len(), 1);
     assert_eq!(app.count("SELECT COUNT(*) FROM messages WHERE kind = 'reminder' AND reason = 'ASK_NOT_ARRIVED'").await, 1);
 });
 
 both!(the_proof_names_the_basis_that_the_claim_found, |app| {
     let number = TestApp::it(1);
-    let row =
-        |basis: &str, boxed: &str| format!("{HEADER}{number},prospect,web shop,{basis},form 1,2026-01-10,{boxed},sms whatsapp\n");
+    let row = |basis: &str, boxed: &str| {
+        format!("{ON_CHANNELS}{number},prospect,web shop,{basis},form 1,2026-01-10,{boxed},sms whatsapp\n")
+    };
     app.import_file(&row("inbound_request", "unticked")).await;
     app.import_file(&row("prior_consent", "pre_ticked")).await;
     // Planned at night, when nobody is cleared yet.
     app.advance(HOURS_12);
     app.plan(WHATSAPP_FIRST).await;
     app.advance(HOURS_12);
-    settle(app).await;
+    app.settle().await;
     app.reply(&number, "acme-wa", "SI").await;
     app.advance(Duration::from_secs(60));
     app.reply(&number, "acme-wa", "SI").await;
@@ -140,7 +115,7 @@ both!(the_proof_names_the_basis_that_the_claim_found, |app| {
 
 both!(a_button_of_some_other_message_is_no_yes, |app| {
     let number = TestApp::it(1);
-    person(app, &number, "whatsapp").await;
+    app.person(&number, "whatsapp").await;
     app.send(WHATSAPP_FIRST).await;
     for event in ["one", "two"] {
         let tapped = protocol::Event::Inbound(protocol::Inbound {
@@ -154,7 +129,7 @@ both!(a_button_of_some_other_message_is_no_yes, |app| {
             in_reply_to: None,
         });
         assert!(app.gateway.deliver(vec![tapped]).await);
-        settle(app).await;
+        app.settle().await;
         app.advance(Duration::from_secs(60));
     }
     assert_eq!(app.count("SELECT COUNT(*) FROM conversations WHERE state <> 'asked'").await, 0);
@@ -163,20 +138,20 @@ both!(a_button_of_some_other_message_is_no_yes, |app| {
 
 both!(a_tap_on_an_ask_that_arrived_after_all_is_a_first_yes, |app| {
     let number = TestApp::it(1);
-    let first = asked_by_whatsapp(app, &number).await;
+    let first = app.asked_by_whatsapp(&number).await;
     let ask = app.inbox(&number)[0].clone();
     for status in [Status::Failed, Status::Delivered] {
         assert_eq!(app.gateway.receipt(&first, status).await, Some(true));
     }
     app.gateway.tap(&ask.id, &ask.buttons[0].id).await.unwrap();
-    settle(app).await;
+    app.settle().await;
     assert_eq!(app.count("SELECT COUNT(*) FROM conversations WHERE state = 'pending'").await, 1);
     assert_eq!(app.asks(&number), 1);
 });
 
 both!(a_yes_goes_on_after_the_operator_has_read_an_unclear_reply, |app| {
     let number = TestApp::it(1);
-    person(app, &number, "whatsapp").await;
+    app.person(&number, "whatsapp").await;
     app.send(WHATSAPP_FIRST).await;
     app.reply(&number, "acme-wa", "mah, vediamo un po").await;
     app.reply(&number, "acme-wa", "SI").await;
@@ -184,7 +159,7 @@ both!(a_yes_goes_on_after_the_operator_has_read_an_unclear_reply, |app| {
     let held = app.count("SELECT MIN(id) FROM inbound_events").await;
     inbox::resolve(&app.engine, held, false, "op").await.unwrap();
     app.advance(Duration::from_secs(600));
-    settle(app).await;
+    app.settle().await;
     app.advance(Duration::from_secs(60));
     app.reply(&number, "acme-wa", "SI").await;
     assert_eq!(app.granted(&number).await.len(), 2);
@@ -192,7 +167,7 @@ both!(a_yes_goes_on_after_the_operator_has_read_an_unclear_reply, |app| {
 
 both!(a_confirmation_of_unknown_outcome_that_arrived_can_be_answered, |app| {
     let number = TestApp::it(1);
-    person(app, &number, "whatsapp").await;
+    app.person(&number, "whatsapp").await;
     app.send(WHATSAPP_FIRST).await;
     app.gateway.set_faults(Faults { garbage: 1.0, ..Faults::default() });
     app.reply(&number, "acme-wa", "SI").await;

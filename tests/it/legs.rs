@@ -13,11 +13,10 @@ use permesso::gateway::mock::protocol::{self, Channel, Status};
 
 use permesso::store::report;
 
-use crate::app::{LINK, REPLY_NUMBER, TestApp};
+use crate::app::{LINK, REPLY_NUMBER, TestApp, WHATSAPP_FIRST};
 use crate::both;
 
 const DAY: Duration = Duration::from_secs(86_400);
-const WHATSAPP_FIRST: &str = "whatsapp-first";
 const GB_NUMBER: &str = "+447700900123";
 
 /// People whose evidence covers these channels.
@@ -104,10 +103,7 @@ both!(nobody_is_asked_another_way_who_may_have_the_ask, |app| {
     });
     app.plan(WHATSAPP_FIRST).await;
     // The fifth said no before the gateway told that its number is not there.
-    app.gateway.set_webhook_url("http://127.0.0.1:9/".into());
-    app.deliver().await;
-    app.gateway.idle().await;
-    app.gateway.set_webhook_url(format!("{}/webhooks/mock", app.base));
+    app.deliver_unheard().await;
     app.reply(&n[4], GB_NUMBER, "NO").await;
     let lost = app.inbox(&n[4])[0].reference.clone();
     assert_eq!(app.gateway.receipt(&lost, Status::Failed).await, Some(true));
@@ -121,11 +117,8 @@ both!(nobody_is_asked_another_way_who_may_have_the_ask, |app| {
     let unknown = TestApp::it(9);
     people(app, &[(&unknown, "sms whatsapp")]).await;
     app.gateway.set_faults(Faults { garbage: 1.0, not_on_whatsapp_late: [unknown.clone()].into(), ..Faults::default() });
-    app.gateway.set_webhook_url("http://127.0.0.1:9/".into());
     app.plan(WHATSAPP_FIRST).await;
-    app.deliver().await;
-    app.gateway.idle().await;
-    app.gateway.set_webhook_url(format!("{}/webhooks/mock", app.base));
+    app.deliver_unheard().await;
     let reference = app.inbox(&unknown)[0].reference.clone();
     assert_eq!(app.gateway.receipt(&reference, Status::Failed).await, Some(true));
     app.deliver().await;
@@ -162,10 +155,7 @@ both!(a_stop_between_two_legs_prevents_the_second, |app| {
     app.plan(WHATSAPP_FIRST).await;
     permesso::engine::plan::set_state(&app.engine, WHATSAPP_FIRST, CampaignState::Paused).await.unwrap();
     permesso::engine::plan::set_state(&app.engine, WHATSAPP_FIRST, CampaignState::Running).await.unwrap();
-    app.gateway.set_webhook_url("http://127.0.0.1:9/".into());
-    app.deliver().await;
-    app.gateway.idle().await;
-    app.gateway.set_webhook_url(format!("{}/webhooks/mock", app.base));
+    app.deliver_unheard().await;
     let reference = app.inbox(&number)[0].reference.clone();
     assert_eq!(app.gateway.receipt(&reference, Status::Failed).await, Some(true));
     assert_eq!(app.count("SELECT COUNT(*) FROM messages WHERE state = 'planned' AND channel = 'sms'").await, 1);
@@ -177,14 +167,7 @@ both!(a_stop_between_two_legs_prevents_the_second, |app| {
 
 both!(an_ask_that_arrived_after_all_is_not_sent_another_way, |app| {
     let number = TestApp::it(1);
-    people(app, &[(&number, "sms whatsapp")]).await;
-    app.gateway.set_faults(Faults { not_on_whatsapp_late: [number.clone()].into(), ..Faults::default() });
-    app.plan(WHATSAPP_FIRST).await;
-    app.gateway.set_webhook_url("http://127.0.0.1:9/".into());
-    app.deliver().await;
-    app.gateway.idle().await;
-    app.gateway.set_webhook_url(format!("{}/webhooks/mock", app.base));
-    let reference = app.inbox(&number)[0].reference.clone();
+    let reference = app.asked_by_whatsapp(&number).await;
     assert_eq!(app.gateway.receipt(&reference, Status::Failed).await, Some(true));
     assert_eq!(app.gateway.receipt(&reference, Status::Delivered).await, Some(true));
     app.deliver().await;
@@ -194,15 +177,8 @@ both!(an_ask_that_arrived_after_all_is_not_sent_another_way, |app| {
 
 both!(who_answered_on_the_page_of_the_first_leg_gets_no_second, |app| {
     let number = TestApp::it(1);
-    people(app, &[(&number, "sms whatsapp")]).await;
-    app.gateway.set_faults(Faults { not_on_whatsapp_late: [number.clone()].into(), ..Faults::default() });
-    app.plan(WHATSAPP_FIRST).await;
-    app.gateway.set_webhook_url("http://127.0.0.1:9/".into());
-    app.deliver().await;
-    app.gateway.idle().await;
-    app.gateway.set_webhook_url(format!("{}/webhooks/mock", app.base));
-    let first = app.inbox(&number)[0].clone();
-    assert_eq!(app.gateway.receipt(&first.reference, Status::Failed).await, Some(true));
+    let first = app.asked_by_whatsapp(&number).await;
+    assert_eq!(app.gateway.receipt(&first, Status::Failed).await, Some(true));
     assert_eq!(app.submit(&app.link(&number), "chosen", &["sms.promotions"]).await, 303);
     app.deliver().await;
     assert_eq!(app.asks(&number), 1);

@@ -8,13 +8,13 @@ use permesso::engine::{expire, plan};
 use permesso::gateway::mock::protocol::{Channel, Status};
 use permesso::store::{campaigns, control, messages};
 
-use crate::app::{Kind, LINK, TestApp};
-use crate::between::{DAY, HOURS_12, WHATSAPP_FIRST, asked_by_whatsapp, channels, settle};
+use crate::app::{Kind, LINK, TestApp, WHATSAPP_FIRST};
+use crate::between::{DAY, HOURS_12, channels};
 use crate::both;
 
 /// The first leg proved not to be on WhatsApp, and the second is planned.
 async fn between_two_legs(app: &TestApp, number: &str) {
-    let first = asked_by_whatsapp(app, number).await;
+    let first = app.asked_by_whatsapp(number).await;
     assert_eq!(app.gateway.receipt(&first, Status::Failed).await, Some(true));
     assert_eq!(app.states().await, [("planned".to_owned(), 1)].into());
 }
@@ -28,7 +28,7 @@ both!(an_ask_between_two_legs_goes_on_after_a_restart_and_once, |app| {
     let moved = "SELECT COUNT(*) FROM messages m JOIN campaigns c ON c.revision_id = m.revision_id AND c.deadline = m.expires_at";
     assert_eq!(app.count(moved).await, 1, "the leg is one of the new plan");
     for _ in 0..2 {
-        settle(app).await;
+        app.settle().await;
         assert_eq!(channels(app, &number), [Channel::Whatsapp, Channel::Sms]);
         app.plan(WHATSAPP_FIRST).await;
     }
@@ -40,10 +40,10 @@ both!(a_restart_that_gives_up_the_first_channel_asks_by_the_one_that_is_left, |a
     let numbers = [TestApp::it(1), TestApp::it(2)];
     between_two_legs(app, &numbers[0]).await;
     // Somebody whose first leg is still out when the plan changes.
-    let first = asked_by_whatsapp(app, &numbers[1]).await;
+    let first = app.asked_by_whatsapp(&numbers[1]).await;
     app.plan_as(WHATSAPP_FIRST, |c| c.asks.retain(|ask| ask.channel == Way::Sms)).await;
     assert_eq!(app.gateway.receipt(&first, Status::Failed).await, Some(true));
-    settle(app).await;
+    app.settle().await;
     for number in &numbers {
         assert_eq!(channels(app, number), [Channel::Whatsapp, Channel::Sms]);
     }
@@ -53,7 +53,7 @@ both!(a_restart_without_the_second_channel_leaves_an_ask_between_two_legs_as_fai
     let number = TestApp::it(1);
     between_two_legs(app, &number).await;
     app.plan_as(WHATSAPP_FIRST, |c| c.asks.truncate(1)).await;
-    settle(app).await;
+    app.settle().await;
     assert_eq!((channels(app, &number), app.states().await), (vec![Channel::Whatsapp], [("failed".to_owned(), 1)].into()));
 });
 
@@ -65,14 +65,14 @@ both!(a_reminder_that_a_restart_cancelled_is_planned_again_and_sent_once, |app| 
     // Planned at night, and cancelled by a start before the morning.
     app.advance(DAY * 7 + HOURS_12);
     expire::expire(&app.engine).await.unwrap();
-    settle(app).await;
+    app.settle().await;
     assert_eq!(app.count("SELECT COUNT(*) FROM messages WHERE kind = 'reminder' AND state = 'planned'").await, 1);
     app.plan(LINK).await;
     assert_eq!(app.count("SELECT COUNT(*) FROM messages WHERE kind = 'reminder' AND state = 'cancelled'").await, 1);
     app.advance(HOURS_12);
     for _ in 0..3 {
         expire::expire(&app.engine).await.unwrap();
-        settle(app).await;
+        app.settle().await;
         assert_eq!(reminders(app), 1);
         app.plan(LINK).await;
         app.advance(Duration::from_secs(3600));

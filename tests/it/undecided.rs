@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use permesso::engine::{expire, inbox};
 
-use crate::app::{LINK, REPLY_NUMBER, TestApp};
-use crate::between::{DAY, WHATSAPP_FIRST, person};
+use crate::app::{LINK, REPLY_NUMBER, TestApp, WHATSAPP_FIRST};
+use crate::between::DAY;
 use crate::both;
 
 const UNCLEAR: &str = "mah, vediamo un po";
 
 /// Said yes, was asked to confirm, and then wrote something unclear and a second yes. Answers the unclear reply's id.
 async fn yes_unclear_yes(app: &TestApp, number: &str) -> i64 {
-    person(app, number, "whatsapp").await;
+    app.person(number, "whatsapp").await;
     app.send(WHATSAPP_FIRST).await;
     for text in ["SI", UNCLEAR, "SI"] {
         app.reply(number, "acme-wa", text).await;
@@ -79,7 +79,7 @@ both!(a_yes_that_waits_does_not_answer_what_was_chosen_after_it, |app| {
 
 both!(a_tap_that_waits_is_proved_as_a_tap, |app| {
     let number = TestApp::it(1);
-    person(app, &number, "whatsapp").await;
+    app.person(&number, "whatsapp").await;
     app.send(WHATSAPP_FIRST).await;
     app.reply(&number, "acme-wa", "SI").await;
     let confirmation = app.inbox(&number).pop().unwrap();

@@ -8,8 +8,7 @@ use permesso::engine::history::Standing;
 use permesso::gateway::mock::faults::Faults;
 use permesso::gateway::mock::protocol::Status;
 
-use crate::app::{LINK, REPLY_NUMBER, TestApp};
-use crate::between::{WHATSAPP_FIRST, person};
+use crate::app::{LINK, REPLY_NUMBER, TestApp, WHATSAPP_FIRST};
 use crate::both;
 
 fn only(story: &Story) -> &InCampaign {
@@ -65,15 +64,18 @@ both!(explain_says_which_rule_kept_a_person_from_being_asked_and_what_it_saw, |a
     assert_eq!(story.verdict, expected);
     let lines = campaign.decisions[0].lines();
     let right = lines.iter().find(|(label, _)| *label == "Right to ask").expect("a line");
-    assert_eq!(right.1, "prior consent of 2026-01-10 (pre ticked)");
+    assert_eq!(right.1, "prior consent of 2026-01-10 (box ticked beforehand)");
     let (page, _) = on_the_desk(app, &number).await;
-    assert!(page.contains("<th scope=\"row\">Right to ask</th><td>prior consent of 2026-01-10 (pre ticked)</td>"), "{page}");
+    assert!(
+        page.contains("<th scope=\"row\">Right to ask</th><td>prior consent of 2026-01-10 (box ticked beforehand)</td>"),
+        "{page}"
+    );
     assert!(!page.contains('{') && !page.contains("only_quarantined"), "no raw JSON for people: {page}");
 });
 
 both!(every_attempt_is_told_with_its_own_outcome_in_order_of_time, |app| {
     let number = TestApp::it(1);
-    person(app, &number, "sms whatsapp").await;
+    app.person(&number, "sms whatsapp").await;
     app.gateway.set_faults(Faults { not_on_whatsapp: [number.clone()].into(), ..Faults::default() });
     app.send(WHATSAPP_FIRST).await;
     app.deliver().await;
