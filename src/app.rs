@@ -33,9 +33,6 @@ pub async fn open(dir: &Path, clock: Clock) -> Result<Engine> {
 }
 
 pub fn load(dir: &Path) -> Result<Config> {
-    if !dir.join("permesso.toml").exists() {
-        bail!("there is no permesso.toml in {}; remedy: `permesso init`, or --config DIR", dir.display());
-    }
     Ok(Config::load(dir)?)
 }
 

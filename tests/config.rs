@@ -431,11 +431,11 @@ fn what_could_be_better_is_a_warning_and_stops_nothing() {
     assert_eq!(warnings(all), Vec::<String>::new());
     for (from, to, expected) in [
         ("{{ brand }}: hai", "Ciao da {{ brand }}: hai", "does not begin with who writes"),
-        ("{{ link }}", "{{ link }} Grazie", "the link is not the last word (S23)"),
+        ("{{ link }}", "{{ link }} Grazie", "the link is not the last word"),
         ("{{ link }}", "{{ link }}.", "a phone may take `.` into the link"),
         (" {{ link }}", " :{{ link }}", "`:` stands right before the link"),
         ("{{ link }}", "www.acme.example {{ link }}", "`www.acme.example` is a second link"),
-        ("STOP al", "Ultima occasione! STOP al", "`ultima occasione` presses the reader (T24)"),
+        ("STOP al", "Ultima occasione! STOP al", "`ultima occasione` presses the reader"),
         (
             "il tuo numero",
             "un’idea",

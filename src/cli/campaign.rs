@@ -1,5 +1,6 @@
 //! `campaign check|preview|plan|test|start|pause|resume|cancel|settle|report`
 
+use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -12,6 +13,7 @@ use crate::domain::channel::Channel;
 use crate::domain::eligibility::Reason;
 use crate::domain::message::State;
 use crate::domain::phone::PhoneNumber;
+use crate::domain::preview::Shown;
 use crate::engine::Engine;
 use crate::engine::finish::{self, Finish};
 use crate::engine::plan::{self, Counts};
@@ -230,7 +232,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             if context.json {
                 println!("{}", serde_json::to_string(&report)?);
             } else {
-                print_report(&report, report::replaced(&engine, name).await?);
+                print_report(&report);
             }
             Ok(())
         }
@@ -328,6 +330,9 @@ pub fn print_plan(engine: &Engine, campaign: &Campaign, counts: &Counts) -> Resu
     if counts.waiting > 0 {
         println!("{:>9} of them wait for quiet hours to end where they live", counts.waiting);
     }
+    for (other, count) in &counts.elsewhere {
+        println!("{count:>9} of them are planned in campaign {other} too: they get one ask, of whichever comes first");
+    }
     for (code, count) in &counts.skipped {
         println!("{count:>9} not: {code}. {}", Reason::parse(code).map_or("", Reason::sentence));
     }
@@ -342,11 +347,20 @@ pub fn print_plan(engine: &Engine, campaign: &Campaign, counts: &Counts) -> Resu
     }
     print_cost(campaign, counts);
     print_finish(campaign, &finish::estimate(engine, campaign, &counts.places));
-    for shown in engine.config.preview(campaign)?.iter().filter(|s| s.kinds.iter().any(|kind| kind == "ask")) {
-        if let Some(count) = counts.texts.get(&plan::text_key(shown.channel, &shown.locale)) {
-            println!("\n  {count} people read `{}`; by {}:", shown.locale, shown.channel.code());
-            preview::print_one(shown);
-        }
+    let mut read: Vec<(u64, Shown)> = engine
+        .config
+        .preview(campaign)?
+        .into_iter()
+        .filter_map(|shown| {
+            let count = counts.texts.get(&plan::text_key(shown.channel, &shown.locale))?;
+            shown.kinds.iter().any(|kind| kind == "ask").then_some((*count, shown))
+        })
+        .collect();
+    // Of each channel what most people read comes first.
+    read.sort_by_key(|(count, shown)| (campaign.asks.iter().position(|ask| ask.channel == shown.channel), Reverse(*count)));
+    for (count, shown) in &read {
+        println!("\n  {count} people read `{}`; by {}:", shown.locale, shown.channel.code());
+        preview::print_one(shown);
     }
     Ok(())
 }
@@ -390,8 +404,7 @@ fn print_finish(campaign: &Campaign, finish: &Finish) {
     }
 }
 
-/// `replaced` of the cancelled asks were made anew by a newer plan.
-pub fn print_report(report: &Report, replaced: u64) {
+pub fn print_report(report: &Report) {
     let why = report.reason.as_ref().map_or(String::new(), |r| format!(" ({r})"));
     let halted = if report.halted { "; but everything is halted, nothing is sent until `permesso resume`" } else { "" };
     println!("campaign {}: {}{why}{halted}", report.name, report.state);
@@ -406,13 +419,8 @@ pub fn print_report(report: &Report, replaced: u64) {
     }
     println!("{:>9} eligible", report.eligible);
     for (state, count) in &report.asks {
-        let anew = if state == "cancelled" { replaced.min(*count) } else { 0 };
-        if anew > 0 {
-            println!("{anew:>9}   asks and reminders replaced by a newer plan");
-        }
-        if anew < *count {
-            println!("{:>9}   asks and reminders {state}", count - anew);
-        }
+        let by = if state == "replaced" { " by a newer plan" } else { "" };
+        println!("{count:>9}   asks and reminders {state}{by}");
     }
     if let Some(cost) = &report.cost {
         let max = cost.max_cost.map_or_else(String::new, |max| format!(" of at most {max}"));

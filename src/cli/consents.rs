@@ -1,9 +1,8 @@
 //! `consents export`
 
-use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use chrono::NaiveDate;
 use clap::Subcommand;
 
@@ -47,26 +46,21 @@ pub enum Command {
         /// First day, UTC, as in 2026-12-01; all if left out.
         #[arg(long, value_parser = day)]
         since: Option<NaiveDate>,
-        /// Where to; the terminal if left out.
+        /// A new file; the terminal if left out.
         #[arg(long)]
         out: Option<PathBuf>,
+        /// Write over the file if it exists.
+        #[arg(long, requires = "out")]
+        force: bool,
     },
 }
 
 pub async fn run(context: &Context, command: &Command) -> Result<()> {
-    let Command::Export { since, out } = command;
+    let Command::Export { since, out, force } = command;
     let engine = context.engine().await?;
     let since = since.map_or(0, |d| d.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros());
-    let target: Box<dyn Write> = match out {
-        Some(path) => {
-            // Numbers in the clear: for their owner's eyes.
-            let mut options = std::fs::OpenOptions::new();
-            options.write(true).create(true).truncate(true);
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            Box::new(options.open(path).with_context(|| format!("cannot write {}", path.display()))?)
-        }
-        None => Box::new(std::io::stdout()),
-    };
+    // Numbers in the clear: for their owner's eyes.
+    let target = super::out::open(out.as_deref(), *force)?;
     let mut csv = csv::Writer::from_writer(target);
     csv.write_record(COLUMNS)?;
     let mut tx = engine.store.read().await?;
@@ -77,6 +71,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     let rows = ledger::consents_since(&mut tx, &engine.controller, since, &always).await?;
     let contacts: Vec<i64> = rows.iter().map(|row| row.contact).collect();
     let words = Words::read(&mut tx, &contacts).await?;
+    let mut counted = rows.len();
     for row in rows {
         let channel = Channel::parse(&row.channel).filter(|_| row.state == "granted");
         let word = channel.and_then(|c| words.on(&engine, row.contact, row.country.as_deref(), c, row.since));
@@ -117,10 +112,11 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         record.push(instant(at).to_rfc3339());
         record.resize(COLUMNS.len(), String::new());
         csv.write_record(record)?;
+        counted += 1;
     }
     tx.rollback().await?;
     csv.flush()?;
-    Ok(())
+    super::out::report(context, out.as_deref(), counted, "rows")
 }
 
 fn day(text: &str) -> std::result::Result<NaiveDate, String> {

@@ -69,6 +69,6 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
 pub fn backups(config: &Config) -> PathBuf {
     match config.database.strip_prefix("sqlite:") {
         Some(path) => Path::new(path).parent().unwrap_or(Path::new(".")).join("backups"),
-        None => config.dir.join("../data/backups"),
+        None => config.beside("data/backups"),
     }
 }

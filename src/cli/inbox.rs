@@ -46,9 +46,9 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                     let from = reply.number.as_deref().unwrap_or(if reply.stranger { "unknown number" } else { "no number" });
                     // Debug form: a control character in a reply must not reach the terminal.
                     println!(
-                        "{:>6}  {}  {:<8}  {from}  {}  {:?}",
+                        "{:>6}  {} UTC  {:<8}  {from}  {}  {:?}",
                         reply.id,
-                        &reply.at[..16],
+                        reply.at[..16].replace('T', " "),
                         reply.channel,
                         reply.locale,
                         reply.text

@@ -1,5 +1,8 @@
 //! `ledger verify`, `ledger export`
 
+use std::io::Write;
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 use clap::Subcommand;
 
@@ -14,8 +17,15 @@ pub enum Command {
     #[command(after_help = "Example: permesso ledger verify")]
     Verify,
     /// Every entry with its evidence, one JSON object a line. Pseudonymous: no number is in it.
-    #[command(after_help = "Example: permesso ledger export > ledger.jsonl")]
-    Export,
+    #[command(after_help = "Example: permesso ledger export --out ledger.jsonl")]
+    Export {
+        /// A new file; the terminal if left out.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Write over the file if it exists.
+        #[arg(long, requires = "out")]
+        force: bool,
+    },
 }
 
 pub async fn run(context: &Context, command: &Command) -> Result<()> {
@@ -40,22 +50,26 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                 }
             }
         }
-        Command::Export => {
-            let mut after = 0;
+        Command::Export { out, force } => {
+            let mut target = super::out::open(out.as_deref(), *force)?;
+            let (mut after, mut counted) = (0, 0);
             let mut tx = engine.store.read().await?;
             loop {
                 let rows = ledger::entries_after(&mut tx, &engine.controller, after, 5000).await?;
                 let Some(last) = rows.last() else { break };
                 after = last.0;
+                counted += rows.len();
                 for (seq, subject, kind, at, body_hash, prev, hash, body) in rows {
                     let body: Option<serde_json::Value> = body.and_then(|b| serde_json::from_str(&b).ok());
                     let row = serde_json::json!({
                         "seq": seq, "subject": subject, "kind": kind, "at": instant(at).to_rfc3339(), "body_sha256": body_hash,
                         "prev_sha256": prev, "sha256": hash, "body": body,
                     });
-                    println!("{row}");
+                    writeln!(target, "{row}")?;
                 }
             }
+            target.flush()?;
+            super::out::report(context, out.as_deref(), counted, "entries")?;
         }
     }
     Ok(())

@@ -12,6 +12,7 @@ mod inbox;
 mod init;
 mod ledger;
 mod mock;
+mod out;
 mod preview;
 mod reply;
 mod run;

@@ -103,7 +103,7 @@ async fn list(context: &Context, engine: &Engine, dead: bool) -> Result<()> {
         println!("{}: {} pending (oldest {} s), {} dead{note}", w.name, w.pending, w.oldest_s, w.dead);
     }
     for r in &rows {
-        let at = |at| instant(at).format("%Y-%m-%d %H:%M");
+        let at = |at| instant(at).format("%Y-%m-%d %H:%M UTC");
         let next = if r.state == "dead" { "dead".to_owned() } else { format!("next {}", at(r.next_at)) };
         let error = r.error.as_deref().unwrap_or("not tried yet");
         println!("{:>6}  {}  {:<12} {:<22} {next}, {} tries: {error}", r.id, at(r.at), r.webhook, r.kind, r.tries);

@@ -1,4 +1,4 @@
-//! What an ask had better not say or do: warnings, which stop nothing. What it must not is in `lint`.
+//! What an ask had better not say or do (compliance L28, S23, T24): warnings, which stop nothing. What it must not is in `lint`.
 
 use super::problem::Problem;
 use super::templates::Wording;
@@ -18,11 +18,11 @@ pub fn ask(name: &str, text: &Wording, values: &Values, channel: Channel) -> Vec
         found.push(Problem { file: text.file.clone(), line, key: name.to_owned(), what, remedy });
     };
     if !shown.trim_start().starts_with(values.brand) {
-        say("{{ brand", "the text does not begin with who writes (L28)".into(), "begin it with {{ brand }}".into());
+        say("{{ brand", "the text does not begin with who writes".into(), "begin it with {{ brand }}".into());
     }
     if let Some((before, after)) = shown.split_once(values.link) {
         if !after.trim().is_empty() && after.trim() != "." {
-            say("link", "the link is not the last word (S23)".into(), "end the text with {{ link }}".into());
+            say("link", "the link is not the last word".into(), "end the text with {{ link }}".into());
         }
         if let Some(c) = after.chars().next().filter(|c| !c.is_whitespace()) {
             say("link", format!("a phone may take `{c}` into the link"), "put a space after {{ link }}, or nothing".into());
@@ -44,7 +44,7 @@ pub fn ask(name: &str, text: &Wording, values: &Values, channel: Channel) -> Vec
     }
     let locale = name.rsplit('.').next().unwrap_or_default();
     if let Some(word) = Words::of(locale).and_then(|words| said(&others, words.pressure)) {
-        say(&word, format!("`{word}` presses the reader (T24)"), "say it neutrally: yes and no must be equally easy".into());
+        say(&word, format!("`{word}` presses the reader"), "say it neutrally: yes and no must be equally easy".into());
     }
     found
 }

@@ -6,7 +6,7 @@ use chrono::{NaiveDate, NaiveTime};
 use chrono_tz::Tz;
 
 use super::problem::{Problem, Problems};
-use super::read::{File, Table, nearest};
+use super::read::{File, Table, meant};
 use super::{Config, accounts, lint, prices, templates, values};
 use crate::domain::campaign::{Ask, Campaign, Limits, Mode, RegistrationState, Sender, StopIf};
 use crate::domain::channel::{Channel, Permission, Purpose};
@@ -20,10 +20,14 @@ use crate::domain::wording::Values;
 const CAP_DAYS: i64 = 730;
 
 pub fn read(config: &Config, name: &str) -> Result<Campaign, Problems> {
-    if let Err((what, remedy)) = values::name(name) {
-        return Err(Problems::one(config.dir.join("campaigns").display().to_string(), what, remedy));
+    let folder = config.dir.join("campaigns");
+    let path = folder.join(format!("{name}.toml"));
+    // A name that cannot be one might lead out of the folder.
+    if values::name(name).is_err() || !path.exists() {
+        let what = format!("there is no campaign `{name}`");
+        return Err(Problems::one(folder.display().to_string(), what, config.campaign_meant(name)));
     }
-    let file = File::open(&config.dir.join("campaigns").join(format!("{name}.toml")))?;
+    let file = File::open(&path)?;
     let mut found = Vec::new();
     let campaign = {
         let tree = file.parse();
@@ -73,8 +77,9 @@ fn campaign(root: &Table, config: &Config, name: &str, found: &mut Vec<Problem>)
     for ask in &asks {
         let barred =
             |code: &&String| config.packs.get(*code).is_some_and(|p| p.blocks(config.controller.sector.as_deref(), ask.channel));
+        // L9.
         for code in countries.iter().filter(barred) {
-            let what = format!("{code} bars your trade from marketing by {} (L9)", ask.channel.code());
+            let what = format!("{code} bars your trade from marketing by {}", ask.channel.code());
             root.table("audience").note("countries", what, format!("take {code} out; the rule is [sectors] of its pack"));
         }
     }
@@ -215,7 +220,8 @@ fn schedule(table: Table, countries: &[String]) -> Option<Schedule> {
     let countries = countries.iter().map(|code| Some(code.as_str()));
     let error = hours.as_ref().and_then(|hours| countries.map(|country| Hours::parse(hours, country)).find_map(Result::err));
     if let Some(error) = error {
-        table.note("hours", error.to_string(), "write \"country\" or OSM opening hours, as in \"Mo-Fr 09:00-20:00; PH off\"");
+        let remedy = format!("write \"country\" for the country's hours, or {}", values::HOURS);
+        table.note("hours", error.to_string(), remedy);
     }
     table.end();
     Some(Schedule { start: start?, deadline: deadline?, time_zone, hours, reminder_after_days: reminder, repeat_at })
@@ -288,34 +294,50 @@ fn ask(
     let id = table.need::<String>("sender");
     let sender = config.senders.iter().find(|sender| sender.id == id);
     if sender.is_none() && table.has("sender") {
-        let known = nearest(&id, config.senders.iter().map(|sender| sender.id.as_str()));
-        let remedy = known.map_or("add it to permesso.toml".to_owned(), |near| format!("did you mean `{near}`?"));
-        table.note("sender", format!("permesso.toml has no sender `{id}`"), remedy);
+        let known = || config.senders.iter().map(|sender| sender.id.as_str());
+        let (what, remedy) = match known().find(|known| known.eq_ignore_ascii_case(&id)) {
+            Some(known) => (
+                format!("permesso.toml has `{known}`, not `{id}`; networks and registries tell capitals from small letters"),
+                format!("write \"{known}\""),
+            ),
+            None => (format!("permesso.toml has no sender `{id}`"), meant(&id, known(), "or add a [[sender]] there")),
+        };
+        table.note("sender", what, remedy);
     }
-    if let Some(sender) = sender {
-        fits(&table, config, there, channel, mode, sender);
-    }
+    let fits = sender.is_some_and(|sender| {
+        registered(&table, config, there, channel, sender);
+        fits(&table, channel, mode, sender)
+    });
     let template = table.need::<String>("template");
     let of_template = |name: &str| name.rsplit_once('.').is_some_and(|(stem, _)| stem == template);
     let wordings: Vec<_> = config.wordings.iter().filter(|(name, _)| of_template(name)).collect();
     if table.has("template") && !config.wordings.contains_key(&format!("{template}.{}", config.default_locale)) {
-        let names = config.wordings.keys().filter_map(|name| Some(name.rsplit_once('.')?.0));
-        let remedy = match nearest(&template, names).filter(|near| *near != template) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "add the file to templates/messages".to_owned(),
-        };
-        table.note("template", format!("there is no text {template}.{}.txt", config.default_locale), remedy);
+        // The one it is like may have every language but this one.
+        let of_asks = |name: &&str| !templates::SERVICE.contains(name) && *name != template;
+        let names = config.wordings.keys().filter_map(|name| Some(name.rsplit_once('.')?.0)).filter(of_asks);
+        let folder = templates::folder(&config.dir, config.templates.as_deref());
+        let or = format!("or add the file to {}", folder.display());
+        table.note(
+            "template",
+            format!("there is no text {template}.{}.txt", config.default_locale),
+            meant(&template, names, &or),
+        );
     }
     table.end();
     let (mode, sender) = (mode?, sender?);
     let (link, reply_number) = (config.sample_link(), sender.reply_number.as_deref().unwrap_or_default());
     let values = Values { brand: &config.controller.brand, link: &link, reply_number, code: "" };
     let asking = lint::Asking { channel, mode, asks_for };
-    found.extend(wordings.iter().flat_map(|(name, wording)| lint::ask(name, wording, &values, &asking)));
+    // What a text must say depends on mode and sender: where these do not go together, every text would seem wrong.
+    if fits {
+        found.extend(wordings.iter().flat_map(|(name, wording)| lint::ask(name, wording, &values, &asking)));
+    }
     let locale = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
     let texts: BTreeMap<_, _> = wordings.iter().map(|(name, wording)| (locale(name), wording.text.clone())).collect();
     let ask = Ask { channel, mode, sender: sender.clone(), template, texts };
-    required_texts(config, there, &ask, &wordings, found);
+    if fits {
+        required_texts(config, there, &ask, &wordings, found);
+    }
     Some(ask)
 }
 
@@ -340,38 +362,40 @@ fn required_texts(
     }
 }
 
-/// Whether the sender can do what the channel, the mode and the countries need.
-fn fits(table: &Table, config: &Config, there: &There, channel: Channel, mode: Option<Mode>, sender: &Sender) {
+/// Whether the sender can do what the channel and the mode need.
+fn fits(table: &Table, channel: Channel, mode: Option<Mode>, sender: &Sender) -> bool {
     let id = &sender.id;
     if sender.channel != channel {
-        table.note(
+        let remedy = format!("name a sender of channel {}", channel.code());
+        table.note("sender", format!("`{id}` sends by {}", sender.channel.code()), remedy);
+        return false;
+    }
+    let (key, what, remedy) = match mode {
+        Some(Mode::Reply) if !sender.two_way => (
+            "mode",
+            format!("nobody can reply to `{id}`"),
+            "write link_code or link_reply with a text for it (`repermission_code`, `repermission`), or name a sender that is a number",
+        ),
+        Some(Mode::LinkReply) if sender.reply_number.is_none() && !sender.two_way => (
             "sender",
-            format!("`{id}` sends by {}", sender.channel.code()),
-            format!("name a sender of channel {}", channel.code()),
-        );
-    }
-    match mode {
-        Some(Mode::Reply) if !sender.two_way => {
-            table.note(
-                "mode",
-                format!("nobody can reply to `{id}`"),
-                "write link_code or link_reply, or name a sender that is a number",
-            );
+            format!("`{id}` has no number to reply to"),
+            "give it a reply_number in permesso.toml, or write mode = \"link_code\"",
+        ),
+        Some(Mode::LinkReply | Mode::LinkCode) if sender.two_way => {
+            ("mode", format!("`{id}` takes answers itself"), "write reply")
         }
-        Some(Mode::LinkReply) if sender.reply_number.is_none() => match sender.two_way {
-            true => table.note("mode", format!("`{id}` takes answers itself"), "write reply"),
-            false => table.note(
-                "sender",
-                format!("`{id}` has no number to reply to"),
-                "give it a reply_number in permesso.toml, or write mode = \"link_code\"",
-            ),
-        },
-        Some(Mode::LinkCode) if sender.two_way => table.note("mode", format!("`{id}` takes answers itself"), "write reply"),
-        _ => {}
-    }
+        _ => return true,
+    };
+    table.note(key, what, remedy);
+    false
+}
+
+/// Whether the countries take the sender's name.
+fn registered(table: &Table, config: &Config, there: &There, channel: Channel, sender: &Sender) {
     if channel != Channel::Sms {
         return;
     }
+    let id = &sender.id;
     let on = there.on.unwrap_or(NaiveDate::MAX);
     let refuses = |code: &&String| config.packs.get(*code).is_some_and(|pack| !pack.takes_sender(sender, on));
     for code in there.countries.iter().filter(refuses) {

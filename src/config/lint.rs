@@ -31,10 +31,10 @@ pub fn ask(name: &str, text: &Wording, values: &Values, asking: &Asking) -> Vec<
         return check.found;
     };
     if said(&bare, words.reason).is_none() {
-        check.says("does not say why we write (S22)", format!("add a reason, with one of: {}", words.reason.join(", ")));
+        check.says("does not say why we write", format!("add a reason, with one of: {}", words.reason.join(", ")));
     }
     if !used.iter().any(|p| p == "link") {
-        check.says("does not name the page where people choose (S23)", "add {{ link }}, best at the end");
+        check.says("does not name the page where people choose", "add {{ link }}, best at the end");
     }
     // Nobody can answer in link_code, so the link itself is the stop route, and its sentence must say so.
     let stops = match asking.mode {
@@ -46,7 +46,7 @@ pub fn ask(name: &str, text: &Wording, values: &Values, asking: &Asking) -> Vec<
             Mode::LinkCode => "say in the sentence of {{ link }} that the page stops everything too, with the word STOP",
             Mode::LinkReply | Mode::Reply => "say that STOP as an answer ends it",
         };
-        check.says("has no stop route (L28)", remedy);
+        check.says("has no stop route", remedy);
     }
     if asking.mode == Mode::LinkReply && !used.iter().any(|p| p == "reply_number") {
         check.says("does not say which number takes answers, as its sender cannot", "add {{ reply_number }} beside STOP");
@@ -54,22 +54,19 @@ pub fn ask(name: &str, text: &Wording, values: &Values, asking: &Asking) -> Vec<
     for Permission { channel, purpose } in asking.asks_for {
         let known = words.purpose(*purpose);
         if said(&bare, known).is_none() {
-            check.says(format!("does not name the purpose {} (S8)", purpose.code()), format!("use one of: {}", known.join(", ")));
+            check.says(format!("does not name the purpose {}", purpose.code()), format!("use one of: {}", known.join(", ")));
         }
         // A yes by reply grants what the text names; on the page the boxes name it.
         let known = words.channel(*channel);
         if asking.mode == Mode::Reply && said(&bare, known).is_none() {
-            check.says(
-                format!("does not name the channel {} (design 5)", channel.code()),
-                format!("use one of: {}", known.join(", ")),
-            );
+            check.says(format!("does not name the channel {}", channel.code()), format!("use one of: {}", known.join(", ")));
         }
     }
     let sign = bare.chars().find(|c| "%€$£¥".contains(*c)).map(String::from);
     if let Some(offer) = sign.or_else(|| said(&bare, words.offer)).or_else(|| price(&bare)) {
         check.at(
             line_of(&text.text, &offer),
-            format!("`{offer}` reads as an offer or a price (L4)"),
+            format!("`{offer}` reads as an offer or a price"),
             "take it out: an ask offers nothing",
         );
     }
@@ -146,7 +143,7 @@ impl Check<'_> {
 
     fn brand(&mut self, values: &Values) {
         if !wording::render(&self.text.text, values).is_ok_and(|shown| shown.contains(values.brand)) {
-            self.says("does not say who writes (L28)", "begin it with {{ brand }}");
+            self.says("does not say who writes", "begin it with {{ brand }}");
         }
     }
 
@@ -154,7 +151,7 @@ impl Check<'_> {
         let shown = wording::render(&self.text.text, values).unwrap_or_default().to_lowercase();
         let mut hosts = shown.split(|c: char| c.is_whitespace() || c == '/').map(|word| word.trim_start_matches("www."));
         if let Some(host) = hosts.find(|host| SHORTENERS.contains(host)) {
-            let remedy = "write {{ link }}, and a public_url of your own: a shortener hides who writes (L28)";
+            let remedy = "write {{ link }}, and a public_url of your own: a shortener hides who writes";
             self.at(line_of(&self.text.text, host), format!("`{host}` is a public link shortener"), remedy);
         }
     }

@@ -204,6 +204,13 @@ impl Config {
         Ok(files.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect())
     }
 
+    /// The remedy for the name of a campaign that is not there.
+    pub fn campaign_meant(&self, name: &str) -> String {
+        let names = self.campaign_names().unwrap_or_default();
+        let or = format!("or write {}", self.dir.join("campaigns").join("NAME.toml").display());
+        read::meant(name, names.iter().map(String::as_str), &or)
+    }
+
     /// What a campaign that is in order had better do otherwise.
     pub fn warnings(&self, campaign: &Campaign) -> Vec<Problem> {
         let link = self.sample_link();
@@ -258,6 +265,11 @@ impl Config {
     /// What a gateway knows this sender by.
     pub fn address_of<'a>(&'a self, sender: &'a str) -> &'a str {
         self.senders.iter().find(|s| s.id == sender).map_or(sender, Sender::address)
+    }
+
+    /// What stands beside the configuration folder.
+    pub fn beside(&self, path: &str) -> PathBuf {
+        values::path(&self.dir, &format!("../{path}"))
     }
 
     /// The address of a person's page.

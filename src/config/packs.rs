@@ -16,7 +16,7 @@ use crate::domain::contact::AskBasis;
 use crate::domain::country::{
     AskBases, BasisAge, Confidence, CountryPack, Holidays, QuietHours, Register, RequiredText, Sectors, SenderRule, Source,
 };
-use crate::domain::hours::Hours;
+use crate::domain::hours::{Hours, HoursError};
 use crate::domain::phone::is_north_american;
 use crate::domain::reply::{Classifier, Misread, PhraseSet};
 
@@ -85,10 +85,13 @@ fn pack(root: &Table, others: &BTreeMap<String, CountryPack>) -> Option<CountryP
         sectors: sectors?,
     };
     if let Err(error) = Hours::parse(&pack.hours.open, Some(&pack.code)) {
-        let remedy = "write OSM opening hours, as in \"Mo-Fr 09:00-20:00; PH off\"";
-        root.table("hours").note("open", error.to_string(), remedy);
+        root.table("hours").note("open", error.to_string(), format!("write {}", values::HOURS));
     } else if let Err(error) = Hours::parse(&pack.open_hours(), Some(&pack.code)) {
-        root.table("holidays").note("also", error.to_string(), "write OSM days, as in \"Aug 08\" or \"easter -2 days\"");
+        let what = match error {
+            HoursError::Syntax(_) => format!("`{}` cannot be read as days", pack.holidays.also.join("`, `")),
+            other => other.to_string(),
+        };
+        root.table("holidays").note("also", what, "write them as in \"Aug 08\" or \"easter -2 days\"");
     }
     Some(pack)
 }

@@ -247,9 +247,20 @@ impl<'a> Table<'a> {
     }
 }
 
+/// The remedy for a name nobody knows: the one that was meant, if one is like it, and all there are; else what `or` says.
+pub fn meant<'w>(word: &str, known: impl IntoIterator<Item = &'w str>, or: &str) -> String {
+    let mut known: Vec<&str> = known.into_iter().collect();
+    known.dedup();
+    let near = nearest(word, known.iter().copied()).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+    match known.is_empty() {
+        true => or.trim_start_matches("or ").to_owned(),
+        false => format!("{near}there are {}; {or}", known.join(", ")),
+    }
+}
+
 /// The known word most like `word`, if one is like it.
 pub fn nearest<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
-    let (distance, near) = known.into_iter().map(|k| (edits(word, k), k)).min()?;
+    let (distance, near) = known.into_iter().map(|k| (edits(&word.to_lowercase(), &k.to_lowercase()), k)).min()?;
     (distance <= 1 + word.chars().count() / 4).then_some(near)
 }
 

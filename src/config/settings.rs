@@ -33,7 +33,15 @@ pub fn read(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, 
 /// # Errors
 /// The file itself cannot be opened.
 pub fn read_what_can_be(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Vec<Problem>, Option<Config>), Problems> {
-    let file = File::open(&dir.join("permesso.toml"))?;
+    let path = dir.join("permesso.toml");
+    if !path.exists() {
+        let shown = dir.display();
+        let what = if dir.is_dir() { "there is no permesso.toml in it" } else { "there is no such folder" };
+        let remedy =
+            format!("name the folder that has your permesso.toml with --config, or `permesso --config {shown} init` makes one");
+        return Err(Problems::one(shown.to_string(), what, remedy));
+    }
+    let file = File::open(&path)?;
     let mut found = Vec::new();
     let config = {
         let tree = file.parse();
@@ -83,7 +91,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
     let public_url = root.read_needed("public_url", |text| web_address(text, mock));
     let public_listen = root.read_or("public_listen", "127.0.0.1:8080", values::listen);
     let operator_listen = root.read_or("operator_listen", "127.0.0.1:8081", values::listen);
-    let operator_token_file = root.get::<String>("operator_token_file").map(|path| dir.join(path));
+    let operator_token_file = root.get::<String>("operator_token_file").map(|path| values::path(dir, &path));
     if operator_listen.is_some_and(|address| !address.ip().is_loopback()) && operator_token_file.is_none() {
         let remedy = "set operator_token_file, or listen on 127.0.0.1";
         root.note("operator_listen", "any machine that reaches this address could operate this installation", remedy);
@@ -183,7 +191,7 @@ fn controller(table: Table, packs: &BTreeMap<String, CountryPack>) -> Option<Con
 
 /// The folder of our own texts: the one named, else `templates/messages` beside the configuration folder if there is one.
 fn templates_folder(root: &Table, dir: &Path) -> Option<PathBuf> {
-    let named = root.get::<String>("templates").map(|path| dir.join(path));
+    let named = root.get::<String>("templates").map(|path| values::path(dir, &path));
     if let Some(folder) = named.as_ref().filter(|folder| !folder.is_dir()) {
         root.note(
             "templates",
@@ -192,7 +200,7 @@ fn templates_folder(root: &Table, dir: &Path) -> Option<PathBuf> {
         );
         return None;
     }
-    named.or_else(|| Some(dir.join("../templates/messages")).filter(|folder| folder.is_dir()))
+    named.or_else(|| Some(templates::folder(dir, None)).filter(|folder| folder.is_dir()))
 }
 
 fn import(table: Table) -> ImportMapping {

@@ -1,9 +1,10 @@
 //! Message wording as files, `NAME.LOCALE.txt`: the built-in texts, and the folder whose files replace or add to them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::problem::{Problem, Problems};
+use super::values;
 
 /// One text and where to mend it.
 #[derive(Debug, Clone)]
@@ -39,6 +40,11 @@ const BUILT_IN: [(&str, &str); 72] = built_in![
 
 /// The texts every campaign needs beside its ask.
 pub const SERVICE: [&str; 8] = ["confirm", "buttons", "code", "ack_yes", "ack_no", "ack_stop", "ack_wrong_person", "help"];
+
+/// Where our own texts are: the folder that is named, else `templates/messages` beside the configuration folder.
+pub fn folder(dir: &Path, named: Option<&Path>) -> PathBuf {
+    named.map_or_else(|| values::path(dir, "../templates/messages"), Path::to_owned)
+}
 
 /// The built-in texts, with those of `folder` over them.
 pub fn load(folder: Option<&Path>) -> Result<Wordings, Problems> {

@@ -1,7 +1,7 @@
 //! How single values are written: numbers, addresses, durations, rates, times. Each answers what is wrong and the remedy.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
@@ -12,8 +12,21 @@ use crate::domain::phone::{Fiction, PhoneNumber};
 
 pub type Parsed<T> = Result<T, (String, String)>;
 
+/// How opening hours are written.
+pub const HOURS: &str =
+    "days and hours as in \"Mo-Fr 09:00-18:00; Sa 10:00-13:00; PH off\" (Mo Tu We Th Fr Sa Su; PH: public holidays)";
+
 fn wrong<T>(what: impl Into<String>, remedy: impl Into<String>) -> Parsed<T> {
     Err((what.into(), remedy.into()))
+}
+
+/// A path relative to the configuration folder. `../x` is what stands beside it, shown without the way in and out again.
+pub fn path(dir: &Path, path: &str) -> PathBuf {
+    match Path::new(path).strip_prefix("..") {
+        // `.` and `..` themselves have no name to step out of.
+        Ok(beside) if dir.file_name().is_some() && beside.file_name().is_some() => dir.with_file_name(beside),
+        _ => dir.join(path),
+    }
 }
 
 /// A name that stands in keys, paths and URLs: 1 to 64 of `a-z`, `0-9`, `-` and `_`.

@@ -31,7 +31,7 @@ pub enum Opening {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HoursError {
-    #[error("these are no opening hours (OSM syntax, such as \"Mo-Sa 09:00-20:00; PH off\"): {0}")]
+    #[error("`{0}` cannot be read as opening hours")]
     Syntax(String),
     #[error("the hours name public holidays (PH), but there is no holiday table for {0}")]
     NoHolidays(String),
@@ -67,7 +67,7 @@ impl Hours {
     /// Parses an OSM opening-hours string; `country` (ISO 3166, `IT`) says whose holidays `PH` means. Years outside the country's
     /// table are closed. Times the string calls `unknown` are closed.
     pub fn parse(osm: &str, country: Option<&str>) -> Result<Hours, HoursError> {
-        let rules: OpeningHours = osm.parse().map_err(|error| HoursError::Syntax(format!("{error}")))?;
+        let rules: OpeningHours = osm.parse().map_err(|_| HoursError::Syntax(osm.to_owned()))?;
         // The normal form is asked, because `ph` parses too.
         let normal = rules.to_string();
         let names = |word: &str| normal.split(|c: char| !c.is_ascii_alphanumeric()).any(|found| found == word);

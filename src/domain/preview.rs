@@ -113,18 +113,26 @@ pub fn forcing(text: &str) -> Vec<Forcing> {
     sms::forcing_ucs2(text).into_iter().map(named).collect()
 }
 
-/// Every text of the campaign, asks first; `link` is as long as a real one.
+/// Every text of the campaign, asks first, and of each the languages of its countries in the order it names them; `link` is as long
+/// as a real one.
 ///
 /// # Errors
 /// A text names a placeholder that does not exist or has no value; `campaign check` refuses such a text.
 pub fn preview(campaign: &Campaign, link: &str) -> Result<Vec<Shown>, WordingError> {
     let mut shown = Vec::new();
+    // A campaign names its countries, and so its languages, by weight.
+    let rank = |locale: &str| {
+        let of_country = |code: &String| campaign.packs.get(code).is_some_and(|pack| pack.default_locale == locale);
+        (campaign.countries.iter().position(of_country).unwrap_or(usize::MAX), locale != campaign.default_locale)
+    };
     for ask in &campaign.asks {
         let kinds = match campaign.reminder_after_days {
             Some(_) => vec!["ask".to_owned(), "reminder".to_owned()],
             None => vec!["ask".to_owned()],
         };
-        for (locale, text) in &ask.texts {
+        let mut texts: Vec<_> = ask.texts.iter().collect();
+        texts.sort_by_key(|(locale, _)| rank(locale));
+        for (locale, text) in texts {
             let one = Wording { kinds: kinds.clone(), template: &ask.template, locale, text, sender: &ask.sender.id };
             shown.push(show(campaign, ask, one, link)?);
         }
@@ -132,8 +140,9 @@ pub fn preview(campaign: &Campaign, link: &str) -> Result<Vec<Shown>, WordingErr
     for ask in &campaign.asks {
         // Answers go out from the number that people write to.
         let sender = ask.sender.reply_number.as_ref().filter(|_| ask.mode == Mode::LinkReply).unwrap_or(&ask.sender.id);
-        for (name, text) in &campaign.texts {
-            let Some((template, locale)) = name.split_once('.') else { continue };
+        let mut texts: Vec<_> = campaign.texts.iter().filter_map(|(name, text)| Some((name.split_once('.')?, text))).collect();
+        texts.sort_by_key(|((template, locale), _)| (*template, rank(locale)));
+        for ((template, locale), text) in texts {
             let serves = match template {
                 // Shown under the asks and confirmations.
                 "buttons" => false,

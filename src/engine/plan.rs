@@ -1,7 +1,7 @@
 //! Plan: decide about everybody. The dry run counts and changes nothing; `start` freezes what it saw; the planner then
 //! records a decision for every person and a message for those who may be asked, batch by batch.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -39,6 +39,9 @@ pub struct Counts {
     pub skipped: BTreeMap<String, u64>,
     /// Eligible people whose message waits for quiet hours to end.
     pub waiting: u64,
+    /// Eligible people whom another campaign under way is about to ask, by its name.
+    #[serde(default)]
+    pub elsewhere: BTreeMap<String, u64>,
     /// Eligible people by locale of their text.
     pub locales: BTreeMap<String, u64>,
     /// Eligible people by the channel they would be asked on.
@@ -114,6 +117,8 @@ pub async fn preview(engine: &Engine, campaign: &Campaign, mut progress: impl Fn
         let Some(last) = ids.last() else { break };
         after = *last;
         let people = facts::people(&mut tx, &campaign.family, &ids, now).await?;
+        let elsewhere: HashMap<i64, String> =
+            messages::planned_elsewhere(&mut tx, &ids, &campaign.name).await?.into_iter().collect();
         for person in ids.iter().filter_map(|id| people.get(id)) {
             counts.contacts += 1;
             let Some(verdict) = judge(campaign, id, person, &mut openings, now) else { continue };
@@ -121,6 +126,9 @@ pub async fn preview(engine: &Engine, campaign: &Campaign, mut progress: impl Fn
                 Decision::Skip(reason) => *counts.skipped.entry(reason.code().into()).or_default() += 1,
                 Decision::Send(_) | Decision::Wait { .. } => {
                     counts.eligible += 1;
+                    if let Some(other) = elsewhere.get(&person.facts.contact) {
+                        *counts.elsewhere.entry(other.clone()).or_default() += 1;
+                    }
                     counts.waiting += u64::from(matches!(verdict.decision, Decision::Wait { .. }));
                     let country = person.facts.country.clone().unwrap_or_default();
                     let place = person.zone.as_ref().map_or_else(|| country.clone(), |zone| format!("{country} {zone}"));
@@ -405,7 +413,11 @@ pub async fn set_state(engine: &Engine, name: &str, to: CampaignState) -> Result
 }
 
 pub async fn known(tx: &mut Tx, engine: &Engine, name: &str) -> Result<campaigns::Row> {
-    campaigns::by_name(tx, &engine.controller, name).await?.with_context(|| {
-        format!("no campaign `{name}` was ever started; remedy: `permesso campaign plan {name}`, then `campaign start {name} --plan ID`")
+    let found = campaigns::by_name(tx, &engine.controller, name).await?;
+    found.with_context(|| match engine.config.campaign_names().is_ok_and(|names| names.iter().any(|known| known == name)) {
+        true => format!(
+            "campaign `{name}` was never started; remedy: `permesso campaign plan {name}`, then `campaign start {name} --plan ID`"
+        ),
+        false => format!("there is no campaign `{name}`; remedy: {}", engine.config.campaign_meant(name)),
     })
 }

@@ -27,7 +27,8 @@ pub struct Report {
     pub targeted: u64,
     pub eligible: u64,
     pub skipped: BTreeMap<String, u64>,
-    /// Asks and reminders by state.
+    /// Asks and reminders by state. `replaced` are those that a newer plan made anew: nobody's answer stopped them. In the overview
+    /// these count as `cancelled`.
     pub asks: BTreeMap<String, u64>,
     /// Confirmations, acknowledgements and help by state.
     pub answers: BTreeMap<String, u64>,
@@ -72,7 +73,7 @@ impl Report {
 
 /// Whether a message in this state left us, or may have.
 pub(super) fn was_asked(state: &str) -> bool {
-    !matches!(state, "planned" | "cancelled" | "lapsed")
+    !matches!(state, "planned" | "cancelled" | "replaced" | "lapsed")
 }
 
 pub(super) fn is_delivered(state: &str) -> bool {
@@ -99,26 +100,39 @@ pub async fn tally(tx: &mut Tx, campaign: i64) -> Result<Tally> {
 pub async fn campaign(engine: &Engine, name: &str) -> Result<Report> {
     let mut tx = engine.store.read().await?;
     let row = known(&mut tx, engine, name).await?;
-    let revision = engine.revision(&mut tx, row.revision_id).await?;
+    let mut out = figures(engine, &mut tx, &row).await?;
+    if let Some(cancelled) = out.asks.get("cancelled").copied() {
+        // Counted from the messages themselves, so only where somebody asks for one campaign.
+        let replaced = campaigns::replaced(&mut tx, row.id).await?.unsigned_abs().min(cancelled);
+        let parts = [("replaced", replaced), ("cancelled", cancelled - replaced)];
+        out.asks.remove("cancelled");
+        out.asks.extend(parts.into_iter().filter(|(_, n)| *n > 0).map(|(state, n)| (state.to_owned(), n)));
+    }
+    tx.rollback().await?;
+    Ok(out)
+}
+
+async fn figures(engine: &Engine, tx: &mut Tx, row: &campaigns::Row) -> Result<Report> {
+    let revision = engine.revision(tx, row.revision_id).await?;
     let zone: chrono_tz::Tz = revision.time_zone.parse().unwrap_or_default();
     let stamp = |at: i64| instant(at).with_timezone(&zone).to_rfc3339();
     let mut out = Report {
         name: row.name.clone(),
         state: row.state.clone(),
         reason: row.reason.clone(),
-        halted: control::silence(&mut tx, &engine.controller, super::LEASE_DB).await? == Some(control::Silence::Halted),
+        halted: control::silence(tx, &engine.controller, super::LEASE_DB).await? == Some(control::Silence::Halted),
         start: stamp(row.start_at),
         deadline: stamp(row.deadline),
         time_zone: revision.time_zone.clone(),
         ..Report::default()
     };
-    out.cost = budget::spending(&mut tx, &row, &revision).await?;
-    for (outcome, code, count) in report::decisions(&mut tx, row.id).await? {
+    out.cost = budget::spending(tx, row, &revision).await?;
+    for (outcome, code, count) in report::decisions(tx, row.id).await? {
         let count = count.unsigned_abs();
         out.targeted += count;
         if outcome == "skip" { *out.skipped.entry(code).or_default() += count } else { out.eligible += count }
     }
-    for (kind, state, count) in report::messages(&mut tx, row.id).await? {
+    for (kind, state, count) in report::messages(tx, row.id).await? {
         let count = count.unsigned_abs();
         let asking = matches!(kind.as_str(), "ask" | "reminder");
         out.unknown += if asking && state == "unknown" { count } else { 0 };
@@ -129,7 +143,7 @@ pub async fn campaign(engine: &Engine, name: &str) -> Result<Report> {
         let table = if asking { &mut out.asks } else { &mut out.answers };
         *table.entry(state).or_default() += count;
     }
-    for (state, count) in report::conversations(&mut tx, row.id).await? {
+    for (state, count) in report::conversations(tx, row.id).await? {
         let count = count.unsigned_abs();
         match state.as_str() {
             "pending" => out.pending += count,
@@ -140,7 +154,6 @@ pub async fn campaign(engine: &Engine, name: &str) -> Result<Report> {
             _ => out.silent += count,
         }
     }
-    tx.rollback().await?;
     let stopped = out.stopped + out.wrong_person;
     out.funnel = Funnel {
         decided: out.targeted,
@@ -153,16 +166,6 @@ pub async fn campaign(engine: &Engine, name: &str) -> Result<Report> {
         ..out.funnel
     };
     Ok(out)
-}
-
-/// Of the asks and reminders that are cancelled, those that a newer plan made anew: nobody's answer stopped them. Counted from the
-/// messages themselves, so only where somebody asks for one campaign.
-pub async fn replaced(engine: &Engine, name: &str) -> Result<u64> {
-    let mut tx = engine.store.read().await?;
-    let row = known(&mut tx, engine, name).await?;
-    let count = campaigns::replaced(&mut tx, row.id).await?;
-    tx.rollback().await?;
-    Ok(count.unsigned_abs())
 }
 
 /// What the operator sees first.
@@ -233,10 +236,9 @@ pub async fn overview(engine: &Engine) -> Result<Overview> {
     }
     out.webhooks = notify::standings(&mut tx, engine).await?;
     out.warnings = warnings(engine, &mut tx).await?;
-    let names: Vec<String> = campaigns::all(&mut tx, &engine.controller).await?.into_iter().map(|c| c.name).collect();
-    tx.rollback().await?;
-    for name in names {
-        out.campaigns.push(campaign(engine, &name).await?);
+    for row in campaigns::all(&mut tx, &engine.controller).await? {
+        out.campaigns.push(figures(engine, &mut tx, &row).await?);
     }
+    tx.rollback().await?;
     Ok(out)
 }

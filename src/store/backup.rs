@@ -2,6 +2,7 @@
 //! `pg_dump`. It holds whatever the database holds, so that only its owner may read it.
 
 use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -37,22 +38,36 @@ pub async fn copy_into(url: &str, folder: &Path, version: i64) -> Result<PathBuf
 /// # Errors
 /// There is such a file, or as [`copy_into`].
 pub async fn copy_to(url: &str, path: &Path) -> Result<()> {
-    let failed = |why: String| Error::Backup(path.display().to_string(), why);
+    let failed = |(why, remedy): Failure| Error::Backup(path.display().to_string(), why, remedy.to_owned());
     // Made here, so that nobody else can read it at any moment; both ways of copying take an empty file.
-    let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|e| failed(e.to_string()))?;
+    let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|e| failed(unopened(&e)))?;
     let copied = match url.strip_prefix("sqlite:") {
         Some(from) => sqlite(from.trim_start_matches("//"), path).await,
         None => postgres(url, path).await,
     };
-    let stored = copied.and_then(|()| new.sync_all().map_err(|e| e.to_string()));
+    let stored = copied.and_then(|()| new.sync_all().map_err(|e| (e.to_string(), ROOM)));
     if stored.is_err() {
         let _ = fs::remove_file(path);
     }
     stored.map_err(failed)
 }
 
-async fn sqlite(from: &str, to: &Path) -> std::result::Result<(), String> {
-    let to = to.to_str().ok_or("its name is not UTF-8")?;
+/// Why there is no copy, and the remedy.
+type Failure = (String, &'static str);
+
+const ROOM: &str = "make room for it, or name another place";
+
+fn unopened(error: &std::io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::AlreadyExists => ("there is such a file".to_owned(), "name a new file; an earlier copy is never overwritten"),
+        ErrorKind::NotFound => ("its folder does not exist".to_owned(), "make the folder, or name another place"),
+        ErrorKind::PermissionDenied => (error.to_string(), "let permesso write there, or name another place"),
+        _ => (error.to_string(), ROOM),
+    }
+}
+
+async fn sqlite(from: &str, to: &Path) -> std::result::Result<(), Failure> {
+    let to = to.to_str().ok_or(("its name is not UTF-8".to_owned(), "give it another name"))?;
     let copied = async {
         let mut source = SqliteConnectOptions::new().filename(from).connect().await?;
         sqlx::query("VACUUM INTO $1").bind(to).execute(&mut source).await?;
@@ -64,13 +79,17 @@ async fn sqlite(from: &str, to: &Path) -> std::result::Result<(), String> {
     };
     match copied.await {
         Ok(sound) if sound == "ok" => Ok(()),
-        Ok(found) => Err(format!("the copy does not hold together: {found}")),
-        Err(error) => Err(error.to_string()),
+        Ok(found) => Err((
+            format!("the copy does not hold together: {found}"),
+            "make it again; if that fails too, the disk or the database is damaged",
+        )),
+        Err(error) => Err((error.to_string(), ROOM)),
     }
 }
 
-async fn postgres(url: &str, to: &Path) -> std::result::Result<(), String> {
-    let options = PgConnectOptions::from_str(url).map_err(|_| "the database's address cannot be read")?;
+async fn postgres(url: &str, to: &Path) -> std::result::Result<(), Failure> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|_| ("the database's address cannot be read".to_owned(), "write postgres://user@host/name"))?;
     let host = options.get_socket().map_or_else(|| options.get_host().into(), |socket| socket.as_os_str().to_owned());
     let mut dump = Command::new("pg_dump");
     dump.args(["--format=custom", "--no-password", "--file"]).arg(to);
@@ -97,12 +116,18 @@ async fn postgres(url: &str, to: &Path) -> std::result::Result<(), String> {
         }
     }
     let done = dump.output().await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no pg_dump; it comes with postgresql-client".to_owned(),
-        _ => error.to_string(),
+        ErrorKind::NotFound => (
+            "there is no pg_dump".to_owned(),
+            "install postgresql-client of the server's version, and put its pg_dump on the PATH",
+        ),
+        _ => (error.to_string(), ROOM),
     })?;
     match done.status.success() {
         true => Ok(()),
-        false => Err(format!("pg_dump: {}", String::from_utf8_lossy(&done.stderr).trim().replace('\n', "; "))),
+        false => {
+            let said = String::from_utf8_lossy(&done.stderr).trim().replace('\n', "; ");
+            Err((format!("pg_dump: {said}"), "mend what pg_dump names; it must be of the server's version or newer"))
+        }
     }
 }
 

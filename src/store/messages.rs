@@ -77,6 +77,18 @@ pub async fn plan(tx: &mut Tx, controller: &str, route: &Route<'_>, new: &[New],
     }
 }
 
+/// Of these contacts, those whom a campaign under way other than `campaign` is about to ask, and its name.
+pub async fn planned_elsewhere(tx: &mut Tx, contacts: &[i64], campaign: &str) -> Result<Vec<(i64, String)>> {
+    fetch_all!(
+        tx,
+        "SELECT m.contact_id, c.name FROM messages m JOIN campaigns c ON c.id = m.campaign_id
+         WHERE m.contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND m.kind = 'ask' AND m.state = 'planned'
+           AND c.state IN ('scheduled', 'running', 'paused') AND c.name <> $2",
+        json(contacts),
+        campaign
+    )
+}
+
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Batch {
     pub id: i64,

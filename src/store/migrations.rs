@@ -88,7 +88,14 @@ pub async fn upgrade(url: &str, backups: Option<&Path>) -> Result<Upgraded> {
     }
     let from = has.last().copied();
     let backup = match (from, backups) {
-        (Some(from), Some(folder)) if has != known => Some(backup::copy_into(url, folder, from).await?),
+        (Some(from), Some(folder)) if has != known => {
+            Some(backup::copy_into(url, folder, from).await.map_err(|error| match error {
+                Error::Backup(path, why, remedy) => {
+                    Error::Backup(path, why, format!("{remedy}, or `--no-backup` if you have one of your own"))
+                }
+                other => other,
+            })?)
+        }
         _ => None,
     };
     Store::migrate(url).await?.close().await;

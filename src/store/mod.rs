@@ -36,16 +36,14 @@ use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 pub enum Error {
     #[error("the database {0} does not exist; remedy: `permesso db migrate` creates it")]
     Missing(String),
-    #[error("cannot make the folder {0}: {1}")]
+    #[error("cannot make the folder {0}: {1}; remedy: let permesso write where it would be, or name another place")]
     Folder(String, std::io::Error),
     #[error("the database was made by a newer permesso (migration {0}); remedy: run that version, nothing was changed")]
     Newer(i64),
     #[error("the database is older than this permesso; remedy: stop every permesso that uses it, then `permesso db migrate`")]
     Older,
-    #[error(
-        "the backup {0} cannot be made, so nothing was changed: {1}; remedy: make room for it, or `--no-backup` if you have one of your own"
-    )]
-    Backup(String, String),
+    #[error("the backup {0} cannot be made: {1}. Nothing was changed; remedy: {2}")]
+    Backup(String, String, String),
     #[error("the database is read-only; remedy: give the user that runs permesso the right to write the file and its folder")]
     ReadOnly,
     #[error("the database is locked by another process for over {BUSY_S} s; remedy: stop that process")]

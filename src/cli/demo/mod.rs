@@ -149,7 +149,7 @@ async fn tell(context: &Context, args: &Args, dir: &Path) -> Result<()> {
     } else {
         println!("\n4. The report.");
         for name in CAMPAIGNS {
-            campaign::print_report(&report::campaign(&engine, name).await?, report::replaced(&engine, name).await?);
+            campaign::print_report(&report::campaign(&engine, name).await?);
             println!();
         }
         println!("   people asked twice, by the gateway's own count:       {}", outcome.duplicates);
