@@ -23,14 +23,18 @@ use crate::engine::trial;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Find every error in a campaign file and its wording, without a database.
+    /// Find every error in a campaign's file and its texts. Needs no database.
     #[command(after_help = "Example: permesso campaign check rinnovo-consensi")]
-    Check { name: String },
+    Check {
+        /// The name of its file, without .toml.
+        name: String,
+    },
     /// Every text as a phone shows it: its parts, what it costs, and which character makes it dear. Needs no database.
     #[command(
         after_help = "Example: permesso campaign preview rinnovo-consensi --locale it\n         permesso campaign preview rinnovo-consensi --all --json"
     )]
     Preview {
+        /// The name of its file, without .toml.
         name: String,
         /// Only the texts in this language.
         #[arg(long)]
@@ -41,11 +45,15 @@ pub enum Command {
     },
     /// The dry run: who would be asked, who not and why, what the message looks like. Prints a plan id; sends nothing.
     #[command(after_help = "Example: permesso campaign plan rinnovo-consensi")]
-    Plan { name: String },
-    /// Send the real ask to a colleague's number of `testers`. The campaign need be neither planned nor started; nobody counts as
-    /// asked, and the page behind the link takes nothing. `permesso run` must be running: its worker sends.
+    Plan {
+        /// The name of its file, without .toml.
+        name: String,
+    },
+    /// Send the real ask to a colleague, before or after any plan and start. It leaves in the hours allowed where they live, while
+    /// `permesso run` is running; nobody counts as asked, and the page behind its link takes nothing.
     #[command(after_help = "Example: permesso campaign test rinnovo-consensi --to \"+39 300 123 4500\" --locale it --wait")]
     Test {
+        /// The name of its file, without .toml.
         name: String,
         /// A number of `testers` in permesso.toml.
         #[arg(long)]
@@ -60,27 +68,39 @@ pub enum Command {
         #[arg(long)]
         wait: bool,
     },
-    /// Freeze a plan for its start time.
+    /// Let a plan go: `permesso run` sends it from its start time on, with texts and rules as they were planned.
     #[command(after_help = "Example: permesso campaign start rinnovo-consensi --plan plan-7Yk2mXq9")]
     Start {
+        /// The campaign's name.
         name: String,
+        /// The id that `campaign plan` printed.
         #[arg(long)]
         plan: String,
     },
-    /// Stop claiming messages, within a slice.
+    /// Send no more asks and reminders until `campaign resume`. Answers to people go on.
     #[command(after_help = "Example: permesso campaign pause rinnovo-consensi")]
-    Pause { name: String },
+    Pause {
+        /// The campaign's name.
+        name: String,
+    },
     /// Go on after a pause, a ramp-up or an account fault.
     #[command(after_help = "Example: permesso campaign resume rinnovo-consensi")]
-    Resume { name: String },
-    /// Cancel what is planned, for good.
+    Resume {
+        /// The campaign's name.
+        name: String,
+    },
+    /// Cancel for good what is not sent yet. Who was asked stays asked, and answers still count.
     #[command(after_help = "Example: permesso campaign cancel rinnovo-consensi")]
-    Cancel { name: String },
-    /// Ask the gateways what became of sends of unknown outcome; with --as, take your word for what they cannot tell.
+    Cancel {
+        /// The campaign's name.
+        name: String,
+    },
+    /// Ask the gateways what became of messages of which it is not known whether they were sent; with --as, take your word for it.
     #[command(
         after_help = "Example: permesso campaign settle rinnovo-consensi\n         permesso campaign settle rinnovo-consensi --as failed --by \"A. Rossi: not in the provider's log\""
     )]
     Settle {
+        /// The campaign's name.
         name: String,
         /// What became of them.
         #[arg(long = "as", requires = "by")]
@@ -92,9 +112,12 @@ pub enum Command {
         #[arg(long, requires = "to")]
         reference: Option<String>,
     },
-    /// Targeted, skipped by reason, messages by state, pending, confirmed, refused, stopped, silent.
+    /// Where a campaign stands: who was left out and why, what was sent, what people answered.
     #[command(after_help = "Example: permesso campaign report rinnovo-consensi --json")]
-    Report { name: String },
+    Report {
+        /// The campaign's name.
+        name: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -246,8 +269,10 @@ async fn report_test(context: &Context, engine: &Engine, campaign: &Campaign, pl
     let waits = planned.waits_until.map(|at| campaign.local(instant(at)));
     let until = Instant::now() + WAIT;
     let (mut state, mut reason) = trial::outcome(engine, planned.message).await?;
+    let held_back = trial::held_back(engine).await?;
     while wait
         && waits.is_none()
+        && held_back.is_none()
         && matches!(state.as_str(), "planned" | "sending" | "accepted" | "sent")
         && Instant::now() < until
     {
@@ -255,16 +280,22 @@ async fn report_test(context: &Context, engine: &Engine, campaign: &Campaign, pl
         (state, reason) = trial::outcome(engine, planned.message).await?;
     }
     if context.json {
-        println!("{}", serde_json::json!({ "message": planned.message, "state": state, "reason": reason, "waits_until": waits }));
+        println!(
+            "{}",
+            serde_json::json!({ "message": planned.message, "state": state, "reason": reason, "waits_until": waits, "held_back": held_back })
+        );
     } else {
         let why = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
         println!("test message {}: {state}{why}", planned.message);
-        match waits {
-            Some(at) => println!("quiet hours where the tester lives: it leaves {at}, while `permesso run` is running"),
-            None if state == "planned" => {
-                println!("the worker of `permesso run` sends it; if none is running, start one within the hour")
+        match (waits, held_back) {
+            (Some(at), _) => println!("quiet hours where the tester lives: it leaves {at}, if `permesso run` is running then"),
+            (None, Some(why)) if state == "planned" => {
+                println!("nothing leaves at the moment: {why}. It waits an hour, then it lapses")
             }
-            None => {}
+            (None, None) if state == "planned" => {
+                println!("the worker of `permesso run` sends it within the hour, or not at all")
+            }
+            _ => {}
         }
     }
     Ok(())
@@ -317,7 +348,7 @@ async fn steer(context: &Context, name: &str, to: CampaignState) -> Result<()> {
     let cancelled = plan::set_state(&engine, name, to).await?;
     match to {
         CampaignState::Cancelled => println!("campaign {name} is cancelled; {cancelled} planned messages with it"),
-        CampaignState::Paused => println!("campaign {name} is paused; at most one slice a worker was under way"),
+        CampaignState::Paused => println!("campaign {name} is paused; at most 500 messages a worker are still on their way"),
         _ => println!("campaign {name} goes on"),
     }
     Ok(())
@@ -359,7 +390,12 @@ pub fn print_plan(engine: &Engine, campaign: &Campaign, counts: &Counts) -> Resu
     // Of each channel what most people read comes first.
     read.sort_by_key(|(count, shown)| (campaign.asks.iter().position(|ask| ask.channel == shown.channel), Reverse(*count)));
     for (count, shown) in &read {
-        println!("\n  {count} people read `{}`; by {}:", shown.locale, shown.channel.code());
+        println!(
+            "\n  {} `{}`; by {}:",
+            if *count == 1 { "1 person reads".to_owned() } else { format!("{count} people read") },
+            shown.locale,
+            shown.channel.code()
+        );
         preview::print_one(shown);
     }
     Ok(())

@@ -116,7 +116,8 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     }
     tx.rollback().await?;
     csv.flush()?;
-    super::out::report(context, out.as_deref(), counted, "rows")
+    super::out::report(context, out.as_deref(), counted);
+    Ok(())
 }
 
 fn day(text: &str) -> std::result::Result<NaiveDate, String> {

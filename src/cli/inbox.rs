@@ -17,7 +17,9 @@ pub enum Command {
     /// Decide about one: a stop, or nothing at all. Nobody but the person can say yes.
     #[command(after_help = "Example: permesso inbox resolve 17 --as stop")]
     Resolve {
+        /// The number at the beginning of its line in `inbox list`.
         id: i64,
+        /// A stop ends all marketing to this person; nothing leaves everything as it was.
         #[arg(long = "as")]
         verdict: Verdict,
     },

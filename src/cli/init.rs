@@ -7,9 +7,10 @@ use crate::store::migrations;
 use crate::vault::Vault;
 
 /// The files that ship, as they are in the repository.
-pub const FILES: [(&str, &str); 18] = [
+pub const FILES: [(&str, &str); 19] = [
     ("permesso.toml", include_str!("../../config/permesso.toml")),
     ("prices.toml", include_str!("../../config/prices.toml")),
+    ("sample-list.csv", include_str!("../../config/sample-list.csv")),
     ("campaigns/rinnovo-consensi.toml", include_str!("../../config/campaigns/rinnovo-consensi.toml")),
     ("campaigns/renew-consents.toml", include_str!("../../config/campaigns/renew-consents.toml")),
     ("campaigns/einwilligung.toml", include_str!("../../config/campaigns/einwilligung.toml")),
@@ -53,6 +54,9 @@ pub async fn run(context: &Context) -> Result<()> {
     // Somebody's older database may be there.
     migrations::upgrade(&config.database, Some(&super::database::backups(&config))).await?;
     println!("{written} files written to {}, database ready", dir.display());
-    println!("next: permesso mock-gateway & permesso run & then permesso import contacts FILE.csv");
+    println!(
+        "next: your names in {}, or first an afternoon with the sample list: README.md, \"Your first afternoon\"",
+        dir.join("permesso.toml").display()
+    );
     Ok(())
 }

@@ -33,7 +33,7 @@ use crate::engine::Engine;
     name = "permesso",
     version,
     about = "Asks people by SMS or WhatsApp whether a company may write to them, and keeps the proof",
-    after_help = "Example: permesso demo\n\nThe manual is README.md."
+    after_help = "Example: permesso demo\n\nThe manual is README.md; a newcomer starts at \"Your first afternoon\" there."
 )]
 struct Cli {
     /// Folder with permesso.toml, campaigns/, countries/ and replies/.
@@ -48,16 +48,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The whole story on this machine: a fictional list, a mock gateway, phones, replies, report.
+    /// See the whole story on this machine: a fictional list, pretended phones, replies, report. Nothing leaves it.
     #[command(after_help = "Example: permesso demo --exit --json")]
     Demo(demo::Args),
-    /// Make a configuration folder, a key and a database.
+    /// Make a configuration folder with samples, a key and a database. Overwrites nothing.
     #[command(after_help = "Example: permesso --config acme init")]
     Init,
     /// Check the configuration; print the countries' rules.
     #[command(subcommand, after_help = "Example: permesso config check")]
     Config(config::Command),
-    /// Run the web role (pages, webhooks, operator) and the worker role (planning, sending) until Ctrl-C.
+    /// Serve people's pages, gateways and the operator's desk (role web), and plan and send (role worker), until Ctrl-C.
     #[command(after_help = "Example: permesso run --roles web,worker")]
     Run(run::Args),
     /// Stop all sending at once.
@@ -68,7 +68,7 @@ enum Command {
         after_help = "Example: permesso resume\n         permesso resume --heard \"A. Rossi: looked through the provider's inbox by hand\""
     )]
     Resume(run::Resume),
-    /// Import contacts or suppressions from CSV.
+    /// Import contacts, numbers to leave in peace, and answers of opposition registers, from CSV.
     #[command(subcommand, after_help = "Example: permesso import contacts list.csv")]
     Import(import::Command),
     /// Check, plan, start and steer campaigns.
@@ -77,25 +77,25 @@ enum Command {
     /// What is known about one person, and why they were contacted or not.
     #[command(subcommand, after_help = "Example: permesso contact explain \"+39 300 123 4567\"")]
     Contact(contact::Command),
-    /// Unclear replies that wait for an operator.
+    /// Read unclear replies and decide about them.
     #[command(subcommand, after_help = "Example: permesso inbox list")]
     Inbox(inbox::Command),
-    /// Take the consents home.
+    /// Take the consents, and every no, home as CSV.
     #[command(subcommand, after_help = "Example: permesso consents export --since 2026-12-01")]
     Consents(consents::Command),
     /// What the company's CRM is told of consents, and what it did not take.
     #[command(subcommand, after_help = "Example: permesso webhooks list --dead")]
     Webhooks(webhooks::Command),
-    /// Try the reading of replies.
+    /// Try how replies are read.
     #[command(subcommand, after_help = "Example: echo 'sì grazie' | permesso reply classify --locale it")]
     Reply(reply::Command),
-    /// Check or export the ledger.
+    /// Check or export the ledger, in which every change of consent is kept as proof.
     #[command(subcommand, after_help = "Example: permesso ledger verify")]
     Ledger(ledger::Command),
-    /// Run the mock gateway with its phones.
+    /// Run pretended phones for trying out: the mock gateway, in place of a real provider.
     #[command(after_help = "Example: permesso mock-gateway --listen 127.0.0.1:8082")]
     MockGateway(mock::Args),
-    /// Create or upgrade the database.
+    /// Create, upgrade or back up the database.
     #[command(subcommand, after_help = "Example: permesso db migrate")]
     Db(database::Command),
 }
@@ -217,5 +217,39 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         super::Cli::command().debug_assert();
+    }
+
+    /// Every command without subcommands, by its path.
+    fn leaves(command: &clap::Command, path: &str, found: &mut Vec<(String, String)>) {
+        let path = format!("{path} {}", command.get_name());
+        for sub in command.get_subcommands() {
+            leaves(sub, &path, found);
+        }
+        if !command.has_subcommands() {
+            found.push((path.trim().to_owned(), command.get_after_help().map(ToString::to_string).unwrap_or_default()));
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example_that_the_command_line_takes() {
+        let mut found = Vec::new();
+        leaves(&super::Cli::command(), "", &mut found);
+        assert!(found.len() > 25, "{found:?}");
+        for (path, help) in found {
+            let examples: Vec<&str> = help.lines().filter_map(|line| Some(&line[line.find("permesso ")?..])).collect();
+            assert!(!examples.is_empty(), "`{path}` has no example");
+            for example in examples {
+                // What a shell makes of quotes and of the next command.
+                let words = example.split('"').enumerate().flat_map(|(i, part)| match i % 2 {
+                    0 => part.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
+                    _ => vec![part.to_owned()],
+                });
+                let words: Vec<String> = words.take_while(|word| !matches!(word.as_str(), ">" | "|")).collect();
+                let taken = super::Cli::command().try_get_matches_from(&words);
+                assert!(taken.is_ok(), "`{path}` has the example `{example}`: {}", taken.unwrap_err());
+                let spoken: Vec<&str> = path.split(' ').skip(1).collect();
+                assert!(spoken.iter().all(|word| words.iter().any(|w| w == word)), "`{example}` is none of `{path}`");
+            }
+        }
     }
 }

@@ -36,12 +36,11 @@ pub fn open(path: Option<&Path>, force: bool) -> Result<Box<dyn Write>> {
     Ok(Box::new(BufWriter::new(file)))
 }
 
-/// How many went where; nothing where they went to standard output, which holds them alone.
-pub fn report(context: &Context, path: Option<&Path>, count: usize, what: &str) -> Result<()> {
-    match path {
-        Some(path) if context.json => println!("{}", serde_json::json!({ what: count, "file": path })),
-        Some(path) => println!("{count} {what} written to {}", path.display()),
-        None => {}
+/// How many lines went where; nothing where they went to standard output, which holds them alone.
+pub fn report(context: &Context, path: Option<&Path>, lines: usize) {
+    let Some(path) = path else { return };
+    match context.json {
+        true => println!("{}", serde_json::json!({ "lines": lines, "file": path })),
+        false => println!("{lines} {} written to {}", if lines == 1 { "line" } else { "lines" }, path.display()),
     }
-    Ok(())
 }

@@ -47,7 +47,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<()> {
 pub async fn halt(context: &Context) -> Result<()> {
     let engine = context.engine().await?;
     steer::halt(&engine, &operator()).await?;
-    println!("halted: nothing more is sent until `permesso resume`; at most one slice a worker was under way");
+    println!("halted: nothing more is sent until `permesso resume`; at most 500 messages a worker are still on their way");
     Ok(())
 }
 

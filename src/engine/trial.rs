@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::Engine;
 use super::openings::Openings;
+use super::{Engine, LEASE_DB};
 use crate::clock::HOUR;
 use crate::domain::campaign::Campaign;
 use crate::domain::channel::Channel;
@@ -20,7 +20,7 @@ use crate::store::contacts::{self, Enrolled};
 use crate::store::facts::Person;
 use crate::store::messages::{self, New, Route};
 use crate::store::queue::{self, Job};
-use crate::store::{Tx, campaigns};
+use crate::store::{Tx, campaigns, control};
 use crate::vault;
 
 /// A test message on its way.
@@ -130,6 +130,14 @@ pub(super) fn verdict(
     let tester = is_tester(engine, &engine.vault.decrypt_number(&person.number_enc)?);
     let opening = campaign.map_or(Opening::Never, |campaign| openings.of(campaign, person, now));
     Ok(decide(Cause::Test { tester, opening: &opening }, &person.facts, now))
+}
+
+/// Why no message leaves at the moment, test messages too.
+pub async fn held_back(engine: &Engine) -> Result<Option<&'static str>> {
+    let mut tx = engine.store.read().await?;
+    let silence = control::silence(&mut tx, &engine.controller, LEASE_DB).await?;
+    tx.rollback().await?;
+    Ok(silence.map(control::Silence::sentence))
 }
 
 /// What became of a test message: its state, and the reason where it was not sent.

@@ -59,7 +59,7 @@ const ROOM: &str = "make room for it, or name another place";
 
 fn unopened(error: &std::io::Error) -> Failure {
     match error.kind() {
-        ErrorKind::AlreadyExists => ("there is such a file".to_owned(), "name a new file; an earlier copy is never overwritten"),
+        ErrorKind::AlreadyExists => ("it exists already".to_owned(), "name a new file; an earlier copy is never overwritten"),
         ErrorKind::NotFound => ("its folder does not exist".to_owned(), "make the folder, or name another place"),
         ErrorKind::PermissionDenied => (error.to_string(), "let permesso write there, or name another place"),
         _ => (error.to_string(), ROOM),

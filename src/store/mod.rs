@@ -42,7 +42,7 @@ pub enum Error {
     Newer(i64),
     #[error("the database is older than this permesso; remedy: stop every permesso that uses it, then `permesso db migrate`")]
     Older,
-    #[error("the backup {0} cannot be made: {1}. Nothing was changed; remedy: {2}")]
+    #[error("the backup {0} cannot be made, so nothing was changed: {1}; remedy: {2}")]
     Backup(String, String, String),
     #[error("the database is read-only; remedy: give the user that runs permesso the right to write the file and its folder")]
     ReadOnly,

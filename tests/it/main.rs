@@ -24,6 +24,7 @@ mod stories;
 mod undecided;
 mod upgrade;
 mod why;
+mod words;
 
 /// One story, on both stores.
 #[macro_export]
