@@ -657,7 +657,7 @@ fn one_mistake_makes_one_error() {
     let unknown = |folder: Folder| folder.edit("permesso.toml", "driver = \"mock\"", "driver = \"twillio\"");
     let problems = unknown(Folder::new()).settings();
     only(&problems, "permesso.toml:", "gateway.driver: there is no driver `twillio`; remedy: write one of: mock, twilio");
-    let all = Config::check_all(&unknown(Folder::new()).dir()).err().expect("refused").0;
+    let all = Config::check_all(&unknown(Folder::new()).dir()).expect_err("refused").0;
     assert_eq!(all.len(), 1, "{all:#?}");
 }
 

@@ -27,7 +27,7 @@ pub fn run(context: &Context, command: &Command) -> Result<()> {
     let config = crate::app::load(&context.dir)?;
     if !config.phrases.iter().any(|p| &p.locale == locale) {
         let known = config.phrases.iter().map(|p| p.locale.as_str()).collect::<Vec<_>>().join(", ");
-        bail!("there is no phrase set for `{locale}`; there are: {known}");
+        bail!("there is no phrase set for `{locale}`; remedy: write one of {known}, or add replies/{locale}.toml");
     }
     let classifier = Classifier::new(config.phrases);
     let mut out = std::io::stdout().lock();

@@ -206,7 +206,8 @@ pub async fn start(engine: &Engine, name: &str, plan_id: &str) -> Result<Started
     if existing.as_ref().is_some_and(|c| c.state() == CampaignState::Cancelled) {
         bail!("campaign `{name}` was cancelled, which is final; remedy: give the campaign a new name");
     }
-    let campaign: Campaign = serde_json::from_str(&plan.revision).context("the plan was made by another version; plan again")?;
+    let campaign: Campaign = serde_json::from_str(&plan.revision)
+        .with_context(|| format!("the plan was made by another version; remedy: `permesso campaign plan {name}` again"))?;
     let file_changed = reads_differently(engine, &campaign);
     if let Some(row) = existing.as_ref().filter(|_| current.as_deref() == Some(plan_id))
         && matches!(row.state(), CampaignState::Scheduled | CampaignState::Running | CampaignState::Paused)

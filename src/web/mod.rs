@@ -85,7 +85,7 @@ impl Doors {
                 let text = std::fs::read_to_string(file)
                     .with_context(|| format!("cannot read operator_token_file {}", file.display()))?;
                 Some(text.trim().to_owned()).filter(|t| t.len() >= 16).map_or_else(
-                    || bail!("operator_token_file {} holds fewer than 16 characters", file.display()),
+                    || bail!("operator_token_file {} holds fewer than 16 characters; remedy: write a longer token into it, as `openssl rand -hex 16` makes", file.display()),
                     |token| Ok(Some(token)),
                 )?
             }

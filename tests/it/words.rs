@@ -1,6 +1,7 @@
 //! What a campaign manager reads: a name that is not there, a file that is, a time, a hint.
 
 use permesso::engine::{plan, steer};
+use permesso::store::{contacts, messages};
 
 use crate::app::{Kind, LINK, TestApp};
 use crate::both;
@@ -81,6 +82,14 @@ both!(a_plan_says_whom_another_campaign_is_about_to_ask, |app| {
     assert!(out.contains("3 would be asked") && out.contains(&hint), "{out}");
     let json: serde_json::Value = serde_json::from_str(&said(app, &["--json", "campaign", "plan", "second"])).expect("JSON");
     assert_eq!(json["counts"]["elsewhere"], serde_json::json!({ LINK: 2 }));
+    let mut tx = app.engine.store.read().await.expect("a transaction");
+    let ids: Vec<i64> =
+        contacts::ids_after(&mut tx, &app.engine.controller, 0, 10).await.expect("read").into_iter().map(|(id,)| id).collect();
+    let found = messages::planned_elsewhere(&mut tx, &ids, "second").await.expect("read");
+    assert_eq!((ids.len(), found.len()), (3, 2), "whoever is not planned is not named");
+    assert!(found.iter().all(|(contact, name)| ids.contains(contact) && name == LINK), "{found:?}");
+    assert_eq!(messages::planned_elsewhere(&mut tx, &ids, LINK).await.expect("read"), []);
+    tx.rollback().await.expect("read alone");
     // Its own plans are none of another campaign, nor are those of one that was cancelled.
     assert!(!said(app, &["campaign", "plan", LINK]).contains("planned in campaign"));
     plan::set_state(&app.engine, LINK, permesso::domain::campaign::CampaignState::Cancelled).await.expect("cancelled");

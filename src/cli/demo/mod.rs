@@ -153,7 +153,7 @@ async fn tell(context: &Context, args: &Args, dir: &Path) -> Result<()> {
             println!();
         }
         println!("   people asked twice, by the gateway's own count:       {}", outcome.duplicates);
-        println!("   asks sent to people who had said no before the claim: {}", outcome.sent_to_suppressed);
+        println!("   asks sent to people who had said no before they left: {}", outcome.sent_to_suppressed);
         println!("   sends whose outcome was not known at first:           {}", outcome.unknown);
         println!("   asked by SMS, as WhatsApp had not the number:         {}", outcome.fallbacks);
         println!("   reminders:                                            {}", outcome.reminders);

@@ -44,7 +44,8 @@ pub async fn preview(engine: &Engine, name: &str) -> Result<(Vec<String>, Vec<Sh
     } else {
         let mut tx = engine.store.read().await?;
         let row = store::campaigns::by_name(&mut tx, &engine.controller, name).await?;
-        let row = row.ok_or_else(|| Problem::not_found("there is no such campaign", "look into the folder campaigns/"))?;
+        let row =
+            row.ok_or_else(|| Problem::not_found(format!("there is no campaign `{name}`"), engine.config.campaign_meant(name)))?;
         let frozen = engine.revision(&mut tx, row.revision_id).await?;
         tx.rollback().await?;
         frozen.as_ref().clone()
