@@ -7,6 +7,7 @@ mod consents;
 mod contact;
 mod database;
 mod demo;
+mod gateway;
 mod import;
 mod inbox;
 mod init;
@@ -86,6 +87,9 @@ enum Command {
     /// What the company's CRM is told of consents, and what it did not take.
     #[command(subcommand, after_help = "Example: permesso webhooks list --dead")]
     Webhooks(webhooks::Command),
+    /// The providers' accounts: what each can do, and whether it works.
+    #[command(subcommand, after_help = "Example: permesso gateway test mock --to +393001234500")]
+    Gateway(gateway::Command),
     /// Try how replies are read.
     #[command(subcommand, after_help = "Example: echo 'sì grazie' | permesso reply classify --locale it")]
     Reply(reply::Command),
@@ -144,6 +148,7 @@ pub async fn main() -> ExitCode {
         Command::Inbox(command) => inbox::run(&context, &command).await,
         Command::Consents(command) => consents::run(&context, &command).await,
         Command::Webhooks(command) => webhooks::run(&context, &command).await,
+        Command::Gateway(command) => gateway::run(&context, &command).await,
         Command::Reply(command) => reply::run(&context, &command),
         Command::Ledger(command) => ledger::run(&context, &command).await,
         Command::MockGateway(args) => mock::run(&context, &args).await,

@@ -1,0 +1,150 @@
+//! `gateway list`, `gateway test`
+
+use anyhow::{Context as _, Result, bail};
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{Context, campaign};
+use crate::config::GatewayConfig;
+use crate::domain::channel::Channel;
+use crate::domain::phone::PhoneNumber;
+use crate::engine::{Engine, gateways, trial};
+use crate::gateway::driver::Can;
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Every account, what its provider can do, and how it stands.
+    #[command(after_help = "Example: permesso gateway list")]
+    List,
+    /// Ask the provider whether the account works; with --to, send one test message and wait for its receipt, a minute at most.
+    #[command(after_help = "Example: permesso gateway test twilio --to +393001234500\n\nThe message needs `permesso run`, which sends it.")]
+    Test {
+        /// Its name in permesso.toml.
+        name: String,
+        /// A number of `testers`: it gets the ask of a campaign that asks through this account, as people would.
+        #[arg(long)]
+        to: Option<String>,
+        /// The campaign whose ask is sent; else the first that asks through this account.
+        #[arg(long, requires = "to")]
+        campaign: Option<String>,
+    },
+}
+
+pub async fn run(context: &Context, command: &Command) -> Result<()> {
+    let engine = context.engine().await?;
+    match command {
+        Command::List => list(context, &engine).await,
+        Command::Test { name, to, campaign } => {
+            let Some(gateway) = engine.config.gateways.iter().find(|gateway| gateway.name() == name) else {
+                let known: Vec<&str> = engine.config.gateways.iter().map(GatewayConfig::name).collect();
+                bail!("there is no gateway `{name}`; remedy: write one of: {}", known.join(", "));
+            };
+            check(context, &engine, gateway).await?;
+            match to {
+                Some(to) => send(context, &engine, name, to, campaign.as_deref()).await,
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+async fn list(context: &Context, engine: &Engine) -> Result<()> {
+    let reports = gateways::gateways(engine).await?;
+    for (gateway, report) in engine.config.gateways.iter().zip(&reports) {
+        let can = &gateway.driver.can;
+        let senders = engine.config.senders.iter().filter(|s| s.gateway == gateway.name()).map(|s| s.id.as_str());
+        let senders: Vec<&str> = senders.collect();
+        if context.json {
+            let channels: Vec<&str> = can.channels.iter().map(|c| c.code()).collect();
+            let line = json!({
+                "name": gateway.name(), "driver": gateway.driver.name, "provider": gateway.driver.title, "state": report.note,
+                "healthy": report.healthy, "rate": gateway.rate, "simulator": gateway.simulator, "senders": senders,
+                "callback": callback(gateway), "warning": gateway.warning(),
+                "can": {
+                    "channels": channels, "two_way": can.two_way, "alphanumeric": can.alphanumeric, "own_reference": can.own_reference,
+                    "dedupes": can.dedupes, "look_up": can.look_up, "signed_callbacks": can.signed_callbacks,
+                    "inbound_pull": can.inbound_pull, "templates": can.templates,
+                },
+            });
+            println!("{line}");
+            continue;
+        }
+        println!("{} ({}), {} a second: {}", gateway.name(), gateway.driver.title, gateway.rate, report.note);
+        println!("    senders          {}", if senders.is_empty() { "none".to_owned() } else { senders.join(", ") });
+        println!("    callbacks come to {}", callback(gateway));
+        for (what, yes) in abilities(can) {
+            println!("    {} {what}", if yes { "yes" } else { "no " });
+        }
+        if let Some(warning) = gateway.warning() {
+            println!("    warning: {warning}");
+        }
+    }
+    Ok(())
+}
+
+/// Where callbacks come to, without the secret at its end.
+fn callback(gateway: &GatewayConfig) -> String {
+    let whole = gateway.account.callback();
+    match &gateway.account.callback_token {
+        Some(token) => whole.replace(token.expose(), "TOKEN"),
+        None => whole,
+    }
+}
+
+fn abilities(can: &Can) -> [(&'static str, bool); 10] {
+    [
+        ("SMS", can.channels.contains(&Channel::Sms)),
+        ("WhatsApp", can.channels.contains(&Channel::WhatsApp)),
+        ("brings people's replies", can.two_way),
+        ("shows a name as the sender", can.alphanumeric),
+        ("carries our reference back with receipts", can.own_reference),
+        ("rejects a second message with our reference, so that an unknown send may be repeated", can.dedupes),
+        ("can be asked what became of a message", can.look_up),
+        ("signs its callbacks", can.signed_callbacks),
+        ("lists replies of a time in which nobody listened", can.inbound_pull),
+        ("wants an approved template for WhatsApp", can.templates),
+    ]
+}
+
+/// Asks the provider about the account.
+async fn check(context: &Context, engine: &Engine, gateway: &GatewayConfig) -> Result<()> {
+    let name = gateway.name();
+    let driver = engine.gateways.get(name).context("the gateway is not open")?;
+    let said = driver.check().await;
+    if context.json {
+        let (works, says) = match &said {
+            Some(Ok(says)) => (Some(true), Some(says)),
+            Some(Err(says)) => (Some(false), Some(says)),
+            None => (None, None),
+        };
+        println!("{}", json!({ "gateway": name, "works": works, "says": says }));
+    }
+    match said {
+        Some(Err(error)) => bail!("gateway {name}: {error}; remedy: look at its keys in permesso.toml"),
+        Some(Ok(says)) if !context.json => println!("gateway {name}: {says}"),
+        None if !context.json => println!("gateway {name}: {} can only be tried by sending: --to NUMBER", gateway.driver.title),
+        _ => {}
+    }
+    Ok(())
+}
+
+async fn send(context: &Context, engine: &Engine, gateway: &str, to: &str, named: Option<&str>) -> Result<()> {
+    let number = PhoneNumber::parse(to, engine.config.default_country.as_deref(), engine.fiction())
+        .context("this is no number to write to; remedy: write it as +39 300 123 4567")?;
+    let names = match named {
+        Some(name) => vec![name.to_owned()],
+        None => engine.config.campaign_names()?,
+    };
+    for name in names {
+        // One that has mistakes is no reason not to try the next; the one that was named is.
+        let found = match (engine.config.campaign(&name), named) {
+            (Ok(campaign), _) => campaign,
+            (Err(problems), Some(_)) => return Err(problems.into()),
+            (Err(_), None) => continue,
+        };
+        let Some(ask) = found.asks.iter().find(|ask| ask.sender.gateway == gateway) else { continue };
+        let planned = trial::plan(engine, &found, &number, Some(ask.channel), None).await?;
+        return campaign::report_test(context, engine, &found, planned, true).await;
+    }
+    bail!("no campaign asks through {gateway}; remedy: write one whose sender belongs to it, or name it with --campaign")
+}
