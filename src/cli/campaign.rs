@@ -265,7 +265,13 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
 /// How long `--wait` waits for what became of a test message.
 const WAIT: Duration = Duration::from_secs(60);
 
-pub(super) async fn report_test(context: &Context, engine: &Engine, campaign: &Campaign, planned: trial::Planned, wait: bool) -> Result<()> {
+pub(super) async fn report_test(
+    context: &Context,
+    engine: &Engine,
+    campaign: &Campaign,
+    planned: trial::Planned,
+    wait: bool,
+) -> Result<()> {
     let waits = planned.waits_until.map(|at| campaign.local(instant(at)));
     let until = Instant::now() + WAIT;
     let (mut state, mut reason) = trial::outcome(engine, planned.message).await?;

@@ -17,7 +17,9 @@ pub enum Command {
     #[command(after_help = "Example: permesso gateway list")]
     List,
     /// Ask the provider whether the account works; with --to, send one test message and wait for its receipt, a minute at most.
-    #[command(after_help = "Example: permesso gateway test twilio --to +393001234500\n\nThe message needs `permesso run`, which sends it.")]
+    #[command(
+        after_help = "Example: permesso gateway test twilio --to +393001234500\n\nThe message needs `permesso run`, which sends it."
+    )]
     Test {
         /// Its name in permesso.toml.
         name: String,

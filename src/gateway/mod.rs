@@ -3,6 +3,7 @@
 pub mod crm;
 pub mod driver;
 pub mod http;
+pub mod mobyt;
 pub mod mock;
 pub mod sign;
 pub mod twilio;
@@ -22,6 +23,7 @@ use crate::domain::phone::PhoneNumber;
 pub const DRIVERS: &[&Driver] = &[
     &mock::DRIVER,
     &twilio::DRIVER,
+    &mobyt::DRIVER,
 ];
 
 pub fn driver(name: &str) -> Option<&'static Driver> {

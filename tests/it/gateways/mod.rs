@@ -1,6 +1,7 @@
 //! Every driver against a faithful fake of its provider, over real HTTP: the fake reads our requests as the provider's pages say and
 //! refuses what they do not, answers and calls back as they show. One suite for all; a provider's own stories stand in its file.
 
+mod mobyt;
 pub mod suite;
 mod twilio;
 
@@ -12,6 +13,7 @@ use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use permesso::clock::Clock;
+use permesso::domain::channel::Channel;
 use permesso::domain::message::Receipt;
 
 use crate::app::{Kind, MORNING, TestApp};
@@ -216,6 +218,15 @@ fn through(driver: &str, account: &str, url: &str, text: &str) -> String {
     let (before, rest) = text.split_once("[[gateway]]").expect("a gateway");
     let after = rest.split_once("[[sender]]").expect("a sender").1;
     let after = after.replace("gateway = \"mock\"", &format!("gateway = \"{driver}\""));
+    let can = permesso::gateway::driver(driver).expect("the driver").can;
+    // The shipped WhatsApp account is no account of a provider that has none.
+    let whatsapp = "[[sender]]\nid = \"acme-wa\"\nchannel = \"whatsapp\"\n";
+    let after = match after.split_once(whatsapp) {
+        Some((before, rest)) if !can.channels.contains(&Channel::WhatsApp) => {
+            format!("{before}{}", rest.split_once("\n\n").map_or("", |(_, others)| others))
+        }
+        _ => after,
+    };
     let account = format!(
         "[[gateway]]\nname = \"{driver}\"\ndriver = \"{driver}\"\nurl = \"{url}\"\nrate = 10000.0\ntimeout_ms = 700\nsimulator = true\n{account}\n"
     );
