@@ -11,7 +11,10 @@ use crate::engine::explain;
 pub enum Command {
     /// Whether each campaign asked this person and what they answered, or which rule kept it from asking; then the whole story.
     #[command(after_help = "Example: permesso contact explain \"+39 300 123 4567\"")]
-    Explain { number: String },
+    Explain {
+        /// With its country code, in any spelling.
+        number: String,
+    },
 }
 
 pub async fn run(context: &Context, command: &Command) -> Result<()> {

@@ -14,14 +14,21 @@ use crate::engine::screening;
 pub enum Command {
     /// Contacts with their ask basis and its evidence. Safe to run again; nobody who said no is revived.
     #[command(after_help = "Example: permesso import contacts list.csv\n\nRejected rows go to list.csv.rejected.csv.")]
-    Contacts { file: PathBuf },
+    Contacts {
+        /// The list, as CSV.
+        file: PathBuf,
+    },
     /// Numbers that must be left in peace. They are hashed on the way in and not kept.
     #[command(after_help = "Example: permesso import suppressions unsubscribed.csv")]
-    Suppressions { file: PathBuf },
+    Suppressions {
+        /// The list, as CSV with a column `number`.
+        file: PathBuf,
+    },
     /// The answer of a public opposition register: the file lists the numbers registered there, everybody else known by then is
     /// free. Registration ends earlier consents for calls.
     #[command(after_help = "Example: permesso import screening rpo.csv --register RPO --at 2026-11-20")]
     Screening {
+        /// The register's answer, as CSV with a column `number`.
         file: PathBuf,
         /// The register's name in the country pack: RPO, TPS, ROBINSON.
         #[arg(long)]
