@@ -16,10 +16,9 @@ pub enum Command {
     /// Every account, what its provider can do, and how it stands.
     #[command(after_help = "Example: permesso gateway list")]
     List,
-    /// Ask the provider whether the account works; with --to, send one test message and wait for its receipt, a minute at most.
-    #[command(
-        after_help = "Example: permesso gateway test twilio --to +393001234500\n\nThe message needs `permesso run`, which sends it."
-    )]
+    /// Ask the provider whether the account works; with --to, send one test message and wait for its receipt, a minute at most. The worker
+    /// of a running permesso sends it.
+    #[command(after_help = "Example: permesso gateway test mock --to +393001234500")]
     Test {
         /// Its name in permesso.toml.
         name: String,
