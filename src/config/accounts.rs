@@ -133,6 +133,11 @@ fn give(table: &Table, key: &Key, inline: bool, dir: &Path, env: &dyn Fn(&str) -
     Some(match key.take {
         Take::Text { needed: true } => Given::Text(table.need(key.name)),
         Take::Text { needed: false } => Given::Text(table.or(key.name, String::new())),
+        Take::Checked { needed, check } => {
+            let read = |text: &str| check(text).map(|()| text.to_owned());
+            let text = if needed { table.read_needed(key.name, read) } else { table.read(key.name, read) };
+            Given::Text(text.unwrap_or_default())
+        }
         Take::Secret { needed } if needed || has_secret(table, key.name) => {
             Given::Secret(secret(table, key.name, inline, dir, env))
         }

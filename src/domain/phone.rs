@@ -88,6 +88,11 @@ const FICTION: &[(&str, usize, &str, Line)] = &[
 static COUNTRIES: LazyLock<HashMap<Region, String>> =
     LazyLock::new(|| UTIL.get_supported_regions().map(|region| (region, region.to_string())).collect());
 
+/// Whether this is the ISO 3166 code of a country that has numbers.
+pub fn is_country(code: &str) -> bool {
+    Region::from_code(code).is_ok_and(|region| COUNTRIES.contains_key(&region))
+}
+
 /// Whether a country's numbers begin with +1: the United States, Canada and a score of islands.
 pub fn is_north_american(country: &str) -> bool {
     Region::from_code(country).is_ok_and(|region| UTIL.is_nanpa_country(region))

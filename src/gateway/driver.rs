@@ -69,6 +69,11 @@ pub enum Take {
     Text {
         needed: bool,
     },
+    /// A text with a form of its own: `check` answers what is wrong with it, and the remedy.
+    Checked {
+        needed: bool,
+        check: fn(&str) -> Result<(), (String, String)>,
+    },
     /// From `NAME_env` or `NAME_file`, never from the settings themselves (where a real phone can be reached).
     Secret {
         needed: bool,

@@ -3,6 +3,7 @@
 pub mod crm;
 pub mod driver;
 pub mod http;
+pub mod kannel;
 pub mod mobyt;
 pub mod mock;
 pub mod sign;
@@ -24,6 +25,7 @@ pub const DRIVERS: &[&Driver] = &[
     &mock::DRIVER,
     &twilio::DRIVER,
     &mobyt::DRIVER,
+    &kannel::DRIVER,
 ];
 
 pub fn driver(name: &str) -> Option<&'static Driver> {
@@ -175,7 +177,7 @@ impl Callback<'_> {
 /// What a call brought.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Heard {
-    /// Answered with 204 once they are on disk.
+    /// Answered with the gateway's [`Gateway::thanks`] once they are on disk.
     Events(Vec<Event>),
     /// The provider wants to know whether we are there: answered with this text.
     Challenge(String),
@@ -222,6 +224,11 @@ pub trait Gateway: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The signature is missing, wrong or too old, or the body is not in the provider's form.
     fn read_webhook(&self, call: &Callback<'_>) -> Result<Heard, WebhookError>;
+
+    /// Status and text of the answer once what a call brought is on disk: what the provider takes for "do not call again".
+    fn thanks(&self) -> (u16, &str) {
+        (204, "")
+    }
 
     /// Inbound messages of a time in which nobody listened, where the provider can list them.
     fn list_inbound<'a>(&'a self, from: i64, to: i64) -> BoxFuture<'a, Option<Result<Vec<Event>, String>>>;

@@ -84,7 +84,9 @@ async fn take(web: &Web, call: &Call) -> Result<Response, Error> {
         Heard::Events(events) => {
             // The 2xx says: it is on disk.
             receive::store(engine, name, &events).await?;
-            Ok(StatusCode::NO_CONTENT.into_response())
+            let (status, text) = driver.thanks();
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::NO_CONTENT);
+            Ok((status, text.to_owned()).into_response())
         }
         Heard::Challenge(text) => Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()),
     }
