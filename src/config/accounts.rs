@@ -72,7 +72,10 @@ pub fn gateways(root: &Table, public_url: Option<&Url>, dir: &Path, env: &dyn Fn
             let guard = |key| guard(&table, key, simulator, dir, env);
             (token, password) = (guard("callback_token"), guard("callback_password"));
             addresses = table.each("callback_addresses", values::network);
-            if !has_secret(&table, "callback_token") && !has_secret(&table, "callback_password") {
+            // A driver of many providers has further ways of its own.
+            let own = |key: &Key| key.name.starts_with("callback_") && matches!(key.take, Take::Secret { .. });
+            let own = driver.keys.iter().any(|key| own(key) && has_secret(&table, key.name));
+            if !own && !has_secret(&table, "callback_token") && !has_secret(&table, "callback_password") {
                 let what = format!("{} signs no callbacks, so anybody could send them", driver.title);
                 let remedy = "callback_token_env or callback_token_file: it becomes the last part of the callback address (or callback_password_…: Basic)";
                 table.note("callback_token", what, remedy);
@@ -138,6 +141,7 @@ fn give(table: &Table, key: &Key, inline: bool, dir: &Path, env: &dyn Fn(&str) -
             let text = if needed { table.read_needed(key.name, read) } else { table.read(key.name, read) };
             Given::Text(text.unwrap_or_default())
         }
+        Take::List { check } => Given::List(table.each(key.name, |text| check(text).map(|()| text.to_owned()))),
         Take::Secret { needed } if needed || has_secret(table, key.name) => {
             Given::Secret(secret(table, key.name, inline, dir, env))
         }

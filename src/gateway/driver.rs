@@ -11,6 +11,7 @@ use url::Url;
 use super::{Gateway, Refusal, Sent};
 use crate::clock::Clock;
 use crate::domain::channel::Channel;
+use crate::domain::phone;
 
 /// One kind of provider account.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +75,10 @@ pub enum Take {
         needed: bool,
         check: fn(&str) -> Result<(), (String, String)>,
     },
+    /// Several such texts.
+    List {
+        check: fn(&str) -> Result<(), (String, String)>,
+    },
     /// From `NAME_env` or `NAME_file`, never from the settings themselves (where a real phone can be reached).
     Secret {
         needed: bool,
@@ -92,6 +97,7 @@ pub enum Take {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Given {
     Text(String),
+    List(Vec<String>),
     Secret(Secret),
     Number(i64),
     Flag(bool),
@@ -117,6 +123,14 @@ impl Account {
         match self.given.get(key) {
             Some(Given::Text(text)) => text,
             _ => "",
+        }
+    }
+
+    /// The texts of a list, none where it was left out.
+    pub fn list(&self, key: &str) -> &[String] {
+        match self.given.get(key) {
+            Some(Given::List(texts)) => texts,
+            _ => &[],
         }
     }
 
@@ -151,6 +165,17 @@ impl Account {
             Some(token) => format!("{base}/webhooks/{}/{}", self.name, token.expose()),
             None => format!("{base}/webhooks/{}", self.name),
         }
+    }
+}
+
+/// Checks the ISO code of a country that has numbers.
+///
+/// # Errors
+/// What is wrong, and the remedy.
+pub fn country(code: &str) -> Result<(), (String, String)> {
+    match phone::is_country(code) {
+        true => Ok(()),
+        false => Err((format!("`{code}` is no country code"), "write an ISO 3166 code, as in \"IT\"".to_owned())),
     }
 }
 

@@ -8,14 +8,13 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use url::form_urlencoded;
 
-use super::driver::{Account, Can, Class, Driver, Key, Take, Tools};
+use super::driver::{self, Account, Can, Class, Driver, Key, Take, Tools};
 use super::http::{self, Answer};
-use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Refusal, Sent, WebhookError, sign};
+use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Refusal, Sent, WebhookError, number, own_number, sign};
 use crate::clock::{Clock, SECOND};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
 use crate::domain::message::Receipt;
-use crate::domain::phone::{self, Fiction, PhoneNumber};
 use crate::domain::sms::{self, Encoding};
 
 pub const DRIVER: Driver = Driver {
@@ -33,7 +32,7 @@ pub const DRIVER: Driver = Driver {
         },
         Key {
             name: "inbound_country",
-            take: Take::Checked { needed: false, check: country },
+            take: Take::Checked { needed: false, check: driver::country },
             means: "ISO code of people's numbers, where the carrier hands them over in their national form; left out, a number without + is international",
         },
     ],
@@ -56,13 +55,6 @@ pub const DRIVER: Driver = Driver {
         Ok(Arc::new(Kannel::new(account, tools)))
     },
 };
-
-fn country(code: &str) -> Result<(), (String, String)> {
-    match phone::is_country(code) {
-        true => Ok(()),
-        false => Err((format!("`{code}` is no country code"), "write an ISO 3166 code, as in \"IT\"".to_owned())),
-    }
-}
 
 pub struct Kannel {
     account: Account,
@@ -125,17 +117,6 @@ impl Kannel {
         http::ask(self.http.get(format!("{}?{query}", self.sendsms())), self.account.timeout).await
     }
 
-    /// A person's number: with +, with 00, or bare.
-    fn number(&self, text: &str) -> Option<PhoneNumber> {
-        let country = Some(self.account.text("inbound_country")).filter(|country| !country.is_empty());
-        let text = match (text.strip_prefix("00"), country) {
-            (Some(rest), _) => format!("+{rest}"),
-            (None, None) if text.starts_with(|c: char| c.is_ascii_digit()) => format!("+{text}"),
-            (None, _) => text.to_owned(),
-        };
-        PhoneNumber::parse(&text, country, Fiction::Allowed).ok()
-    }
-
     /// A message from a person, as the `get-url` of the manual's page brings it.
     fn inbound(&self, fields: &Fields) -> Option<Event> {
         let text = match fields.text("coding").as_deref() {
@@ -145,14 +126,13 @@ impl Kannel {
             // Data for a handset, not text.
             Some(_) => return None,
         };
-        let to = fields.text("to")?;
-        let bare = !to.starts_with('+') && to.len() > 7;
+        let (to, country) = (fields.text("to")?, self.account.text("inbound_country"));
         let id = fields.text("id").filter(|id| !id.is_empty())?;
         Some(Event::Inbound {
             event_id: format!("in:{id}"),
-            from: Some(self.number(&fields.text("from")?)?),
+            from: Some(number(&fields.text("from")?, country)?),
             answers: None,
-            to: bare.then(|| self.number(&to)).flatten().map_or(to, |number| number.e164().to_owned()),
+            to: own_number(to, country),
             channel: Channel::Sms,
             text,
             button: None,

@@ -2,6 +2,7 @@
 
 pub mod crm;
 pub mod driver;
+pub mod generic;
 pub mod http;
 pub mod kannel;
 pub mod mobyt;
@@ -17,7 +18,7 @@ use self::driver::{Class, Driver};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
 use crate::domain::message::Receipt;
-use crate::domain::phone::PhoneNumber;
+use crate::domain::phone::{Fiction, PhoneNumber};
 
 /// Every provider there is a driver for.
 #[rustfmt::skip]
@@ -26,6 +27,7 @@ pub const DRIVERS: &[&Driver] = &[
     &twilio::DRIVER,
     &mobyt::DRIVER,
     &kannel::DRIVER,
+    &generic::DRIVER,
 ];
 
 pub fn driver(name: &str) -> Option<&'static Driver> {
@@ -172,6 +174,23 @@ impl Callback<'_> {
     pub fn is(&self, content_type: &str) -> bool {
         (self.header)("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with(content_type))
     }
+}
+
+/// A person's number as carriers write it: with +, with 00, or bare, which is international unless `country` (ISO 3166) says whose
+/// national form it is.
+fn number(text: &str, country: &str) -> Option<PhoneNumber> {
+    let text = match text.strip_prefix("00") {
+        Some(rest) => format!("+{rest}"),
+        None if country.is_empty() && text.starts_with(|c: char| c.is_ascii_digit()) => format!("+{text}"),
+        None => text.to_owned(),
+    };
+    PhoneNumber::parse(&text, Some(country).filter(|country| !country.is_empty()), Fiction::Allowed).ok()
+}
+
+/// The number of ours that somebody wrote to, as the settings write it; a short code stays what it is.
+fn own_number(text: String, country: &str) -> String {
+    let long = number(&text, country).filter(|_| text.len() > 7);
+    long.map_or(text, |number| number.e164().to_owned())
 }
 
 /// What a call brought.

@@ -20,6 +20,20 @@ pub fn hmac_sha256_hex(key: &str, bytes: &[u8]) -> String {
     hex(&mac.finalize().into_bytes())
 }
 
+/// HMAC by `sha1`, `sha256` or `sha512`.
+pub fn hmac(algorithm: &str, key: &str, bytes: &[u8]) -> Vec<u8> {
+    fn mac<M: Mac + hmac::digest::KeyInit>(key: &str, bytes: &[u8]) -> Vec<u8> {
+        let mut mac = <M as Mac>::new_from_slice(key.as_bytes()).expect("any length is a key");
+        mac.update(bytes);
+        mac.finalize().into_bytes().to_vec()
+    }
+    match algorithm {
+        "sha1" => mac::<Hmac<sha1::Sha1>>(key, bytes),
+        "sha512" => mac::<Hmac<sha2::Sha512>>(key, bytes),
+        _ => mac::<Hmac<Sha256>>(key, bytes),
+    }
+}
+
 /// Lower-case hex of SHA-256.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
@@ -30,6 +44,7 @@ pub fn same(given: &str, wanted: &str) -> bool {
     given.as_bytes().ct_eq(wanted.as_bytes()).into()
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,6 +1,7 @@
 //! Every driver against a faithful fake of its provider, over real HTTP: the fake reads our requests as the provider's pages say and
 //! refuses what they do not, answers and calls back as they show. One suite for all; a provider's own stories stand in its file.
 
+mod generic;
 mod kannel;
 mod mobyt;
 pub mod suite;

@@ -1,0 +1,131 @@
+//! A provider's calls, read by the pointers of the settings. Whatever they do not name waits for an operator.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chrono::DateTime;
+use serde_json::Value;
+use url::form_urlencoded;
+
+use super::super::driver::{Account, Class};
+use super::super::{Callback, Event, WebhookError, number, own_number, sign};
+use super::word;
+use crate::clock::SECOND;
+use crate::domain::channel::Channel;
+use crate::domain::message::Receipt;
+
+/// Whether the call is the provider's, by its own proof. A secret address or password was looked at before.
+pub fn authenticate(account: &Account, call: &Callback<'_>) -> Result<(), WebhookError> {
+    let header = |name: &str| (call.header)(&name.to_ascii_lowercase()).ok_or(WebhookError::Unsigned);
+    let fits = |given: &str, wanted: &str| sign::same(given, wanted).then_some(()).ok_or(WebhookError::Forged);
+    if !account.secret("callback_bearer").is_empty() {
+        let given = header("authorization")?;
+        fits(given.strip_prefix("Bearer ").unwrap_or_default(), account.secret("callback_bearer"))?;
+    }
+    if signed(account) {
+        // The signature is over the body: of a GET it would prove nothing.
+        if call.method != "POST" {
+            return Err(WebhookError::Method("POST"));
+        }
+        let name = Some(account.text("callback_hmac_header")).filter(|name| !name.is_empty());
+        let given = header(name.unwrap_or("x-signature"))?;
+        let given = given.trim().strip_prefix(account.text("callback_hmac_prefix")).ok_or(WebhookError::Forged)?;
+        let mac = sign::hmac(account.text("callback_hmac_algorithm"), account.secret("callback_hmac"), call.body);
+        match account.text("callback_hmac_encoding") {
+            "base64" => fits(given, &STANDARD.encode(mac))?,
+            _ => fits(&given.to_ascii_lowercase(), &sign::hex(&mac))?,
+        }
+    }
+    Ok(())
+}
+
+pub fn signed(account: &Account) -> bool {
+    !account.secret("callback_hmac").is_empty()
+}
+
+/// The events of an authentic call.
+///
+/// # Errors
+/// Its body is neither a form nor JSON.
+pub fn events(account: &Account, call: &Callback<'_>) -> Result<Vec<Event>, WebhookError> {
+    let form = |text: &[u8]| {
+        let fields = form_urlencoded::parse(text).into_owned();
+        Value::Object(fields.map(|(name, value)| (name, Value::String(value))).collect())
+    };
+    let whole = match call.method {
+        "GET" => form(call.query().as_bytes()),
+        _ if call.is("application/x-www-form-urlencoded") => form(call.body),
+        _ => serde_json::from_slice(call.body)
+            .map_err(|e| WebhookError::Body(format!("line {}, column {}", e.line(), e.column())))?,
+    };
+    // Where the body alone is signed, the address is anybody's.
+    let reference = form_urlencoded::parse(call.query().as_bytes()).find(|(name, _)| name == "ref");
+    let reference = reference.filter(|_| !signed(account)).map(|(_, value)| value.into_owned());
+    let list = match account.text("events_pointer") {
+        "" => None,
+        pointer => whole.pointer(pointer).and_then(Value::as_array),
+    };
+    let read = |event: &Value| {
+        read(account, event, reference.as_deref(), call.now).unwrap_or_else(|| {
+            let body = event.to_string();
+            Event::Unreadable { event_id: sign::sha256_hex(body.as_bytes()), body }
+        })
+    };
+    Ok(match list {
+        Some(list) => list.iter().map(read).collect(),
+        None => vec![read(&whole)],
+    })
+}
+
+/// A text or a number where this setting points, if it points anywhere.
+pub fn at(account: &Account, key: &str, event: &Value) -> Option<String> {
+    let pointer = Some(account.text(key)).filter(|pointer| !pointer.is_empty())?;
+    match event.pointer(pointer)? {
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
+fn read(account: &Account, event: &Value, reference: Option<&str>, now: i64) -> Option<Event> {
+    let at = |key: &str| at(account, key, event);
+    if let Some(said) = at("receipt_status") {
+        let reference = at("receipt_reference").or_else(|| reference.map(str::to_owned));
+        let provider_id = at("receipt_id").or_else(|| reference.clone())?;
+        // Only a code of the table is shown: who knows what else a provider writes there.
+        let code = at("receipt_error").filter(|code| word(account.list("errors"), code).is_some_and(|class| class != "ok"));
+        return Some(Event::Receipt {
+            event_id: format!("{provider_id}:{said}"),
+            status: Receipt::parse(word(account.list("statuses"), &said)?)?,
+            class: code.as_deref().and_then(|code| Class::parse(word(account.list("errors"), code)?)),
+            error: code,
+            provider_id,
+            reference,
+            at: now,
+        });
+    }
+    let text = at("inbound_text")?;
+    let from = number(&at("inbound_from")?, account.text("inbound_country"))?;
+    Some(Event::Inbound {
+        event_id: match at("inbound_id") {
+            Some(id) => format!("in:{id}"),
+            None => format!("in:{}", sign::sha256_hex(event.to_string().as_bytes())),
+        },
+        from: Some(from),
+        answers: None,
+        to: own_number(at("inbound_to")?, account.text("inbound_country")),
+        channel: Channel::Sms,
+        text,
+        button: None,
+        at: at("inbound_time").and_then(|text| time(account.text("time_format"), &text)),
+        answered: false,
+    })
+}
+
+fn time(format: &str, text: &str) -> Option<i64> {
+    match format {
+        "unix" => text.parse::<i64>().ok()?.checked_mul(SECOND),
+        "unix_ms" => text.parse::<i64>().ok()?.checked_mul(1000),
+        _ => Some(DateTime::parse_from_rfc3339(text).ok()?.timestamp_micros()),
+    }
+}

@@ -1,0 +1,247 @@
+//! A provider nobody wrote a driver for, by settings alone: an invented one that speaks JSON and signs, exactly as the manual's example
+//! sets it up, and another that speaks forms and signs nothing.
+
+use hmac::{Hmac, Mac};
+use permesso::config::{Config, Problems};
+use permesso::domain::message::Receipt;
+use serde_json::{Value, json};
+
+use super::{Call, Comes, Fake, Message, Play, Request, Stage};
+use crate::app::{Kind, LINK, REPLY_NUMBER, TestApp};
+
+const SECRET: &str = "what-postino-signs-with";
+
+/// `[[gateway]]` of the manual's page, without what the stage says itself and with the secrets in place.
+fn example() -> String {
+    let readme = include_str!("../../../README.md");
+    let page = readme.split_once("### Any other provider over HTTP\n").expect("the page").1;
+    let toml = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("its example");
+    let ours =
+        |line: &&str| !["[[gateway]]", "name =", "driver =", "url =", "rate ="].iter().any(|start| line.starts_with(start));
+    let lines = toml.lines().filter(ours).collect::<Vec<_>>().join("\n");
+    let lines = lines.replace("api_key_file = \"postino.key\"", "api_key = \"key of the test\"");
+    lines.replace("callback_hmac_file = \"postino.secret\"", &format!("callback_hmac = \"{SECRET}\""))
+}
+
+struct Postino;
+
+fn call(events: &[Value]) -> Call {
+    let body = json!({ "events": events }).to_string();
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(body.as_bytes());
+    let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let headers = vec![("content-type", "application/json".to_owned()), ("x-postino-signature", format!("sha256={signature}"))];
+    Call { method: "POST", target: "/webhooks/http".into(), headers, body }
+}
+
+fn state(id: &str, reference: &str, state: &str, reason: Option<&str>) -> Value {
+    json!({ "id": id, "client_ref": reference, "state": state, "reason": reason })
+}
+
+fn reply(from: &str, text: &str, id: &str) -> Value {
+    let at = if id.starts_with("second") { "2026-12-01T09:47:00Z" } else { "2026-12-01T09:45:00Z" };
+    json!({ "reply": { "id": id, "from": from.trim_start_matches('+'), "to": REPLY_NUMBER, "body": text, "at": at } })
+}
+
+impl Fake for Postino {
+    const DRIVER: &'static str = "http";
+
+    fn account() -> String {
+        example()
+    }
+
+    fn read(request: &Request) -> Option<Message> {
+        assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/v2/sms"));
+        assert_eq!(request.header("authorization"), "Bearer key of the test");
+        assert_eq!(request.header("content-type"), "application/json");
+        let body: Value = serde_json::from_slice(&request.body).expect("JSON");
+        let of = |name: &str| body[name].as_str().unwrap_or_else(|| panic!("no {name}")).to_owned();
+        assert!(body["ttl"].as_i64().is_some_and(|ttl| ttl >= 60) && body.as_object().expect("an object").len() == 6, "{body}");
+        assert!(of("notify").ends_with("/webhooks/http"));
+        let provider_id = format!("p-{}", request.n);
+        let (to, from, text, reference) = (of("recipient"), of("sender"), of("content"), of("client_ref"));
+        Some(Message { to, from, text, reference, callback: of("notify"), provider_id })
+    }
+
+    fn answer(message: &Message, play: &Play) -> (u16, Vec<(&'static str, String)>, String) {
+        match play {
+            Play::Accept | Play::Silence => (201, Vec::new(), json!({ "message": { "id": message.provider_id } }).to_string()),
+            Play::Garbled => (201, Vec::new(), json!({ "message": {} }).to_string()),
+            Play::Broken => (500, Vec::new(), json!({ "error": { "code": "E99" } }).to_string()),
+            Play::Error(code) if code == "http-401" => (401, Vec::new(), "Unauthorized".into()),
+            Play::Error(code) => (422, Vec::new(), json!({ "error": { "code": code } }).to_string()),
+        }
+    }
+
+    fn receipt(message: &Message, status: Receipt, error: Option<&str>) -> Option<Call> {
+        let word = match status {
+            Receipt::Sent => "SENT",
+            Receipt::Delivered => "DELIVERED",
+            Receipt::Undelivered => "UNREACHABLE",
+            Receipt::Failed => "REJECTED",
+            Receipt::Expired => "EXPIRED",
+            Receipt::Read => return None,
+        };
+        Some(call(&[state(&message.provider_id, &message.reference, word, error)]))
+    }
+
+    fn inbound(from: &str, text: &str, id: &str) -> Call {
+        call(&[reply(from, text, id)])
+    }
+
+    fn forged(call: &Call) -> Vec<Call> {
+        let unsigned = Call { headers: call.headers[..1].to_vec(), ..call.clone() };
+        let wrong = ("x-postino-signature", format!("sha256={}", "0".repeat(64)));
+        let bare = (call.headers[1].0, call.headers[1].1.replace("sha256=", ""));
+        let with = |header| Call { headers: vec![call.headers[0].clone(), header], ..call.clone() };
+        let more = Call { body: call.body.replace("]}", ",{}]}"), ..call.clone() };
+        vec![unsigned, with(wrong), with(bare), more, Call { method: "GET", ..call.clone() }]
+    }
+
+    fn comes(code: &str, class: &str) -> Comes {
+        match (code, class) {
+            ("http-401", _) => Comes::Answer,
+            (_, "expired") => Comes::Receipt,
+            _ => Comes::Both,
+        }
+    }
+}
+
+crate::conformance!(Postino);
+
+#[tokio::test]
+async fn what_the_settings_do_not_name_waits_and_its_neighbours_go_on() {
+    let mut stage = Stage::<Postino>::new(Kind::Sqlite).await;
+    let people = [TestApp::it(1), TestApp::it(2)];
+    stage.app.people(&people).await;
+    stage.app.plan(LINK).await;
+    stage.app.deliver().await;
+    let first = stage.to(&people[0])[0].clone();
+    let events = [
+        json!({ "balance": 12 }),
+        state(&first.provider_id, &first.reference, "TELEPORTED", None),
+        reply("nobody", "STOP", "nobody"),
+        state(&first.provider_id, &first.reference, "DELIVERED", None),
+        reply(&people[1], "STOP", "stop"),
+    ];
+    stage.hear(&call(&events)).await;
+    assert_eq!(stage.app.state_of(&people[0]).await, "delivered");
+    assert_eq!(stage.app.count("SELECT COUNT(DISTINCT mac) FROM suppressions").await, 1);
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM inbound_events WHERE effect = 'held'").await, 3);
+    // A reference in the address is not signed: nobody's receipt is moved to another message by it.
+    let second = stage.to(&people[1])[0].clone();
+    let mut moved = call(&[state("p-other", "", "DELIVERED", None)]);
+    moved.target = format!("{}?ref={}", moved.target, second.reference);
+    stage.hear(&moved).await;
+    assert_ne!(stage.app.state_of(&people[1]).await, "delivered");
+    stage.app.end().await;
+}
+
+const TOKEN: &str = "0123456789abcdef-form";
+
+/// Sends by GET with everything in the address, answers nothing but a status, calls back with forms.
+struct Forms;
+
+fn form(target: String, fields: &[(&str, &str)]) -> Call {
+    let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    Call { method: "POST", target, headers: vec![("content-type", "application/x-www-form-urlencoded".into())], body }
+}
+
+impl Fake for Forms {
+    const DRIVER: &'static str = "http";
+
+    fn account() -> String {
+        let path = "/send?key={{ api_key|url }}&n={{ to_digits }}&s={{ from|url }}&t={{ text|url }}&cb={{ callback|url }}&min={{ validity_minutes }}";
+        format!(
+            "method = \"GET\"\npath = \"{path}\"\napi_key = \"a&b\"\naccepted_status = [\"202\"]\nreceipt_status = \"/dlr\"\n\
+             statuses = [\"ok delivered\", \"ko failed\"]\ninbound_text = \"/msg\"\ninbound_from = \"/who\"\ninbound_to = \"/our\"\n\
+             callback_token = \"{TOKEN}\"\ncallback_status = 200\ncallback_answer = \"ACK\""
+        )
+    }
+
+    fn read(request: &Request) -> Option<Message> {
+        assert_eq!((request.method.as_str(), request.path()), ("GET", "/send"));
+        let query = request.query();
+        assert_eq!(query["key"], "a&b");
+        let callback = query["cb"].clone();
+        let reference = callback.split_once("?ref=").expect("ours").1.to_owned();
+        let to = format!("+{}", query["n"]);
+        Some(Message { to, from: query["s"].clone(), text: query["t"].clone(), reference, callback, provider_id: String::new() })
+    }
+
+    fn answer(_message: &Message, _play: &Play) -> (u16, Vec<(&'static str, String)>, String) {
+        (202, Vec::new(), "queued".into())
+    }
+
+    fn receipt(message: &Message, status: Receipt, _error: Option<&str>) -> Option<Call> {
+        let word = if status == Receipt::Delivered { "ok" } else { "ko" };
+        let at = message.callback.find("/webhooks").expect("ours");
+        Some(form(message.callback[at..].to_owned(), &[("dlr", word)]))
+    }
+
+    fn inbound(from: &str, text: &str, _id: &str) -> Call {
+        form(format!("/webhooks/http/{TOKEN}"), &[("who", from), ("our", REPLY_NUMBER), ("msg", text)])
+    }
+
+    fn forged(_call: &Call) -> Vec<Call> {
+        Vec::new()
+    }
+
+    fn comes(_code: &str, _class: &str) -> Comes {
+        Comes::Neither
+    }
+}
+
+#[tokio::test]
+async fn a_provider_of_forms_that_names_no_message_is_understood_too() {
+    let mut stage = Stage::<Forms>::new(Kind::Sqlite).await;
+    let people = [TestApp::it(1), TestApp::it(2)];
+    stage.app.people(&people).await;
+    stage.app.plan(LINK).await;
+    stage.app.deliver().await;
+    let message = stage.to(&people[0])[0].clone();
+    assert!(message.from == "ACME" && message.text.contains("/p/"), "{message:?}");
+    stage.receipt(&message, Receipt::Delivered).await;
+    assert_eq!(stage.app.state_of(&people[0]).await, "delivered");
+    let stop = Forms::inbound(&people[1], "STOP", "");
+    assert_eq!(stage.call(&stop).await, 200, "as the settings want it");
+    assert_eq!(stage.app.count("SELECT COUNT(DISTINCT mac) FROM suppressions").await, 1);
+    let elsewhere = Call { target: "/webhooks/http".into(), ..stop };
+    assert_eq!(stage.call(&elsewhere).await, 403);
+    stage.app.end().await;
+}
+
+#[test]
+fn a_mistake_in_the_templates_is_named_with_its_line_and_the_remedy() {
+    for (from, to, says) in [
+        ("", "", ""), // The example as it stands has none.
+        (
+            "{{ text|json }}",
+            "\"{{ text }}\"",
+            "body: a value could break out of its place; remedy: write each value with its filter",
+        ),
+        ("{{ text|json }}", "{{ txt|json }}", "body: it speaks of something there is not; remedy: write {{ to }}"),
+        ("Bearer {{ api_key }}", "Bearer abcdef", "headers: a secret must not stand in this file"),
+        ("\"/message/id\"", "\"message.id\"", "id_pointer: `message.id` points nowhere; remedy: write a JSON pointer"),
+        ("\"E10 account\"", "\"E10 acount\"", "errors: `E10 acount` gives no class; remedy: write \"CODE CLASS\""),
+        ("\"SENT sent\"", "\"SENT\"", "statuses: `SENT` is no status; remedy: write \"WORD OURS\""),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = crate::app::write_config(dir.path(), 1, 2, 3, "sqlite:permesso.db");
+        let file = config.join("permesso.toml");
+        let account =
+            super::through("http", &example().replace(from, to), "http://127.0.0.1:9", &std::fs::read_to_string(&file).unwrap());
+        std::fs::write(&file, &account).unwrap();
+        std::fs::remove_file(config.join("prices.toml")).unwrap();
+        let Problems(found) = Config::load(&config).err().unwrap_or(Problems(Vec::new()));
+        let key = says.split(':').next().unwrap();
+        let line = 1 + account.lines().position(|line| line.starts_with(&format!("{key} = "))).unwrap_or_default();
+        let told: Vec<String> = found.iter().map(|problem| problem.to_string()).collect();
+        match says {
+            "" => assert!(told.is_empty(), "{told:?}"),
+            _ => {
+                assert!(told.len() == 1 && told[0].contains(&format!(":{line}: gateway.{says}")), "line {line}, {says}: {told:?}")
+            }
+        }
+    }
+}
