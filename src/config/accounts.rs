@@ -19,6 +19,9 @@ use crate::gateway::driver::{Account, Driver, Given, Key, Take};
 /// Where callbacks of a provider that signs nothing are guarded by a secret: its least length, characters.
 const CALLBACK_SECRET: usize = 16;
 
+/// Between two messages to one person, seconds ("Throughput": pair rate limits).
+const PAIR_SECONDS: i64 = 6;
+
 /// Whether no message of these accounts can reach a real phone.
 pub fn pretended(gateways: &[GatewayConfig]) -> bool {
     gateways.iter().all(|gateway| gateway.is_mock() || gateway.simulator)
@@ -109,7 +112,15 @@ fn account(
     timeout_ms: i64,
 ) -> Account {
     let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or_default());
-    Account { name, url, timeout, public_url: public_url.cloned().unwrap_or_else(placeholder), callback_token, given }
+    Account {
+        name,
+        url,
+        timeout,
+        public_url: public_url.cloned().unwrap_or_else(placeholder),
+        callback_token,
+        given,
+        senders: Vec::new(),
+    }
 }
 
 /// A provider's address: over TLS, or in the clear on this machine and where nothing reaches a real phone.
@@ -261,8 +272,30 @@ pub fn senders(root: &Table, gateways: &[GatewayConfig], fiction: Fiction) -> Ve
         let rate = table.read("rate", values::rate);
         let rate = rate.or(gateway_rate).unwrap_or(1.0);
         let address = table.get("address");
+        // Only where it is WhatsApp itself; the mock takes whatever comes.
+        let whatsapp = channel == Channel::WhatsApp && account.is_some_and(|g| g.driver.can.templates);
+        let daily_recipients = table.has("daily_recipients").then(|| table.within("daily_recipients", 250, 1..=100_000_000));
+        let pair_seconds = table.within("pair_seconds", if whatsapp { PAIR_SECONDS } else { 0 }, 0..=3_600);
+        for key in ["daily_recipients", "pair_seconds"] {
+            if channel != Channel::WhatsApp && table.has(key) {
+                table.note(key, "is a limit of WhatsApp, and this sender sends by sms", "remove it");
+            }
+        }
         table.end();
-        senders.push(Sender { id, gateway, channel, address, two_way, reply_number, rate, registered, registrations, templates });
+        senders.push(Sender {
+            id,
+            gateway,
+            channel,
+            address,
+            two_way,
+            reply_number,
+            rate,
+            registered,
+            registrations,
+            templates,
+            daily_recipients,
+            pair_seconds,
+        });
     }
     for (line, number) in reply_numbers {
         if !senders.iter().any(|sender| sender.two_way && sender.id == number) {
@@ -308,6 +341,7 @@ fn templates(sender: &Table) -> Vec<ApprovedTemplate> {
         let language = table.or("language", locale.clone());
         let approved = table.read_needed("approved", values::day);
         let link_button = table.or("link_button", false);
+        let named = table.or("named", false);
         let values = table.each("values", |text| match PLACEHOLDERS.contains(&text) {
             true => Ok(text.to_owned()),
             false => Err((format!("there is no value `{text}`"), format!("write some of: {}", PLACEHOLDERS.join(", ")))),
@@ -317,7 +351,7 @@ fn templates(sender: &Table) -> Vec<ApprovedTemplate> {
             table.note("text", format!("{text}.{locale} has a template already"), "keep one");
         }
         let Some(approved) = approved else { continue };
-        read.push(ApprovedTemplate { text, locale, id, language, values, link_button, approved });
+        read.push(ApprovedTemplate { text, locale, id, language, values, named, link_button, approved });
     }
     read
 }

@@ -1,13 +1,11 @@
 //! Reads `campaigns/NAME.toml` (design section 7) into the value the engine freezes, or into everything that is wrong with it.
 
-use std::collections::BTreeMap;
-
 use chrono::{NaiveDate, NaiveTime};
 use chrono_tz::Tz;
 
 use super::problem::{Problem, Problems};
 use super::read::{File, Table, meant};
-use super::{Config, accounts, lint, prices, templates, values};
+use super::{Config, accounts, approved, lint, prices, templates, values};
 use crate::domain::campaign::{Ask, Campaign, Limits, Mode, RegistrationState, Sender, StopIf};
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::contact::Kind;
@@ -332,8 +330,11 @@ fn ask(
     if fits {
         found.extend(wordings.iter().flat_map(|(name, wording)| lint::ask(name, wording, &values, &asking)));
     }
-    let locale = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
-    let texts: BTreeMap<_, _> = wordings.iter().map(|(name, wording)| (locale(name), wording.text.clone())).collect();
+    let texts = config.texts_of(&template);
+    let driver = config.gateways.iter().find(|gateway| gateway.name() == sender.gateway).map(|gateway| gateway.driver);
+    if channel == Channel::WhatsApp && driver.is_some_and(|driver| driver.can.templates) {
+        approved::check(&table, sender, &template, &texts, &config.texts_of("confirm"), there.on);
+    }
     let ask = Ask { channel, mode, sender: sender.clone(), template, texts };
     if fits {
         required_texts(config, there, &ask, &wordings, found);

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod advice;
+mod approved;
 mod campaign;
 mod lint;
 mod packs;
@@ -275,6 +276,12 @@ impl Config {
     /// The address of a person's page.
     pub fn link(&self, token: &str) -> String {
         format!("{}/p/{token}", self.public_url.as_str().trim_end_matches('/'))
+    }
+
+    /// A text by its locales.
+    fn texts_of(&self, name: &str) -> BTreeMap<String, String> {
+        let texts = self.wordings.iter().filter_map(|(full, wording)| Some((full.rsplit_once('.')?, wording)));
+        texts.filter(|((stem, _), _)| *stem == name).map(|((_, locale), w)| (locale.to_owned(), w.text.clone())).collect()
     }
 
     /// The wording of a message that belongs to no campaign, in the person's language, else the default one.

@@ -79,11 +79,14 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
     let phrases = packs::phrases(dir, found);
     let controller = controller(root.table("controller"), &packs);
     let written_url = root.get::<String>("public_url").and_then(|text| url::Url::parse(&text).ok());
-    let gateways = accounts::gateways(root, written_url.as_ref(), dir, env);
+    let mut gateways = accounts::gateways(root, written_url.as_ref(), dir, env);
     let mock = accounts::pretended(&gateways);
     let fiction = if mock { Fiction::Allowed } else { Fiction::Refused };
     let prices = prices::read(dir, &gateways, found);
     let senders = accounts::senders(root, &gateways, fiction);
+    for gateway in &mut gateways {
+        gateway.account.senders = senders.iter().filter(|sender| sender.gateway == gateway.account.name).cloned().collect();
+    }
     let webhooks = webhooks::webhooks(root, mock, dir, env);
 
     let written = root.or("database", "sqlite:permesso.db".to_owned());

@@ -63,6 +63,12 @@ pub struct Sender {
     /// WhatsApp templates the provider has approved for it.
     #[serde(default)]
     pub templates: Vec<ApprovedTemplate>,
+    /// How many people WhatsApp lets it write to first in any 24 hours; `None`: as many as it likes.
+    #[serde(default)]
+    pub daily_recipients: Option<i64>,
+    /// Seconds between two of its messages to one person, at least.
+    #[serde(default)]
+    pub pair_seconds: i64,
 }
 
 impl Sender {
@@ -93,6 +99,9 @@ pub struct ApprovedTemplate {
     pub language: String,
     /// Our placeholders in the order of the template's variables.
     pub values: Vec<String>,
+    /// Its variables are called as our placeholders are; else they are counted.
+    #[serde(default)]
+    pub named: bool,
     /// The link is the end of a button's address, not a variable of the text.
     pub link_button: bool,
     pub approved: NaiveDate,

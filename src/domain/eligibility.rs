@@ -162,13 +162,15 @@ pub enum Reason {
     AskNotArrived,
     AlreadyAnswered,
     DailyLimit,
+    PairRate,
+    SenderFull,
     TooLate,
     GatewayAnswered,
     NotATester,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 34] = [
+    pub const ALL: [Reason; 36] = [
         Reason::SuppressedObjection,
         Reason::SuppressedUnsub,
         Reason::AlreadyRefused,
@@ -200,6 +202,8 @@ impl Reason {
         Reason::AskNotArrived,
         Reason::AlreadyAnswered,
         Reason::DailyLimit,
+        Reason::PairRate,
+        Reason::SenderFull,
         Reason::TooLate,
         Reason::GatewayAnswered,
         Reason::NotATester,
@@ -257,6 +261,10 @@ impl Reason {
             }
             Reason::AlreadyAnswered => ("ALREADY_ANSWERED", "The person has answered."),
             Reason::DailyLimit => ("DAILY_LIMIT", "The person got as many such messages as one day allows."),
+            Reason::PairRate => ("PAIR_RATE", "WhatsApp takes one message in a few seconds to one person."),
+            Reason::SenderFull => {
+                ("SENDER_FULL", "The sender has written to as many people as WhatsApp lets it in 24 hours; a place will be free.")
+            }
             Reason::TooLate => ("TOO_LATE", "An answer this late would only confuse."),
             Reason::GatewayAnswered => ("GATEWAY_ANSWERED", "The gateway answered the person itself."),
             Reason::NotATester => ("NOT_A_TESTER", "Not a number in [testers]."),

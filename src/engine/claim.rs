@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use super::deliver::Ended;
 use super::openings::Openings;
+use super::pace::Pace;
 use super::seen::Seen;
 use super::{Engine, LEASE_DB, budget, trial};
 use crate::clock::{SECOND, instant};
@@ -85,6 +86,7 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
     }
 
     let mut decided = Decisions::default();
+    let mut pace = Pace::of(&mut tx, engine, batch, &due, now).await?;
     // Facts are read once a slice, so two numbers tied to one human since the plan would not see each other.
     let mut asked_here: HashSet<(String, i64)> = HashSet::new();
     let mut letters = Vec::with_capacity(due.len());
@@ -120,6 +122,10 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
                     decided.put_off(&row, person, Decision::Wait { until: now + SECOND, because: Reason::AskCap });
                 }
                 Decision::Send(cleared) => {
+                    if let Some((until, because)) = pace.holds(&row, now) {
+                        decided.put_off(&row, person, Decision::Wait { until, because });
+                        continue;
+                    }
                     if asks {
                         asked_here.extend(person.marks.iter().cloned());
                     }
@@ -314,7 +320,7 @@ fn write(
         marks: if kind.is_asking() { person.marks.clone() } else { Vec::new() },
         cost,
     };
-    let template = ask.and_then(|ask| {
+    let template = ask.filter(|_| !due.answers_a_message()).and_then(|ask| {
         let name = due.wording.as_deref().unwrap_or(&ask.template);
         let locale =
             if ask.texts.contains_key(&due.locale) || due.wording.is_some() { &due.locale } else { &campaign?.default_locale };
@@ -329,6 +335,7 @@ fn write(
             id: approved.id.clone(),
             language: approved.language.clone(),
             values: approved.values.iter().map(value).collect(),
+            names: if approved.named { approved.values.clone() } else { Vec::new() },
             link_suffix: approved.link_button.then(|| token.clone()),
         })
     });

@@ -21,6 +21,7 @@ pub mod limits;
 pub mod notify;
 pub mod openings;
 mod outcome;
+mod pace;
 pub mod plan;
 pub mod receive;
 pub mod recover;

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::{Gateway, Refusal, Sent};
 use crate::clock::Clock;
+use crate::domain::campaign::Sender;
 use crate::domain::channel::Channel;
 use crate::domain::phone;
 
@@ -115,6 +116,8 @@ pub struct Account {
     /// The secret last part of the callback address, where the provider does not sign.
     pub callback_token: Option<Secret>,
     pub given: BTreeMap<&'static str, Given>,
+    /// Whatever sends through it.
+    pub senders: Vec<Sender>,
 }
 
 impl Account {

@@ -5,6 +5,7 @@ pub mod driver;
 pub mod generic;
 pub mod http;
 pub mod kannel;
+pub mod meta;
 pub mod mobyt;
 pub mod mock;
 pub mod sign;
@@ -25,6 +26,7 @@ use crate::domain::phone::{Fiction, PhoneNumber};
 pub const DRIVERS: &[&Driver] = &[
     &mock::DRIVER,
     &twilio::DRIVER,
+    &meta::DRIVER,
     &mobyt::DRIVER,
     &kannel::DRIVER,
     &generic::DRIVER,
@@ -60,6 +62,8 @@ pub struct Template {
     pub language: String,
     /// What its variables stand for, in its order.
     pub values: Vec<String>,
+    /// What its variables are called, in the same order, where they have names and not numbers; else empty.
+    pub names: Vec<String>,
     /// What is appended to the address of its link button, if it has one.
     pub link_suffix: Option<String>,
 }

@@ -151,6 +151,11 @@ impl Due {
     pub fn kind(&self) -> Option<Kind> {
         Kind::parse(&self.kind)
     }
+
+    /// Whether a message the person sent on this channel made it: WhatsApp takes free text then, for 24 hours.
+    pub fn answers_a_message(&self) -> bool {
+        self.cause.starts_with("event:")
+    }
 }
 
 /// Up to `limit` due messages of a batch, locked for this transaction; rows another worker is at are passed over.

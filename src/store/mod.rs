@@ -18,6 +18,7 @@ pub mod legs;
 pub mod messages;
 pub mod migrations;
 pub mod outbox;
+pub mod paces;
 pub mod queue;
 pub mod report;
 pub mod screenings;

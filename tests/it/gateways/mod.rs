@@ -3,6 +3,7 @@
 
 mod generic;
 mod kannel;
+mod meta;
 mod mobyt;
 pub mod suite;
 mod twilio;
@@ -32,6 +33,17 @@ pub trait Fake: Send + Sync + 'static {
     /// The account's own keys, in TOML.
     fn account() -> String;
 
+    /// The channels that people's evidence covers.
+    const CHANNELS: &'static str = "sms";
+
+    /// permesso.toml with this account in place of the mock's, or beside it.
+    fn route(url: &str, text: &str) -> String {
+        through(Self::DRIVER, &Self::account(), url, text)
+    }
+
+    /// Further files of the configuration folder.
+    fn files(_folder: &std::path::Path) {}
+
     /// Further changes of permesso.toml: the address or the templates of a sender.
     fn settings(text: String) -> String {
         text
@@ -53,6 +65,11 @@ pub trait Fake: Send + Sync + 'static {
 
     /// A person's message as the provider calls it in. `id` tells one from another.
     fn inbound(from: &str, text: &str, id: &str) -> Call;
+
+    /// That message as said at this time (microseconds UTC), where the provider tells it.
+    fn said_at(call: Call, _at: i64) -> Call {
+        call
+    }
 
     /// The same call as somebody else would make it: each must be refused.
     fn forged(call: &Call) -> Vec<Call>;
@@ -164,14 +181,29 @@ pub struct Stage<F> {
 
 impl<F: Fake> Stage<F> {
     pub async fn new(kind: Kind) -> Stage<F> {
+        Stage::with(kind, |text| text).await
+    }
+
+    /// With yet other settings.
+    pub async fn with(kind: Kind, change: impl FnOnce(String) -> String) -> Stage<F> {
         let world: Shared = Arc::new(Mutex::new(World { requests: Vec::new(), messages: Vec::new(), plays: HashMap::new() }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let router = axum::Router::new().fallback(serve::<F>).with_state(world.clone());
         tokio::spawn(async move { axum::serve(listener, router).await.expect("served") });
         let clock = Clock::manual(MORNING.parse().expect("a time"));
-        let app = TestApp::with_settings(kind, clock, |text| F::settings(through(F::DRIVER, &F::account(), &url, &text))).await;
+        let app = TestApp::with_settings(kind, clock, |text| change(F::settings(F::route(&url, &text)))).await;
+        F::files(&app.engine.config.dir);
         Stage { app, world, fake: std::marker::PhantomData }
+    }
+
+    /// People who may be asked, on the channels of this provider.
+    pub async fn people(&self, numbers: &[String]) {
+        let header = "number,kind,source,ask_basis,basis_evidence,basis_date,box_default,basis_channels,country,time_zone\n";
+        let row = |n: &String| format!("{n},prospect,web shop,prior_consent,form 1,2026-01-10,unticked,{},,\n", F::CHANNELS);
+        let file: String = std::iter::once(header.to_owned()).chain(numbers.iter().map(row)).collect();
+        let summary = self.app.import_file(&file).await;
+        assert_eq!(summary.rejected, 0, "{summary:?}");
     }
 
     /// What happens to messages to this number from now on.
@@ -205,7 +237,7 @@ impl<F: Fake> Stage<F> {
     }
 
     pub async fn reply(&self, from: &str, text: &str, id: &str) {
-        self.hear(&F::inbound(from, text, id)).await;
+        self.hear(&F::said_at(F::inbound(from, text, id), self.app.clock.now())).await;
     }
 
     pub async fn receipt(&self, message: &Message, status: Receipt) {
@@ -229,10 +261,13 @@ fn through(driver: &str, account: &str, url: &str, text: &str) -> String {
         }
         _ => after,
     };
-    let account = format!(
+    format!("{before}{}\n[[sender]]{after}", gateway(driver, account, url))
+}
+
+fn gateway(driver: &str, account: &str, url: &str) -> String {
+    format!(
         "[[gateway]]\nname = \"{driver}\"\ndriver = \"{driver}\"\nurl = \"{url}\"\nrate = 10000.0\ntimeout_ms = 700\nsimulator = true\n{account}\n"
-    );
-    format!("{before}{account}\n[[sender]]{after}")
+    )
 }
 
 async fn serve<F: Fake>(

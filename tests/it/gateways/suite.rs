@@ -83,7 +83,7 @@ async fn suppressed<F: Fake>(stage: &Stage<F>) -> i64 {
 pub async fn a_campaign_runs_from_the_ask_to_the_consent<F: Fake>(kind: Kind) {
     let mut stage = Stage::<F>::new(kind).await;
     let people: Vec<String> = (1..=4).map(it).collect();
-    stage.app.people(&people).await;
+    stage.people(&people).await;
     stage.app.plan(F::CAMPAIGN).await;
     // One says STOP between the plan and the claim.
     stage.reply(&people[3], "STOP", "early").await;
@@ -112,6 +112,8 @@ pub async fn a_campaign_runs_from_the_ask_to_the_consent<F: Fake>(kind: Kind) {
         stage.reply(&people[0], "SI", "first yes").await;
     }
     stage.app.advance(std::time::Duration::from_secs(60));
+    // What had to keep a distance from the message before it goes out now.
+    stage.app.deliver().await;
     for message in stage.to(&people[0]).iter().skip(1) {
         stage.receipt(message, Receipt::Delivered).await;
     }
@@ -152,7 +154,7 @@ pub async fn every_documented_error_means_what_the_table_says<F: Fake>() {
     for (number, (code, _)) in &people {
         stage.play(number, Play::Error(code.clone()));
     }
-    stage.app.people(&people.iter().map(|(number, _)| number.clone()).collect::<Vec<_>>()).await;
+    stage.people(&people.iter().map(|(number, _)| number.clone()).collect::<Vec<_>>()).await;
     stage.app.plan(F::CAMPAIGN).await;
     stage.app.deliver().await;
     for (number, (code, class)) in &people {
@@ -167,11 +169,17 @@ pub async fn every_documented_error_means_what_the_table_says<F: Fake>() {
     let opted_out = people.iter().filter(|(_, (_, class))| class == "opted-out").count();
     assert_eq!(suppressed(&stage).await, i64::try_from(opted_out).expect("few"), "an opt-out at the provider is ours, too");
     assert_eq!(paused(&stage).await, None, "nothing of this is the account's fault");
+    // Whatever the provider wanted left alone is over, and what was put off is taken.
+    for (number, _) in &people {
+        stage.play(number, Play::Accept);
+    }
+    stage.app.advance(std::time::Duration::from_secs(2 * 3600));
+    stage.app.deliver().await;
     for (code, class) in alone {
         let number = next();
         stage.app.advance(std::time::Duration::from_secs(10));
         stage.play(&number, Play::Error(code.clone()));
-        stage.app.people(std::slice::from_ref(&number)).await;
+        stage.people(std::slice::from_ref(&number)).await;
         let campaign = stage.app.plan(F::CAMPAIGN).await;
         stage.app.deliver().await;
         assert_eq!(stage.to(&number).len(), 1, "{code}: {:?}", stage.app.campaign(campaign).await);
@@ -188,7 +196,7 @@ pub async fn every_documented_error_means_what_the_table_says<F: Fake>() {
     let mut stage = Stage::<F>::new(Kind::Sqlite).await;
     let receipts = rows.iter().filter(|(code, class)| matches!(F::comes(code, class), Comes::Receipt | Comes::Both));
     let people: Vec<(String, &(String, String))> = receipts.zip(1..).map(|(row, n)| (it(n), row)).collect();
-    stage.app.people(&people.iter().map(|(number, _)| number.clone()).collect::<Vec<_>>()).await;
+    stage.people(&people.iter().map(|(number, _)| number.clone()).collect::<Vec<_>>()).await;
     stage.app.plan(F::CAMPAIGN).await;
     stage.app.deliver().await;
     let mut opted_out = 0;
@@ -217,7 +225,7 @@ pub async fn what_is_not_answered_is_unknown_and_never_sent_again<F: Fake>() {
     for (number, play) in people.iter().zip([Play::Silence, Play::Garbled, Play::Broken]) {
         stage.play(number, play);
     }
-    stage.app.people(&people).await;
+    stage.people(&people).await;
     stage.app.plan(F::CAMPAIGN).await;
     stage.app.deliver().await;
     for number in &people {
@@ -247,7 +255,7 @@ pub async fn what_is_not_answered_is_unknown_and_never_sent_again<F: Fake>() {
 
 pub async fn receipts_repeat_and_overtake_and_change_nothing<F: Fake>() {
     let mut stage = Stage::<F>::new(Kind::Sqlite).await;
-    stage.app.people(&[it(1)]).await;
+    stage.people(&[it(1)]).await;
     stage.app.plan(F::CAMPAIGN).await;
     stage.app.deliver().await;
     let message = stage.to(&it(1))[0].clone();
@@ -273,7 +281,7 @@ pub async fn receipts_repeat_and_overtake_and_change_nothing<F: Fake>() {
 
 pub async fn forged_and_broken_calls_are_refused_and_store_nothing<F: Fake>() {
     let mut stage = Stage::<F>::new(Kind::Sqlite).await;
-    stage.app.people(&[it(1)]).await;
+    stage.people(&[it(1)]).await;
     stage.app.plan(F::CAMPAIGN).await;
     stage.app.deliver().await;
     let message = stage.to(&it(1))[0].clone();

@@ -59,14 +59,19 @@ impl Fake for Twilio {
         let reference = callback.strip_prefix("https://permesso.example/webhooks/twilio?ref=").expect("our callback").to_owned();
         let validity: i64 = take("ValidityPeriod").parse().expect("seconds");
         assert!((1..=36_000).contains(&validity));
-        let message = Message {
-            to: take("To"),
-            from: take("From"),
-            text: take("Body"),
-            callback,
-            reference,
-            provider_id: format!("SM{:032}", request.n),
+        let (to, from) = (take("To"), take("From"));
+        assert_eq!(to.starts_with("whatsapp:"), from.starts_with("whatsapp:"));
+        let bare = |address: String| address.trim_start_matches("whatsapp:").to_owned();
+        // A template is named by its SID, and has the variables it was approved with.
+        let text = match form.remove("ContentSid") {
+            Some(sid) => {
+                assert!(to.starts_with("whatsapp:") && sid == "HXask", "{sid}");
+                form.remove("ContentVariables").expect("the variables")
+            }
+            None => form.remove("Body").expect("a text"),
         };
+        let message =
+            Message { to: bare(to), from: bare(from), text, callback, reference, provider_id: format!("SM{:032}", request.n) };
         assert!(form.is_empty(), "Twilio knows no {form:?}");
         Some(message)
     }
@@ -229,5 +234,58 @@ async fn what_came_while_nobody_listened_is_read_from_twilios_list() {
         .await;
     assert_eq!(stage.app.count("SELECT COUNT(*) FROM inbound_events").await, 1);
     assert_eq!(gateway.check().await, Some(Ok("the account is active".into())));
+    stage.app.end().await;
+}
+
+const WHATSAPP_NUMBER: &str = "+393001234599";
+
+/// A tap as Twilio brings it: its title, and the message it stands under.
+fn tapped<'a>(from: &str, title: &str, under: &Message, id: &str) -> Vec<(&'a str, String)> {
+    let mut fields = said(&format!("whatsapp:{from}"), title, id);
+    fields[4].1 = format!("whatsapp:{WHATSAPP_NUMBER}");
+    fields.push(("ButtonText", title.to_owned()));
+    fields.push(("OriginalRepliedMessageSid", under.provider_id.clone()));
+    fields
+}
+
+#[tokio::test]
+async fn a_content_template_asks_and_a_tap_counts_for_the_message_it_stands_under() {
+    let row = |text: &str, locale: &str, link: bool| {
+        format!(
+            "{{ text = \"{text}\", locale = \"{locale}\", id = \"HXask\", approved = \"2026-11-02\", values = [\"brand\"], link_button = {link} }},"
+        )
+    };
+    let locales = ["de", "en", "es", "fr", "it", "pl"];
+    let rows = locales.map(|l| row("repermission_whatsapp", l, true) + &row("confirm", l, false)).concat();
+    let sender = format!("id = \"acme-wa\"\naddress = \"{WHATSAPP_NUMBER}\"\ntemplates = [{rows}]");
+    let mut stage = Stage::<Twilio>::with(Kind::Sqlite, |text| text.replace("id = \"acme-wa\"", &sender)).await;
+    let people = [TestApp::it(1), TestApp::it(2)];
+    let rows: String =
+        people.iter().map(|n| format!("{n},prospect,web shop,prior_consent,form 1,2026-01-10,unticked,whatsapp\n")).collect();
+    stage.app.import_file(&format!("{}{rows}", crate::app::ON_CHANNELS)).await;
+    stage.app.plan("whatsapp-first").await;
+    stage.app.deliver().await;
+    let (first, second) = (stage.to(&people[0])[0].clone(), stage.to(&people[1])[0].clone());
+    assert_eq!(first.from, WHATSAPP_NUMBER);
+    let variables: serde_json::Value = serde_json::from_str(&first.text).unwrap();
+    assert_eq!(variables["1"], "ACME");
+    assert!(variables["2"].as_str().is_some_and(|token| token.len() == 22), "the end of the link button's address: {variables}");
+
+    stage.app.advance(std::time::Duration::from_secs(60));
+    // Under somebody else's message a yes is none.
+    stage.hear(&call("/webhooks/twilio", tapped(&people[1], "Sì", &first, "else"))).await;
+    assert_eq!(stage.to(&people[1]).len(), 1);
+    stage.hear(&call("/webhooks/twilio", tapped(&people[0], "Sì", &first, "yes"))).await;
+    let confirmation = stage.to(&people[0])[1].clone();
+    assert!(confirmation.text.starts_with("ACME: "), "the person has just written, so free text goes: {confirmation:?}");
+    stage.app.advance(std::time::Duration::from_secs(60));
+    stage.hear(&call("/webhooks/twilio", tapped(&people[0], "Sì", &first, "again"))).await;
+    assert!(stage.app.granted(&people[0]).await.is_empty(), "the ask's button again is the same first yes");
+    let mut typed = tapped(&people[0], "SI", &first, "second");
+    typed.truncate(9);
+    stage.hear(&call("/webhooks/twilio", typed)).await;
+    assert_eq!(stage.app.granted(&people[0]).await, ["sms.promotions", "whatsapp.promotions"]);
+    stage.hear(&call("/webhooks/twilio", tapped(&people[1], "STOP", &second, "stop"))).await;
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM suppressions WHERE reason = 'stopped'").await, 1);
     stage.app.end().await;
 }
