@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::engine::Engine;
+use crate::engine::{Engine, receive};
 use crate::gateway::crm::Receiver;
 use crate::gateway::driver::Tools;
-use crate::gateway::{Gateway, http};
+use crate::gateway::{Gateway, Sink, http};
 use crate::store::Store;
 use crate::vault::Vault;
 use crate::{web, worker};
@@ -76,7 +77,10 @@ pub async fn run(engine: Arc<Engine>, roles: Roles, doors: Option<web::Doors>, s
         tasks.spawn(doors.serve(engine.clone(), stop.clone()));
     }
     if roles.worker {
-        tasks.spawn(worker::run(engine.clone(), stop.clone()));
+        // Sessions outlive the worker: what it has sent is answered over them.
+        let hung_up = CancellationToken::new();
+        tasks.spawn(sessions(engine.clone(), hung_up.clone()).map(Ok));
+        tasks.spawn(worker::run(engine.clone(), stop.clone()).inspect(move |_| hung_up.cancel()));
     }
     let mut first = Ok(());
     while let Some(ended) = tasks.join_next().await {
@@ -88,4 +92,19 @@ pub async fn run(engine: Arc<Engine>, roles: Roles, doors: Option<web::Doors>, s
         }
     }
     first
+}
+
+/// Keeps the sessions of gateways that are heard over one, until `stop`. They belong to the role that sends: what cannot be heard there
+/// cannot be sent either.
+pub async fn sessions(engine: Arc<Engine>, stop: CancellationToken) {
+    let listening = engine.gateways.iter().filter_map(|(name, gateway)| {
+        let (engine, name) = (engine.clone(), name.clone());
+        let sink: Sink = Arc::new(move |events| {
+            let (engine, name) = (engine.clone(), name.clone());
+            async move { receive::store(&engine, &name, &events).await.map_err(|error| format!("{error:#}")) }.boxed()
+        });
+        gateway.listen(sink, stop.clone())
+    });
+    // Where no gateway has one there is nothing to keep, and that ends no process.
+    tokio::join!(futures::future::join_all(listening), stop.cancelled());
 }

@@ -554,6 +554,21 @@ fn fiction_and_plain_http_are_only_for_the_mock_and_secrets_come_from_elsewhere(
 }
 
 #[test]
+fn a_session_to_a_carrier_may_run_in_the_clear_inside_a_vpn() {
+    let about_url = |url: &str| -> Vec<String> {
+        let folder = Folder::new().edit("permesso.toml", "driver = \"mock\"", "driver = \"smpp\"");
+        let problems = folder.edit("permesso.toml", "http://127.0.0.1:8082", url).settings();
+        problems.into_iter().filter(|problem| problem.contains("gateway.url")).collect()
+    };
+    for url in ["smpps://smsc.carrier.example:3550", "smpp://10.8.0.1:2775", "smpp://[fd00::1]"] {
+        assert_eq!(about_url(url), Vec::<String>::new(), "{url}");
+    }
+    for url in ["https://smsc.carrier.example", "smpp://acme:secret@10.8.0.1", "10.8.0.1:2775"] {
+        only(&about_url(url), "permesso.toml:", "write smpps://… (smpp:// only inside a VPN), without password and #");
+    }
+}
+
+#[test]
 fn every_syntax_error_is_named_with_its_line() {
     let problems = Folder::new().write("permesso.toml", "database = \n\nkey_file = 'x\n").settings();
     assert!(problems.iter().any(|p| p.starts_with("permesso.toml:1: ")), "{problems:#?}");

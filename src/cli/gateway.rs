@@ -72,8 +72,13 @@ async fn list(context: &Context, engine: &Engine) -> Result<()> {
         }
         println!("{} ({}), {} a second: {}", gateway.name(), gateway.driver.title, gateway.rate, report.note);
         println!("    senders          {}", if senders.is_empty() { "none".to_owned() } else { senders.join(", ") });
-        println!("    callbacks come to {}", callback(gateway));
-        for (what, yes) in abilities(can) {
+        match callback(gateway) {
+            Some(callback) => println!("    callbacks come to {callback}"),
+            None => println!("    heard over the session it is sent by"),
+        }
+        for (what, yes) in
+            abilities(can).into_iter().filter(|(what, _)| gateway.driver.calls_back() || !what.contains("callbacks"))
+        {
             println!("    {} {what}", if yes { "yes" } else { "no " });
         }
         if let Some(warning) = gateway.warning() {
@@ -83,13 +88,13 @@ async fn list(context: &Context, engine: &Engine) -> Result<()> {
     Ok(())
 }
 
-/// Where callbacks come to, without the secret at its end.
-fn callback(gateway: &GatewayConfig) -> String {
-    let whole = gateway.account.callback();
-    match &gateway.account.callback_token {
+/// Where callbacks come to, without the secret at its end; none where there are no callbacks.
+fn callback(gateway: &GatewayConfig) -> Option<String> {
+    let whole = gateway.driver.calls_back().then(|| gateway.account.callback())?;
+    Some(match &gateway.account.callback_token {
         Some(token) => whole.replace(token.expose(), "TOKEN"),
         None => whole,
-    }
+    })
 }
 
 fn abilities(can: &Can) -> [(&'static str, bool); 10] {

@@ -179,6 +179,8 @@ fn clock(dir: &std::path::Path) -> Result<Clock> {
 fn log_to_stderr(service: bool) {
     let default = if service { "info,sqlx=warn" } else { "error" };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
+    // That crate logs whole PDUs, numbers and texts in them, whatever `RUST_LOG` says (promise 9).
+    let filter = filter.add_directive("rusmpp=off".parse().expect("a directive"));
     let format = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let _ = if std::io::stderr().is_terminal() { format.try_init() } else { format.with_ansi(false).try_init() };
 }

@@ -123,22 +123,29 @@ fn account(
     }
 }
 
-/// A provider's address: over TLS, or in the clear on this machine and where nothing reaches a real phone.
+/// A provider's address: over TLS, or in the clear on this machine and where nothing reaches a real phone. A session to a carrier often
+/// runs in the clear inside a VPN, which nobody can see from here: that is warned of at every start.
 fn address(text: &str, driver: &Driver, pretended: bool) -> values::Parsed<Url> {
     let tls = driver.schemes.first().copied().unwrap_or("https");
-    let local = |url: &Url| match url.host() {
+    let clear = |url: &Url| pretended || is_local(url) || !driver.calls_back();
+    let fits = |url: &Url| driver.schemes.contains(&url.scheme()) && (url.scheme() == tls || clear(url));
+    match Url::parse(text) {
+        Ok(url) if fits(&url) && url.has_host() && url.fragment().is_none() && url.password().is_none() => Ok(url),
+        _ => {
+            let serves = if driver.calls_back() { "serves this machine alone" } else { "only inside a VPN" };
+            let plain = driver.schemes.get(1).map_or(String::new(), |plain| format!(" ({plain}:// {serves})"));
+            Err((format!("`{text}` is no usable address"), format!("write {tls}://…{plain}, without password and #")))
+        }
+    }
+}
+
+/// Whether what is sent there stays on this machine.
+pub fn is_local(url: &Url) -> bool {
+    match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),
         Some(Host::Domain(name)) => name == "localhost" || name == "127.0.0.1" || name == "[::1]",
         None => false,
-    };
-    let fits = |url: &Url| driver.schemes.contains(&url.scheme()) && (url.scheme() == tls || pretended || local(url));
-    match Url::parse(text) {
-        Ok(url) if fits(&url) && url.has_host() && url.fragment().is_none() && url.password().is_none() => Ok(url),
-        _ => {
-            let plain = driver.schemes.get(1).map_or(String::new(), |plain| format!(" ({plain}:// serves this machine alone)"));
-            Err((format!("`{text}` is no usable address"), format!("write {tls}://…{plain}, without password and #")))
-        }
     }
 }
 

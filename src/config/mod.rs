@@ -122,8 +122,16 @@ impl GatewayConfig {
         self.driver.name == "mock"
     }
 
-    /// What is weaker about this account's callbacks than about signed ones, to be said at every start.
+    /// What is weaker about this account than about one with TLS and signed callbacks, to be said at every start.
     pub fn warning(&self) -> Option<String> {
+        let name = self.name();
+        if !self.driver.calls_back() {
+            let tls = self.driver.schemes.first().copied().unwrap_or_default();
+            let clear = self.account.url.scheme() != tls && !accounts::is_local(&self.account.url);
+            return clear.then(|| {
+                format!("gateway {name} is reached in the clear: password, numbers and texts can be read on the way, unless a VPN leads there; else write {tls}://")
+            });
+        }
         let guard = match (&self.account.callback_token, &self.callback_password) {
             (Some(_), _) => "the secret part of their address",
             (None, Some(_)) => "a password",
@@ -133,7 +141,6 @@ impl GatewayConfig {
             true => ", from any address: `callback_addresses` would narrow that",
             false => " and the addresses they may come from",
         };
-        let name = self.name();
         Some(format!("{} signs no callbacks: those of gateway {name} are believed by {guard}{from}", self.driver.title))
     }
 }

@@ -74,6 +74,69 @@ fn fill(encoding: Encoding, widths: &[usize], alone: usize, joined: usize) -> Pa
     Parts { encoding, units, parts, per_part: joined }
 }
 
+/// The text cut into its parts as [`parts`] counts them, in its own encoding or, where the way to the handset lacks that, in UCS-2.
+/// No part ends inside a character.
+pub fn split(text: &str, encoding: Encoding) -> Vec<&str> {
+    let (width, alone, joined): (fn(char) -> usize, usize, usize) = match encoding {
+        Encoding::Gsm7 => (|c| septets(c).unwrap_or(2), 160, 153),
+        Encoding::Ucs2 => (char::len_utf16, 70, 67),
+    };
+    if text.chars().map(width).sum::<usize>() <= alone {
+        return vec![text];
+    }
+    let (mut pieces, mut begin, mut used) = (Vec::new(), 0, 0);
+    for (at, c) in text.char_indices() {
+        if used + width(c) > joined {
+            pieces.push(&text[begin..at]);
+            (begin, used) = (at, 0);
+        }
+        used += width(c);
+    }
+    pieces.push(&text[begin..]);
+    pieces
+}
+
+const ESCAPE: u8 = 0x1b;
+/// The octets of [`GSM7_EXTENSION`], each after an escape.
+const GSM7_EXTENDED: [u8; 10] = [0x14, 0x28, 0x29, 0x2f, 0x3c, 0x3d, 0x3e, 0x40, 0x65, 0x0a];
+
+/// The text in GSM 7-bit, a septet an octet; none where it needs UCS-2.
+pub fn to_gsm7(text: &str) -> Option<Vec<u8>> {
+    let mut octets = Vec::with_capacity(text.len());
+    for c in text.chars() {
+        if let Some(at) = GSM7.chars().position(|known| known == c) {
+            // The escape, which is no character, stands between `Ξ` and `Æ`.
+            let at = u8::try_from(at).ok()?;
+            octets.push(if at < ESCAPE { at } else { at + 1 });
+        } else {
+            let at = GSM7_EXTENSION.chars().position(|known| known == c)?;
+            octets.extend([ESCAPE, *GSM7_EXTENDED.get(at)?]);
+        }
+    }
+    Some(octets)
+}
+
+/// What octets in GSM 7-bit say. An extension nobody knows reads as its plain character (3GPP TS 23.038, 6.2.1.1), an octet with its
+/// highest bit set as a replacement character.
+pub fn from_gsm7(octets: &[u8]) -> String {
+    let plain = |octet: u8| match octet {
+        ESCAPE => ' ',
+        0x80.. => char::REPLACEMENT_CHARACTER,
+        _ => GSM7.chars().nth(usize::from(octet) - usize::from(octet > ESCAPE)).unwrap_or(char::REPLACEMENT_CHARACTER),
+    };
+    let mut text = String::with_capacity(octets.len());
+    let mut octets = octets.iter().copied();
+    while let Some(octet) = octets.next() {
+        if octet != ESCAPE {
+            text.push(plain(octet));
+        } else if let Some(octet) = octets.next() {
+            let known = GSM7_EXTENDED.iter().position(|known| *known == octet);
+            text.push(known.and_then(|at| GSM7_EXTENSION.chars().nth(at)).unwrap_or_else(|| plain(octet)));
+        }
+    }
+    text
+}
+
 /// The characters that force UCS-2, each with its place, counted in characters from 0.
 pub fn forcing_ucs2(text: &str) -> Vec<(usize, char)> {
     text.chars().enumerate().filter(|(_, c)| septets(*c).is_none()).collect()
@@ -252,7 +315,35 @@ mod tests {
         assert!(parts(&"ł".repeat(201)).fits() && !parts(&"ł".repeat(202)).fits());
     }
 
+    /// 3GPP TS 23.038, 6.2.1: places in both tables.
+    #[test]
+    fn the_alphabet_is_that_of_the_standard() {
+        assert_eq!(to_gsm7("@£ΞÆ É aà€[{").unwrap(), b"\x00\x01\x1a\x1c\x20\x1f\x20\x61\x7f\x1b\x65\x1b\x3c\x1b\x28");
+        assert_eq!(to_gsm7("Reply STOP").unwrap(), b"Reply STOP");
+        assert_eq!(to_gsm7("ł"), None);
+        assert_eq!(from_gsm7(b"\x1b\x41\x1b"), "A");
+    }
+
     proptest! {
+        #[test]
+        fn a_text_cut_and_encoded_is_the_same_text(text in "(\\PC|[@£$Ξ^€\\[ÆłęÈ’😀]){0,400}") {
+            let counted = parts(&text);
+            let pieces = split(&text, counted.encoding);
+            prop_assert_eq!(pieces.len(), counted.parts);
+            prop_assert_eq!(pieces.concat(), text.clone());
+            prop_assert_eq!(to_gsm7(&text).is_some(), counted.encoding == Gsm7);
+            if let Some(octets) = to_gsm7(&text) {
+                prop_assert_eq!(octets.len(), counted.units);
+                prop_assert_eq!(from_gsm7(&octets), text.clone());
+            }
+            prop_assert!(split(&text, Ucs2).iter().all(|piece| piece.encode_utf16().count() <= 70));
+        }
+
+        #[test]
+        fn no_octets_are_beyond_reading(octets in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(from_gsm7(&octets).chars().count() <= octets.len());
+        }
+
         #[test]
         fn parts_hold_all_units_and_rewriting_never_costs_a_new_encoding(text in "(\\PC|[€^łęÈ’😀]){0,300}") {
             let found = parts(&text);

@@ -13,6 +13,7 @@ use super::Engine;
 use super::claim::{Claimed, Letter, PROBE_AFTER, claim};
 use super::openings::Openings;
 use super::outcome::store_outcomes;
+use crate::clock::SECOND;
 use crate::domain::eligibility::Cleared;
 use crate::gateway::{Gateway, Outgoing, Refusal, Sent};
 use crate::store::control::Silence;
@@ -25,6 +26,9 @@ pub const SLICE: usize = 500;
 const IN_FLIGHT: usize = 64;
 /// Unknown outcomes in a row that open a gateway's breaker.
 pub const BREAKER: u32 = 5;
+
+/// Microseconds until a gateway whose session is down is looked at again.
+const DEAF: i64 = 5 * SECOND;
 
 /// Why a delivery ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,6 +100,10 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
         if engine.storing.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
+        }
+        if gateway.is_deaf() {
+            // It hears over the session it sends by, and that is down (promise 4).
+            return Ok(Ended::Gateway(Some(engine.now() + DEAF)));
         }
         let letters = match claim(engine, &batch, permits, &mut openings).await? {
             Claimed::Letters(letters) => letters,

@@ -31,6 +31,13 @@ pub struct Driver {
     pub open: fn(&Account, &Tools) -> Opened,
 }
 
+impl Driver {
+    /// Whether it calls us by HTTP; otherwise it is heard over a session of its own.
+    pub fn calls_back(&self) -> bool {
+        self.schemes.contains(&"https")
+    }
+}
+
 /// A gateway ready to send, or what of its settings contradicts itself and the remedy.
 pub type Opened = Result<Arc<dyn Gateway>, String>;
 

@@ -9,11 +9,14 @@ pub mod meta;
 pub mod mobyt;
 pub mod mock;
 pub mod sign;
+pub mod smpp;
 pub mod twilio;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
 
 use self::driver::{Class, Driver};
 use crate::domain::channel::Channel;
@@ -30,6 +33,7 @@ pub const DRIVERS: &[&Driver] = &[
     &mobyt::DRIVER,
     &kannel::DRIVER,
     &generic::DRIVER,
+    &smpp::DRIVER,
 ];
 
 pub fn driver(name: &str) -> Option<&'static Driver> {
@@ -232,6 +236,10 @@ pub enum WebhookError {
     Body(String),
 }
 
+/// Where a gateway that hears over a session of its own puts what it heard. It may tell the provider so once this says yes: the events
+/// are on disk then.
+pub type Sink = Arc<dyn Fn(Vec<Event>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
 pub trait Gateway: Send + Sync + std::fmt::Debug {
     fn name(&self) -> &str;
 
@@ -263,5 +271,16 @@ pub trait Gateway: Send + Sync + std::fmt::Debug {
     /// without sending.
     fn check<'a>(&'a self) -> BoxFuture<'a, Option<Result<String, String>>> {
         Box::pin(async { None })
+    }
+
+    /// Keeps a session over which the provider tells us what it would else call in, until `stop`; `None` where webhooks do. It lives in
+    /// the process that sends, and without it nothing is sent either.
+    fn listen<'a>(&'a self, _sink: Sink, _stop: CancellationToken) -> Option<BoxFuture<'a, ()>> {
+        None
+    }
+
+    /// Whether the session of [`Gateway::listen`] is down: nothing is claimed for it meanwhile.
+    fn is_deaf(&self) -> bool {
+        false
     }
 }

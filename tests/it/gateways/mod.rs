@@ -5,6 +5,7 @@ mod generic;
 mod kannel;
 mod meta;
 mod mobyt;
+mod smpp;
 pub mod suite;
 mod twilio;
 
