@@ -493,7 +493,7 @@ fn all_that_is_wrong_in_the_settings_is_named_at_once() {
         ": database: the database is neither SQLite nor Postgres",
         ": controller.brand_color: white text on #ffcc00 has a contrast of 1.5:1",
         ": operator_listen: any machine",
-        ": gateway.driver: there is no driver `twillio`; remedy: write one of: mock, twilio, mobyt",
+        ": gateway.driver: there is no driver `twillio`; remedy: write one of: mock, twilio",
         ": sender.id: `1ACME` cannot be a sender name",
         ": pending_days: 90 is out of range; remedy: write 1 to 30",
         ": controller.notice_version: is missing",

@@ -157,7 +157,7 @@ async fn send(engine: &Engine, gateway: &dyn Gateway, letters: Vec<Letter>) -> V
 async fn send_one(engine: &Engine, gateway: &dyn Gateway, cleared: Cleared, outgoing: &Outgoing) -> Sent {
     let sent = gateway.send(cleared.clone(), outgoing).await;
     // The gateway itself rejects a second message with our reference, so asking again finds out what the first one did.
-    if matches!(sent, Sent::Unknown { .. }) && gateway.dedupes() && engine.now() < cleared.send_before() {
+    if matches!(sent, Sent::Unknown { .. }) && gateway.dedupes_on(outgoing.channel) && engine.now() < cleared.send_before() {
         return match gateway.send(cleared, outgoing).await {
             // "Not accepted" speaks of the second request, not of the first.
             Sent::NotAccepted { error, .. } => Sent::Unknown { error },

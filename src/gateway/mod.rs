@@ -4,6 +4,7 @@ pub mod crm;
 pub mod driver;
 pub mod generic;
 pub mod http;
+pub mod infobip;
 pub mod kannel;
 pub mod meta;
 pub mod mobyt;
@@ -34,6 +35,7 @@ pub const DRIVERS: &[&Driver] = &[
     &kannel::DRIVER,
     &generic::DRIVER,
     &smpp::DRIVER,
+    &infobip::DRIVER,
 ];
 
 pub fn driver(name: &str) -> Option<&'static Driver> {
@@ -245,6 +247,11 @@ pub trait Gateway: Send + Sync + std::fmt::Debug {
 
     /// Whether the provider rejects a second message with our reference, so that an unknown send may be repeated.
     fn dedupes(&self) -> bool;
+
+    /// The same for one channel.
+    fn dedupes_on(&self, _channel: Channel) -> bool {
+        self.dedupes()
+    }
 
     /// Sends one cleared message. The clearance is used up; after its time the message is refused unsent.
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent>;

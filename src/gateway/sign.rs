@@ -13,6 +13,36 @@ pub fn hmac_sha1_base64(key: &str, text: &str) -> String {
     STANDARD.encode(mac.finalize().into_bytes())
 }
 
+/// What a customer can choose for its callbacks at Infobip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hash {
+    Md5,
+    Sha1,
+    Sha224,
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+/// Lower-case hex of an HMAC.
+pub fn hmac_hex(hash: Hash, key: &str, bytes: &[u8]) -> String {
+    macro_rules! over {
+        ($digest:ty) => {{
+            let mut mac = Hmac::<$digest>::new_from_slice(key.as_bytes()).expect("any length is a key");
+            mac.update(bytes);
+            hex(&mac.finalize().into_bytes())
+        }};
+    }
+    match hash {
+        Hash::Md5 => over!(md5::Md5),
+        Hash::Sha1 => over!(sha1::Sha1),
+        Hash::Sha224 => over!(sha2::Sha224),
+        Hash::Sha256 => over!(Sha256),
+        Hash::Sha384 => over!(sha2::Sha384),
+        Hash::Sha512 => over!(sha2::Sha512),
+    }
+}
+
 /// Lower-case hex of HMAC-SHA256.
 pub fn hmac_sha256_hex(key: &str, bytes: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("any length is a key");

@@ -2,6 +2,7 @@
 //! refuses what they do not, answers and calls back as they show. One suite for all; a provider's own stories stand in its file.
 
 mod generic;
+mod infobip;
 mod kannel;
 mod meta;
 mod mobyt;
