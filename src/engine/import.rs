@@ -367,12 +367,13 @@ fn noes_of(engine: &Engine, broken: &Broken<'_>) -> Option<Vec<Keyed>> {
             "yes" | "y" | "1" | "true" | "t" | "si" | "sì" | "s" | "vero" | "tak" | "ja" | "oui" | "sí"
         )
     };
-    let no = broken.cells("unsubscribed").next().is_some_and(says_no)
+    let no = broken.own("unsubscribed").is_some_and(says_no)
         || broken.cells("unsubscribed").any(clear)
-        || broken.cells("no_contact_reason").next().is_some_and(|cell| !cell.is_empty());
+        || broken.own("no_contact_reason").is_some_and(|cell| !cell.is_empty());
     if !no {
-        let cut = broken.lacks("unsubscribed") || broken.lacks("no_contact_reason");
-        return (!cut).then(Vec::new);
+        // In a row with a cell missing nobody knows which one that is.
+        let may = broken.is_short() && (broken.has_column("unsubscribed") || broken.has_column("no_contact_reason"));
+        return (!may).then(Vec::new);
     }
     let numbers = numbers_of(engine, broken, engine.config.default_country.as_deref());
     (!numbers.is_empty()).then(|| numbers.iter().flat_map(|number| engine.vault.keyed_all(number)).collect())
@@ -380,7 +381,7 @@ fn noes_of(engine: &Engine, broken: &Broken<'_>) -> Option<Vec<Keyed>> {
 
 /// Every cell of a broken row that may be its number and is one. Which country a national one is of is told by its own cell.
 pub fn numbers_of(engine: &Engine, broken: &Broken<'_>, default: Option<&str>) -> Vec<PhoneNumber> {
-    let country = broken.cells("country").next().filter(|cell| !cell.is_empty()).map(country_code);
+    let country = broken.own("country").filter(|cell| !cell.is_empty()).map(country_code);
     let default = country.as_deref().or(default);
     broken.cells("number").filter_map(|cell| PhoneNumber::parse(cell, default, engine.fiction()).ok()).collect()
 }

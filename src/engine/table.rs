@@ -43,20 +43,33 @@ pub struct Broken<'a> {
     pub reason: String,
     columns: &'a HashMap<&'static str, usize>,
     values: Vec<&'a str>,
-    /// How many cells more than columns: so far to the right a cell may have been pushed.
-    extra: usize,
+    /// How many cells it should have.
+    width: usize,
 }
 
 impl Broken<'_> {
-    /// Whether the row ends before the column of `field`, which the header has.
-    pub fn lacks(&self, field: &str) -> bool {
-        self.columns.get(field).is_some_and(|column| *column >= self.values.len())
+    /// Whether the row ends before the header does: then some cell is missing, and any may stand left of its place.
+    pub fn is_short(&self) -> bool {
+        self.values.len() < self.width
     }
 
-    /// Every cell that a field may stand in, its own place first; empty ones too, nothing where there is no such column.
+    pub fn has_column(&self, field: &str) -> bool {
+        self.columns.contains_key(field)
+    }
+
+    /// The cell in the field's own place.
+    pub fn own(&self, field: &str) -> Option<&str> {
+        let value = self.values.get(*self.columns.get(field)?)?;
+        Some(value.trim_matches(|c: char| c == '"' || c.is_whitespace()))
+    }
+
+    /// Every cell that a field may stand in, its own place first: as far to the right as there are cells too many, to the left as there are
+    /// too few. Empty ones too; nothing where there is no such column.
     pub fn cells(&self, field: &str) -> impl Iterator<Item = &str> {
-        let from = self.columns.get(field).copied().unwrap_or(self.values.len());
-        self.values.iter().skip(from).take(self.extra + 1).map(|v| v.trim_matches(|c: char| c == '"' || c.is_whitespace()))
+        let place = self.columns.get(field).copied();
+        let (more, fewer) = (self.values.len().saturating_sub(self.width), self.width.saturating_sub(self.values.len()));
+        let places = place.into_iter().flat_map(move |at| (at..=at + more).chain((at.saturating_sub(fewer)..at).rev()));
+        places.filter_map(|at| self.values.get(at)).map(|v| v.trim_matches(|c: char| c == '"' || c.is_whitespace()))
     }
 }
 
@@ -158,52 +171,44 @@ impl Table {
 
     /// The next record with the line it starts on; `Err` inside is why this one record cannot be read.
     pub fn record(&mut self) -> Result<Option<(u64, Record<'_>)>> {
-        let (line, first, mut record, taken) = loop {
-            let Some(mut record) = self.physical()? else { return Ok(None) };
-            if record.iter().all(u8::is_ascii_whitespace) {
-                continue;
+        let mut record = loop {
+            let Some(record) = self.physical()? else { return Ok(None) };
+            if !record.iter().all(u8::is_ascii_whitespace) {
+                break record;
             }
-            // A field may hold line breaks inside quotes: go on while the quotes are uneven.
-            let mut quotes = record.iter().filter(|b| **b == b'"').count();
-            let first = record.len();
-            if first > RECORD {
-                return Ok(Some((self.line, self.broken(&too_long(), &record[..RECORD]))));
-            }
-            let mut taken: Vec<Vec<u8>> = Vec::new();
-            let mut closed = quotes % 2 == 0;
-            while !closed && record.len() < RECORD {
-                let Some(more) = self.physical()? else { break };
-                quotes += more.iter().filter(|b| **b == b'"').count();
-                record.extend_from_slice(&more);
-                taken.push(more);
-                closed = quotes % 2 == 0;
-            }
-            if !closed {
-                let line = self.give_back(taken);
-                return Ok(Some((line, self.broken("a quote is never closed", &record[..first]))));
-            }
-            let line = self.line - taken.len() as u64;
-            if record.len() > RECORD {
-                return Ok(Some((line, self.broken(&too_long(), &record[..RECORD]))));
-            }
-            break (line, first, record, taken);
         };
+        let first = record.len();
+        if first > RECORD {
+            return Ok(Some((self.line, self.broken(&too_long(), &record[..RECORD]))));
+        }
+        // A cell may hold line breaks inside quotes: go on until its quote is closed.
+        let mut taken: Vec<Vec<u8>> = Vec::new();
+        while is_open(self.delimiter, &record) && record.len() < RECORD {
+            let Some(more) = self.physical()? else { break };
+            record.extend_from_slice(&more);
+            taken.push(more);
+        }
         while matches!(record.last(), Some(b'\n' | b'\r')) {
             record.pop();
+        }
+        // A quote that only a later row's quote seems to close would swallow the rows between: whoever they say no for.
+        if is_open(self.delimiter, &record) || (!taken.is_empty() && self.swallows_rows(&record, &taken)) {
+            let line = self.give_back(taken);
+            record.truncate(first);
+            return Ok(Some((line, self.broken("a quote is never closed", &record))));
+        }
+        let line = self.line - taken.len() as u64;
+        if record.len() > RECORD {
+            return Ok(Some((line, self.broken(&too_long(), &record[..RECORD]))));
         }
         if record.contains(&0) {
             record.retain(|b| *b != 0);
             return Ok(Some((line, self.broken("a NUL byte; remedy: export the list again", &record))));
         }
-        let width = self.width;
-        // A stray quote that a later stray quote seems to close: the lines between are rows of their own.
-        if !taken.is_empty() && self.split(&record).is_ok_and(|values| values.len() != width) {
-            let line = self.give_back(taken);
-            return Ok(Some((line, self.broken("a quote is never closed", &record[..first]))));
-        }
         if std::str::from_utf8(&record).is_err() {
             return Ok(Some((line, self.broken("not UTF-8; remedy: save the file as UTF-8", &record))));
         }
+        let width = self.width;
         let Self { columns, fields, delimiter, .. } = self;
         let row = match split(*delimiter, true, fields, &record) {
             Ok(values) if values.len() == width => Ok(Row { columns, values }),
@@ -216,11 +221,19 @@ impl Table {
                     "quote fields that hold the separator"
                 };
                 let reason = format!("{count} fields where the header has {width}; remedy: {remedy}");
-                Err(Broken { reason, columns, values, extra: count.saturating_sub(width) })
+                Err(Broken { reason, columns, values, width })
             }
-            Err(reason) => Err(Broken { reason, columns, values: Vec::new(), extra: 0 }),
+            Err(reason) => Err(Broken { reason, columns, values: Vec::new(), width }),
         };
         Ok(Some((line, row)))
+    }
+
+    /// Whether a record of several lines is rather several rows: as one it has the wrong width, or one of its lines has the right one.
+    fn swallows_rows(&mut self, record: &[u8], taken: &[Vec<u8>]) -> bool {
+        let width = self.width;
+        let mut fits =
+            |quoting, line: &[u8]| split(self.delimiter, quoting, &mut self.fields, line).is_ok_and(|v| v.len() == width);
+        !fits(true, record) || taken.iter().any(|line| fits(false, line.trim_ascii_end()))
     }
 
     /// A record that cannot be read; `line` is what of it can be split at every separator, quotes or not.
@@ -228,8 +241,7 @@ impl Table {
         let Self { columns, fields, delimiter, width, .. } = self;
         let line = String::from_utf8_lossy(line);
         let values = split(*delimiter, false, fields, line.as_bytes()).unwrap_or_default();
-        let extra = values.len().saturating_sub(*width);
-        Err(Broken { reason: reason.to_owned(), columns, values, extra })
+        Err(Broken { reason: reason.to_owned(), columns, values, width: *width })
     }
 
     /// One line is broken; the lines after it are read again. Answers the broken line's number.
@@ -274,6 +286,28 @@ impl Table {
     }
 }
 
+/// Whether a cell of the record is still inside its quotes at the end. A quote opens only at a cell's start (RFC 4180); elsewhere it is an inch.
+fn is_open(delimiter: u8, record: &[u8]) -> bool {
+    #[derive(PartialEq)]
+    enum At {
+        Start,
+        Plain,
+        Quoted,
+        /// Behind a quote inside quotes: the end of the cell, or the first half of a doubled one.
+        Closed,
+    }
+    let mut at = At::Start;
+    for byte in record {
+        at = match (at, *byte) {
+            (At::Quoted, b'"') => At::Closed,
+            (At::Quoted, _) | (At::Start | At::Closed, b'"') => At::Quoted,
+            (_, byte) if byte == delimiter || byte == b'\n' => At::Start,
+            _ => At::Plain,
+        };
+    }
+    at == At::Quoted
+}
+
 fn too_long() -> String {
     format!("the row is longer than {} KiB", RECORD / 1024)
 }
@@ -281,7 +315,9 @@ fn too_long() -> String {
 /// Splits one record by RFC 4180's rules, into `buffer`; without `quoting`, at every separator.
 fn split<'a>(delimiter: u8, quoting: bool, buffer: &'a mut Vec<u8>, record: &[u8]) -> std::result::Result<Vec<&'a str>, String> {
     use csv_core::ReadRecordResult;
-    let mut reader = csv_core::ReaderBuilder::new().delimiter(delimiter).quoting(quoting).build();
+    // One record is one: a carriage return inside it ends nothing, or what is behind it would be lost.
+    let terminator = csv_core::Terminator::Any(b'\n');
+    let mut reader = csv_core::ReaderBuilder::new().delimiter(delimiter).quoting(quoting).terminator(terminator).build();
     let mut ends = [0_usize; 256];
     let (mut out, mut end, mut input) = (0, 0, record);
     buffer.resize(RECORD + 2, 0);

@@ -55,6 +55,9 @@ pub struct Merged {
     pub evidence: u64,
 }
 
+/// What `last_action` holds where some row calls the person a customer and gives no date.
+pub const UNDATED: &str = "9999-12-31";
+
 /// Merges a chunk of rows. The caller has put rows of one number within the chunk next to each other or not: any order
 /// gives the same result.
 pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -> Result<Merged> {
@@ -128,7 +131,8 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
            restricted = CASE WHEN w.restricted > contacts.restricted THEN w.restricted ELSE contacts.restricted END
          FROM (SELECT n.contact_id AS id,
              MAX(CASE j.value->>'kind' WHEN 'customer' THEN 3 WHEN 'dormant' THEN 2 WHEN 'prospect' THEN 1 ELSE 0 END) AS kind_rank,
-             MAX(j.value->>'last_action') AS last_action, MIN(j.value->>'locale') AS locale, MIN(j.value->>'zone') AS zone,
+             MAX(CASE WHEN j.value->>'kind' = 'customer' AND j.value->>'last_action' IS NULL THEN '9999-12-31'
+               ELSE j.value->>'last_action' END) AS last_action, MIN(j.value->>'locale') AS locale, MIN(j.value->>'zone') AS zone,
              MIN(j.value->>'human') AS human, MAX(CAST(j.value->>'restricted' AS BIGINT)) AS restricted
            FROM EACH($1)
            THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)

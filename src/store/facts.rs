@@ -59,7 +59,8 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
             mobile: line == "mobile",
             country,
             kind: kind.as_deref().and_then(Kind::parse),
-            last_action: last_action.and_then(|d| d.parse::<NaiveDate>().ok()),
+            // The last of all days stands for a customer's unknown action: an active one, whatever dates other rows have.
+            last_action: last_action.filter(|day| day != super::contacts::UNDATED).and_then(|d| d.parse::<NaiveDate>().ok()),
             restricted: restricted != 0,
             screened: screened.remove(&id).unwrap_or_default(),
             held: held != 0,

@@ -241,21 +241,21 @@ both!(what_is_refused_to_the_end_is_a_dead_letter_that_shows_and_can_be_retried,
     assert_eq!((overview.webhooks[0].pending, overview.webhooks[0].dead), (0, 1));
     let (_, metrics) = app.get(&format!("{}/metrics", app.operator)).await;
     assert!(metrics.contains("permesso_webhook_events{webhook=\"crm\",state=\"dead\"} 1"), "{metrics}");
-    let (code, out, err) = ask(app.dir.path(), &["webhooks", "list", "--dead"]);
+    let (code, out, err) = ask(app.dir.path(), &["webhooks", "list", "--dead"]).await;
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("1 dead") && out.contains("consent.stopped") && out.contains("HTTP 500"), "{out}");
     assert!(!out.contains(&TestApp::it(1)[1..]), "no number in a list");
-    let (code, _, err) = ask(app.dir.path(), &["webhooks", "retry", "999"]);
+    let (code, _, err) = ask(app.dir.path(), &["webhooks", "retry", "999"]).await;
     assert!(code == 1 && err.contains("remedy"), "{err}");
-    let (_, out, _) = ask(app.dir.path(), &["--json", "webhooks", "list"]);
+    let (_, out, _) = ask(app.dir.path(), &["--json", "webhooks", "list"]).await;
     let id = serde_json::from_str::<Value>(&out).expect("JSON")["events"][0]["id"].to_string();
-    let (code, _, err) = ask(app.dir.path(), &["webhooks", "retry", &id]);
+    let (code, _, err) = ask(app.dir.path(), &["webhooks", "retry", &id]).await;
     assert_eq!(code, 0, "{err}");
     crm.answers(200);
     assert_eq!(round(app).await.delivered, 1);
     let calls = crm.calls();
     assert_eq!(calls.iter().map(|c| &c.id).collect::<BTreeSet<_>>().len(), 1, "under its old id");
-    assert_eq!(ask(app.dir.path(), &["webhooks", "retry", "--all"]).1, "0 events are tried again by the next worker\n");
+    assert_eq!(ask(app.dir.path(), &["webhooks", "retry", "--all"]).await.1, "0 events are tried again by the next worker\n");
 });
 
 both!(the_desk_shows_dead_letters_and_tries_them_again, |app| {
@@ -299,8 +299,8 @@ both!(a_receiver_that_is_gone_is_closed_until_an_operator_resumes_it, |app| {
     assert_eq!(crm.calls().len(), calls);
     let overview = report::overview(&app.engine).await.expect("an overview");
     assert!(overview.webhooks[0].closed_since.is_some() && overview.webhooks[0].pending == 2);
-    assert_eq!(ask(app.dir.path(), &["webhooks", "resume", "crm"]).0, 0);
-    assert_eq!(ask(app.dir.path(), &["webhooks", "resume", "crm"]).0, 1);
+    assert_eq!(ask(app.dir.path(), &["webhooks", "resume", "crm"]).await.0, 0);
+    assert_eq!(ask(app.dir.path(), &["webhooks", "resume", "crm"]).await.0, 1);
     assert_eq!(round(app).await.delivered, 2);
 });
 
@@ -543,7 +543,7 @@ both!(a_test_event_shows_the_answer_and_leaves_no_trace, |app| {
 /// A command beside a receiver that lives in this process.
 async fn ask_meanwhile(app: &TestApp, args: &'static [&'static str]) -> (i32, String, String) {
     let dir = app.dir.path().to_owned();
-    tokio::task::spawn_blocking(move || ask(&dir, args)).await.expect("asked")
+    ask(&dir, args).await
 }
 
 /// SIGKILL after the request and before its answer is stored: the event is told again, never lost.

@@ -23,12 +23,65 @@ both!(a_no_in_a_row_that_the_crm_cut_short_is_taken, |app| {
     ];
     let summary = app.import_file(&format!("number;unsubscribed;last_action;note\n{}", rows.concat())).await;
     let counts = (summary.rows, summary.new, summary.rejected, summary.unread);
-    assert_eq!(counts, (7, 1, 6, 4), "{summary:?}");
+    assert_eq!(counts, (7, 1, 6, 5), "{summary:?}");
     assert!(summary.rejected_by_reason.keys().any(|why| why.contains("all columns in every row")), "{summary:?}");
     assert_eq!(noes(app).await, 1);
     app.people(&[it(1), it(5)]).await;
     app.send(LINK).await;
     assert_eq!([1, 2, 3, 4, 5].map(|n| app.asks(&it(n))), [0, 0, 0, 0, 1], "nobody of a rejected row is asked");
+});
+
+both!(a_no_beside_a_missing_cell_is_taken, |app| {
+    let rows = [
+        // A cell in the middle is missing: the no stands one place to the left.
+        format!("{},yes,it\n", it(1)),
+        format!("{},prospect,,it\n", it(2)),
+    ];
+    let summary = app.import_file(&format!("number,kind,unsubscribed,locale\n{}", rows.concat())).await;
+    assert_eq!((summary.rejected, summary.unread, noes(app).await), (1, 0, 1), "{summary:?}");
+});
+
+both!(no_row_is_swallowed_by_a_quote_of_another, |app| {
+    // An inch mark inside a cell, and one at a cell's start with another at the end of a later one.
+    for mark in [["screen 24\" wide", "tv 32\" old"], ["\"24 wide", "tv 32\""]] {
+        let rows = [
+            format!("{},{},\n", it(1), mark[0]),
+            format!("{},a,si\n", it(2)),
+            format!("{},b,si\n", it(3)),
+            format!("{},{},\n", it(4), mark[1]),
+            format!("{},\"two\nlines\",si\n", it(5)),
+        ];
+        let summary = app.import_file(&format!("number,note,unsubscribed\n{}", rows.concat())).await;
+        assert_eq!(summary.rows, 5, "every row is counted: {summary:?}");
+        assert_eq!(noes(app).await, 3, "{summary:?}");
+    }
+    // In a list of noes, a carriage return alone does not end a row unheard.
+    let path = app.dir.path().join("no.csv");
+    std::fs::write(
+        &path,
+        format!("number,note\n{},he said: 5\" tv\n{},no\n{},7\" too\n{},a\r{},b\n", it(11), it(12), it(13), it(14), it(15)),
+    )
+    .unwrap();
+    let summary = import::suppressions(&app.engine, &path, |_| {}).await.unwrap();
+    assert_eq!((summary.rows, summary.new), (4, 4), "{summary:?}");
+    app.people(&[it(12), it(13)]).await;
+    app.send(LINK).await;
+    assert_eq!([12, 13].map(|n| app.asks(&it(n))), [0, 0]);
+});
+
+both!(a_customer_without_a_date_stays_one_whatever_else_is_known, |app| {
+    let header = "number,kind,last_action,source,ask_basis,basis_evidence,basis_date,box_default\n";
+    let row = |n: u32, kind: &str, day: &str| format!("{},{kind},{day},shop,prior_consent,form 1,2026-01-10,unticked\n", it(n));
+    let before = [
+        row(1, "customer", ""),
+        row(1, "prospect", "2022-01-01"),
+        row(2, "prospect", "2022-01-01"),
+        row(3, "dormant", "2022-01-01"),
+    ];
+    app.import_file(&format!("{header}{}", before.concat())).await;
+    app.import_file(&format!("{header}{}", row(2, "customer", ""))).await;
+    app.send(LINK).await;
+    assert_eq!([1, 2, 3].map(|n| app.asks(&it(n))), [0, 0, 1], "an active customer wins, in any order");
 });
 
 both!(a_row_with_too_many_cells_is_rejected_and_its_no_is_taken, |app| {
@@ -66,7 +119,7 @@ both!(a_no_that_could_not_be_read_is_said_loudly, |app| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_permesso"));
         command.arg("--config").arg(app.dir.path().join("config")).args(["import", "suppressions"]).arg(&path);
         command.args(json.then_some("--json")).env("PERMESSO_CLOCK", app.clock.date_time().to_rfc3339()).env_remove("RUST_LOG");
-        let done = command.output().expect("permesso");
+        let done = tokio::process::Command::from(command).output().await.expect("permesso");
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         assert_eq!(done.status.code(), Some(i32::from(!rows.is_empty())), "{said}");
         assert_eq!(said.contains("1 rows could not be read: these noes were NOT taken"), !rows.is_empty(), "{said}");

@@ -38,10 +38,11 @@ async fn verdict(app: &TestApp, number: &str) -> String {
 }
 
 /// A command as a process of its own, on the test's clock and database: exit code and what it printed.
-fn permesso(app: &TestApp, args: &[&str]) -> (i32, String) {
+async fn permesso(app: &TestApp, args: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_permesso"));
     command.arg("--config").arg(app.dir.path().join("config")).args(args).env_remove("RUST_LOG");
-    let done = command.env("PERMESSO_CLOCK", app.clock.date_time().to_rfc3339()).output().expect("permesso");
+    command.env("PERMESSO_CLOCK", app.clock.date_time().to_rfc3339());
+    let done = tokio::process::Command::from(command).output().await.expect("permesso");
     let printed = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     (done.status.code().unwrap_or(-1), printed)
 }
@@ -62,8 +63,8 @@ async fn allow_calls(app: &TestApp, number: &str) {
 }
 
 /// (state, screened, release) of this number's consents for calls, as exported.
-fn exported(app: &TestApp, number: &str, since: &str) -> Vec<(String, bool, String)> {
-    let (code, csv) = permesso(app, &["consents", "export", "--since", since]);
+async fn exported(app: &TestApp, number: &str, since: &str) -> Vec<(String, bool, String)> {
+    let (code, csv) = permesso(app, &["consents", "export", "--since", since]).await;
     assert_eq!(code, 0, "{csv}");
     let mut csv = csv::Reader::from_reader(csv.as_bytes());
     let calls = csv.records().map(Result::unwrap).filter(|c| &c[0] == number && &c[3] == "call");
@@ -78,7 +79,7 @@ both!(a_stale_rule_warns_and_then_blocks, |app| {
     )
     .await;
     assert_eq!(report::overview(&app.engine).await.unwrap().warnings, Vec::<String>::new());
-    assert!(!permesso(app, &["config", "check"]).1.contains("warning"));
+    assert!(!permesso(app, &["config", "check"]).await.1.contains("warning"));
 
     // 59 days before the oldest review is a year old: it warns everywhere, and people are still asked.
     app.advance(DAY * 277);
@@ -90,10 +91,10 @@ both!(a_stale_rule_warns_and_then_blocks, |app| {
     assert!(warnings.iter().any(|w| w.starts_with(warning)), "{warnings:#?}");
     assert!(app.get(&format!("{}/", app.operator)).await.1.contains(&warnings[0]), "the operator's page says it too");
     for args in [&["config", "check"][..], &["campaign", "check", LINK], &["campaign", "plan", LINK]] {
-        let (code, said) = permesso(app, args);
+        let (code, said) = permesso(app, args).await;
         assert!(code == 0 && said.contains(&format!("warning: {warning}")), "{args:?}: {said}");
     }
-    let (_, json) = permesso(app, &["--json", "campaign", "plan", LINK]);
+    let (_, json) = permesso(app, &["--json", "campaign", "plan", LINK]).await;
     let plan: serde_json::Value = serde_json::from_str(json.trim()).expect("JSON");
     assert!(plan["warnings"].as_array().unwrap().iter().any(|w| w.as_str().unwrap().starts_with(warning)), "{plan}");
     app.plan_as(LINK, |campaign| from_today(app, campaign)).await;
@@ -259,12 +260,12 @@ both!(registration_cancels_earlier_consents_to_calls_and_a_later_one_survives, |
     let summary = screen(app, "RPO", &format!("{listed},2026-12-08\n")).await.unwrap();
     assert_eq!(summary.withdrawn, 0);
     assert!(app.granted(&listed).await.contains(&"call.promotions".to_owned()));
-    assert_eq!(exported(app, &listed, "2026-12-01"), [("granted".into(), true, "free".into())]);
+    assert_eq!(exported(app, &listed, "2026-12-01").await, [("granted".into(), true, "free".into())]);
     // Unless the register was told once more, after it.
     app.advance(DAY);
     let summary = screen(app, "RPO", &format!("{listed},2026-12-16\n")).await.unwrap();
     assert_eq!(summary.withdrawn, 1);
-    assert_eq!(exported(app, &listed, "2026-12-01"), [("withdrawn".into(), false, String::new())]);
+    assert_eq!(exported(app, &listed, "2026-12-01").await, [("withdrawn".into(), false, String::new())]);
 });
 
 both!(calls_are_released_only_while_a_screening_is_fresh, |app| {
@@ -273,21 +274,21 @@ both!(calls_are_released_only_while_a_screening_is_fresh, |app| {
     app.send(LINK).await;
     allow_calls(app, &number).await;
     let stale = [("not_releasable".to_owned(), false, "RPO_STALE".to_owned())];
-    assert_eq!(exported(app, &number, "2026-12-01"), stale, "never screened");
+    assert_eq!(exported(app, &number, "2026-12-01").await, stale, "never screened");
 
     screen(app, "RPO", "").await.unwrap();
     app.advance(DAY * 15 - HOUR);
-    assert_eq!(exported(app, &number, "2026-12-01"), [("granted".into(), true, "free".into())]);
+    assert_eq!(exported(app, &number, "2026-12-01").await, [("granted".into(), true, "free".into())]);
     // Nothing changed in the ledger since, and yet the export says so.
     app.advance(HOUR * 2);
-    assert_eq!(exported(app, &number, "2026-12-10"), [("not_releasable".into(), true, "RPO_STALE".into())]);
+    assert_eq!(exported(app, &number, "2026-12-10").await, [("not_releasable".into(), true, "RPO_STALE".into())]);
 
     // A screening covers whoever was known when it was made, and another register's says nothing about this one.
     app.people(std::slice::from_ref(&later)).await;
     screen(app, "TPS", "").await.unwrap();
-    assert_eq!(exported(app, &number, "2026-12-10"), [("not_releasable".into(), true, "RPO_STALE".into())]);
+    assert_eq!(exported(app, &number, "2026-12-10").await, [("not_releasable".into(), true, "RPO_STALE".into())]);
     screen(app, "RPO", "").await.unwrap();
-    assert_eq!(exported(app, &number, "2026-12-10"), [("granted".into(), true, "free".into())]);
+    assert_eq!(exported(app, &number, "2026-12-10").await, [("granted".into(), true, "free".into())]);
 });
 
 both!(whom_a_register_lists_is_not_asked_either, |app| {
@@ -339,10 +340,11 @@ both!(a_screening_that_cannot_be_is_refused, |app| {
     screening::import(&app.engine, &file, "RPO", now, false, |_| {}).await.unwrap();
     assert_eq!(app.count("SELECT COUNT(*) FROM register_listings").await, 1);
     assert_eq!(app.count("SELECT COUNT(*) FROM contacts").await, 0, "nobody is made a contact by it");
-    let (code, said) = permesso(app, &["import", "screening", file.to_str().unwrap(), "--register", "RPO", "--at", "2026-12-01"]);
+    let (code, said) =
+        permesso(app, &["import", "screening", file.to_str().unwrap(), "--register", "RPO", "--at", "2026-12-01"]).await;
     assert!(code == 1 && said.contains("newer screening"), "{said}");
     let at = app.clock.date_time().to_rfc3339();
-    let (code, said) = permesso(app, &["import", "screening", file.to_str().unwrap(), "--register", "RPO", "--at", &at]);
+    let (code, said) = permesso(app, &["import", "screening", file.to_str().unwrap(), "--register", "RPO", "--at", &at]).await;
     assert!(code == 0 && said.contains("1 numbers listed in RPO, kept as hashes"), "{said}");
 });
 
@@ -359,7 +361,7 @@ both!(a_screening_with_a_row_nobody_can_read_frees_nobody, |app| {
     let listings = "SELECT COUNT(*) FROM register_listings";
     let complete = "SELECT COUNT(*) FROM screenings WHERE done_at IS NOT NULL";
     std::fs::write(&file, format!("number\n3.9300E+11\n{other}\n")).unwrap();
-    let (code, said) = permesso(app, &arguments);
+    let (code, said) = permesso(app, &arguments).await;
     assert!(code == 1 && said.contains("this screening frees nobody") && said.contains("rpo.csv.rejected.csv"), "{said}");
     assert_eq!((app.count(listings).await, app.count(complete).await), (2, 1), "the earlier listing stays, the new one is added");
     let registers = app.story(&listed).await.registers;
@@ -367,10 +369,10 @@ both!(a_screening_with_a_row_nobody_can_read_frees_nobody, |app| {
 
     // A file of a header alone would free everybody.
     std::fs::write(&file, "number\n").unwrap();
-    let (code, said) = permesso(app, &arguments);
+    let (code, said) = permesso(app, &arguments).await;
     assert!(code == 1 && said.contains("rpo.csv has no rows") && said.contains("--nobody-listed"), "{said}");
     assert_eq!((app.count(listings).await, app.count(complete).await), (2, 1));
-    let (code, said) = permesso(app, &[&arguments[..], &["--nobody-listed"]].concat());
+    let (code, said) = permesso(app, &[&arguments[..], &["--nobody-listed"]].concat()).await;
     assert_eq!((code, app.count(listings).await, app.count(complete).await), (0, 0, 2), "{said}");
 });
 
@@ -386,7 +388,7 @@ both!(a_no_that_comes_days_late_is_in_the_next_export, |app| {
     assert!(app.gateway.deliver(vec![inbound("late", &number, REPLY_NUMBER, "STOP", said_at)]).await);
 
     // The company exports every day what changed since the day before.
-    let (code, csv) = permesso(app, &["consents", "export", "--since", "2026-12-03"]);
+    let (code, csv) = permesso(app, &["consents", "export", "--since", "2026-12-03"]).await;
     assert_eq!(code, 0, "{csv}");
     let mut csv = csv::Reader::from_reader(csv.as_bytes());
     let rows: Vec<csv::StringRecord> = csv.records().map(Result::unwrap).collect();
@@ -417,7 +419,7 @@ both!(explain_names_the_rule_and_the_pack_it_came_from, |app| {
 });
 
 both!(a_privacy_officer_reads_every_rule_before_signing, |app| {
-    let (code, table) = permesso(app, &["config", "packs", "IT"]);
+    let (code, table) = permesso(app, &["config", "packs", "IT"]).await;
     assert_eq!(code, 0, "{table}");
     for expected in [
         "IT version 2026-11-2, reviewed by: ",
@@ -430,8 +432,8 @@ both!(a_privacy_officer_reads_every_rule_before_signing, |app| {
         assert!(table.contains(expected), "{expected} is not in {table}");
     }
     assert!(!table.contains("DE version"));
-    let (_, json) = permesso(app, &["--json", "config", "packs"]);
+    let (_, json) = permesso(app, &["--json", "config", "packs"]).await;
     let json: serde_json::Value = serde_json::from_str(json.trim()).expect("JSON");
     assert_eq!(json["rules"].as_array().unwrap().len(), 6 * 8);
-    assert_eq!(permesso(app, &["config", "packs", "US"]).0, 1);
+    assert_eq!(permesso(app, &["config", "packs", "US"]).await.0, 1);
 });

@@ -8,8 +8,8 @@ use crate::both;
 use crate::run::ask;
 
 /// A command that succeeds.
-fn said(app: &TestApp, args: &[&str]) -> String {
-    let (code, out, err) = ask(app.dir.path(), args);
+async fn said(app: &TestApp, args: &[&str]) -> String {
+    let (code, out, err) = ask(app.dir.path(), args).await;
     assert_eq!(code, 0, "{args:?}: {out}{err}");
     out
 }
@@ -37,7 +37,7 @@ both!(a_plan_counts_every_text_by_its_channel_and_language, |app| {
         file += &format!("{},prospect,web shop,prior_consent,form 1,2025-01-10,unticked,{channels}\n", TestApp::it(n));
     }
     assert_eq!(app.import_file(&file).await.rejected, 0);
-    let out = said(app, &["campaign", "plan", "whatsapp-first"]);
+    let out = said(app, &["campaign", "plan", "whatsapp-first"]).await;
     assert!(out.contains("\n          1 by whatsapp, 2 by sms\n"), "{out}");
     let texts: Vec<&str> = out.lines().filter(|line| line.contains("`; by ")).map(str::trim).collect();
     assert_eq!(texts, ["1 person reads `it`; by whatsapp:", "2 people read `it`; by sms:"], "{out}");
@@ -45,31 +45,31 @@ both!(a_plan_counts_every_text_by_its_channel_and_language, |app| {
 
 both!(a_start_says_what_it_froze_and_the_same_plan_is_not_started_twice, |app| {
     app.people(&[TestApp::it(1), TestApp::it(2)]).await;
-    let first = planned(&said(app, &["campaign", "plan", LINK]));
-    let out = said(app, &["campaign", "start", LINK, "--plan", &first]);
+    let first = planned(&said(app, &["campaign", "plan", LINK]).await);
+    let out = said(app, &["campaign", "start", LINK, "--plan", &first]).await;
     assert!(out.contains("start ") && out.contains(", deadline ") && out.contains("(Europe/Rome)"), "{out}");
     assert!(!out.contains("warning"), "{out}");
     decide(app).await;
     assert_eq!(app.states().await.get("planned"), Some(&2));
 
     // Once more: what is planned stays planned, and a pause stays a pause.
-    let out = said(app, &["campaign", "start", LINK, "--plan", &first]);
+    let out = said(app, &["campaign", "start", LINK, "--plan", &first]).await;
     assert!(out.contains("already started under") && out.contains("nothing changed\n"), "{out}");
-    said(app, &["campaign", "pause", LINK]);
-    assert_eq!(said(app, &["campaign", "pause", LINK]), format!("campaign {LINK} is paused already\n"));
-    let out = said(app, &["campaign", "start", LINK, "--plan", &first]);
+    said(app, &["campaign", "pause", LINK]).await;
+    assert_eq!(said(app, &["campaign", "pause", LINK]).await, format!("campaign {LINK} is paused already\n"));
+    let out = said(app, &["campaign", "start", LINK, "--plan", &first]).await;
     assert!(out.contains("it is paused") && out.contains(&format!("campaign resume {LINK}")), "{out}");
     assert_eq!(app.states().await.get("planned"), Some(&2));
     assert_eq!(app.count("SELECT COUNT(*) FROM campaign_revisions").await, 1);
     plan::set_state(&app.engine, LINK, CampaignState::Running).await.expect("resumed");
 
     // A plan that the file has left behind is frozen as it was planned, with a warning; what it replaces is not "cancelled".
-    let second = planned(&said(app, &["campaign", "plan", LINK]));
+    let second = planned(&said(app, &["campaign", "plan", LINK]).await);
     edit(app, "reminder_after = ", "# reminder_after = ");
-    let out = said(app, &["campaign", "start", LINK, "--plan", &second]);
+    let out = said(app, &["campaign", "start", LINK, "--plan", &second]).await;
     assert!(out.contains("warning: the campaign's file") && out.contains("what is frozen is the plan"), "{out}");
     decide(app).await;
-    let out = said(app, &["campaign", "report", LINK]);
+    let out = said(app, &["campaign", "report", LINK]).await;
     assert!(out.contains("        2   asks and reminders replaced by a newer plan\n"), "{out}");
     assert!(out.contains("        2   asks and reminders planned\n") && !out.contains("reminders cancelled"), "{out}");
 });
@@ -78,9 +78,9 @@ both!(a_report_says_in_its_first_line_that_everything_is_halted, |app| {
     app.people(&[TestApp::it(1)]).await;
     app.plan(LINK).await;
     let first = |out: String| out.lines().next().unwrap_or_default().to_owned();
-    assert!(!first(said(app, &["campaign", "report", LINK])).contains("halted"));
+    assert!(!first(said(app, &["campaign", "report", LINK]).await).contains("halted"));
     steer::halt(&app.engine, "a test").await.expect("halted");
-    let line = first(said(app, &["campaign", "report", LINK]));
+    let line = first(said(app, &["campaign", "report", LINK]).await);
     assert!(line.contains("everything is halted") && line.contains("permesso resume"), "{line}");
 });
 
@@ -88,12 +88,14 @@ both!(a_deadline_that_has_passed_is_named_by_check_and_plan, |app| {
     let file = app.dir.path().join("config/campaigns").join(format!("{LINK}.toml"));
     let text = std::fs::read_to_string(&file).expect("the campaign");
     let line = |key: &str| text.lines().find(|l| l.starts_with(key)).expect("the key").to_owned();
-    assert!(!said(app, &["campaign", "check", LINK]).contains("has passed"));
+    assert!(!said(app, &["campaign", "check", LINK]).await.contains("has passed"));
     edit(app, &line("start"), "start = \"2026-11-02T09:00\"");
     edit(app, &line("deadline"), "deadline = \"2026-11-20T20:00\"");
     assert!(
-        said(app, &["campaign", "check", LINK]).contains("warning: the deadline Fri 20 Nov 2026 20:00 (Europe/Rome) has passed")
+        said(app, &["campaign", "check", LINK])
+            .await
+            .contains("warning: the deadline Fri 20 Nov 2026 20:00 (Europe/Rome) has passed")
     );
-    let out = said(app, &["campaign", "plan", LINK]);
+    let out = said(app, &["campaign", "plan", LINK]).await;
     assert!(out.contains("warning: the deadline") && !out.contains("start it with"), "{out}");
 });

@@ -119,9 +119,12 @@ async fn sigkill_in_the_middle_of_a_slice_asks_nobody_twice_postgres() {
     sigkill_in_the_middle_of_a_slice_asks_nobody_twice(Kind::Postgres).await;
 }
 
-/// Runs a command to its end: exit code, stdout, stderr.
-pub fn ask(dir: &Path, args: &[&str]) -> (i32, String, String) {
-    let out = permesso(dir).args(args).output().expect("permesso");
+/// Runs a command to its end: exit code, stdout, stderr. The test's own listeners go on meanwhile, lest one of them hold a lock the
+/// command waits for.
+pub async fn ask(dir: &Path, args: &[&str]) -> (i32, String, String) {
+    let mut command = permesso(dir);
+    command.args(args);
+    let out = tokio::process::Command::from(command).output().await.expect("permesso");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     (out.status.code().unwrap_or(-1), text(out.stdout), text(out.stderr))
 }
@@ -132,16 +135,16 @@ async fn the_command_line_goes_from_a_list_to_consents() {
     let dir = app.dir.path().to_owned();
     let list = dir.join("list.csv");
     std::fs::write(&list, format!("{}{}", crate::app::HEADER, TestApp::good(&TestApp::it(1)))).expect("written");
-    let (code, out, err) = ask(&dir, &["import", "contacts", list.to_str().expect("text")]);
+    let (code, out, err) = ask(&dir, &["import", "contacts", list.to_str().expect("text")]).await;
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     assert!(out.contains("1 new people"), "{out}");
-    let (code, out, _) = ask(&dir, &["campaign", "plan", LINK]);
+    let (code, out, _) = ask(&dir, &["campaign", "plan", LINK]).await;
     assert_eq!(code, 0);
     let plan = out.split("plan id: ").nth(1).and_then(|r| r.split_whitespace().next()).expect("a plan id").to_owned();
-    let (code, _, err) = ask(&dir, &["campaign", "start", LINK, "--plan", "plan-unknown"]);
+    let (code, _, err) = ask(&dir, &["campaign", "start", LINK, "--plan", "plan-unknown"]).await;
     assert_eq!(code, 1);
     assert!(err.contains("remedy"), "{err}");
-    assert_eq!(ask(&dir, &["campaign", "start", LINK, "--plan", &plan]).0, 0);
+    assert_eq!(ask(&dir, &["campaign", "start", LINK, "--plan", &plan]).await.0, 0);
     app.hang_up().await;
     let mut run = spawn_run(&app);
     until("the ask is delivered", async || app.asks(&TestApp::it(1)) == 1).await;
@@ -151,49 +154,49 @@ async fn the_command_line_goes_from_a_list_to_consents() {
     app.gateway.reply(&TestApp::it(1), REPLY_NUMBER, "SI").await;
     run.kill().expect("killed");
     run.wait().expect("gone");
-    let (code, out, _) = ask(&dir, &["consents", "export"]);
+    let (code, out, _) = ask(&dir, &["consents", "export"]).await;
     assert_eq!(code, 0);
     assert!(out.contains("sms,promotions,granted"), "{out}");
     // A STOP is the first thing a CRM has to learn of.
     let stop = TestApp::good(&TestApp::it(2)).replace("unticked,", "unticked,yes");
     std::fs::write(&list, format!("{}{stop}", crate::app::HEADER)).expect("written");
-    assert_eq!(ask(&dir, &["import", "contacts", list.to_str().expect("text")]).0, 0);
-    let (_, out, _) = ask(&dir, &["consents", "export"]);
+    assert_eq!(ask(&dir, &["import", "contacts", list.to_str().expect("text")]).await.0, 0);
+    let (_, out, _) = ask(&dir, &["consents", "export"]).await;
     assert!(out.contains("+393000000002,IT,,all,all,unsubscribed_before"), "{out}");
-    let (_, out, _) = ask(&dir, &["contact", "explain", "300 000 0001"]);
+    let (_, out, _) = ask(&dir, &["contact", "explain", "300 000 0001"]).await;
     assert!(out.contains("Ledger") && out.contains("granted"), "{out}");
-    let (_, out, _) = ask(&dir, &["--json", "campaign", "report", LINK]);
+    let (_, out, _) = ask(&dir, &["--json", "campaign", "report", LINK]).await;
     let report: serde_json::Value = serde_json::from_str(&out).expect("one JSON object");
     assert_eq!(report["confirmed"], 1);
-    assert_eq!(ask(&dir, &["ledger", "verify"]).0, 0);
-    assert_eq!(ask(&dir, &["no-such-command"]).0, 2);
+    assert_eq!(ask(&dir, &["ledger", "verify"]).await.0, 0);
+    assert_eq!(ask(&dir, &["no-such-command"]).await.0, 2);
     app.engine.store.close().await;
 }
 
 #[tokio::test]
 async fn a_database_that_is_missing_newer_or_no_database_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
-    let (code, _, err) = ask(dir.path(), &["campaign", "report", LINK]);
+    let (code, _, err) = ask(dir.path(), &["campaign", "report", LINK]).await;
     assert!(code == 1 && err.contains(" init` makes one"), "{err}");
     let database = dir.path().join("permesso.db");
     crate::app::write_config(dir.path(), 1, 2, 3, &format!("sqlite:{}", database.display()));
-    let (code, _, err) = ask(dir.path(), &["campaign", "report", LINK]);
+    let (code, _, err) = ask(dir.path(), &["campaign", "report", LINK]).await;
     assert!(code == 1 && err.contains("key file"), "{err}");
-    assert_eq!(ask(dir.path(), &["init"]).0, 0);
+    assert_eq!(ask(dir.path(), &["init"]).await.0, 0);
     let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", database.display())).await.expect("opened");
     let newer =
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'x', 1, x'00', 1)";
     sqlx::query(newer).execute(&pool).await.expect("inserted");
     pool.close().await;
     for command in [["campaign", "report", LINK].as_slice(), &["db", "migrate"]] {
-        let (code, _, err) = ask(dir.path(), command);
+        let (code, _, err) = ask(dir.path(), command).await;
         assert!(code == 1 && err.contains("newer permesso (migration 9999)"), "{err}");
     }
     std::fs::remove_file(&database).expect("removed");
-    let (code, _, err) = ask(dir.path(), &["campaign", "report", LINK]);
+    let (code, _, err) = ask(dir.path(), &["campaign", "report", LINK]).await;
     assert!(code == 1 && err.contains("db migrate"), "{err}");
     std::fs::write(&database, "this is no database at all, but a letter to my aunt").expect("written");
-    let (code, _, err) = ask(dir.path(), &["db", "migrate"]);
+    let (code, _, err) = ask(dir.path(), &["db", "migrate"]).await;
     assert_eq!(code, 1, "{err}");
     assert_eq!(std::fs::read(&database).expect("read")[..4], *b"this", "and it was left as it was");
 }
@@ -206,10 +209,10 @@ async fn a_locked_database_says_so_and_loses_nothing() {
     let mut other = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).connect().await.expect("opened");
     sqlx::query("BEGIN EXCLUSIVE").execute(&mut other).await.expect("locked");
     let dir = app.dir.path().to_owned();
-    let (code, _, err) = tokio::task::spawn_blocking(move || ask(&dir, &["halt"])).await.expect("asked");
+    let (code, _, err) = ask(&dir, &["halt"]).await;
     assert!(code == 1 && err.contains("locked by another process") && err.contains("remedy"), "{err}");
     sqlx::query("ROLLBACK").execute(&mut other).await.expect("free again");
-    assert_eq!(ask(app.dir.path(), &["halt"]).0, 0);
+    assert_eq!(ask(app.dir.path(), &["halt"]).await.0, 0);
     app.engine.store.close().await;
 }
 
@@ -222,7 +225,7 @@ async fn a_read_only_database_says_so() {
     )
     .await
     .expect("set");
-    let (code, _, err) = ask(app.dir.path(), &["halt"]);
+    let (code, _, err) = ask(app.dir.path(), &["halt"]).await;
     assert!(code == 1 && err.contains("the database is read-only") && err.contains("remedy"), "{err}");
     app.engine.store.close().await;
 }

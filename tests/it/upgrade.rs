@@ -81,14 +81,14 @@ async fn a_database_of_the_earlier_schema_is_backed_up_migrated_and_goes_on(kind
     let (dir, database) = left_by_0_1(kind).await;
     let asked_before = [1, 2, 3, 5, 7, 9, 12, 14, 15, 16, 19, 20, 21];
     for command in [["campaign", "report", LINK].as_slice(), &["run"]] {
-        let (code, _, err) = ask(dir.path(), command);
+        let (code, _, err) = ask(dir.path(), command).await;
         assert!(code == 1 && err.contains("older than this permesso") && err.contains("`permesso db migrate`"), "{err}");
     }
-    let (code, out, err) = ask(dir.path(), &["db", "migrate"]);
+    let (code, out, err) = ask(dir.path(), &["db", "migrate"]).await;
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("backed up to") && out.contains("permesso-0001-") && out.contains("from migration 1 to"), "{out}");
     let copy = only_backup(kind, dir.path());
-    let (code, out, _) = ask(dir.path(), &["--json", "db", "migrate"]);
+    let (code, out, _) = ask(dir.path(), &["--json", "db", "migrate"]).await;
     let again: serde_json::Value = serde_json::from_str(&out).expect("one JSON object");
     assert_eq!((code, &again["backup"], again["from"] == again["to"]), (0, &serde_json::Value::Null, true));
     assert_eq!(only_backup(kind, dir.path()), copy, "nothing to migrate, nothing to back up");
@@ -164,9 +164,10 @@ async fn the_backup_is_the_whole_database_and_can_be_gone_back_to() {
     let error = backup::copy_to(&database, &copy).await.expect_err("a file that is there is not written over").to_string();
     assert!(error.contains("exists") && error.contains("nothing was changed"), "{error}");
 
-    let (code, out, err) = ask(dir.path(), &["db", "backup", "--to", dir.path().join("by-hand.db").to_str().expect("text")]);
+    let (code, out, err) =
+        ask(dir.path(), &["db", "backup", "--to", dir.path().join("by-hand.db").to_str().expect("text")]).await;
     assert!(code == 0 && out.contains("by-hand.db"), "{err}");
-    assert_eq!(ask(dir.path(), &["db", "backup"]).0, 0);
+    assert_eq!(ask(dir.path(), &["db", "backup"]).await.0, 0);
     only_backup(Kind::Sqlite, dir.path());
 }
 
@@ -175,11 +176,11 @@ async fn without_a_backup_nothing_is_migrated() {
     let (dir, database) = left_by_0_1(Kind::Sqlite).await;
     // Where the folder of backups should be there is a file.
     std::fs::write(dir.path().join("backups"), "in the way").expect("written");
-    let (code, _, err) = ask(dir.path(), &["db", "migrate"]);
+    let (code, _, err) = ask(dir.path(), &["db", "migrate"]).await;
     assert!(code == 1 && err.contains("backups"), "{err}");
     assert_eq!(migrations::version(&database).await.expect("a version"), 1);
-    assert_eq!(ask(dir.path(), &["init"]).0, 1, "init neither");
-    let (code, out, err) = ask(dir.path(), &["db", "migrate", "--no-backup"]);
+    assert_eq!(ask(dir.path(), &["init"]).await.0, 1, "init neither");
+    let (code, out, err) = ask(dir.path(), &["db", "migrate", "--no-backup"]).await;
     assert!(code == 0 && !out.contains("backed up"), "{err}");
     Store::open(&database).await.expect("migrated").close().await;
     let again = migrations::upgrade(&database, None).await.expect("nothing to do");

@@ -8,14 +8,14 @@ use crate::both;
 use crate::run::ask;
 
 /// A command that is refused with exit code 1; what it says on stderr.
-fn refused(app: &TestApp, args: &[&str]) -> String {
-    let (code, out, err) = ask(app.dir.path(), args);
+async fn refused(app: &TestApp, args: &[&str]) -> String {
+    let (code, out, err) = ask(app.dir.path(), args).await;
     assert_eq!(code, 1, "{args:?}: {out}{err}");
     err
 }
 
-fn said(app: &TestApp, args: &[&str]) -> String {
-    let (code, out, err) = ask(app.dir.path(), args);
+async fn said(app: &TestApp, args: &[&str]) -> String {
+    let (code, out, err) = ask(app.dir.path(), args).await;
     assert_eq!(code, 0, "{args:?}: {out}{err}");
     out
 }
@@ -26,14 +26,14 @@ both!(a_campaign_that_is_not_there_is_answered_with_those_there_are, |app| {
         ["campaign", "plan", "rinovo-consensi"],
         ["campaign", "report", "Rinnovo-Consensi"],
     ] {
-        let err = refused(app, &args);
+        let err = refused(app, &args).await;
         assert!(err.contains("there is no campaign `") && err.contains("did you mean `rinnovo-consensi`?"), "{err}");
         assert!(err.contains("there are einwilligung, renew-consents, rinnovo-consensi, whatsapp-first"), "{err}");
     }
-    let err = refused(app, &["campaign", "check", "../permesso"]);
+    let err = refused(app, &["campaign", "check", "../permesso"]).await;
     assert!(err.contains("there is no campaign `../permesso`"), "{err}");
     // One that is there and was never started is not a wrong name.
-    let err = refused(app, &["campaign", "report", LINK]);
+    let err = refused(app, &["campaign", "report", LINK]).await;
     assert!(err.contains("was never started") && err.contains("campaign plan"), "{err}");
 });
 
@@ -47,22 +47,22 @@ both!(an_export_says_how_much_went_where_and_overwrites_nothing_unasked, |app| {
         let file = app.dir.path().join(args[0]);
         let file = file.to_str().expect("text");
         let args = [args.as_slice(), &[file]].concat();
-        let out = said(app, &args);
+        let out = said(app, &args).await;
         let written = std::fs::read_to_string(file).expect("written");
         let counted = written.lines().count() - usize::from(args[0] == "consents");
         let word = if counted == 1 { "line" } else { "lines" };
         assert_eq!(out, format!("{counted} {word} written to {file}\n"));
         assert!(counted >= lines.max(1), "{written}");
         std::fs::write(file, "somebody's work").expect("written");
-        let err = refused(app, &args);
+        let err = refused(app, &args).await;
         assert!(err.contains("exists already") && err.contains("--force"), "{err}");
         assert_eq!(std::fs::read_to_string(file).expect("read"), "somebody's work");
         std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("open to all");
-        said(app, &[args.as_slice(), &["--force"]].concat());
+        said(app, &[args.as_slice(), &["--force"]].concat()).await;
         assert_eq!(std::fs::read_to_string(file).expect("read"), written);
         let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file).expect("there").permissions());
         assert_eq!(mode & 0o777, 0o600, "numbers in the clear are their owner's");
-        let err = refused(app, &[args[0], "export", "--out", "/nowhere/to/be.found"]);
+        let err = refused(app, &[args[0], "export", "--out", "/nowhere/to/be.found"]).await;
         assert!(err.contains("folder does not exist") && err.contains("remedy"), "{err}");
     }
 });
@@ -78,9 +78,10 @@ both!(a_plan_says_whom_another_campaign_is_about_to_ask, |app| {
         text.replace(&format!("name = \"{LINK}\""), "name = \"second\"").replace("family = \"default\"", "family = \"other\"");
     std::fs::write(file, own).expect("written");
     let hint = format!("        2 of them are planned in campaign {LINK} too");
-    let out = said(app, &["campaign", "plan", "second"]);
+    let out = said(app, &["campaign", "plan", "second"]).await;
     assert!(out.contains("3 would be asked") && out.contains(&hint), "{out}");
-    let json: serde_json::Value = serde_json::from_str(&said(app, &["--json", "campaign", "plan", "second"])).expect("JSON");
+    let json: serde_json::Value =
+        serde_json::from_str(&said(app, &["--json", "campaign", "plan", "second"]).await).expect("JSON");
     assert_eq!(json["counts"]["elsewhere"], serde_json::json!({ LINK: 2 }));
     let mut tx = app.engine.store.read().await.expect("a transaction");
     let ids: Vec<i64> =
@@ -91,9 +92,9 @@ both!(a_plan_says_whom_another_campaign_is_about_to_ask, |app| {
     assert_eq!(messages::planned_elsewhere(&mut tx, &ids, LINK).await.expect("read"), []);
     tx.rollback().await.expect("read alone");
     // Its own plans are none of another campaign, nor are those of one that was cancelled.
-    assert!(!said(app, &["campaign", "plan", LINK]).contains("planned in campaign"));
+    assert!(!said(app, &["campaign", "plan", LINK]).await.contains("planned in campaign"));
     plan::set_state(&app.engine, LINK, permesso::domain::campaign::CampaignState::Cancelled).await.expect("cancelled");
-    assert!(!said(app, &["campaign", "plan", "second"]).contains("planned in campaign"));
+    assert!(!said(app, &["campaign", "plan", "second"]).await.contains("planned in campaign"));
 });
 
 both!(a_report_tells_what_was_replaced_from_what_was_cancelled, |app| {
@@ -101,11 +102,17 @@ both!(a_report_tells_what_was_replaced_from_what_was_cancelled, |app| {
     app.plan(LINK).await;
     app.plan_as(LINK, |campaign| campaign.reminder_after_days = None).await;
     let asks = |out: &str| serde_json::from_str::<serde_json::Value>(out).expect("JSON")["asks"].clone();
-    assert_eq!(asks(&said(app, &["--json", "campaign", "report", LINK])), serde_json::json!({ "planned": 2, "replaced": 2 }));
+    assert_eq!(
+        asks(&said(app, &["--json", "campaign", "report", LINK]).await),
+        serde_json::json!({ "planned": 2, "replaced": 2 })
+    );
     let api = format!("{}/api/v1/campaigns/{LINK}", app.operator);
     assert_eq!(asks(&app.get(&api).await.1), serde_json::json!({ "planned": 2, "replaced": 2 }));
-    said(app, &["campaign", "cancel", LINK]);
-    assert_eq!(asks(&said(app, &["--json", "campaign", "report", LINK])), serde_json::json!({ "cancelled": 2, "replaced": 2 }));
+    said(app, &["campaign", "cancel", LINK]).await;
+    assert_eq!(
+        asks(&said(app, &["--json", "campaign", "report", LINK]).await),
+        serde_json::json!({ "cancelled": 2, "replaced": 2 })
+    );
     assert_eq!(asks(&app.get(&api).await.1), serde_json::json!({ "cancelled": 2, "replaced": 2 }));
 });
 
@@ -113,7 +120,7 @@ both!(every_time_a_person_reads_names_its_zone, |app| {
     app.people(&[TestApp::it(1)]).await;
     app.send(LINK).await;
     app.reply(&TestApp::it(1), crate::app::REPLY_NUMBER, "who is this about").await;
-    let out = said(app, &["inbox", "list"]);
+    let out = said(app, &["inbox", "list"]).await;
     assert!(out.lines().next().is_some_and(|line| line.contains(":00 UTC ") || line.contains(" UTC ")), "{out}");
     let page = app.get(&format!("{}/campaigns/{LINK}", app.operator)).await.1;
     for time in ["<dt>Start</dt><dd>", "<dt>Deadline</dt><dd>"] {
@@ -129,10 +136,10 @@ async fn a_backup_that_cannot_be_made_says_what_to_do() {
     app.hang_up().await;
     let there = app.dir.path().join("there.db");
     std::fs::write(&there, "an earlier copy").expect("written");
-    let err = refused(&app, &["db", "backup", "--to", there.to_str().expect("text")]);
+    let err = refused(&app, &["db", "backup", "--to", there.to_str().expect("text")]).await;
     assert!(err.contains("it exists already; remedy: name a new file") && !err.contains("--no-backup"), "{err}");
     assert_eq!(std::fs::read_to_string(&there).expect("read"), "an earlier copy");
-    let err = refused(&app, &["db", "backup", "--to", "/nowhere/to/be.found"]);
+    let err = refused(&app, &["db", "backup", "--to", "/nowhere/to/be.found"]).await;
     assert!(err.contains("its folder does not exist; remedy: make the folder"), "{err}");
     app.engine.store.close().await;
 }
@@ -151,23 +158,23 @@ async fn without_pg_dump_a_backup_names_what_to_install() {
 async fn a_configuration_folder_that_is_not_there_says_how_to_make_one() {
     let dir = tempfile::tempdir().expect("a folder");
     for args in [["config", "check"].as_slice(), &["campaign", "plan", LINK], &["import", "contacts", "list.csv"]] {
-        let (code, _, err) = ask(dir.path(), args);
+        let (code, _, err) = ask(dir.path(), args).await;
         assert_eq!(code, 1);
         assert!(err.contains("there is no such folder") && err.contains(" init` makes one") && err.contains("--config"), "{err}");
     }
     std::fs::create_dir(dir.path().join("config")).expect("a folder");
-    let (_, _, err) = ask(dir.path(), &["config", "check"]);
+    let (_, _, err) = ask(dir.path(), &["config", "check"]).await;
     assert!(err.contains("there is no permesso.toml in it"), "{err}");
 }
 
 #[tokio::test]
 async fn a_new_folder_has_a_list_to_try_everything_with() {
     let dir = tempfile::tempdir().expect("a folder");
-    assert_eq!(ask(dir.path(), &["init"]).0, 0);
+    assert_eq!(ask(dir.path(), &["init"]).await.0, 0);
     let list = dir.path().join("config/sample-list.csv");
-    let (code, out, err) = ask(dir.path(), &["import", "contacts", list.to_str().expect("text")]);
+    let (code, out, err) = ask(dir.path(), &["import", "contacts", list.to_str().expect("text")]).await;
     assert!(code == 0 && out.contains("        0 rejected"), "{out}{err}");
-    let (code, out, _) = ask(dir.path(), &["campaign", "plan", LINK]);
+    let (code, out, _) = ask(dir.path(), &["campaign", "plan", LINK]).await;
     assert!(code == 0 && out.contains("        5 would be asked"), "{out}");
     for reason in ["ACTIVE_CUSTOMER", "BAD_NUMBER", "LEGACY_INVALID", "SOURCE_QUARANTINED", "SUPPRESSED_UNSUB"] {
         assert!(out.contains(&format!("        1 not: {reason}")), "{out}");
@@ -175,7 +182,7 @@ async fn a_new_folder_has_a_list_to_try_everything_with() {
     // What most people read comes first.
     let texts: Vec<&str> = out.lines().filter(|line| line.contains("; by sms:")).map(str::trim).collect();
     assert_eq!(texts.first(), Some(&"3 people read `it`; by sms:"), "{out}");
-    let (_, out, _) = ask(dir.path(), &["campaign", "preview", LINK]);
+    let (_, out, _) = ask(dir.path(), &["campaign", "preview", LINK]).await;
     let order: Vec<&str> = out.lines().filter_map(|line| line.split("reminder in `").nth(1)?.split('`').next()).collect();
     assert_eq!(order, ["it", "pl", "es", "de", "en", "fr"], "{out}");
 }
@@ -183,9 +190,9 @@ async fn a_new_folder_has_a_list_to_try_everything_with() {
 both!(a_test_message_that_cannot_leave_says_why_at_once, |app| {
     let test = ["--json", "campaign", "test", LINK, "--to", "+39 300 123 4500", "--wait"];
     steer::halt(&app.engine, "a test").await.expect("halted");
-    let json: serde_json::Value = serde_json::from_str(&said(app, &test)).expect("JSON");
+    let json: serde_json::Value = serde_json::from_str(&said(app, &test).await).expect("JSON");
     assert_eq!(json["state"], "planned");
     assert!(json["held_back"].as_str().is_some_and(|why| why.contains("permesso resume")), "{json}");
-    let out = said(app, &test[1..]);
+    let out = said(app, &test[1..]).await;
     assert!(out.contains("nothing leaves at the moment: halted") && out.contains("lapses"), "{out}");
 });
