@@ -133,7 +133,8 @@ impl GatewayConfig {
             });
         }
         let guard = match (&self.account.callback_token, &self.callback_password) {
-            (Some(_), _) => "the secret part of their address",
+            (Some(_), Some(_)) => "the secret part of their address and a password",
+            (Some(_), None) => "the secret part of their address",
             (None, Some(_)) => "a password",
             (None, None) => return None,
         };

@@ -235,7 +235,8 @@ fn contains(network: &str, address: IpAddr) -> bool {
         IpAddr::V4(v4) => (u128::from(v4.to_bits()) << 96, 32),
         IpAddr::V6(v6) => (v6.to_bits(), 128),
     };
-    let ((base, width), (address, other)) = (bits(base), bits(address));
+    // A listener of both families sees who comes by IPv4 as ::ffff:203.0.113.7.
+    let ((base, width), (address, other)) = (bits(base), bits(address.to_canonical()));
     let shift = 128 - length.min(width);
     width == other && base.checked_shr(shift) == address.checked_shr(shift)
 }
@@ -249,6 +250,7 @@ mod tests {
         let holds = |network, address: &str| contains(network, address.parse().unwrap());
         assert!(holds("10.0.0.0/8", "10.200.3.4") && !holds("10.0.0.0/8", "11.0.0.1"));
         assert!(holds("192.0.2.7", "192.0.2.7") && !holds("192.0.2.7", "192.0.2.8"));
+        assert!(holds("127.0.0.0/8", "::ffff:127.0.0.1") && !holds("10.0.0.0/8", "::ffff:127.0.0.1"));
         assert!(holds("2001:db8::/32", "2001:db8:1::1") && !holds("2001:db8::/32", "10.0.0.1"));
     }
 }

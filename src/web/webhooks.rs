@@ -101,7 +101,7 @@ fn guard(web: &Web, gateway: &GatewayConfig, call: &Call) -> Result<(), WebhookE
         None if !call.token.is_empty() => return Err(WebhookError::Forged),
         _ => {}
     }
-    if let (Some(password), None) = (password, token) {
+    if let Some(password) = password {
         let given = call.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
         let given = given.and_then(|v| STANDARD.decode(v.strip_prefix("Basic ")?.trim()).ok());
         let given = given.and_then(|pair| Some(String::from_utf8(pair).ok()?.split_once(':')?.1.to_owned()));

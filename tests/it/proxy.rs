@@ -98,7 +98,7 @@ async fn the_shipped_proxy_serves_the_page_and_its_log_tells_nobodys_link() {
     assert_eq!(post.send().await.expect("an answer").status(), 303);
     let plain = person.get(format!("http://localhost:{plain}/p/abc")).send().await.expect("a redirect");
     assert_eq!((plain.status().as_u16(), plain.headers()["location"].to_str().ok()), (301, Some("https://localhost/p/abc")));
-    assert_eq!(person.post(&health).body(vec![0; 2 << 20]).send().await.expect("an answer").status(), 413);
+    assert_eq!(person.post(&health).body(vec![0; 4 << 20]).send().await.expect("an answer").status(), 413);
 
     // Visitors are told apart by the address nginx saw, whatever they claim.
     let guess = format!("https://localhost:{port}/p/11111111111111111111ab?q=secretquery");
