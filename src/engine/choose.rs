@@ -162,12 +162,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
         Some(id) => Some(engine.revision(&mut tx, id).await?),
         None => None,
     };
-    // The proof names the ask whose link was used, and the language the page spoke.
-    if let Some(campaign) = &campaign {
-        situation.campaign = Some((campaign.name.clone(), campaign.clone()));
-    }
-    situation.asked(&mut tx, attempt.clone()).await?;
-    situation.shown_in = locale.map(str::to_owned);
+    situation.on_page(&mut tx, engine, &attempt, locale).await?;
     messages::settle_by_person(&mut tx, attempt.contact_id, now).await?;
     let preferences = ledger::preferences(&mut tx, &engine.controller, &situation.contact.subject).await?;
     let granted: BTreeSet<Permission> = preferences.iter().filter(|(_, s)| **s == Preference::Granted).map(|(p, _)| *p).collect();
@@ -180,15 +175,14 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
         Choice::Ticked(ticked) => ticked.iter().copied().filter(offered).collect(),
     };
     let token_hash = vault::token_hash(token);
-    let deed =
-        Deed { at: now, channel: "page", action: "form_post", evidence: format!("token {}", &token_hash[..16]), text_hash: None };
+    let deed = Deed::on_page(now, "form_post", &token_hash);
 
     if let Choice::Code(_) | Choice::AnotherCode = choice {
         if !can_grant(engine, &attempt, campaign.as_deref()) {
             return Ok(Submitted::TooOld);
         }
         match (choice, ask_of(&situation, &attempt)) {
-            (Choice::Code(text), _) => code::take(&mut tx, engine, &mut situation, deed, text, &token_hash).await?,
+            (Choice::Code(text), _) => code::take(&mut tx, engine, &mut situation, text, &token_hash).await?,
             (_, Some(ask)) => code::again(&mut tx, engine, &situation, &ask, &attempt, &token_hash).await?,
             (_, None) => {}
         }

@@ -26,6 +26,8 @@ pub enum Standing {
     Expired,
     /// The gateway would not take it.
     NotSent,
+    /// Typed, and kept until an operator has read what the person wrote before.
+    Waits,
     /// None was asked for on this page.
     None,
 }
@@ -58,6 +60,7 @@ fn awaiting(situation: &Situation) -> Option<i64> {
 fn standing(code: &Code, now: i64) -> Standing {
     use message::State::{Cancelled, Failed, Lapsed, Undelivered};
     match message::State::parse(&code.state) {
+        _ if code.typed_at.is_some() => Standing::Waits,
         _ if code.wrong >= TRIES => Standing::Dead,
         _ if code.expires_at.is_some_and(|at| now >= at) => Standing::Expired,
         Some(Failed | Undelivered | Cancelled | Lapsed) => Standing::NotSent,
@@ -102,7 +105,7 @@ pub async fn plan(
     Ok(())
 }
 
-/// The person asks for another code. One that has not left yet is still on its way.
+/// The person asks for another code. One that has not left yet is still on its way, and one that was typed needs no other.
 pub async fn again(
     tx: &mut Tx,
     engine: &Engine,
@@ -114,7 +117,10 @@ pub async fn again(
     let Some(conversation) = awaiting(situation) else { return Ok(()) };
     let code = codes::live(tx, &engine.controller, conversation).await?;
     let planned = |c: &Code| c.token_hash == token_hash && c.state == message::State::Planned.code();
-    if code.as_ref().is_some_and(planned) || !matches!(may_send(tx, engine, situation.contact.id).await?, Decision::Send(_)) {
+    let kept = |c: &Code| c.typed_at.is_some();
+    if code.as_ref().is_some_and(|c| planned(c) || kept(c))
+        || !matches!(may_send(tx, engine, situation.contact.id).await?, Decision::Send(_))
+    {
         return Ok(());
     }
     plan(tx, engine, situation, ask, attempt, token_hash).await
@@ -122,14 +128,10 @@ pub async fn again(
 
 /// The person typed a code. The right one, in time and on its own page, is the second act; a wrong one is counted, and the
 /// caller's commit keeps the count whatever else happens. The contact's row is locked, so tries come one by one.
-pub async fn take(
-    tx: &mut Tx,
-    engine: &Engine,
-    situation: &mut Situation,
-    mut deed: Deed,
-    text: &str,
-    token_hash: &str,
-) -> Result<()> {
+///
+/// While an unclear reply of theirs waits for an operator, so does the right code, like any second yes ([`super::waiting`]): what is
+/// unclear may be a no, and after a no the code would complete nothing.
+pub async fn take(tx: &mut Tx, engine: &Engine, situation: &mut Situation, text: &str, token_hash: &str) -> Result<()> {
     let now = engine.now();
     let Some(conversation) = awaiting(situation) else { return Ok(()) };
     let Some(code) = codes::live(tx, &engine.controller, conversation).await? else { return Ok(()) };
@@ -138,14 +140,41 @@ pub async fn take(
     if !engine.vault.is_code(code.message_id, &text, mac) {
         return Ok(codes::count_wrong(tx, &engine.controller, code.message_id).await?);
     }
-    let sent = messages::newest_attempt(tx, code.message_id).await?.context("a code that was never sent")?;
-    deed.action = "typed_code";
-    deed.evidence =
-        format!("{}, code {}, wording {}", deed.evidence, sent.reference, sent.wording_hash.as_deref().unwrap_or_default());
-    codes::end(tx, &engine.controller, conversation, now).await?;
     // Whoever typed it got it.
     let reason = Some("the person typed it");
     messages::set_state(tx, code.message_id, message::State::Unknown, message::State::Delivered, reason, now).await?;
+    if situation.contact.held_at.is_some() {
+        return Ok(codes::keep_typed(tx, &engine.controller, code.message_id, situation.shown_in.as_deref(), now).await?);
+    }
+    complete(tx, engine, situation, conversation, &code, now).await
+}
+
+/// Nothing of this person is unclear any more: the right code they typed meanwhile counts as of when they typed it. After a stop their
+/// question is closed, and a choice submitted since has ended the code.
+pub(super) async fn go_on(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<()> {
+    let mut situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+    let Some(conversation) = awaiting(&situation) else { return Ok(()) };
+    let Some(code) = codes::live(tx, &engine.controller, conversation).await? else { return Ok(()) };
+    let Some(typed_at) = code.typed_at else { return Ok(()) };
+    let attempt =
+        messages::attempt_by_token(tx, &engine.controller, &code.token_hash).await?.context("a page without its link")?;
+    situation.on_page(tx, engine, &attempt, code.typed_locale.as_deref()).await?;
+    complete(tx, engine, &mut situation, conversation, &code, typed_at).await
+}
+
+async fn complete(
+    tx: &mut Tx,
+    engine: &Engine,
+    situation: &mut Situation,
+    conversation: i64,
+    code: &Code,
+    typed_at: i64,
+) -> Result<()> {
+    let sent = messages::newest_attempt(tx, code.message_id).await?.context("a code that was never sent")?;
+    let mut deed = Deed::on_page(typed_at, "typed_code", &code.token_hash);
+    let wording = sent.wording_hash.as_deref().unwrap_or_default();
+    deed.evidence = format!("{}, code {}, wording {wording}", deed.evidence, sent.reference);
+    codes::end(tx, &engine.controller, conversation, engine.now()).await?;
     confirm::act(tx, engine, situation, Act::TypedCode, &deed, &[]).await?;
     Ok(())
 }

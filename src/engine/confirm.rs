@@ -29,6 +29,13 @@ pub struct Deed {
     pub text_hash: Option<String>,
 }
 
+impl Deed {
+    /// Done on the page behind the link with this token hash.
+    pub fn on_page(at: i64, action: &'static str, token_hash: &str) -> Deed {
+        Deed { at, channel: "page", action, evidence: format!("token {}", &token_hash[..16]), text_hash: None }
+    }
+}
+
 /// One person in the middle of an act, with their row locked.
 #[derive(Debug)]
 pub struct Situation {
@@ -74,6 +81,17 @@ impl Situation {
         };
         self.asked_by = Some(attempt);
         Ok(())
+    }
+
+    /// Sets that this is about the page behind the link of this attempt: the proof names the ask whose link was used, and the language
+    /// the page spoke.
+    pub async fn on_page(&mut self, tx: &mut Tx, engine: &Engine, attempt: &Attempt, locale: Option<&str>) -> Result<()> {
+        if let Some(id) = attempt.revision_id {
+            let campaign = engine.revision(tx, id).await?;
+            self.campaign = Some((campaign.name.clone(), campaign));
+        }
+        self.shown_in = locale.map(str::to_owned);
+        self.asked(tx, attempt.clone()).await
     }
 
     pub fn mode(&self) -> Mode {

@@ -31,6 +31,7 @@ pub mod seen;
 pub mod settle;
 pub mod skipped;
 pub mod steer;
+mod storable;
 pub mod table;
 pub mod trial;
 mod waiting;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Engine;
 use super::deliver::BREAKER;
+use super::{Engine, storable};
 use crate::clock::{HOUR, SECOND};
 use crate::domain::campaign::CampaignState;
 use crate::domain::channel::Channel;
@@ -55,11 +55,11 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
         match sent {
             Sent::Accepted { provider_id } => {
                 (row.outcome, row.state) = ("accepted", State::Accepted.code());
-                row.provider_id.clone_from(provider_id);
+                row.provider_id = provider_id.as_deref().map(storable::id);
             }
-            Sent::Unknown { error } => row.error = Some(error.clone()),
+            Sent::Unknown { error } => row.error = Some(storable::text(error)),
             Sent::NotAccepted { why, error } => {
-                row.error = Some(error.clone());
+                row.error = Some(storable::text(error));
                 (row.outcome, row.state) = ("not_accepted", State::Planned.code());
                 match why {
                     Refusal::TooLate => {}
@@ -78,7 +78,7 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
                     }
                     Refusal::Account => {
                         health.paused_at = Some(now);
-                        health.pause_reason = Some(error.clone());
+                        health.pause_reason = Some(storable::text(error));
                     }
                 }
                 if due.tries + 1 >= TRIES

@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
-use super::{Engine, answer, notify, outcome, waiting};
+use super::{Engine, answer, notify, outcome, storable, waiting};
 use crate::domain::button::Tap;
 use crate::domain::campaign::Mode;
 use crate::domain::channel::Channel;
@@ -13,8 +13,8 @@ use crate::domain::message::{Kind, Receipt, State};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::reply::Intent;
 use crate::domain::suppression::Reason;
-use crate::gateway::Event;
 use crate::gateway::driver::Class;
+use crate::gateway::{Event, Handled};
 use crate::store::inbound::{NewInbound, NewReceipt};
 use crate::store::messages::{Attempt, Settled};
 use crate::store::{Tx, contacts, conversations, inbound, messages, suppressions};
@@ -54,8 +54,8 @@ pub async fn store(engine: &Engine, gateway: &str, events: &[Event]) -> Result<(
 
 /// Takes in a slice of authentic events in the caller's transaction. An event known already changes nothing.
 pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Event]) -> Result<()> {
-    for event in events {
-        match event {
+    for event in events.iter().map(storable::event) {
+        match &event {
             Event::Receipt { event_id, provider_id, reference, status, error, class, at } => {
                 let new = NewReceipt {
                     event_id,
@@ -78,7 +78,7 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Even
                     outcome::pause(tx, engine, gateway, None, reason).await?;
                 }
             }
-            Event::Inbound { event_id, from, answers, to, channel, text, button, at, answered } => {
+            Event::Inbound { event_id, from, answers, to, channel, text, button, at, handled } => {
                 let answers = match answers {
                     Some(provider_id) => messages::attempt_by_provider_id(tx, gateway, provider_id).await?,
                     None => None,
@@ -126,6 +126,7 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Even
                     }
                 };
                 let primary = keyed.last().cloned().unwrap_or(Keyed { key_id: 0, mac: String::new() });
+                let intent = as_handled(*handled, intent);
                 let body_enc = engine.vault.encrypt("inbound", text)?;
                 let new = NewInbound {
                     event_id,
@@ -147,7 +148,7 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Even
                     intent,
                     tapped,
                     said_at: *at,
-                    answered: *answered,
+                    answered: handled.is_some(),
                     text_hash: engine.vault.fingerprint("reply", text),
                 };
                 let effect = match contact {
@@ -159,6 +160,15 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Even
         }
     }
     Ok(())
+}
+
+/// What a message means whose words the provider's own opt-out handling may know better than we do. That handling says no yes.
+fn as_handled(handled: Option<Handled>, read: Intent) -> Intent {
+    match (handled, read) {
+        (Some(Handled::Stop), _) => Intent::Stop,
+        (Some(Handled::Help), Intent::OptIn | Intent::Unclear) => Intent::Help,
+        (Some(Handled::Help | Handled::Other) | None, read) => read,
+    }
 }
 
 /// Stores an event that belongs to no person we can name; false where it is known already.
@@ -298,6 +308,11 @@ async fn reply(tx: &mut Tx, engine: &Engine, contact: i64, keyed: Vec<Keyed>, he
     let act = match heard.intent {
         Intent::OptIn => {
             let Some(conversation) = &situation.conversation else { return Ok("ignored: no open question") };
+            // It answers something else. The provider's clock may run behind ours, and a quick yes then looks older than its question; it is
+            // given no time for that all the same, since two clocks that disagree speak for the no (promise 6), and a yes can be said again.
+            if at < conversation.opened_at {
+                return Ok("ignored: said before the question");
+            }
             // A yes to some other number of ours answers some other question. A no counts wherever it is said. In link_code
             // no number takes answers and no reply grants, but whoever writes SI to one of ours gets help.
             if situation.mode() != Mode::LinkCode && !situation.was_asked_by(heard.to, heard.channel) {

@@ -1,17 +1,18 @@
 //! A second yes said while an unclear reply of the same person waits for an operator. It is kept and grants nothing: what is doubtful may
-//! be a no, and nothing doubtful is ever a yes. Once the operator has read everything and said no stop, it counts as of when it was said.
+//! be a no, and nothing doubtful is ever a yes. Once the operator has read everything and said no stop, it counts as of when it was said,
+//! and so does a one-time code typed meanwhile ([`code::go_on`]).
 
 use anyhow::Result;
 
-use super::Engine;
 use super::confirm::{self, Deed, Situation};
+use super::{Engine, code};
 use crate::domain::campaign::Mode;
 use crate::domain::channel::Channel;
 use crate::domain::consent::{Act, State, counts_at};
 use crate::store::Tx;
 use crate::store::inbound::{self, TAP_WAITS, WaitingYes, YES_WAITS};
 
-/// Whether this second yes must wait, and as what it is kept. One that cannot grant anyway need not.
+/// Whether this second yes by message must wait, and as what it is kept. One that cannot grant anyway need not.
 pub(super) fn must_wait(situation: &Situation, tapped: bool) -> Option<&'static str> {
     let would_grant = situation.state() == Some(State::Pending) && situation.mode() != Mode::LinkCode;
     (would_grant && situation.contact.held_at.is_some()).then_some(if tapped { TAP_WAITS } else { YES_WAITS })
@@ -25,7 +26,7 @@ pub(super) async fn go_on(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<
         let effect = grant(tx, engine, &mut situation, &yes).await?;
         inbound::set_effect(tx, yes.id, effect).await?;
     }
-    Ok(())
+    code::go_on(tx, engine, contact).await
 }
 
 async fn grant(tx: &mut Tx, engine: &Engine, situation: &mut Situation, yes: &WaitingYes) -> Result<&'static str> {

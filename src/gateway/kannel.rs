@@ -137,7 +137,7 @@ impl Kannel {
             text,
             button: None,
             at: fields.time(),
-            answered: false,
+            handled: None,
         })
     }
 }

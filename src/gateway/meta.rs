@@ -10,7 +10,7 @@ use url::form_urlencoded;
 
 use super::driver::{Account, Can, Class, Driver, Key, Take};
 use super::http::{self, Answer};
-use super::{Button, Callback, Event, Gateway, Heard, LookedUp, Outgoing, Refusal, Sent, Template, WebhookError, sign};
+use super::{Button, Callback, Event, Gateway, Handled, Heard, LookedUp, Outgoing, Refusal, Sent, Template, WebhookError, sign};
 use crate::clock::{Clock, SECOND};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -367,7 +367,7 @@ impl Meta {
             text: text.map_or_else(|| format!("[{kind}]"), str::to_owned),
             button: button.map(str::to_owned),
             at: time(&item["timestamp"]),
-            answered: false,
+            handled: None,
         })
     }
 
@@ -384,7 +384,7 @@ impl Meta {
                 text: "STOP".to_owned(),
                 button: None,
                 at: time(&item["timestamp"]),
-                answered: true,
+                handled: Some(Handled::Stop),
             }),
             "resume" => Some(self.note(None, &item.to_string())),
             _ => None,

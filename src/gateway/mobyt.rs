@@ -151,7 +151,7 @@ impl Mobyt {
             text: text.clone(),
             button: None,
             at: None,
-            answered: false,
+            handled: None,
         }
     }
 }

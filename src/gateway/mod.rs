@@ -150,9 +150,20 @@ pub enum Event {
         button: Option<String>,
         /// Microseconds UTC by the provider's clock; `None` where it gives none.
         at: Option<i64>,
-        /// The provider has answered the person already (opt-out handling of its own).
-        answered: bool,
+        /// What the provider's own opt-out handling took it for, if anything; it has then answered the person already.
+        handled: Option<Handled>,
     },
+}
+
+/// What a provider's own opt-out handling took a message for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handled {
+    /// It lets nothing more through to this person: a stop, whatever the text says.
+    Stop,
+    /// A question for help; a no in the text is one all the same.
+    Help,
+    /// Anything else, as a return: what it means to us stands in the text alone.
+    Other,
 }
 
 /// A provider's call to us, as it came.

@@ -11,7 +11,7 @@ use url::form_urlencoded;
 
 use super::driver::{Account, Can, Class, Driver, Key, Take, Tools};
 use super::http::{self, Answer};
-use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Refusal, Sent, WebhookError, sign};
+use super::{Callback, Event, Gateway, Handled, Heard, LookedUp, Outgoing, Refusal, Sent, WebhookError, sign};
 use crate::clock::{Clock, SECOND, instant};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -66,8 +66,8 @@ pub const DRIVER: Driver = Driver {
     },
 };
 
-/// Pages read at most when a gap is listed, a thousand messages each.
-const PAGES: usize = 50;
+/// Pages read at most when a gap is listed, a thousand messages each. Twilio lists by day and cannot leave out what we sent ourselves.
+const PAGES: usize = 1_000;
 
 pub struct Twilio {
     account: Account,
@@ -148,12 +148,13 @@ impl Twilio {
             };
             for message in list.messages.into_iter().filter(|m| m.direction == "inbound") {
                 let sent = message.date_sent.as_deref().and_then(|text| DateTime::parse_from_rfc2822(text).ok());
-                let Some(at) = sent.map(|at| at.timestamp_micros()) else { continue };
-                // Twilio's dates have seconds: the gap's edges may lie within one.
-                if (from - SECOND..=to).contains(&at) {
+                let at = sent.map(|at| at.timestamp_micros());
+                // Twilio's dates have seconds: the gap's edges may lie within one. What has none is taken too, at a time nobody believes, so
+                // that a no in it counts and a yes does not.
+                if at.is_none_or(|at| (from - SECOND..=to).contains(&at)) {
                     let fields =
                         [("From", message.from), ("To", message.to), ("Body", message.body), ("MessageSid", message.sid)];
-                    events.push(inbound(&fields.map(|(k, v)| (k.to_owned(), v)).into(), Some(at)));
+                    events.push(inbound(&fields.map(|(k, v)| (k.to_owned(), v)).into(), Some(at.unwrap_or(0))));
                 }
             }
             match list.next_page_uri {
@@ -162,7 +163,7 @@ impl Twilio {
                 _ => return Ok(events),
             }
         }
-        Err("Twilio lists more messages than can be read at once".to_owned())
+        Err(format!("Twilio lists more than {} messages since that day", PAGES * 1_000))
     }
 }
 
@@ -396,7 +397,12 @@ fn inbound(fields: &Fields, at: Option<i64>) -> Event {
         // A tap without a payload is a tap all the same.
         button: filled("ButtonPayload").or_else(|| filled("ButtonText")),
         at,
-        // Its opt-out handling has answered the person already ("Advanced Opt-Out").
-        answered: !of("OptOutType").is_empty(),
+        // Its opt-out handling knows words of the account's own, and has answered the person already ("Advanced Opt-Out").
+        handled: match of("OptOutType") {
+            "" => None,
+            "STOP" => Some(Handled::Stop),
+            "HELP" => Some(Handled::Help),
+            _ => Some(Handled::Other),
+        },
     }
 }

@@ -10,6 +10,9 @@ pub struct Code {
     pub mac: Option<String>,
     pub expires_at: Option<i64>,
     pub wrong: i64,
+    /// When it was rightly typed, and in which language the page spoke, while it waits for an operator.
+    pub typed_at: Option<i64>,
+    pub typed_locale: Option<String>,
     /// State of the message.
     pub state: String,
 }
@@ -18,7 +21,8 @@ pub struct Code {
 pub async fn live(tx: &mut Tx, controller: &str, conversation: i64) -> Result<Option<Code>> {
     fetch_optional!(
         tx,
-        "SELECT c.message_id, c.token_hash, c.mac, c.expires_at, c.wrong, m.state FROM codes c JOIN messages m ON m.id = c.message_id
+        "SELECT c.message_id, c.token_hash, c.mac, c.expires_at, c.wrong, c.typed_at, c.typed_locale, m.state
+         FROM codes c JOIN messages m ON m.id = c.message_id
          WHERE c.controller = $1 AND c.conversation_id = $2 AND c.ended_at IS NULL",
         controller,
         conversation
@@ -86,5 +90,18 @@ pub async fn made(tx: &mut Tx, controller: &str, made: &[Made], expires_at: i64)
 
 pub async fn count_wrong(tx: &mut Tx, controller: &str, message: i64) -> Result<()> {
     execute!(tx, "UPDATE codes SET wrong = wrong + 1 WHERE controller = $1 AND message_id = $2", controller, message)?;
+    Ok(())
+}
+
+/// Keeps that the right code was typed: it completes the first yes once nothing of this person is unclear.
+pub async fn keep_typed(tx: &mut Tx, controller: &str, message: i64, locale: Option<&str>, now: i64) -> Result<()> {
+    execute!(
+        tx,
+        "UPDATE codes SET typed_at = $3, typed_locale = $4 WHERE controller = $1 AND message_id = $2 AND typed_at IS NULL",
+        controller,
+        message,
+        now,
+        locale
+    )?;
     Ok(())
 }

@@ -95,15 +95,17 @@ pub async fn save(tx: &mut Tx, c: &Conversation) -> Result<()> {
     Ok(())
 }
 
-/// Conversations whose time ran out. Where a second yes waits for an operator to read what the person wrote before it, it was said in
-/// time.
+/// Conversations whose time ran out. Where a second yes or a typed code waits for an operator to read what the person wrote before it, it
+/// was said in time.
 pub async fn expired(tx: &mut Tx, controller: &str, now: i64, limit: i64) -> Result<Vec<Conversation>> {
     fetch_all!(
         tx,
         "SELECT id, contact_id, campaign_id, revision_id, message_id, mode, state, pending, first_yes_at, first_yes, confirm_message_id,
            confirm_accepted_at, opened_at, expires_at, closed_at FROM conversations
-         WHERE controller = $1 AND closed_at IS NULL AND expires_at <= $2 AND NOT (state = 'pending' AND EXISTS (
-           SELECT 1 FROM inbound_events i WHERE i.contact_id = conversations.contact_id AND i.effect IN ($4, $5)))
+         WHERE controller = $1 AND closed_at IS NULL AND expires_at <= $2 AND NOT (state = 'pending' AND (
+           EXISTS (SELECT 1 FROM inbound_events i WHERE i.contact_id = conversations.contact_id AND i.effect IN ($4, $5))
+           OR EXISTS (SELECT 1 FROM codes k WHERE k.controller = $1 AND k.conversation_id = conversations.id
+             AND k.ended_at IS NULL AND k.typed_at IS NOT NULL)))
          ORDER BY id LIMIT $3",
         controller,
         now,

@@ -79,6 +79,7 @@ impl CodeView {
             Standing::Dead => &t.code_dead,
             Standing::Expired => &t.code_expired,
             Standing::NotSent => &t.code_not_sent,
+            Standing::Waits => &t.code_waits,
             Standing::None => &t.code_none,
         }
     }
@@ -96,6 +97,11 @@ impl CodeView {
 }
 
 impl PendingView {
+    /// The person has done everything, and an operator has not.
+    fn waits(&self) -> bool {
+        self.code.as_ref().is_some_and(|code| code.standing == Standing::Waits)
+    }
+
     /// One line a purpose: `Promotions and offers: SMS, WhatsApp`.
     pub fn lines(&self, lang: Lang) -> Vec<String> {
         let chosen = |purpose| self.permissions.iter().filter(move |p| p.purpose == purpose).map(|p| lang.channel(p.channel));

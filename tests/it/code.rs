@@ -20,7 +20,7 @@ pub fn de(n: u32) -> String {
 }
 
 /// Asked, ticked and submitted; the code is on the phone. Answers the link.
-async fn submitted(app: &TestApp, number: &str) -> String {
+pub async fn submitted(app: &TestApp, number: &str) -> String {
     app.people(&[number.to_owned()]).await;
     app.send(CODE).await;
     let link = app.link(number);
@@ -45,7 +45,7 @@ pub fn codes(app: &TestApp, number: &str) -> Vec<String> {
     code_texts(app, number).iter().map(|text| digits(text).expect("six digits")).collect()
 }
 
-fn newest(app: &TestApp, number: &str) -> String {
+pub fn newest(app: &TestApp, number: &str) -> String {
     codes(app, number).pop().expect("a code")
 }
 
@@ -55,13 +55,13 @@ fn other_than(code: &str) -> String {
 }
 
 /// Types a code on the page and submits it, as a browser does.
-async fn enter(app: &TestApp, link: &str, code: &str) -> u16 {
+pub async fn enter(app: &TestApp, link: &str, code: &str) -> u16 {
     let (_, page) = app.get(link).await;
     let form = [("nonce", field(&page, "nonce").as_str()), ("answer", "code"), ("code", code)].map(|(k, v)| (k, v.to_owned()));
     app.post_form(link, &form).await
 }
 
-async fn another(app: &TestApp, link: &str) -> u16 {
+pub async fn another(app: &TestApp, link: &str) -> u16 {
     let status = app.submit(link, "another", &[]).await;
     settle(app).await;
     status

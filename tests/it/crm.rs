@@ -316,7 +316,7 @@ both!(what_is_rolled_back_is_not_told, |app| {
         text: "STOP".into(),
         button: None,
         at: Some(app.clock.now()),
-        answered: false,
+        handled: None,
     }];
     let mut tx = app.engine.store.write().await.expect("a transaction");
     receive::receive(&mut tx, &app.engine, "mock", &stop).await.expect("received");

@@ -25,6 +25,7 @@ mod undecided;
 mod upgrade;
 mod why;
 mod words;
+mod yes;
 
 /// One story, on both stores.
 #[macro_export]

@@ -118,7 +118,7 @@ fn read(account: &Account, event: &Value, reference: Option<&str>, now: i64) -> 
         text,
         button: None,
         at: at("inbound_time").and_then(|text| time(account.text("time_format"), &text)),
-        answered: false,
+        handled: None,
     })
 }
 

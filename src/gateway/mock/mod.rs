@@ -245,7 +245,7 @@ fn event(value: serde_json::Value) -> Event {
                 text: i.text,
                 button: i.button,
                 at: Some(i.at),
-                answered: false,
+                handled: None,
             },
             // A short code or a name wrote to us.
             Err(_) => Event::Unreadable { event_id: id, body },

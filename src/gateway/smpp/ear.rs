@@ -189,7 +189,7 @@ impl Ear {
                 text: text.to_owned(),
                 button: None,
                 at: None,
-                answered: false,
+                handled: None,
             },
             Err(_) => Event::Unreadable { event_id, body: text.to_owned() },
         };

@@ -115,8 +115,13 @@ impl Fake for Twilio {
                                    "date_sent": "Tue, 01 Dec 2026 09:46:00 +0000" });
                 let before = json!({ "sid": "SMold", "direction": "inbound", "from": TestApp::it(3), "to": REPLY_NUMBER, "body": "STOP",
                                      "date_sent": "Tue, 01 Dec 2026 02:00:00 +0000" });
+                let undated = |sid: &str, n: u32, body: &str| {
+                    json!({ "sid": sid, "direction": "inbound", "from": TestApp::it(n), "to": REPLY_NUMBER,
+                                                                       "body": body, "date_sent": null })
+                };
+                let (stop, yes) = (undated("SMundated1", 4, "STOP"), undated("SMundated2", 5, "SI"));
                 let next = "/2010-04-01/Accounts/AC0123456789/Messages.json?PageSize=1000&Page=1";
-                (200, json!({ "messages": [ours, before], "next_page_uri": next }).to_string())
+                (200, json!({ "messages": [ours, before, stop, yes], "next_page_uri": next }).to_string())
             }
             _ => (404, json!({ "code": 20404, "status": 404 }).to_string()),
         }
@@ -216,13 +221,46 @@ async fn what_twilio_has_answered_is_not_answered_again() {
     stage.app.end().await;
 }
 
+async fn own_words(kind: Kind) {
+    let mut stage = Stage::<Twilio>::new(kind).await;
+    stage.app.people(&[TestApp::it(1), TestApp::it(2)]).await;
+    stage.app.plan(crate::app::LINK).await;
+    stage.app.deliver().await;
+    // Words the account's owner gave to Twilio's handling; to us they would be unclear. The last two are strangers.
+    for (n, word, taken_for) in [(1, "FINE", "STOP"), (2, "BOH", "HELP"), (3, "FINE", "STOP"), (4, "STOP BOH", "HELP")] {
+        let mut fields = said(&TestApp::it(n), word, &n.to_string());
+        fields.push(("OptOutType", taken_for.to_owned()));
+        stage.hear(&call("/webhooks/twilio", fields)).await;
+        stage.app.deliver().await;
+    }
+    assert!(stage.app.story(&TestApp::it(1)).await.verdict.contains("stopped"), "Twilio lets nothing through to them");
+    assert!(!stage.app.story(&TestApp::it(2)).await.verdict.contains("stopped"));
+    for n in [1, 2] {
+        assert_eq!(stage.to(&TestApp::it(n)).len(), 1, "Twilio has answered them");
+    }
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM inbound_events WHERE effect = 'held'").await, 0, "nothing is unclear");
+    assert_eq!(stage.app.count("SELECT COUNT(DISTINCT mac) FROM suppressions").await, 3, "a no in a question for help is a no");
+    stage.app.end().await;
+}
+
+#[tokio::test]
+async fn what_twilio_took_for_a_stop_is_one_whatever_it_says_sqlite() {
+    own_words(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn what_twilio_took_for_a_stop_is_one_whatever_it_says_postgres() {
+    own_words(Kind::Postgres).await;
+}
+
 #[tokio::test]
 async fn what_came_while_nobody_listened_is_read_from_twilios_list() {
     let mut stage = Stage::<Twilio>::new(Kind::Sqlite).await;
     let gateway = stage.app.engine.gateways["twilio"].clone();
     let from = stage.app.clock.now();
     let listed = gateway.list_inbound(from, from + 3600 * 1_000_000).await.expect("it lists").expect("read");
-    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert_eq!(listed.len(), 3, "{listed:?}");
+    stage.app.people(&[TestApp::it(4), TestApp::it(5)]).await;
     permesso::engine::receive::store(&stage.app.engine, "twilio", &listed).await.expect("stored");
     // The callback, late after all, is the same event.
     stage
@@ -232,7 +270,11 @@ async fn what_came_while_nobody_listened_is_read_from_twilios_list() {
             fields
         }))
         .await;
-    assert_eq!(stage.app.count("SELECT COUNT(*) FROM inbound_events").await, 1);
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM inbound_events").await, 3);
+    // Of what has no date, the no counts and the yes does not.
+    assert!(stage.app.story(&TestApp::it(4)).await.verdict.contains("stopped"));
+    let told = stage.app.history(&TestApp::it(5)).await;
+    assert!(told.iter().any(|line| line.ends_with("not believed: its time is impossible")), "{told:#?}");
     assert_eq!(gateway.check().await, Some(Ok("the account is active".into())));
     stage.app.end().await;
 }

@@ -1,0 +1,207 @@
+//! What is no yes to the question it seems to answer, and what must not keep a no from being stored.
+
+use std::time::Duration;
+
+use permesso::domain::channel::Channel;
+use permesso::domain::message::Receipt;
+use permesso::engine::{expire, inbox, receive};
+use permesso::gateway::{Event, Handled};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use crate::app::{REPLY, REPLY_NUMBER, TestApp, WHATSAPP_FIRST};
+use crate::between::DAY;
+use crate::both;
+use crate::code;
+use crate::promises::inbound;
+
+const SECOND: i64 = 1_000_000;
+
+both!(a_yes_older_than_the_question_answers_nothing, |app| {
+    let number = TestApp::gb(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(REPLY).await;
+    let (asked, from) = (app.clock.now(), app.inbox(&number)[0].from.clone());
+    app.advance(Duration::from_secs(60));
+    // Said five days before; and a moment before, by a clock that may run behind ours.
+    for (id, at) in [("days", asked - 5 * 86_400 * SECOND), ("moment", asked - SECOND)] {
+        assert!(app.gateway.deliver(vec![inbound(id, &number, &from, "YES", at)]).await);
+        app.settle().await;
+    }
+    let story = app.story(&number).await;
+    assert!(story.ledger.is_empty(), "{:?}", story.ledger);
+    assert_eq!(app.inbox(&number).len(), 1, "no confirmation follows");
+    let told = app.history(&number).await;
+    let ignored = told.iter().filter(|line| line.ends_with("read as a yes: ignored: said before the question"));
+    assert_eq!(ignored.count(), 2, "{told:#?}");
+    // Said after it, it counts; and a no counts whenever it was said.
+    app.reply(&number, &from, "YES").await;
+    assert_eq!(app.story(&number).await.ledger.len(), 1);
+    assert!(app.gateway.deliver(vec![inbound("no", &number, &from, "STOP", asked - 86_400 * SECOND)]).await);
+    assert!(app.story(&number).await.verdict.contains("stopped"));
+});
+
+/// Ticked, got a code, wrote something unclear, and typed the code. Answers the link and the unclear reply's id.
+async fn typed_while_held(app: &TestApp, number: &str) -> (String, i64) {
+    let link = code::submitted(app, number).await;
+    app.advance(Duration::from_secs(60));
+    app.reply(number, REPLY_NUMBER, "hmm, mal sehen was das wird").await;
+    let unclear = app.count("SELECT id FROM inbound_events WHERE effect = 'held'").await;
+    app.advance(Duration::from_secs(60));
+    assert_eq!(code::enter(app, &link, &code::newest(app, number)).await, 303);
+    assert!(app.granted(number).await.is_empty(), "what is unclear may be a no");
+    (link, unclear)
+}
+
+both!(a_code_typed_while_an_unclear_reply_waits_counts_once_it_is_read, |app| {
+    let number = code::de(1);
+    let (link, unclear) = typed_while_held(app, &number).await;
+    let (_, page) = app.get(&link).await;
+    assert!(
+        page.contains("Der Code stimmt.") && !page.contains("name=\"code\"") && !page.contains("value=\"another\""),
+        "{page}"
+    );
+    // Neither another code, nor the same one again, nor time takes it away.
+    code::another(app, &link).await;
+    code::enter(app, &link, &code::newest(app, &number)).await;
+    assert_eq!(code::codes(app, &number).len(), 1);
+    app.advance(DAY * 60);
+    expire::expire(&app.engine).await.unwrap();
+    assert!(app.granted(&number).await.is_empty());
+    inbox::resolve(&app.engine, unclear, false, "op").await.unwrap();
+    assert_eq!(app.granted(&number).await, ["sms.promotions"]);
+    assert!(app.get(&link).await.1.contains("banner confirmed"));
+    let ledger = app.story(&number).await.ledger;
+    assert!(ledger[1].contains("by page (typed_code) sms.promotions") && ledger[1].contains(", code otp-"), "{ledger:?}");
+    assert!(ledger[1].contains("2026-12-01"), "as of when it was typed: {ledger:?}");
+    assert!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1.is_empty());
+});
+
+both!(a_code_typed_while_an_unclear_reply_waits_grants_nothing_once_a_stop_is_read, |app| {
+    let number = code::de(1);
+    let (_, unclear) = typed_while_held(app, &number).await;
+    inbox::resolve(&app.engine, unclear, true, "op").await.unwrap();
+    assert!(app.granted(&number).await.is_empty());
+    assert!(app.story(&number).await.verdict.contains("stopped since"));
+});
+
+both!(a_code_that_waits_does_not_complete_what_was_chosen_after_it, |app| {
+    let number = code::de(1);
+    let (link, unclear) = typed_while_held(app, &number).await;
+    assert_eq!(app.submit(&link, "chosen", &["sms.promotions", "sms.product_info"]).await, 303);
+    inbox::resolve(&app.engine, unclear, false, "op").await.unwrap();
+    assert!(app.granted(&number).await.is_empty());
+    code::another(app, &link).await;
+    code::enter(app, &link, &code::newest(app, &number)).await;
+    assert_eq!(app.granted(&number).await.len(), 2);
+});
+
+both!(a_nul_in_one_event_keeps_no_stop_beside_it_from_being_stored, |app| {
+    let (known, stranger) = (TestApp::it(1), TestApp::it(2));
+    app.people(std::slice::from_ref(&known)).await;
+    let now = app.clock.now();
+    let mut batch = vec![
+        inbound("a\0b", &TestApp::it(3), REPLY_NUMBER, "STOP", now),
+        inbound("to", &TestApp::it(4), "+39\x00300", "ST\0OP", now),
+        inbound(&"long".repeat(5_000), &known, REPLY_NUMBER, "STOP", now),
+        inbound("stop", &stranger, REPLY_NUMBER, "STOP", now),
+    ];
+    assert!(app.gateway.deliver(batch.clone()).await, "it is on disk");
+    assert_eq!(app.count("SELECT COUNT(DISTINCT mac) FROM suppressions").await, 4);
+    // Come again, each is the event known already.
+    batch.rotate_left(1);
+    assert!(app.gateway.deliver(batch).await);
+    assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events").await, 4);
+    assert!(app.story(&known).await.verdict.contains("stopped"));
+});
+
+both!(where_a_secret_address_and_a_password_are_given_both_are_asked_for, |app| {
+    let account = "[[gateway]]\nname = \"guarded\"\ndriver = \"kannel\"\nurl = \"http://127.0.0.1:9\"\nsimulator = true\nusername = \"u\"\n\
+                   password = \"p\"\ncallback_token = \"0123456789abcdef0\"\ncallback_password = \"the-password-of-it\"";
+    app.reconfigure(account).await;
+    let query = format!("from={}&to=123&text=STOP&coding=0&id=1&ts=1796118300", TestApp::it(1).replace('+', "%2B"));
+    let call = async |token: &str, password: Option<&str>| {
+        let request = app.http.get(format!("{}/webhooks/guarded{token}?{query}", app.base));
+        let request = match password {
+            Some(password) => request.basic_auth("any", Some(password)),
+            None => request,
+        };
+        request.send().await.expect("an answer").status().as_u16()
+    };
+    let right = "/0123456789abcdef0";
+    assert_eq!(call(right, None).await, 401);
+    assert_eq!(call(right, Some("another")).await, 403);
+    assert_eq!(call("", Some("the-password-of-it")).await, 403);
+    assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events").await, 0);
+    assert_eq!(call(right, Some("the-password-of-it")).await, 200);
+    assert_eq!(app.count("SELECT COUNT(*) FROM suppressions").await, 1);
+});
+
+/// Text with everything in it that a store, an index or JSON may not like.
+fn any_text() -> BoxedStrategy<String> {
+    prop_oneof![
+        "[a-z0-9:]{0,12}",
+        any::<String>(),
+        "[\\x00-\\x1f\"'\\\\]{0,8}",
+        "(a\0){0,3}",
+        ("[a-zé]", 0..9_000_usize).prop_map(|(c, n)| c.repeat(n))
+    ]
+    .boxed()
+}
+
+fn any_time() -> BoxedStrategy<i64> {
+    prop_oneof![Just(i64::MIN), Just(i64::MAX), any::<i64>(), 1_700_000_000_000_000..1_900_000_000_000_000_i64].boxed()
+}
+
+fn any_event() -> BoxedStrategy<Event> {
+    let some = || prop::option::of(any_text());
+    let receipt =
+        (any_text(), any_text(), some(), some(), any_time()).prop_map(|(event_id, provider_id, reference, error, at)| {
+            Event::Receipt { event_id, provider_id, reference, status: Receipt::Delivered, error, class: None, at }
+        });
+    let unreadable = (any_text(), any_text()).prop_map(|(event_id, body)| Event::Unreadable { event_id, body });
+    let note = (any_text(), any_text(), some()).prop_map(|(event_id, body, pause)| Event::Note { event_id, body, pause });
+    let said = (any_text(), 1..3_u32, any::<bool>(), some(), any_text(), any_text(), some(), prop::option::of(any_time()));
+    let said = said.prop_map(|(event_id, n, shown, answers, to, text, button, at)| Event::Inbound {
+        event_id,
+        from: shown.then(|| TestApp::number(&TestApp::it(n))),
+        answers,
+        to,
+        channel: Channel::WhatsApp,
+        text,
+        button,
+        at,
+        handled: (n == 2).then_some(Handled::Other),
+    });
+    prop_oneof![receipt, unreadable, note, said].boxed()
+}
+
+both!(any_event_can_be_stored_beside_a_stop, |app| {
+    app.person(&TestApp::it(1), "whatsapp").await;
+    app.send(WHATSAPP_FIRST).await;
+    let mut runner = TestRunner::deterministic();
+    for n in 0..150 {
+        let odd = any_event().new_tree(&mut runner).expect("an event").current();
+        let stop = Event::Inbound {
+            event_id: format!("the stop {n}"),
+            from: Some(TestApp::number(&TestApp::it(1_000 + n))),
+            answers: None,
+            to: REPLY_NUMBER.into(),
+            channel: Channel::Sms,
+            text: "STOP".into(),
+            button: None,
+            at: None,
+            handled: None,
+        };
+        let told = receive::store(&app.engine, "mock", &[odd.clone(), stop]).await;
+        told.unwrap_or_else(|error| panic!("{error:#}\n{odd:?}"));
+    }
+    assert_eq!(
+        app.count("SELECT COUNT(*) FROM inbound_events WHERE event_id LIKE 'the stop %' AND effect = 'applied'").await,
+        150
+    );
+    // What was stored can be shown.
+    app.history(&TestApp::it(1)).await;
+    permesso::engine::inbox::waiting(&app.engine, 0, 1_000).await.expect("listed");
+});
