@@ -36,11 +36,12 @@ pub struct Facts {
     pub held: bool,
     /// The live suppressions of this number and of every number of the same human: reason and time.
     pub suppressions: Vec<(suppression::Reason, i64)>,
-    /// Latest ask of this person or the same human, whatever the campaign's name, and the message it was.
-    pub asked: Option<(i64, i64)>,
-    /// Asked in this family already, by this message.
-    pub asked_in_family: Option<i64>,
-    pub reminded_in_family: Option<i64>,
+    /// Every ask of this person or the same human, whatever the campaign's name: when, and the message it was. A message that is
+    /// sent by its second leg has a mark of its own here, which must hide nobody else's.
+    pub asked: Vec<(i64, i64)>,
+    /// The messages by which this human was asked in this family already.
+    pub asked_in_family: Vec<i64>,
+    pub reminded_in_family: Vec<i64>,
     pub granted: Vec<Permission>,
     /// What the opposition registers said of this number, one entry a register.
     pub screened: Vec<Screened>,
@@ -440,15 +441,15 @@ fn plan(cause: Cause<'_>, facts: &Facts, now: i64) -> Result<(i64, AskBasis), De
             if facts.conversation.as_ref().is_none_or(|c| c.answered) {
                 return skip(Reason::AlreadyAnswered);
             }
-            if facts.reminded_in_family.is_some_and(|m| !mine(m)) {
+            if facts.reminded_in_family.iter().any(|m| !mine(*m)) {
                 return skip(Reason::AskCap);
             }
         }
         _ => {
-            if facts.asked_in_family.is_some_and(|m| !mine(m)) {
+            if facts.asked_in_family.iter().any(|m| !mine(*m)) {
                 return skip(Reason::AskCap);
             }
-            if facts.asked.is_some_and(|(at, m)| at > cap_starts && !mine(m)) {
+            if facts.asked.iter().any(|(at, m)| *at > cap_starts && !mine(*m)) {
                 return skip(Reason::AskCap);
             }
             if facts.conversation.as_ref().is_some_and(|c| c.campaign != Some(campaign_id)) {

@@ -299,6 +299,12 @@ async fn suppress(tx: &mut Tx, engine: &Engine, situation: &Situation, reason: R
     end_grants(tx, engine, &situation.keyed, deed).await
 }
 
+/// A no of the human's other number, which an import tied to this one.
+pub fn inherited(now: i64) -> Deed {
+    let evidence = "an imported list ties this number to one that said no".into();
+    Deed { at: now, channel: "import", action: "tied", evidence, text_hash: None }
+}
+
 /// A no ends what was granted to any number it reaches: the human's other numbers, and those of an imported list.
 pub async fn end_grants(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], deed: &Deed) -> Result<()> {
     let contacts = suppressions::granted_among(tx, &engine.controller, keyed).await?;

@@ -17,7 +17,8 @@ use crate::domain::contact::{AskBasis, BoxDefault, Kind, SoftOptIn};
 use crate::domain::phone::{Line, PhoneNumber};
 use crate::domain::suppression::Reason;
 use crate::store::contacts::{self, Imported};
-use crate::store::{inbound, suppressions};
+use crate::store::humans::{self, Tie};
+use crate::store::{Tx, inbound, suppressions};
 use crate::vault::{Keyed, token};
 
 const CHUNK: usize = 2000;
@@ -125,6 +126,7 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
     let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut chunk: Vec<Imported> = Vec::with_capacity(CHUNK);
     let mut noes: Vec<Keyed> = Vec::new();
+    let mut ties: Vec<Tie> = Vec::new();
     loop {
         let row = table.record()?;
         let end = row.is_none();
@@ -134,7 +136,11 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
                 Ok(row) => read_row(engine, row, line, &name, &mut noes),
                 Err(broken) => {
                     match noes_of(engine, broken) {
-                        Some(taken) => noes.extend(taken),
+                        Some(taken) if taken.is_empty() => {}
+                        Some(taken) => {
+                            noes.extend(taken);
+                            noes.extend(ids_of(engine, broken));
+                        }
                         None => summary.unread += 1,
                     }
                     reject("row", broken.reason.clone())
@@ -147,18 +153,27 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
                     chunk.push(imported);
                 }
                 Err(rejected) => {
+                    if let Ok(row) = &row {
+                        match tie_of(engine, row) {
+                            Some(tie) if !tie.number.is_empty() => ties.push(tie),
+                            // Nobody knows of which number, but of which human.
+                            Some(tie) if is_no(row) => noes.extend(tie.id.map(keyed_id)),
+                            _ => {}
+                        }
+                    }
                     summary.unread += u64::from(rejected.field == "number" && row.as_ref().is_ok_and(is_no));
                     summary.reject(&rejected, line, &mut rejects)?;
                 }
             }
         }
-        if chunk.len() >= CHUNK || (end && (!chunk.is_empty() || !noes.is_empty())) {
-            let merged = store(engine, &chunk, &noes).await?;
+        if chunk.len() >= CHUNK || ties.len() >= CHUNK || (end && !(chunk.is_empty() && noes.is_empty() && ties.is_empty())) {
+            let merged = store(engine, &chunk, &noes, &ties).await?;
             summary.new += merged.new;
             summary.merged += merged.evidence - merged.new;
             summary.repeated += chunk.len() as u64 - merged.evidence;
             chunk.clear();
             noes.clear();
+            ties.clear();
             progress(table.position());
         }
         if end {
@@ -176,13 +191,17 @@ pub async fn record(engine: &Engine, kind: &str, name: &str, summary: &Summary) 
     Ok(tx.commit().await?)
 }
 
-/// A chunk is one transaction: contacts, evidence and every no of them together.
-async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed]) -> Result<contacts::Merged> {
+/// A chunk is one transaction: contacts, evidence, ties and every no of them together.
+async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed], ties: &[Tie]) -> Result<contacts::Merged> {
     let mut tx = engine.store.write().await?;
+    humans::take_turn(&mut tx, &engine.controller).await?;
     let now = engine.now();
     // A row known already said its no when it first came; since then the person may have said yes by their own act.
     let known = contacts::known_rows(&mut tx, &engine.controller, chunk).await?;
-    let merged = contacts::merge(&mut tx, &engine.controller, chunk, now).await?;
+    let mut merged = contacts::merge(&mut tx, &engine.controller, chunk, now).await?;
+    if !ties.is_empty() {
+        merged.humans.extend(humans::tie(&mut tx, &engine.controller, ties).await?);
+    }
     let mut noes = noes.to_vec();
     for row in chunk.iter().filter(|r| r.unsubscribed != 0 && !known.contains(&r.row_hash)) {
         noes.push(Keyed { key_id: row.key_id, mac: row.mac.clone() });
@@ -192,25 +211,24 @@ async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed]) -> Result<co
         suppressions::suppress(&mut tx, &engine.controller, &noes, Reason::UnsubscribedBefore, now, now).await?;
         confirm::end_grants(&mut tx, engine, &noes, &listed(now)).await?;
     }
-    let tied = contacts::with_human(&mut tx, &engine.controller, chunk).await?;
-    if !tied.is_empty() {
-        let granted = suppressions::spread_over_humans(&mut tx, &engine.controller, &tied, now).await?;
-        confirm::end_grants_of(&mut tx, engine, &granted, &inherited(now)).await?;
-    }
+    spread(&mut tx, engine, &merged.humans, now).await?;
     inbound::adopt(&mut tx, &engine.controller, now).await?;
     tx.commit().await?;
     Ok(merged)
 }
 
+/// Every no of these humans for all their numbers.
+async fn spread(tx: &mut Tx, engine: &Engine, humans: &[String], now: i64) -> Result<()> {
+    if !humans.is_empty() {
+        let granted = suppressions::spread_over_humans(tx, &engine.controller, humans, now).await?;
+        confirm::end_grants_of(tx, engine, &granted, &confirm::inherited(now)).await?;
+    }
+    Ok(())
+}
+
 /// A no that stands in a list.
 fn listed(now: i64) -> Deed {
     Deed { at: now, channel: "import", action: "listed", evidence: "a row of an imported list".into(), text_hash: None }
-}
-
-/// A no of the human's other number, which an import tied to this one.
-fn inherited(now: i64) -> Deed {
-    let evidence = "an imported list ties this number to one that said no".into();
-    Deed { at: now, channel: "import", action: "tied", evidence, text_hash: None }
 }
 
 /// Reads one row. The number and the no come first: a no is taken even where the rest of the row is rejected.
@@ -379,6 +397,26 @@ fn noes_of(engine: &Engine, broken: &Broken<'_>) -> Option<Vec<Keyed>> {
     (!numbers.is_empty()).then(|| numbers.iter().flat_map(|number| engine.vault.keyed_all(number)).collect())
 }
 
+/// Whose number a row names that makes no contact, by its external id: a no of the one counts for the other. Without a number where
+/// it cannot be read.
+fn tie_of(engine: &Engine, row: &Row<'_>) -> Option<Tie> {
+    let id = row.get("external_id").map(|id| engine.vault.human(id))?;
+    let country = row.get("country").map(country_code);
+    let default = country.as_deref().or(engine.config.default_country.as_deref());
+    let number = row.get("number").and_then(|text| PhoneNumber::parse(text, default, engine.fiction()).ok());
+    Some(Tie { number: number.map(|number| engine.vault.keyed_all(&number)).unwrap_or_default(), id: Some(id) })
+}
+
+/// An external id as something to suppress: its human, whatever the numbers.
+fn keyed_id(human: String) -> Keyed {
+    Keyed { key_id: 0, mac: human }
+}
+
+/// Every cell of a broken row that may be its external id. Good enough to leave somebody in peace, not to tie anybody to anybody.
+fn ids_of(engine: &Engine, broken: &Broken<'_>) -> Vec<Keyed> {
+    broken.cells("external_id").filter(|cell| !cell.is_empty()).map(|cell| keyed_id(engine.vault.human(cell))).collect()
+}
+
 /// Every cell of a broken row that may be its number and is one. Which country a national one is of is told by its own cell.
 pub fn numbers_of(engine: &Engine, broken: &Broken<'_>, default: Option<&str>) -> Vec<PhoneNumber> {
     let country = broken.own("country").filter(|cell| !cell.is_empty()).map(country_code);
@@ -408,7 +446,8 @@ pub fn date(row: &Row<'_>, field: &'static str, today: NaiveDate) -> std::result
     }
 }
 
-/// Imports a list of numbers that must be left in peace. They are hashed on the way in and not kept.
+/// Imports a list of numbers that must be left in peace, and whatever other numbers their external ids name, now or in later
+/// imports. Numbers and ids are hashed on the way in and not kept.
 pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut(u64)) -> Result<Summary> {
     let mut table = Table::open(file, &engine.config.import, &["number"], false)?;
     let mut summary = Summary { ignored_columns: table.ignored.clone(), ..Summary::default() };
@@ -417,6 +456,7 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
     let mut chunk: Vec<Keyed> = Vec::new();
     // The same numbers under older keys: a contact may be known by one of those alone.
     let mut older: Vec<Keyed> = Vec::new();
+    let mut ties: Vec<Tie> = Vec::new();
     let mut rows_in_chunk = 0;
     loop {
         let row = table.record()?;
@@ -440,6 +480,14 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
                     if numbers.is_empty() { reject("row", broken.reason.clone()) } else { Ok(numbers) }
                 }
             };
+            match &row {
+                Ok(row) => match tie_of(engine, row) {
+                    Some(tie) if !tie.number.is_empty() => ties.push(tie),
+                    Some(tie) => older.extend(tie.id.map(keyed_id)),
+                    None => {}
+                },
+                Err(broken) => older.extend(ids_of(engine, broken)),
+            }
             match numbers {
                 Ok(numbers) => {
                     for number in numbers {
@@ -455,20 +503,27 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
                 }
             }
         }
-        if rows_in_chunk >= CHUNK as u64 || (end && rows_in_chunk > 0) {
+        if rows_in_chunk >= CHUNK as u64 || (end && (rows_in_chunk > 0 || !older.is_empty())) {
             let mut tx = engine.store.write().await?;
+            humans::take_turn(&mut tx, &engine.controller).await?;
             let now = engine.now();
+            let tied = match ties.is_empty() {
+                true => Vec::new(),
+                false => humans::tie(&mut tx, &engine.controller, &ties).await?,
+            };
             let (added, _) =
                 suppressions::suppress(&mut tx, &engine.controller, &chunk, Reason::UnsubscribedBefore, now, now).await?;
             suppressions::suppress(&mut tx, &engine.controller, &older, Reason::UnsubscribedBefore, now, now).await?;
             older.append(&mut chunk.clone());
             confirm::end_grants(&mut tx, engine, &older, &listed(now)).await?;
+            spread(&mut tx, engine, &tied, now).await?;
             tx.commit().await?;
             summary.new += added.min(rows_in_chunk);
             summary.repeated += rows_in_chunk - added.min(rows_in_chunk);
             (rows_in_chunk, summary.unsubscribed) = (0, summary.unsubscribed + chunk.len() as u64);
             chunk.clear();
             older.clear();
+            ties.clear();
             progress(table.position());
         }
         if end {

@@ -418,7 +418,9 @@ async fn reply_of_stranger(
         Intent::Unclear => return Ok("held"),
         Intent::OptIn | Intent::Help => return Ok("ignored: unknown number"),
     };
-    suppressions::suppress(tx, &engine.controller, keyed, reason, engine.now(), engine.now()).await?;
+    let now = engine.now();
+    suppressions::suppress(tx, &engine.controller, keyed, reason, now, now).await?;
+    confirm::end_grants(tx, engine, keyed, &confirm::inherited(now)).await?;
     notify::no_of_stranger(tx, engine, number, reason).await?;
     Ok("applied")
 }
@@ -443,7 +445,9 @@ pub async fn resolve(tx: &mut Tx, engine: &Engine, inbound_id: i64, stop: bool, 
         Some((None, keyed)) if keyed.mac.is_empty() => return Ok(Resolved::Nobody),
         Some((None, keyed)) => {
             if stop {
-                suppressions::suppress(tx, &engine.controller, &[keyed], Reason::Stopped, now, now).await?;
+                let keyed = [keyed];
+                suppressions::suppress(tx, &engine.controller, &keyed, Reason::Stopped, now, now).await?;
+                confirm::end_grants(tx, engine, &keyed, &confirm::inherited(now)).await?;
             }
             return Ok(Resolved::Done);
         }

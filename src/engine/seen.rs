@@ -54,7 +54,7 @@ impl Seen {
             restricted: f.restricted,
             held: f.held,
             suppressed: f.suppressions.iter().map(|(reason, at)| format!("{} since {}", reason.code(), day(*at))).collect(),
-            asked: f.asked.map(|(at, _)| day(at)),
+            asked: f.asked.iter().map(|(at, _)| *at).max().map(day),
             granted: f.granted.iter().map(|p| p.code()).collect(),
             in_conversation: f.conversation.is_some(),
             registers: f

@@ -1,6 +1,7 @@
 //! Contacts and their imported evidence. A person is a number under one controller: rows with one number merge to the
 //! strictest reading, whatever their order, and every row is kept as evidence.
 
+use super::humans::{self, Tie};
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
 use crate::vault::Keyed;
 
@@ -47,12 +48,14 @@ impl serde::Serialize for Keyed {
     }
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Merged {
     /// Numbers not known before.
     pub new: u64,
     /// Evidence rows not known before, of known and new numbers together.
     pub evidence: u64,
+    /// The humans these rows are about, known before or not.
+    pub humans: Vec<String>,
 }
 
 /// What `last_action` holds where some row calls the person a customer and gives no date.
@@ -127,13 +130,12 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
            last_action = CASE WHEN contacts.last_action IS NULL OR w.last_action > contacts.last_action THEN w.last_action ELSE contacts.last_action END,
            locale = CASE WHEN contacts.locale IS NULL OR w.locale < contacts.locale THEN w.locale ELSE contacts.locale END,
            zone = CASE WHEN contacts.zone IS NULL OR w.zone < contacts.zone THEN w.zone ELSE contacts.zone END,
-           human = COALESCE(contacts.human, w.human),
            restricted = CASE WHEN w.restricted > contacts.restricted THEN w.restricted ELSE contacts.restricted END
          FROM (SELECT n.contact_id AS id,
              MAX(CASE j.value->>'kind' WHEN 'customer' THEN 3 WHEN 'dormant' THEN 2 WHEN 'prospect' THEN 1 ELSE 0 END) AS kind_rank,
              MAX(CASE WHEN j.value->>'kind' = 'customer' AND j.value->>'last_action' IS NULL THEN '9999-12-31'
                ELSE j.value->>'last_action' END) AS last_action, MIN(j.value->>'locale') AS locale, MIN(j.value->>'zone') AS zone,
-             MIN(j.value->>'human') AS human, MAX(CAST(j.value->>'restricted' AS BIGINT)) AS restricted
+             MAX(CAST(j.value->>'restricted' AS BIGINT)) AS restricted
            FROM EACH($1)
            THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)
            GROUP BY n.contact_id) AS w
@@ -141,18 +143,7 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
         &all,
         controller
     )?;
-    // A number that now comes with another external id ties both humans into one: every no counts for all their numbers.
-    execute!(
-        tx,
-        "UPDATE contacts SET human = w.kept
-         FROM (SELECT j.value->>'human' AS gone, MIN(c.human) AS kept FROM EACH($1)
-           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)
-           THEN JOIN contacts c ON c.id = n.contact_id AND c.human <> j.value->>'human'
-           WHERE true GROUP BY j.value->>'human') AS w
-         WHERE contacts.controller = $2 AND contacts.human = w.gone",
-        &all,
-        controller
-    )?;
+    let humans = humans::tie(tx, controller, &rows.iter().map(tie_of).collect::<Vec<_>>()).await?;
     let evidence = execute!(
         tx,
         "INSERT INTO consent_evidence (controller, contact_id, row_hash, import_line, file, kind, last_action, source, quarantined, basis,
@@ -169,7 +160,12 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
         controller,
         now
     )?;
-    Ok(Merged { new, evidence })
+    Ok(Merged { new, evidence, humans })
+}
+
+fn tie_of(row: &Imported) -> Tie {
+    let newest = Keyed { key_id: row.key_id, mac: row.mac.clone() };
+    Tie { number: row.other_macs.iter().cloned().chain([newest]).collect(), id: row.human.clone() }
 }
 
 /// Which of these rows are known from an earlier import, by their hashes.
@@ -184,19 +180,6 @@ pub async fn known_rows(tx: &mut Tx, controller: &str, rows: &[Imported]) -> Res
         controller
     )?;
     Ok(known.into_iter().map(|(hash,)| hash).collect())
-}
-
-/// Contacts with an external id among these numbers: whoever may share a human with someone who said no.
-pub async fn with_human(tx: &mut Tx, controller: &str, rows: &[Imported]) -> Result<Vec<i64>> {
-    let all = json(rows.iter().filter(|r| r.human.is_some()).collect::<Vec<_>>());
-    let ids: Vec<(i64,)> = fetch_all!(
-        tx,
-        "SELECT DISTINCT n.contact_id FROM EACH($1)
-         THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)",
-        &all,
-        controller
-    )?;
-    Ok(ids.into_iter().map(|(id,)| id).collect())
 }
 
 #[derive(Debug, Clone, sqlx::FromRow)]

@@ -98,7 +98,12 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
          THEN JOIN contacts c ON c.id = CAST(j.value AS BIGINT) AND c.human IS NOT NULL
          THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human
          THEN JOIN number_macs n ON n.contact_id = o.id
-         THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL",
+         THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
+         UNION
+         SELECT c.id, s.reason, s.at FROM EACH($1)
+         THEN JOIN contacts c ON c.id = CAST(j.value AS BIGINT) AND c.human IS NOT NULL
+         THEN JOIN humans h ON h.controller = c.controller AND h.human = c.human
+         THEN JOIN suppressions s ON s.controller = h.controller AND s.mac = h.alias AND s.lifted_at IS NULL",
         &ids
     )?;
     for (id, reason, at) in suppressed {
@@ -115,7 +120,8 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
          UNION
          SELECT c.id, a.family, a.kind, a.asked_at, a.message_id FROM EACH($1)
          THEN JOIN contacts c ON c.id = CAST(j.value AS BIGINT) AND c.human IS NOT NULL
-         THEN JOIN asked_marks a ON a.controller = c.controller AND a.mac = c.human
+         THEN JOIN humans h ON h.controller = c.controller AND h.human = c.human
+         THEN JOIN asked_marks a ON a.controller = h.controller AND a.mac = h.alias
          UNION
          SELECT c.id, a.family, a.kind, a.asked_at, a.message_id FROM EACH($1)
          THEN JOIN contacts c ON c.id = CAST(j.value AS BIGINT) AND c.human IS NOT NULL
@@ -129,15 +135,13 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
         let facts = &mut person.facts;
         if kind == "reminder" {
             if marked_family == family {
-                facts.reminded_in_family = Some(message);
+                facts.reminded_in_family.push(message);
             }
             continue;
         }
-        if facts.asked.is_none_or(|(newest, _)| at > newest) {
-            facts.asked = Some((at, message));
-        }
+        facts.asked.push((at, message));
         if marked_family == family {
-            facts.asked_in_family = Some(message);
+            facts.asked_in_family.push(message);
         }
     }
 

@@ -12,6 +12,7 @@ pub mod contacts;
 pub mod control;
 pub mod conversations;
 pub mod facts;
+pub mod humans;
 pub mod inbound;
 pub mod ledger;
 pub mod legs;

@@ -4,24 +4,42 @@ use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
 use crate::domain::suppression::Reason;
 use crate::vault::Keyed;
 
-/// Suppresses these keyed numbers, and every number of the same humans, and cancels what is planned for them, all in the
-/// caller's transaction: an opt-out and a claim meet on the message row and one of them loses. Answers (suppressed anew,
-/// messages cancelled).
+/// The contacts a no reaches: those of the keyed numbers `$1` of controller `$2`, their humans' other numbers, and those of the
+/// human that an external id, or a number that is no contact, belongs to.
+macro_rules! reached {
+    () => {
+        "SELECT n.contact_id FROM EACH($1)
+         THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+         UNION
+         SELECT o.id FROM EACH($1)
+         THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+         THEN JOIN contacts c ON c.id = n.contact_id AND c.human IS NOT NULL
+         THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human
+         UNION
+         SELECT o.id FROM EACH($1)
+         THEN JOIN humans h ON h.controller = $2 AND h.alias = j.value->>'mac'
+         THEN JOIN contacts o ON o.controller = h.controller AND o.human = h.human"
+    };
+}
+
+/// Suppresses these keyed numbers, or external ids, and every number of the same humans, and cancels what is planned for them,
+/// all in the caller's transaction: an opt-out and a claim meet on the message row and one of them loses. Answers (suppressed
+/// anew, messages cancelled).
 pub async fn suppress(tx: &mut Tx, controller: &str, keyed: &[Keyed], reason: Reason, at: i64, now: i64) -> Result<(u64, u64)> {
     let rows = json(keyed.iter().map(|k| serde_json::json!({ "mac": k.mac, "key": k.key_id })).collect::<Vec<_>>());
     let added = execute!(
         tx,
-        "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at, learned_at)
-         SELECT $2, w.mac, w.key_id, $3, $4, $5, $6 FROM (
-           SELECT j.value->>'mac' AS mac, CAST(j.value->>'key' AS BIGINT) AS key_id FROM EACH($1)
-           UNION
-           SELECT n2.mac, n2.key_id FROM EACH($1)
-           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
-           THEN JOIN contacts c ON c.id = n.contact_id
-           THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human
-           THEN JOIN number_macs n2 ON n2.contact_id = o.id
-         ) w WHERE true
-         ON CONFLICT DO NOTHING",
+        concat!(
+            "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at, learned_at)
+             SELECT $2, w.mac, w.key_id, $3, $4, $5, $6 FROM (
+               SELECT j.value->>'mac' AS mac, CAST(j.value->>'key' AS BIGINT) AS key_id FROM EACH($1)
+               UNION
+               SELECT n2.mac, n2.key_id FROM (",
+            reached!(),
+            ") AS r THEN JOIN number_macs n2 ON n2.contact_id = r.contact_id
+             ) w WHERE true
+             ON CONFLICT DO NOTHING"
+        ),
         &rows,
         controller,
         reason.scope(),
@@ -31,19 +49,6 @@ pub async fn suppress(tx: &mut Tx, controller: &str, keyed: &[Keyed], reason: Re
     )?;
     let cancelled = cancel_planned(tx, controller, &rows, reason.code(), now).await?;
     Ok((added, cancelled))
-}
-
-/// The contacts a no reaches: those of the keyed numbers `$1` of controller `$2`, and their humans' other numbers.
-macro_rules! reached {
-    () => {
-        "SELECT n.contact_id FROM EACH($1)
-         THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
-         UNION
-         SELECT o.id FROM EACH($1)
-         THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
-         THEN JOIN contacts c ON c.id = n.contact_id AND c.human IS NOT NULL
-         THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human"
-    };
 }
 
 /// Cancels every planned ask, reminder, confirmation and code of these numbers and their humans, and then closes their open
@@ -87,41 +92,42 @@ pub async fn granted_among(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Re
     let rows = json(keyed.iter().map(|k| serde_json::json!({ "mac": k.mac, "key": k.key_id })).collect::<Vec<_>>());
     let ids: Vec<(i64,)> = fetch_all!(
         tx,
-        "SELECT DISTINCT w.id FROM (
-           SELECT c.id, c.controller, c.subject FROM EACH($1)
-           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
-           THEN JOIN contacts c ON c.id = n.contact_id
-           UNION
-           SELECT o.id, o.controller, o.subject FROM EACH($1)
-           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
-           THEN JOIN contacts c ON c.id = n.contact_id AND c.human IS NOT NULL
-           THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human) AS w
-         JOIN preferences p ON p.controller = w.controller AND p.subject = w.subject AND p.state = 'granted'
-         ORDER BY w.id",
+        concat!(
+            "SELECT DISTINCT c.id FROM (",
+            reached!(),
+            ") AS r
+             THEN JOIN contacts c ON c.id = r.contact_id
+             THEN JOIN preferences p ON p.controller = c.controller AND p.subject = c.subject AND p.state = 'granted'
+             ORDER BY c.id"
+        ),
         &rows,
         controller
     )?;
     Ok(ids.into_iter().map(|(id,)| id).collect())
 }
 
-/// A human's new number inherits every no of the others (after an import tied them together): what is planned for it is cancelled
+/// Every number of a human inherits every no of the others (after an import tied them together): what is planned for it is cancelled
 /// and its open conversation closed. Answers the contacts that newly carry a no beside something granted. Whoever carried it
 /// already is left alone: they may be on their way back by their own act.
-pub async fn spread_over_humans(tx: &mut Tx, controller: &str, contacts: &[i64], now: i64) -> Result<Vec<i64>> {
-    let ids = json(contacts);
+pub async fn spread_over_humans(tx: &mut Tx, controller: &str, humans: &[String], now: i64) -> Result<Vec<i64>> {
+    let humans = json(humans.iter().map(|human| serde_json::json!({ "human": human })).collect::<Vec<_>>());
     let new: Vec<(String, i64, String)> = fetch_all!(
         tx,
         "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at, learned_at)
-         SELECT DISTINCT s.controller, n2.mac, n2.key_id, s.scope, s.reason, s.at, CAST($3 AS BIGINT) FROM EACH($1)
-         THEN JOIN contacts c ON c.id = CAST(j.value AS BIGINT) AND c.controller = $2 AND c.human IS NOT NULL
-         THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human
-         THEN JOIN number_macs n ON n.contact_id = o.id
-         THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
-         THEN JOIN contacts o2 ON o2.controller = c.controller AND o2.human = c.human
+         SELECT DISTINCT $2, n2.mac, n2.key_id, w.scope, w.reason, w.at, CAST($3 AS BIGINT) FROM (
+           SELECT o.human, s.scope, s.reason, s.at FROM EACH($1)
+           THEN JOIN contacts o ON o.controller = $2 AND o.human = j.value->>'human'
+           THEN JOIN number_macs n ON n.contact_id = o.id
+           THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
+           UNION
+           SELECT h.human, s.scope, s.reason, s.at FROM EACH($1)
+           THEN JOIN humans h ON h.controller = $2 AND h.human = j.value->>'human'
+           THEN JOIN suppressions s ON s.controller = h.controller AND s.mac = h.alias AND s.lifted_at IS NULL) AS w
+         THEN JOIN contacts o2 ON o2.controller = $2 AND o2.human = w.human
          THEN JOIN number_macs n2 ON n2.contact_id = o2.id
-         WHERE NOT EXISTS (SELECT 1 FROM suppressions l WHERE l.controller = s.controller AND l.mac = n2.mac AND l.key_id = n2.key_id
-           AND l.reason = s.reason AND l.lifted_at >= s.at) ON CONFLICT DO NOTHING RETURNING mac, key_id, reason",
-        &ids,
+         WHERE NOT EXISTS (SELECT 1 FROM suppressions l WHERE l.controller = $2 AND l.mac = n2.mac AND l.key_id = n2.key_id
+           AND l.reason = w.reason AND l.lifted_at >= w.at) ON CONFLICT DO NOTHING RETURNING mac, key_id, reason",
+        &humans,
         controller,
         now
     )?;
@@ -179,6 +185,11 @@ pub async fn newest_since(tx: &mut Tx, contact: i64, since: i64) -> Result<Optio
            JOIN contacts o ON o.controller = c.controller AND o.human = c.human
            JOIN number_macs n ON n.contact_id = o.id
            JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
+           WHERE c.id = $1 AND c.human IS NOT NULL
+           UNION
+           SELECT s.reason, s.at FROM contacts c
+           JOIN humans h ON h.controller = c.controller AND h.human = c.human
+           JOIN suppressions s ON s.controller = h.controller AND s.mac = h.alias AND s.lifted_at IS NULL
            WHERE c.id = $1 AND c.human IS NOT NULL) AS w
          WHERE w.at >= $2 ORDER BY w.at DESC LIMIT 1",
         contact,

@@ -16,7 +16,7 @@ use permesso::store::conversations::Opening;
 use permesso::store::messages::{Batch, Claim, Claimant, New, NotNow, Route, Settled};
 use permesso::store::queue::{self, Job};
 use permesso::store::{
-    Store, Tx, campaigns, contacts, control, conversations, facts, inbound, ledger, legs, messages, report, screenings,
+    Store, Tx, campaigns, contacts, control, conversations, facts, humans, inbound, ledger, legs, messages, report, screenings,
     suppressions,
 };
 use permesso::vault::Keyed;
@@ -284,15 +284,12 @@ both!(merge_is_the_same_in_any_order, |app| {
             let m = contacts::merge(&mut tx, C, chunk, 1).await.unwrap();
             (merged.new, merged.evidence) = (merged.new + m.new, merged.evidence + m.evidence);
         }
-        assert_eq!(merged, contacts::Merged { new: 1, evidence: 3 });
-        assert_eq!(
-            contacts::merge(&mut tx, C, &rows, 2).await.unwrap(),
-            contacts::Merged::default(),
-            "a second import adds nothing"
-        );
+        assert_eq!((merged.new, merged.evidence), (1, 3));
+        let again = contacts::merge(&mut tx, C, &rows, 2).await.unwrap();
+        let nothing = contacts::Merged { humans: vec![format!("human {n}")], ..contacts::Merged::default() };
+        assert_eq!(again, nothing, "a second import adds nothing");
         let c = known(&mut tx, app, n).await;
         assert_eq!(contacts::evidence_of(&mut tx, c.id).await.unwrap().len(), 3);
-        assert_eq!(contacts::with_human(&mut tx, C, &rows).await.unwrap(), [c.id]);
         seen.insert((c.kind, c.last_action, c.locale, c.zone, c.restricted, c.created_at));
     }
     let strictest = (some("customer"), some("2026-01-05"), some("en"), some("Europe/London"), 1, 1);
@@ -353,6 +350,26 @@ both!(two_external_ids_of_one_number_are_one_human, |app| {
     contacts::merge(&mut tx, C, &[of(1, "y")], 2).await.unwrap();
     suppressions::suppress(&mut tx, C, &keyed(app, 2), Reason::Stopped, 4, 4).await.unwrap();
     assert_eq!(suppressions::of(&mut tx, C, &keyed(app, 1)).await.unwrap().len(), 1);
+    tx.rollback().await.unwrap();
+});
+
+both!(ties_go_on_through_contacts_and_numbers_that_are_none, |app| {
+    let mut tx = write(app).await;
+    for _ in 0..2 {
+        humans::take_turn(&mut tx, C).await.unwrap();
+    }
+    let tie = |n, id: Option<&str>| humans::Tie { number: keyed(app, n), id: id.map(str::to_owned) };
+    contacts::merge(&mut tx, C, &[Imported { human: Some("y".into()), ..row(app, 1) }], 1).await.unwrap();
+    assert_eq!(humans::tie(&mut tx, C, &[tie(1, Some("x")), tie(9, Some("z"))]).await.unwrap(), ["x", "z"]);
+    assert_eq!(
+        humans::tie(&mut tx, C, &[tie(9, Some("y")), tie(8, None)]).await.unwrap(),
+        ["x"],
+        "one human, by its smallest id"
+    );
+    assert_eq!(humans::tie(&mut tx, C, &[tie(9, None)]).await.unwrap(), ["x"]);
+    suppressions::suppress(&mut tx, C, &keyed(app, 9), Reason::Stopped, 4, 4).await.unwrap();
+    assert_eq!(suppressions::of(&mut tx, C, &keyed(app, 1)).await.unwrap(), [("stopped".to_owned(), 4, None)]);
+    assert_eq!(humans::tie(&mut tx, "another", &[tie(9, None)]).await.unwrap(), Vec::<String>::new());
     tx.rollback().await.unwrap();
 });
 
@@ -425,15 +442,16 @@ both!(facts_hold_what_is_stored_about_a_person, |app| {
     let (person, f) = (&people[&id], &people[&id].facts);
     assert_eq!((&person.person, &person.marks), (&mac.mac, &vec![(mac.mac.clone(), mac.key_id)]));
     assert_eq!((f.evidence.len(), f.only_quarantined, f.mobile), (1, false, true));
-    assert_eq!((f.asked, f.asked_in_family, f.reminded_in_family), (Some((10, 77)), Some(77), Some(77)));
+    assert_eq!((&f.asked, &f.asked_in_family, &f.reminded_in_family), (&vec![(10, 77)], &vec![77], &vec![77]));
     assert_eq!(f.suppressions, [(Reason::Stopped, 4)]);
     assert_eq!(f.granted, [Permission::parse("sms.promotions").unwrap()]);
     assert_eq!(f.conversation.as_ref().map(|c| (c.campaign, c.answered)), Some((Some(spring), false)));
     assert_eq!((f.confirms_today, f.codes_today, f.first_code, f.last_code, f.answers_today), (0, 1, Some(5), Some(5), 1));
     let f = &people[&other].facts;
-    assert!(f.only_quarantined && f.evidence.is_empty() && f.asked.is_none() && f.suppressions.is_empty());
+    assert!(f.only_quarantined && f.evidence.is_empty() && f.asked.is_empty() && f.suppressions.is_empty());
     let elsewhere = facts::people(&mut tx, "summer", &[id], 20).await.unwrap();
-    assert_eq!((elsewhere[&id].facts.asked, elsewhere[&id].facts.asked_in_family), (Some((10, 77)), None));
+    let elsewhere = &elsewhere[&id].facts;
+    assert_eq!((&elsewhere.asked, &elsewhere.asked_in_family), (&vec![(10, 77)], &vec![]));
     tx.rollback().await.unwrap();
 });
 
@@ -454,12 +472,12 @@ both!(a_suppression_reaches_every_number_of_a_human, |app| {
     assert_eq!(suppressions::of(&mut tx, C, &keyed(app, 3)).await.unwrap(), []);
     // A number that turns out to be of the same human later inherits the no.
     let tied = [same(3)];
-    contacts::merge(&mut tx, C, &tied, 5).await.unwrap();
-    let tied = contacts::with_human(&mut tx, C, &tied).await.unwrap();
-    let (_, ids) = planned(&mut tx, None, &[message(tied[0], MessageKind::Ask, 0)]).await;
-    assert!(suppressions::spread_over_humans(&mut tx, C, &tied, 6).await.unwrap().is_empty(), "nothing was granted");
-    assert_eq!(suppressions::newest_since(&mut tx, tied[0], 3).await.unwrap().as_deref(), Some("stopped"));
-    assert_eq!(suppressions::newest_since(&mut tx, tied[0], 4).await.unwrap(), None);
+    let human = contacts::merge(&mut tx, C, &tied, 5).await.unwrap().humans;
+    let tied = known(&mut tx, app, 3).await.id;
+    let (_, ids) = planned(&mut tx, None, &[message(tied, MessageKind::Ask, 0)]).await;
+    assert!(suppressions::spread_over_humans(&mut tx, C, &human, 6).await.unwrap().is_empty(), "nothing was granted");
+    assert_eq!(suppressions::newest_since(&mut tx, tied, 3).await.unwrap().as_deref(), Some("stopped"));
+    assert_eq!(suppressions::newest_since(&mut tx, tied, 4).await.unwrap(), None);
     assert_eq!(suppressions::of(&mut tx, C, &keyed(app, 3)).await.unwrap(), [("stopped".to_owned(), 3, None)]);
     assert_eq!(state(&mut tx, ids[0]).await, State::Cancelled);
     // A fresh yes lifts what is about marketing, on the number it came from; a wrong number stays wrong.
@@ -480,12 +498,12 @@ both!(a_no_that_is_inherited_closes_the_question_and_names_whose_grants_end, |ap
     suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::Refused, 3, 3).await.unwrap();
     let opening = |contact| Opening { contact, message: 77, expires_at: 100 };
     conversations::open(&mut tx, C, None, None, "link", &[opening(one.id), opening(two.id)], 4).await.unwrap();
-    contacts::merge(&mut tx, C, &[of(1, Some("h")), of(2, Some("h"))], 5).await.unwrap();
-    assert_eq!(suppressions::spread_over_humans(&mut tx, C, &[two.id], 6).await.unwrap(), [two.id]);
+    let human = contacts::merge(&mut tx, C, &[of(1, Some("h")), of(2, Some("h"))], 5).await.unwrap().humans;
+    assert_eq!(suppressions::spread_over_humans(&mut tx, C, &human, 6).await.unwrap(), [two.id]);
     let closed = conversations::newest_of(&mut tx, two.id).await.unwrap().unwrap();
     assert_eq!((closed.state.as_str(), closed.closed_at), ("refused", Some(6)));
     assert!(conversations::open_of(&mut tx, one.id).await.unwrap().is_some(), "whoever carried the no may be on their way back");
-    assert!(suppressions::spread_over_humans(&mut tx, C, &[two.id], 7).await.unwrap().is_empty(), "nothing is new");
+    assert!(suppressions::spread_over_humans(&mut tx, C, &human, 7).await.unwrap().is_empty(), "nothing is new");
     tx.rollback().await.unwrap();
 });
 
@@ -828,7 +846,7 @@ both!(what_arrived_is_known_and_marked, |app| {
     messages::mark_arrived(&mut tx, one.0).await.unwrap();
     messages::mark_arrived(&mut tx, one.0).await.unwrap();
     let facts = facts::people(&mut tx, "spring", &[person], 20).await.unwrap();
-    assert_eq!(facts[&person].facts.asked_in_family, Some(one.0));
+    assert_eq!(facts[&person].facts.asked_in_family, [one.0]);
     let mut open = conversations::open_of(&mut tx, person).await.unwrap().unwrap();
     open.confirm_message_id = Some(77);
     conversations::save(&mut tx, &open).await.unwrap();

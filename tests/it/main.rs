@@ -9,6 +9,7 @@ mod contract;
 mod crm;
 mod desk;
 mod gateways;
+mod humans;
 mod legs;
 mod noes;
 mod packs;

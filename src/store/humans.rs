@@ -1,0 +1,145 @@
+//! Who belongs to one human: the external ids they came with, and the numbers that came with one in a row that made no contact.
+//! A tie is for good and goes on through all of them: who says A is X, A is Y and B is Y has said that B is X.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use crate::vault::Keyed;
+
+/// A number as a row named it, known by these keyed hashes, and the keyed hash of the row's external id.
+#[derive(Debug, Clone)]
+pub struct Tie {
+    pub number: Vec<Keyed>,
+    pub id: Option<String>,
+}
+
+/// Imports of one controller take turns: two of them must not tie the same human to two others at the same moment. To be taken
+/// before anything else is locked.
+pub async fn take_turn(tx: &mut Tx, controller: &str) -> Result<()> {
+    execute!(tx, "INSERT INTO humans (controller, alias, human) VALUES ($1, '', '') ON CONFLICT DO NOTHING", controller)?;
+    let _: Option<(String,)> =
+        fetch_optional!(tx, "SELECT alias FROM humans WHERE controller = $1 AND alias = '' FOR UPDATE", controller)?;
+    Ok(())
+}
+
+/// What is joined. In this order the smallest of a group is the hash of an external id, wherever there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Node<'a> {
+    Human(&'a str),
+    Contact(i64),
+    /// A number that is no contact.
+    Number(&'a str),
+}
+
+/// Disjoint sets: from each member to another of its set, until the smallest.
+#[derive(Default)]
+struct Groups<'a>(HashMap<Node<'a>, Node<'a>>);
+
+impl<'a> Groups<'a> {
+    fn smallest(&self, mut node: Node<'a>) -> Node<'a> {
+        while let Some(next) = self.0.get(&node) {
+            node = *next;
+        }
+        node
+    }
+
+    fn join(&mut self, one: Node<'a>, other: Node<'a>) {
+        let (one, other) = (self.smallest(one), self.smallest(other));
+        if one != other {
+            self.0.insert(one.max(other), one.min(other));
+        }
+    }
+
+    fn human(&self, node: Node<'a>) -> Option<&'a str> {
+        match self.smallest(node) {
+            Node::Human(human) => Some(human),
+            _ => None,
+        }
+    }
+}
+
+/// Key's hash of a number, its contact, that contact's human, the human of the row's id, and the human this number was tied to.
+type Known = (String, Option<i64>, Option<String>, Option<String>, Option<String>);
+
+/// Ties numbers and external ids into humans. Answers the humans that these rows are about.
+pub async fn tie(tx: &mut Tx, controller: &str, ties: &[Tie]) -> Result<Vec<String>> {
+    let ids: BTreeSet<&str> = ties.iter().filter_map(|t| t.id.as_deref()).collect();
+    execute!(
+        tx,
+        "INSERT INTO humans (controller, alias, human) SELECT $2, j.value->>'id', j.value->>'id' FROM EACH($1) WHERE true
+         ON CONFLICT DO NOTHING",
+        &json(ids.iter().map(|id| serde_json::json!({ "id": id })).collect::<Vec<_>>()),
+        controller
+    )?;
+    let numbers =
+        ties.iter().flat_map(|t| t.number.iter().map(|n| serde_json::json!({ "mac": n.mac, "key": n.key_id, "id": t.id })));
+    let known: Vec<Known> = fetch_all!(
+        tx,
+        "SELECT j.value->>'mac', n.contact_id, c.human, i.human, a.human FROM EACH($1)
+         LEFT JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+         LEFT JOIN contacts c ON c.id = n.contact_id
+         LEFT JOIN humans i ON i.controller = $2 AND i.alias = j.value->>'id'
+         LEFT JOIN humans a ON a.controller = $2 AND a.alias = j.value->>'mac'
+         WHERE i.human IS NOT NULL OR a.human IS NOT NULL",
+        &json(numbers.collect::<Vec<_>>()),
+        controller
+    )?;
+
+    let mut groups = Groups::default();
+    for (mac, contact, of_contact, by_id, by_number) in &known {
+        let number = contact.map_or(Node::Number(mac), Node::Contact);
+        for human in [of_contact, by_id, by_number].into_iter().flatten() {
+            groups.join(number, Node::Human(human));
+        }
+    }
+    let (mut moved, mut new_contacts, mut new_numbers) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut humans = BTreeSet::new();
+    for (mac, contact, of_contact, by_id, by_number) in &known {
+        let Some(kept) = groups.human(contact.map_or(Node::Number(mac), Node::Contact)) else { continue };
+        humans.insert(kept);
+        moved.extend(
+            [of_contact, by_id, by_number].into_iter().flatten().filter(|h| *h != kept).map(|gone| (gone.as_str(), kept)),
+        );
+        match contact {
+            Some(id) if of_contact.is_none() => _ = new_contacts.insert((*id, kept)),
+            None if by_number.is_none() => _ = new_numbers.insert((mac, kept)),
+            _ => {}
+        }
+    }
+
+    if !moved.is_empty() {
+        let moved = json(moved.iter().map(|(gone, kept)| serde_json::json!({ "gone": gone, "kept": kept })).collect::<Vec<_>>());
+        execute!(
+            tx,
+            "UPDATE humans SET human = w.kept FROM (SELECT j.value->>'gone' AS gone, j.value->>'kept' AS kept FROM EACH($1)) AS w
+             WHERE humans.controller = $2 AND humans.human = w.gone",
+            &moved,
+            controller
+        )?;
+        execute!(
+            tx,
+            "UPDATE contacts SET human = w.kept FROM (SELECT j.value->>'gone' AS gone, j.value->>'kept' AS kept FROM EACH($1)) AS w
+             WHERE contacts.controller = $2 AND contacts.human = w.gone",
+            &moved,
+            controller
+        )?;
+    }
+    if !new_contacts.is_empty() {
+        execute!(
+            tx,
+            "UPDATE contacts SET human = w.kept
+             FROM (SELECT CAST(j.value->>'id' AS BIGINT) AS id, j.value->>'kept' AS kept FROM EACH($1)) AS w WHERE contacts.id = w.id",
+            &json(new_contacts.iter().map(|(id, kept)| serde_json::json!({ "id": id, "kept": kept })).collect::<Vec<_>>())
+        )?;
+    }
+    if !new_numbers.is_empty() {
+        execute!(
+            tx,
+            "INSERT INTO humans (controller, alias, human) SELECT $2, j.value->>'mac', j.value->>'kept' FROM EACH($1) WHERE true
+             ON CONFLICT DO NOTHING",
+            &json(new_numbers.iter().map(|(mac, kept)| serde_json::json!({ "mac": mac, "kept": kept })).collect::<Vec<_>>()),
+            controller
+        )?;
+    }
+    Ok(humans.into_iter().map(str::to_owned).collect())
+}

@@ -1,0 +1,235 @@
+//! One human with several numbers, however the external ids came: one ask among them, and a no of one counts for all.
+
+use std::time::Duration;
+
+use permesso::engine::import::{self, Summary};
+use permesso::gateway::mock::protocol::Status;
+use permesso::store::Store;
+
+use crate::app::{LINK, ON_CHANNELS, REPLY_NUMBER, TestApp};
+use crate::both;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+both!(an_id_that_lost_a_merge_still_means_its_human, |app| {
+    // Whichever of the two ids loses.
+    for (n, [x, y]) in [(1, ["X", "Y"]), (11, ["Q", "P"]), (21, ["1", "2"]), (31, ["d", "c"])] {
+        app.import(&row(n, x)).await;
+        app.import(&row(n, y)).await;
+        app.reply(&it(n), REPLY_NUMBER, "STOP").await;
+        app.import(&row(n + 1, y)).await;
+        app.import(&row(n + 2, x)).await;
+    }
+    app.send(LINK).await;
+    assert_eq!(asked(app).await, 0);
+    assert!(app.story(&it(2)).await.verdict.contains("stopped"), "{}", app.story(&it(2)).await.verdict);
+});
+
+both!(a_chain_of_ids_in_one_file_is_one_human_in_any_order, |app| {
+    let orders = [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [0, 4, 2, 1, 3], [1, 3, 0, 4, 2], [3, 0, 4, 2, 1]];
+    let mut rows = String::new();
+    for chain in 0..10 {
+        let of = |n: u32, id: &str| row(chain * 10 + n, &format!("{id}{chain}"));
+        let links = [of(1, "X"), of(1, "Y"), of(2, "Y"), of(2, "Z"), of(3, "Z")];
+        rows.extend(orders[chain as usize % 5].map(|i| links[i].clone()));
+    }
+    app.import(&rows).await;
+    // The second half says no first, by a number at one end of the chain.
+    for chain in 5..10 {
+        app.reply(&it(chain * 10 + 1), REPLY_NUMBER, "STOP").await;
+    }
+    for _ in 0..3 {
+        app.send(LINK).await;
+        app.advance(MINUTE);
+    }
+    let asks: Vec<usize> = (0..10).map(|chain| (1..=3).map(|n| app.asks(&it(chain * 10 + n))).sum()).collect();
+    assert_eq!(asks, [1, 1, 1, 1, 1, 0, 0, 0, 0, 0]);
+});
+
+both!(two_humans_that_turn_out_to_be_one_get_no_second_ask_and_one_no, |app| {
+    app.import(&(row(1, "X") + &row(2, "Y"))).await;
+    app.plan_as(LINK, |_| {}).await;
+    app.settle().await;
+    assert_eq!([app.asks(&it(1)), app.asks(&it(2))], [1, 1], "nobody knows yet");
+    app.submit(&app.link(&it(2)), "chosen", &["sms.promotions"]).await;
+    app.advance(MINUTE);
+    app.reply(&it(2), REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(&it(2)).await, ["sms.promotions"]);
+    app.advance(MINUTE);
+    app.reply(&it(1), REPLY_NUMBER, "STOP").await;
+    // The two ids meet on a third number.
+    app.import(&(row(3, "X") + &row(3, "Y"))).await;
+    assert!(app.granted(&it(2)).await.is_empty(), "a no of one ends what was granted to the other");
+    app.plan_as(LINK, |c| c.name = "another-name".into()).await;
+    app.settle().await;
+    assert_eq!([1, 2, 3].map(|n| app.asks(&it(n))), [1, 1, 0]);
+    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+});
+
+both!(an_ask_under_an_id_that_lost_counts_for_its_other_numbers, |app| {
+    app.import(&row(1, "X")).await;
+    app.send(LINK).await;
+    for id in ["A", "B", "C", "Z"] {
+        app.import(&row(1, id)).await;
+    }
+    app.import(&(row(2, "X") + &row(3, "A") + &row(4, "B") + &row(5, "C") + &row(6, "Z"))).await;
+    app.send(LINK).await;
+    assert_eq!([1, 2, 3, 4, 5, 6].map(|n| app.asks(&it(n))), [1, 0, 0, 0, 0, 0]);
+});
+
+both!(the_no_of_a_rejected_row_counts_for_the_whole_human, |app| {
+    app.import(&row(1, "EX1")).await;
+    let summary = app.import(&(rejected(2, "EX1", "yes") + &rejected(3, "EX2", "yes"))).await;
+    assert_eq!((summary.rejected, summary.unread, summary.new), (2, 0, 0), "{summary:?}");
+    // Who shares the id and comes later.
+    app.import(&(row(4, "EX1") + &row(5, "EX2") + &row(6, "EX3"))).await;
+    app.send(LINK).await;
+    assert_eq!([1, 4, 5, 6].map(|n| app.asks(&it(n))), [0, 0, 0, 1]);
+});
+
+both!(a_rejected_row_ties_its_number_for_a_later_no, |app| {
+    app.import(&(row(1, "EX1") + &row(2, "EX2") + &row(3, "EX3"))).await;
+    app.send(LINK).await;
+    for n in 1..=2 {
+        app.submit(&app.link(&it(n)), "chosen", &["sms.promotions"]).await;
+        app.advance(MINUTE);
+        app.reply(&it(n), REPLY_NUMBER, "SI").await;
+    }
+    // Nobody says no yet, and the numbers are nobody's.
+    app.import(&(rejected(11, "EX1", "") + &rejected(12, "EX2", "") + &rejected(13, "EX4", ""))).await;
+    assert_eq!([app.granted(&it(1)).await.len(), app.granted(&it(2)).await.len()], [1, 1]);
+    app.advance(MINUTE);
+    app.reply(&it(11), REPLY_NUMBER, "STOP").await;
+    listed(app, &format!("number\n{}\n", it(12))).await;
+    app.reply(&it(13), REPLY_NUMBER, "STOP").await;
+    assert_eq!([app.granted(&it(1)).await.len(), app.granted(&it(2)).await.len()], [0, 0]);
+    app.import(&(row(4, "EX4") + &row(5, "EX1") + &row(6, "EX2"))).await;
+    // A rejected row of a number that is known ties it as well.
+    app.reply(&it(7), REPLY_NUMBER, "STOP").await;
+    app.import(&(row(7, "") + &row(8, "EX8") + &rejected(7, "EX8", ""))).await;
+    app.send(LINK).await;
+    assert_eq!([1, 2, 3, 4, 5, 6, 7, 8].map(|n| app.asks(&it(n))), [1, 1, 1, 0, 0, 0, 0, 0]);
+    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+});
+
+both!(a_list_of_noes_counts_for_the_humans_it_names, |app| {
+    app.import(&(row(1, "EX1") + &row(2, "EX2") + &row(3, ""))).await;
+    let rows = [
+        // A number that is no contact, of a human that has another one.
+        format!("{};EX1\n", it(11)),
+        // Of a human that nobody knows yet.
+        format!("{};EX4\n", it(12)),
+        // A contact without an id, which others will come with.
+        format!("{};EX5\n", it(3)),
+        // The number cannot be read: the human can.
+        "3.93E+11;EX2\n".to_owned(),
+        ";EX6\n".to_owned(),
+        // One cell too many.
+        format!("{};EX7;a;b\n", it(13)),
+    ];
+    let summary =
+        listed(app, &format!("number;external_id;note\n{}", rows.concat().replace("\n", ";\n").replace("a;b;", "a;b"))).await;
+    assert_eq!((summary.rows, summary.rejected, summary.unread), (6, 2, 2), "{summary:?}");
+    assert_eq!(summary.ignored_columns, ["note"]);
+    app.import(&(4..=7).map(|n| row(n, &format!("EX{n}"))).collect::<String>()).await;
+    // The listed number comes under an id of its own: so does its no.
+    app.import(&(row(12, "EX9") + &row(9, "EX9") + &row(10, "EX10"))).await;
+    app.send(LINK).await;
+    assert_eq!([1, 2, 3, 4, 5, 6, 7, 9, 10, 12].map(|n| app.asks(&it(n))), [0, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+    // Numbers of a list are kept as hashes alone.
+    assert_eq!(app.count("SELECT COUNT(*) FROM contacts").await, 10);
+});
+
+both!(a_list_of_noes_ends_what_the_human_granted, |app| {
+    app.import(&row(1, "EX1")).await;
+    app.send(LINK).await;
+    app.submit(&app.link(&it(1)), "chosen", &["sms.promotions"]).await;
+    app.advance(MINUTE);
+    app.reply(&it(1), REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(&it(1)).await, ["sms.promotions"]);
+    app.advance(MINUTE);
+    listed(app, &format!("number,external_id\n{},EX1\n", it(2))).await;
+    assert!(app.granted(&it(1)).await.is_empty());
+    // The way back is the person's own.
+    app.advance(MINUTE);
+    assert_eq!(app.submit(&app.link(&it(1)), "chosen", &["sms.promotions"]).await, 303);
+    app.advance(MINUTE);
+    app.reply(&it(1), REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(&it(1)).await, ["sms.promotions"]);
+});
+
+both!(the_no_of_a_row_that_cannot_be_split_counts_for_its_human, |app| {
+    app.import(&(row(1, "EX1") + &row(2, "EX2"))).await;
+    let file = format!("number,external_id,unsubscribed,note\n{},EX1,yes\n{},EX2,yes,one,two\n", it(11), it(12));
+    assert_eq!(app.import_file(&file).await.rejected, 2);
+    app.send(LINK).await;
+    assert_eq!([1, 2].map(|n| app.asks(&it(n))), [0, 0]);
+});
+
+both!(an_ask_between_two_legs_sees_the_ask_of_a_number_tied_meanwhile, |app| {
+    let (one, other) = (it(1), it(2));
+    let first = app.asked_by_whatsapp(&one).await;
+    assert_eq!(app.gateway.receipt(&first, Status::Delivered).await, Some(true));
+    app.advance(MINUTE);
+    let second = app.asked_by_whatsapp(&other).await;
+    assert_eq!(app.gateway.receipt(&second, Status::Failed).await, Some(true));
+    assert_eq!(app.count("SELECT COUNT(*) FROM messages WHERE state = 'planned' AND channel = 'sms'").await, 1);
+    let header = ON_CHANNELS.replace("number,", "external_id,number,");
+    let row = |n: &str| format!("SAME,{n},prospect,web shop,prior_consent,form 1,2026-01-10,unticked,sms whatsapp\n");
+    assert_eq!(app.import_file(&format!("{header}{}{}", row(&one), row(&other))).await.rejected, 0);
+    app.settle().await;
+    assert_eq!([app.asks(&one), app.asks(&other)], [1, 1], "no second leg");
+    assert!(app.decisions(&other).await.iter().any(|d| d.contains("ASK_CAP")), "{:?}", app.decisions(&other).await);
+});
+
+both!(what_an_earlier_version_knew_of_humans_is_kept, |app| {
+    app.import(&(row(1, "X") + &row(4, "W"))).await;
+    app.send(LINK).await;
+    app.import(&(row(2, "X") + &row(5, "W"))).await;
+    // As the earlier version left it: the first number has another id, and nothing says that X is the same.
+    let y = app.engine.vault.human("Y");
+    let left = format!("DROP TABLE humans; UPDATE contacts SET human = '{y}' WHERE id = (SELECT MIN(id) FROM contacts);");
+    for sql in [left.as_str(), migration(app)] {
+        match &app.engine.store {
+            Store::Sqlite { write, .. } => drop(sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(write).await.unwrap()),
+            Store::Postgres { pool, .. } => drop(sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(pool).await.unwrap()),
+        }
+    }
+    let humans = "SELECT COUNT(DISTINCT human) FROM contacts";
+    assert_eq!((app.count(humans).await, app.count("SELECT COUNT(*) FROM humans WHERE alias <> ''").await), (2, 3));
+    app.reply(&it(1), REPLY_NUMBER, "STOP").await;
+    app.import(&(row(3, "Y") + &row(6, "X") + &row(7, "W"))).await;
+    app.send(LINK).await;
+    assert_eq!((1..=7).map(|n| app.asks(&it(n))).collect::<Vec<_>>(), [1, 0, 0, 1, 0, 0, 0]);
+});
+
+fn migration(app: &TestApp) -> &'static str {
+    match app.kind {
+        crate::app::Kind::Sqlite => include_str!("../../migrations/sqlite/0013_humans.sql"),
+        crate::app::Kind::Postgres => include_str!("../../migrations/postgres/0013_humans.sql"),
+    }
+}
+
+/// A row that may be asked.
+fn row(n: u32, id: &str) -> String {
+    format!("{},,prospect,,web shop,prior_consent,form 1,2025-01-10,unticked,,{id},\n", it(n))
+}
+
+/// A row whose kind is none.
+fn rejected(n: u32, id: &str, unsubscribed: &str) -> String {
+    format!("{},,prospekt,,web shop,prior_consent,form 1,2025-01-10,unticked,{unsubscribed},{id},\n", it(n))
+}
+
+async fn listed(app: &TestApp, text: &str) -> Summary {
+    let path = app.dir.path().join("no.csv");
+    std::fs::write(&path, text).unwrap();
+    import::suppressions(&app.engine, &path, |_| {}).await.unwrap()
+}
+
+async fn asked(app: &TestApp) -> i64 {
+    app.count("SELECT COUNT(*) FROM attempts WHERE kind = 'ask'").await
+}
+
+fn it(n: u32) -> String {
+    TestApp::it(n)
+}
