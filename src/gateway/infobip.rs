@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::driver::{Account, Can, Class, Driver, Key, Take};
 use super::http::{self, Answer};
 use super::sign::Hash;
-use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Refusal, Sent, WebhookError, sign};
+use super::{Callback, Event, Gateway, Handled, Heard, LookedUp, Outgoing, Refusal, Sent, WebhookError, sign};
 use crate::clock::Clock;
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -229,7 +229,7 @@ fn result(value: &Value, now: i64) -> Event {
         text,
         button,
         at: time(&value["receivedAt"]),
-        answered: false,
+        handled: None,
     }
 }
 
@@ -283,7 +283,7 @@ fn switched(value: &Value) -> Option<Event> {
             text: "STOP".to_owned(),
             button: None,
             at: time(&value["createdAt"]),
-            answered: true,
+            handled: Some(Handled::Stop),
         },
         ("resume", _) => Event::Note { event_id, body, pause: None },
         _ => Event::Unreadable { event_id, body },
