@@ -43,6 +43,9 @@ pub struct Keyed {
     pub mac: String,
 }
 
+/// What the hash of a ledger row begins with that was made with the key.
+pub const SEALED: &str = "k:";
+
 pub const KEY_VARIABLE: &str = "PERMESSO_KEY";
 
 impl Vault {
@@ -143,6 +146,16 @@ impl Vault {
     pub fn is_code(&self, message: i64, typed: &str, mac: &str) -> bool {
         use subtle::ConstantTimeEq;
         self.code_mac(message, typed).as_bytes().ct_eq(mac.as_bytes()).into()
+    }
+
+    /// The hash of a new ledger row, keyed, so that whoever can write to the database alone cannot make one. 0.1 wrote rows without.
+    pub fn row_seal(&self, row_hash: &str) -> String {
+        format!("{SEALED}{}", self.fingerprint("ledger row", row_hash))
+    }
+
+    /// The seal over the end of a subject's chain: how many entries it has, and the last one's hash.
+    pub fn head_seal(&self, controller: &str, subject: &str, entries: i64, hash: &str) -> String {
+        self.fingerprint("ledger head", &format!("{controller}\n{subject}\n{entries}\n{hash}"))
     }
 
     pub fn encrypt(&self, what: &str, plain: &str) -> Result<String> {

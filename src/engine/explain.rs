@@ -1,6 +1,6 @@
 //! Tell a person's whole story: of each campaign a sentence and the facts its rule saw, then what happened in order of time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -17,6 +17,7 @@ use crate::domain::ledger::{Body, GENESIS, Preference, apply, body_hash, row_has
 use crate::domain::phone::PhoneNumber;
 use crate::store::contacts::Contact;
 use crate::store::{Tx, campaigns, contacts, ledger, screenings, suppressions};
+use crate::vault::SEALED;
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Story {
@@ -258,9 +259,17 @@ async fn tell(
     Ok(())
 }
 
+/// The end of a subject's chain as its entries stand.
+struct End {
+    hash: String,
+    entries: i64,
+    sealed: bool,
+}
+
 /// Checks every hash of the ledger, and that preferences follow from it. Answers how many entries there are, and what is wrong with which.
 pub async fn verify_ledger(engine: &Engine) -> Result<(u64, Vec<String>)> {
-    let mut heads: std::collections::HashMap<String, String> = std::collections::HashMap::new();
+    let mut ends: BTreeMap<String, End> = BTreeMap::new();
+    let mut sealed_since = None;
     let mut derived: BTreeMap<String, BTreeMap<Permission, Preference>> = BTreeMap::new();
     let mut missing: BTreeMap<String, i64> = BTreeMap::new();
     let (mut count, mut wrong, mut after) = (0, Vec::new(), 0);
@@ -271,13 +280,19 @@ pub async fn verify_ledger(engine: &Engine) -> Result<(u64, Vec<String>)> {
         after = last.0;
         for (seq, subject, kind, at, stored_body_hash, prev, hash, body) in rows {
             count += 1;
-            let expected = heads.get(&subject).map_or(GENESIS, String::as_str);
-            if prev != expected {
+            let end = ends.entry(subject.clone()).or_insert_with(|| End { hash: GENESIS.to_owned(), entries: 0, sealed: false });
+            if prev != end.hash {
                 wrong.push(format!("entry {seq}: its predecessor is missing or changed"));
             }
-            if row_hash(&engine.controller, &subject, &kind, at, &stored_body_hash, &prev) != hash {
+            let plain = row_hash(&engine.controller, &subject, &kind, at, &stored_body_hash, &prev);
+            let sealed = hash.starts_with(SEALED);
+            // Once rows are sealed, every later one is: an unsealed one was not written by us.
+            if hash != if sealed { engine.vault.row_seal(&plain) } else { plain } || (!sealed && sealed_since.is_some()) {
                 wrong.push(format!("entry {seq}: the row was changed"));
             }
+            sealed_since = sealed_since.or_else(|| sealed.then_some(seq));
+            (end.entries, end.sealed) = (end.entries + 1, end.sealed || sealed);
+            end.hash = hash;
             match body {
                 Some(text) if body_hash(&text) != stored_body_hash => {
                     wrong.push(format!("entry {seq}: its evidence was changed"))
@@ -294,10 +309,26 @@ pub async fn verify_ledger(engine: &Engine) -> Result<(u64, Vec<String>)> {
             if matches!(kind.as_str(), "erased" | "retention") {
                 missing.remove(&subject);
             }
-            heads.insert(subject, hash);
         }
     }
     wrong.extend(missing.values().map(|seq| format!("entry {seq}: its evidence is gone, and no entry says why")));
+    // The end of each chain as it was sealed: entries that were cut off are missing from nothing else.
+    let heads = ledger::heads(&mut tx, &engine.controller).await?;
+    for (subject, entries, seal) in &heads {
+        let here = ends.get(subject);
+        if !here.is_some_and(|e| {
+            *entries == e.entries && *seal == engine.vault.head_seal(&engine.controller, subject, *entries, &e.hash)
+        }) {
+            let here = here.map_or(0, |e| e.entries);
+            wrong.push(format!(
+                "subject {subject}: the end of its entries is not as it was sealed ({here} of {entries} are here)"
+            ));
+        }
+    }
+    let known: BTreeSet<&String> = heads.iter().map(|(subject, ..)| subject).collect();
+    for (subject, _) in ends.iter().filter(|(subject, end)| end.sealed && !known.contains(subject)) {
+        wrong.push(format!("subject {subject}: the seal over the end of its entries is gone"));
+    }
     // What the company acts on must be what the entries say.
     let mut stored: BTreeMap<String, BTreeMap<Permission, Preference>> = BTreeMap::new();
     for (subject, channel, purpose, state) in ledger::all_preferences(&mut tx, &engine.controller).await? {

@@ -129,7 +129,7 @@ impl Engine {
     /// Appends to the ledger, and tells whoever wants to know.
     async fn append(&self, tx: &mut Tx, body: &Body) -> store::Result<i64> {
         let told = self.told(News::of_entry(body.entry));
-        store::ledger::append(tx, &self.controller, body, &told, self.now()).await
+        store::ledger::append(tx, &self.vault, &self.controller, body, &told, self.now()).await
     }
 
     /// The frozen campaign of a revision.

@@ -8,21 +8,23 @@ use super::{Error, Result, Tx, execute, fetch_all, fetch_optional, json, outbox}
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::ledger::{self, Body, GENESIS, Preference};
 use crate::domain::webhook::News;
+use crate::vault::Vault;
 
 /// Appends one entry, brings the subject's preferences up to date, puts the change into the outbox of the webhooks that are to
-/// be `told`, and answers the entry's sequence number.
-pub async fn append(tx: &mut Tx, controller: &str, body: &Body, told: &[&str], now: i64) -> Result<i64> {
+/// be `told`, and answers the entry's sequence number. Row and chain are sealed with the vault's key.
+pub async fn append(tx: &mut Tx, vault: &Vault, controller: &str, body: &Body, told: &[&str], now: i64) -> Result<i64> {
     let text = serde_json::to_string(body).map_err(|e| Error::Corrupt(e.to_string()))?;
     let body_hash = ledger::body_hash(&text);
-    let head: Option<(String,)> = fetch_optional!(
+    let head: Option<(String, i64)> = fetch_optional!(
         tx,
-        "SELECT hash FROM ledger WHERE controller = $1 AND subject = $2 ORDER BY seq DESC LIMIT 1",
+        "SELECT hash, (SELECT COUNT(*) FROM ledger WHERE controller = $1 AND subject = $2) FROM ledger
+         WHERE controller = $1 AND subject = $2 ORDER BY seq DESC LIMIT 1",
         controller,
         &body.subject
     )?;
-    let prev = head.map_or_else(|| GENESIS.to_owned(), |(hash,)| hash);
+    let (prev, entries) = head.unwrap_or_else(|| (GENESIS.to_owned(), 0));
     let kind = body.entry.code();
-    let hash = ledger::row_hash(controller, &body.subject, kind, body.at, &body_hash, &prev);
+    let hash = vault.row_seal(&ledger::row_hash(controller, &body.subject, kind, body.at, &body_hash, &prev));
     let seq: Option<(i64,)> = fetch_optional!(
         tx,
         "INSERT INTO ledger (controller, subject, kind, at, body_hash, prev, hash) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING seq",
@@ -36,6 +38,15 @@ pub async fn append(tx: &mut Tx, controller: &str, body: &Body, told: &[&str], n
     )?;
     let (seq,) = seq.ok_or_else(|| Error::Corrupt("the ledger took no entry".into()))?;
     execute!(tx, "INSERT INTO evidence (seq, body) VALUES ($1, $2)", seq, &text)?;
+    execute!(
+        tx,
+        "INSERT INTO ledger_heads (controller, subject, entries, seal) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (controller, subject) DO UPDATE SET entries = excluded.entries, seal = excluded.seal",
+        controller,
+        &body.subject,
+        entries + 1,
+        vault.head_seal(controller, &body.subject, entries + 1, &hash)
+    )?;
 
     let before = preferences(tx, controller, &body.subject).await?;
     let mut after = before.clone();
@@ -114,6 +125,11 @@ pub async fn entries_after(tx: &mut Tx, controller: &str, after: i64, limit: i64
         after,
         limit
     )
+}
+
+/// The sealed end of every chain: subject, entries, seal.
+pub async fn heads(tx: &mut Tx, controller: &str) -> Result<Vec<(String, i64, String)>> {
+    fetch_all!(tx, "SELECT subject, entries, seal FROM ledger_heads WHERE controller = $1 ORDER BY subject", controller)
 }
 
 pub async fn entries_of(tx: &mut Tx, controller: &str, subject: &str) -> Result<Vec<Row>> {

@@ -327,7 +327,9 @@ both!(a_no_closes_conversations_and_names_whose_grants_end, |app| {
     let same = |n| Imported { human: Some("human".into()), ..row(app, n) };
     contacts::merge(&mut tx, C, &[same(1), same(2), row(app, 3)], 1).await.unwrap();
     let (one, two) = (known(&mut tx, app, 1).await, known(&mut tx, app, 2).await);
-    ledger::append(&mut tx, C, &body(&two.subject, Entry::Granted, 3, &["sms.promotions"]), &[], 1).await.unwrap();
+    ledger::append(&mut tx, &app.engine.vault, C, &body(&two.subject, Entry::Granted, 3, &["sms.promotions"]), &[], 1)
+        .await
+        .unwrap();
     let opening = |contact| Opening { contact, message: 77, expires_at: 100 };
     conversations::open(&mut tx, C, None, None, "link", &[opening(one.id), opening(two.id)], 10).await.unwrap();
     suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::Stopped, 4, 4).await.unwrap();
@@ -425,7 +427,7 @@ both!(facts_hold_what_is_stored_about_a_person, |app| {
     let claim = Claim { marks: vec![(mac.mac.clone(), mac.key_id)], ..claim_of(id, 77) };
     messages::mark_asked(&mut tx, C, "spring", MessageKind::Ask, &[&claim], 10).await.unwrap();
     messages::mark_asked(&mut tx, C, "spring", MessageKind::Reminder, &[&claim], 20).await.unwrap();
-    ledger::append(&mut tx, C, &body(&subject, Entry::Granted, 3, &["sms.promotions"]), &[], 1).await.unwrap();
+    ledger::append(&mut tx, &app.engine.vault, C, &body(&subject, Entry::Granted, 3, &["sms.promotions"]), &[], 1).await.unwrap();
     suppressions::suppress(&mut tx, C, std::slice::from_ref(&mac), Reason::Stopped, 4, 4).await.unwrap();
     conversations::open(&mut tx, C, Some(spring), None, "link", &[Opening { contact: id, message: 77, expires_at: 100 }], 10)
         .await
@@ -494,7 +496,9 @@ both!(a_no_that_is_inherited_closes_the_question_and_names_whose_grants_end, |ap
         |n, human: Option<&str>| Imported { human: human.map(str::to_owned), row_hash: format!("{n}{human:?}"), ..row(app, n) };
     contacts::merge(&mut tx, C, &[of(1, None), of(2, None)], 1).await.unwrap();
     let (one, two) = (known(&mut tx, app, 1).await, known(&mut tx, app, 2).await);
-    ledger::append(&mut tx, C, &body(&two.subject, Entry::Granted, 2, &["sms.promotions"]), &[], 2).await.unwrap();
+    ledger::append(&mut tx, &app.engine.vault, C, &body(&two.subject, Entry::Granted, 2, &["sms.promotions"]), &[], 2)
+        .await
+        .unwrap();
     suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::Refused, 3, 3).await.unwrap();
     let opening = |contact| Opening { contact, message: 77, expires_at: 100 };
     conversations::open(&mut tx, C, None, None, "link", &[opening(one.id), opening(two.id)], 4).await.unwrap();
@@ -1185,9 +1189,11 @@ both!(an_accepted_confirmation_starts_its_second_step, |app| {
 
 both!(a_ledger_chain_starts_at_genesis_and_links, |app| {
     let mut tx = write(app).await;
-    let one = ledger::append(&mut tx, C, &body("a", Entry::Granted, 5, &["sms.promotions"]), &[], 1).await.unwrap();
-    let other = ledger::append(&mut tx, C, &body("b", Entry::Refused, 6, &["sms.promotions"]), &[], 1).await.unwrap();
-    let two = ledger::append(&mut tx, C, &body("a", Entry::Stopped, 7, &[]), &[], 1).await.unwrap();
+    let one =
+        ledger::append(&mut tx, &app.engine.vault, C, &body("a", Entry::Granted, 5, &["sms.promotions"]), &[], 1).await.unwrap();
+    let other =
+        ledger::append(&mut tx, &app.engine.vault, C, &body("b", Entry::Refused, 6, &["sms.promotions"]), &[], 1).await.unwrap();
+    let two = ledger::append(&mut tx, &app.engine.vault, C, &body("a", Entry::Stopped, 7, &[]), &[], 1).await.unwrap();
     assert!(one < other && other < two);
     let chain = ledger::entries_of(&mut tx, C, "a").await.unwrap();
     assert_eq!(chain.iter().map(|r| r.0).collect::<Vec<_>>(), [one, two]);
@@ -1212,10 +1218,11 @@ both!(consents_since_lists_changes_in_order, |app| {
     }
     let (a, b) = (known(&mut tx, app, 1).await.subject, known(&mut tx, app, 2).await.subject);
     let both = ["sms.promotions", "call.promotions"];
-    ledger::append(&mut tx, C, &body(&a, Entry::Granted, 5, &both), &[], 5).await.unwrap();
-    ledger::append(&mut tx, C, &body(&b, Entry::Granted, 6, &["sms.promotions"]), &[], 6).await.unwrap();
+    ledger::append(&mut tx, &app.engine.vault, C, &body(&a, Entry::Granted, 5, &both), &[], 5).await.unwrap();
+    ledger::append(&mut tx, &app.engine.vault, C, &body(&b, Entry::Granted, 6, &["sms.promotions"]), &[], 6).await.unwrap();
     // Said before, learned of last.
-    let last = ledger::append(&mut tx, C, &body(&a, Entry::Withdrawn, 4, &["sms.promotions"]), &[], 7).await.unwrap();
+    let last =
+        ledger::append(&mut tx, &app.engine.vault, C, &body(&a, Entry::Withdrawn, 4, &["sms.promotions"]), &[], 7).await.unwrap();
     let listed = async |tx: &mut Tx, since| {
         let rows = ledger::consents_since(tx, C, since, &[]).await.unwrap();
         rows.into_iter().map(|r| (r.channel, r.state, r.since)).collect::<Vec<_>>()
@@ -1270,7 +1277,9 @@ both!(a_screening_covers_whom_it_knew_and_the_newest_is_the_registers_word, |app
     assert_eq!((said(&mut tx, early).await, said(&mut tx, late).await), (vec![(Some(55), None)], vec![(Some(55), Some(52))]));
     assert!(screenings::granted_among(&mut tx, C, &listings(2, 52)).await.unwrap().is_empty());
     let subject = known(&mut tx, app, 2).await.subject;
-    ledger::append(&mut tx, C, &body(&subject, Entry::Granted, 5, &["call.promotions"]), &[], 5).await.unwrap();
+    ledger::append(&mut tx, &app.engine.vault, C, &body(&subject, Entry::Granted, 5, &["call.promotions"]), &[], 5)
+        .await
+        .unwrap();
     assert_eq!(screenings::granted_among(&mut tx, C, &listings(2, 52)).await.unwrap(), [(late, 52)]);
     assert_eq!(screenings::newest(&mut tx, "another", "RPO").await.unwrap(), None);
     tx.rollback().await.unwrap();

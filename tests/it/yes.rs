@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use permesso::domain::channel::Channel;
+use permesso::domain::ledger::{GENESIS, row_hash};
 use permesso::domain::message::Receipt;
-use permesso::engine::{expire, inbox, receive};
+use permesso::engine::{expire, explain, inbox, receive};
 use permesso::gateway::{Event, Handled};
+use permesso::store::ledger;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use crate::app::{REPLY, REPLY_NUMBER, TestApp, WHATSAPP_FIRST};
+use crate::app::{Kind, LINK, REPLY, REPLY_NUMBER, TestApp, WHATSAPP_FIRST};
 use crate::between::DAY;
 use crate::both;
 use crate::code;
@@ -75,7 +77,7 @@ both!(a_code_typed_while_an_unclear_reply_waits_counts_once_it_is_read, |app| {
     let ledger = app.story(&number).await.ledger;
     assert!(ledger[1].contains("by page (typed_code) sms.promotions") && ledger[1].contains(", code otp-"), "{ledger:?}");
     assert!(ledger[1].contains("2026-12-01"), "as of when it was typed: {ledger:?}");
-    assert!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1.is_empty());
+    assert!(explain::verify_ledger(&app.engine).await.unwrap().1.is_empty());
 });
 
 both!(a_code_typed_while_an_unclear_reply_waits_grants_nothing_once_a_stop_is_read, |app| {
@@ -136,6 +138,87 @@ both!(where_a_secret_address_and_a_password_are_given_both_are_asked_for, |app| 
     assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events").await, 0);
     assert_eq!(call(right, Some("the-password-of-it")).await, 200);
     assert_eq!(app.count("SELECT COUNT(*) FROM suppressions").await, 1);
+});
+
+/// Asked, chose on the page, said yes, and what else they say.
+async fn granted_and(app: &TestApp, number: &str, more: &[&str]) {
+    app.submit(&app.link(number), "chosen", &["sms.promotions"]).await;
+    for text in ["SI"].iter().chain(more) {
+        app.advance(Duration::from_secs(60));
+        app.reply(number, REPLY_NUMBER, text).await;
+    }
+}
+
+/// Two people who granted, entries 1 to 4; the second one stopped, entry 5. Whoever owns the database has taken its guards away.
+async fn without_guards(app: &TestApp) {
+    let people = [TestApp::it(1), TestApp::it(2)];
+    app.people(&people).await;
+    app.send(LINK).await;
+    granted_and(app, &people[0], &[]).await;
+    granted_and(app, &people[1], &["STOP"]).await;
+    assert_eq!(explain::verify_ledger(&app.engine).await.unwrap(), (5, vec![]));
+    let guards: &[&str] = match app.kind {
+        Kind::Sqlite => {
+            &["DROP TRIGGER ledger_no_update", "DROP TRIGGER ledger_no_delete", "DROP TRIGGER evidence_delete_with_reason"]
+        }
+        Kind::Postgres => &["DROP TRIGGER ledger_no_update ON ledger", "DROP TRIGGER evidence_delete_with_reason ON evidence"],
+    };
+    for sql in guards {
+        app.execute(sql).await.unwrap();
+    }
+}
+
+async fn wrong(app: &TestApp) -> Vec<String> {
+    explain::verify_ledger(&app.engine).await.unwrap().1
+}
+
+both!(a_stop_cut_off_the_end_of_a_chain_is_missed, |app| {
+    without_guards(app).await;
+    for sql in [
+        "DELETE FROM evidence WHERE seq = 5",
+        "DELETE FROM ledger WHERE seq = 5",
+        "DELETE FROM suppressions",
+        "UPDATE preferences SET state = 'granted'",
+    ] {
+        app.execute(sql).await.unwrap();
+    }
+    let told = wrong(app).await;
+    assert!(told.len() == 1 && told[0].ends_with("is not as it was sealed (2 of 3 are here)"), "{told:?}");
+    // A count without its seal, and no seal at all, show just so.
+    app.execute("UPDATE ledger_heads SET entries = 2").await.unwrap();
+    let told = wrong(app).await;
+    assert!(told.len() == 1 && told[0].ends_with("is not as it was sealed (2 of 2 are here)"), "{told:?}");
+    app.execute("DELETE FROM ledger_heads").await.unwrap();
+    let told = wrong(app).await;
+    assert!(
+        told.len() == 2 && told.iter().all(|line| line.ends_with("the seal over the end of its entries is gone")),
+        "{told:?}"
+    );
+});
+
+both!(a_chain_built_anew_without_the_key_shows, |app| {
+    without_guards(app).await;
+    let mut tx = app.engine.store.read().await.unwrap();
+    let rows = ledger::entries_after(&mut tx, &app.engine.controller, 2, 100).await.unwrap();
+    tx.rollback().await.unwrap();
+    // The stop never was, and the two entries before it are hashed as they were before there were seals.
+    let mut before = GENESIS.to_owned();
+    for (seq, subject, kind, at, body_hash, ..) in &rows[..2] {
+        let hash = row_hash(&app.engine.controller, subject, kind, *at, body_hash, &before);
+        let sql = format!("UPDATE ledger SET prev = '{before}', hash = '{hash}' WHERE seq = {seq}");
+        app.execute(Box::leak(sql.into_boxed_str())).await.unwrap();
+        before = hash;
+    }
+    let subject = &rows[0].1;
+    for sql in [
+        "DELETE FROM evidence WHERE seq = 5",
+        "DELETE FROM ledger WHERE seq = 5",
+        "UPDATE preferences SET state = 'granted'",
+        Box::leak(format!("DELETE FROM ledger_heads WHERE subject = '{subject}'").into_boxed_str()),
+    ] {
+        app.execute(sql).await.unwrap();
+    }
+    assert_eq!(wrong(app).await, ["entry 3: the row was changed", "entry 4: the row was changed"]);
 });
 
 /// Text with everything in it that a store, an index or JSON may not like.
