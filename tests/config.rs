@@ -569,6 +569,13 @@ fn a_session_to_a_carrier_may_run_in_the_clear_inside_a_vpn() {
 }
 
 #[test]
+fn hours_that_never_meet_the_countrys_are_an_error() {
+    let problems = Folder::new().edit(CAMPAIGN, "hours = \"country\"", "hours = \"Su 10:00-18:00\"").campaign();
+    let italy = "schedule.hours: no hour in 60 days is both within these and within those of IT";
+    assert!(problems.iter().any(|problem| problem.contains(italy) && problem.contains("remedy: ")), "{problems:#?}");
+}
+
+#[test]
 fn every_syntax_error_is_named_with_its_line() {
     let problems = Folder::new().write("permesso.toml", "database = \n\nkey_file = 'x\n").settings();
     assert!(problems.iter().any(|p| p.starts_with("permesso.toml:1: ")), "{problems:#?}");

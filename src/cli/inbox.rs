@@ -1,7 +1,7 @@
 //! `inbox list`, `inbox resolve`
 
 use anyhow::Result;
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 
 use super::Context;
 use crate::engine::inbox;
@@ -20,15 +20,24 @@ pub enum Command {
         /// The number at the beginning of its line in `inbox list`.
         id: i64,
         /// A stop ends all marketing to this person; nothing leaves everything as it was.
-        #[arg(long = "as")]
+        #[arg(long = "as", value_name = "stop|nothing", value_parser = verdict)]
         verdict: Verdict,
     },
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy)]
 pub enum Verdict {
     Stop,
     Nothing,
+}
+
+/// No nearest word is offered: "no" is nearer to "nothing" by its letters and to "stop" by its meaning.
+fn verdict(text: &str) -> Result<Verdict, String> {
+    match text {
+        "stop" => Ok(Verdict::Stop),
+        "nothing" => Ok(Verdict::Nothing),
+        _ => Err("write `stop`, which ends all marketing to this person, or `nothing`".to_owned()),
+    }
 }
 
 pub async fn run(context: &Context, command: &Command) -> Result<()> {

@@ -9,7 +9,7 @@ use super::{Config, accounts, approved, lint, prices, templates, values};
 use crate::domain::campaign::{Ask, Campaign, Limits, Mode, RegistrationState, Sender, StopIf};
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::contact::Kind;
-use crate::domain::hours::Hours;
+use crate::domain::hours::{Hours, Opening, opening};
 use crate::domain::money::Money;
 use crate::domain::price::Price;
 use crate::domain::wording::Values;
@@ -63,6 +63,9 @@ fn campaign(root: &Table, config: &Config, name: &str, found: &mut Vec<Problem>)
     audience.end();
 
     let schedule = schedule(root.table("schedule"), &countries);
+    if let Some(schedule) = &schedule {
+        never_open(&root.table("schedule"), config, &countries, schedule);
+    }
     let page = root.table("preferences");
     let page_channels = page.each("channels", channel);
     let page_purposes = page.each("purposes", purpose);
@@ -188,6 +191,22 @@ struct Schedule {
     hours: Option<String>,
     reminder_after_days: Option<i64>,
     repeat_at: Option<NaiveTime>,
+}
+
+/// Hours of the campaign's own that never meet those of a country: nobody there would ever be asked.
+fn never_open(table: &Table, config: &Config, countries: &[String], schedule: &Schedule) {
+    let Some(own) = &schedule.hours else { return };
+    for pack in countries.iter().filter_map(|code| config.packs.get(code)) {
+        let written = [pack.open_hours(), own.clone()];
+        let windows: Vec<Hours> = written.iter().filter_map(|hours| Hours::parse(hours, Some(&pack.code)).ok()).collect();
+        let zones: Vec<Tz> = pack.zones.iter().filter_map(|zone| zone.parse().ok()).collect();
+        if windows.len() == written.len()
+            && opening(&windows.iter().collect::<Vec<_>>(), &zones, schedule.start) == Opening::Never
+        {
+            let what = format!("no hour in 60 days is both within these and within those of {}: {}", pack.code, pack.hours.open);
+            table.note("hours", what, "write hours that meet the country's, or \"country\"");
+        }
+    }
 }
 
 fn schedule(table: Table, countries: &[String]) -> Option<Schedule> {

@@ -43,7 +43,9 @@ pub enum PhoneError {
     Several,
     #[error("there are characters in the number that no number has")]
     Characters,
-    #[error("the number has no country code, and no default country is set")]
+    #[error(
+        "the number has no country code, and no country is known for it: write +…, an ISO code such as ES in `country`, or default_country"
+    )]
     NoCountry,
     #[error("no country has this country code")]
     UnknownCountryCode,

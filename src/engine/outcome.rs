@@ -21,6 +21,11 @@ const TRIES: i64 = 8;
 
 /// Stores what became of a slice, again and again until it is stored; nothing is claimed meanwhile.
 pub async fn store_outcomes(engine: &Engine, batch: &Batch, sent: Vec<(Due, i64, Sent)>) {
+    let unreached = |(_, _, sent): &&(Due, i64, Sent)| matches!(sent, Sent::NotAccepted { why: Refusal::NotReached, .. });
+    let messages = sent.iter().filter(unreached).count();
+    if messages > 0 {
+        tracing::warn!(gateway = %batch.gateway, messages, "The gateway cannot be reached; its messages are tried again later");
+    }
     let mut pause = Duration::from_millis(100);
     loop {
         match try_store_outcomes(engine, batch, &sent).await {

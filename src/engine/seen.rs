@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::clock::instant;
 use crate::domain::channel::{Channel, Permission};
-use crate::domain::contact::Kind;
+use crate::domain::contact::{AskBasis, Kind};
 use crate::domain::eligibility::Reason;
 use crate::store::facts::Person;
 
@@ -49,7 +49,15 @@ impl Seen {
             country: f.country.clone(),
             kind: f.kind.map(|kind| kind.code().to_owned()),
             last_action: f.last_action,
-            evidence: f.evidence.iter().map(|e| format!("{} of {} ({})", e.basis.code(), e.date, e.box_default.code())).collect(),
+            evidence: f
+                .evidence
+                .iter()
+                .map(|e| match e.basis {
+                    AskBasis::PriorConsent => format!("{} of {} ({})", e.basis.code(), e.date, e.box_default.code()),
+                    // Only a consent is collected by a box.
+                    other => format!("{} of {}", other.code(), e.date),
+                })
+                .collect(),
             only_quarantined: f.only_quarantined,
             restricted: f.restricted,
             held: f.held,
