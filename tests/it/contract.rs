@@ -371,6 +371,12 @@ both!(ties_go_on_through_contacts_and_numbers_that_are_none, |app| {
     assert_eq!(humans::tie(&mut tx, C, &[tie(9, None)]).await.unwrap(), ["x"]);
     suppressions::suppress(&mut tx, C, &keyed(app, 9), Reason::Stopped, 4, 4).await.unwrap();
     assert_eq!(suppressions::of(&mut tx, C, &keyed(app, 1)).await.unwrap(), [("stopped".to_owned(), 4, None)]);
+    // Whoever comes later is left in peace even before the no is written beside their own number.
+    contacts::merge(&mut tx, C, &[Imported { human: Some("y".into()), ..row(app, 2) }], 5).await.unwrap();
+    let two = known(&mut tx, app, 2).await.id;
+    assert_eq!(suppressions::of(&mut tx, C, &keyed(app, 2)).await.unwrap(), []);
+    assert_eq!(facts::people(&mut tx, "family", &[two], 6).await.unwrap()[&two].facts.suppressions, [(Reason::Stopped, 4)]);
+    assert_eq!(suppressions::newest_since(&mut tx, two, 4).await.unwrap().as_deref(), Some("stopped"));
     assert_eq!(humans::tie(&mut tx, "another", &[tie(9, None)]).await.unwrap(), Vec::<String>::new());
     tx.rollback().await.unwrap();
 });

@@ -140,6 +140,32 @@ both!(a_list_of_noes_counts_for_the_humans_it_names, |app| {
     assert_eq!(app.count("SELECT COUNT(*) FROM contacts").await, 10);
 });
 
+both!(a_number_that_a_rejected_row_tied_gets_no_ask_of_its_own, |app| {
+    app.import(&(row(1, "EX1") + &rejected(2, "EX1", "") + &rejected(3, "EX1", ""))).await;
+    // Mended, and the ids are gone or others.
+    app.import(&(row(2, "") + &row(3, "EX3") + &row(4, "EX3"))).await;
+    for _ in 0..2 {
+        app.send(LINK).await;
+        app.advance(MINUTE);
+    }
+    assert_eq!((1..=4).map(|n| app.asks(&it(n))).sum::<usize>(), 1);
+});
+
+both!(who_granted_and_comes_under_an_id_that_a_list_named_has_said_no, |app| {
+    app.import(&row(1, "")).await;
+    app.send(LINK).await;
+    app.submit(&app.link(&it(1)), "chosen", &["sms.promotions"]).await;
+    app.advance(MINUTE);
+    app.reply(&it(1), REPLY_NUMBER, "SI").await;
+    app.advance(MINUTE);
+    listed(app, &format!("number,external_id\n{},EX1\n", it(2))).await;
+    assert_eq!(app.granted(&it(1)).await, ["sms.promotions"]);
+    app.import(&row(1, "EX1")).await;
+    assert!(app.granted(&it(1)).await.is_empty());
+    assert_eq!(app.story(&it(1)).await.suppressions.len(), 1);
+    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+});
+
 both!(a_list_of_noes_ends_what_the_human_granted, |app| {
     app.import(&row(1, "EX1")).await;
     app.send(LINK).await;
