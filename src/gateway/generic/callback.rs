@@ -129,3 +129,85 @@ fn time(format: &str, text: &str) -> Option<i64> {
         _ => Some(DateTime::parse_from_rfc3339(text).ok()?.timestamp_micros()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+    use url::Url;
+
+    use super::{events, time};
+    use crate::domain::message::Receipt;
+    use crate::gateway::driver::{Account, Given};
+    use crate::gateway::{Callback, Event};
+
+    fn account() -> Account {
+        let text = |text: &str| Given::Text(text.to_owned());
+        let list = |lines: &[&str]| Given::List(lines.iter().map(|line| (*line).to_owned()).collect());
+        let given = BTreeMap::from([
+            ("events_pointer", text("/events")),
+            ("receipt_status", text("/state")),
+            ("receipt_id", text("/id")),
+            ("receipt_error", text("/reason")),
+            ("statuses", list(&["DELIVERED delivered", "not there undelivered"])),
+            ("errors", list(&["E20 opted-out"])),
+            ("inbound_text", text("/body")),
+            ("inbound_from", text("/from")),
+            ("inbound_to", text("/to")),
+        ]);
+        let url = Url::parse("https://permesso.example").unwrap();
+        let timeout = Duration::from_secs(5);
+        Account { name: "http".into(), url: url.clone(), timeout, public_url: url, callback_token: None, given }
+    }
+
+    fn read(body: &str) -> Vec<Event> {
+        let header = |_: &str| None;
+        let call = Callback { method: "POST", target: "/webhooks/http", header: &header, body: body.as_bytes(), now: 7 };
+        events(&account(), &call).unwrap_or_default()
+    }
+
+    proptest! {
+        #[test]
+        fn a_receipt_says_what_the_table_says_and_any_other_word_waits(
+            state in "(DELIVERED|not there|delivered|DELIVERED |.*)", id in ".+", reason in "(E20|.*)",
+        ) {
+            let body = json!({ "events": [{ "state": state, "id": id, "reason": reason, "body": "STOP" }] }).to_string();
+            let wanted = match state.as_str() {
+                "DELIVERED" => Some(Receipt::Delivered),
+                "not there" => Some(Receipt::Undelivered),
+                _ => None,
+            };
+            let read = read(&body);
+            prop_assert_eq!(read.len(), 1);
+            match &read[0] {
+                Event::Receipt { status, provider_id, error, .. } => {
+                    prop_assert_eq!((Some(*status), provider_id), (wanted, &id));
+                    prop_assert_eq!(error.as_deref(), Some(reason.as_str()).filter(|code| *code == "E20"));
+                }
+                Event::Unreadable { .. } => prop_assert_eq!(wanted, None),
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+
+        #[test]
+        fn a_message_is_somebodys_or_waits(from in "(\\+39300[0-9]{7}|.*)", to in ".+", text in ".+") {
+            let body = json!({ "events": [{ "from": from, "to": to, "body": text }, 1] }).to_string();
+            let read = read(&body);
+            prop_assert_eq!(read.len(), 2);
+            match &read[0] {
+                Event::Inbound { from, text: said, .. } => prop_assert!(from.is_some() && *said == text),
+                Event::Unreadable { body, .. } => prop_assert!(body.contains("from")),
+                other => prop_assert!(false, "{:?}", other),
+            }
+            prop_assert!(matches!(read[1], Event::Unreadable { .. }), "{:?}", read[1]);
+        }
+
+        #[test]
+        fn no_body_and_no_time_makes_it_fall_over(body in ".*", text in "-?[0-9]{0,20}") {
+            let _ = (read(&body), time("unix", &text), time("unix_ms", &text), time("rfc3339", &body));
+        }
+    }
+}
