@@ -160,7 +160,15 @@ mod tests {
         ]);
         let url = Url::parse("https://permesso.example").unwrap();
         let timeout = Duration::from_secs(5);
-        Account { name: "http".into(), url: url.clone(), timeout, public_url: url, callback_token: None, given }
+        Account {
+            name: "http".into(),
+            url: url.clone(),
+            timeout,
+            public_url: url,
+            callback_token: None,
+            senders: Vec::new(),
+            given,
+        }
     }
 
     fn read(body: &str) -> Vec<Event> {
