@@ -16,8 +16,8 @@ use permesso::store::conversations::Opening;
 use permesso::store::messages::{Batch, Claim, Claimant, New, NotNow, Route, Settled};
 use permesso::store::queue::{self, Job};
 use permesso::store::{
-    Store, Tx, campaigns, contacts, control, conversations, facts, humans, inbound, ledger, legs, messages, report, screenings,
-    suppressions,
+    Store, Tx, campaigns, contacts, control, conversations, facts, humans, inbound, ledger, legs, messages, paces, report,
+    screenings, suppressions,
 };
 use permesso::vault::Keyed;
 
@@ -292,7 +292,8 @@ both!(merge_is_the_same_in_any_order, |app| {
         assert_eq!(contacts::evidence_of(&mut tx, c.id).await.unwrap().len(), 3);
         seen.insert((c.kind, c.last_action, c.locale, c.zone, c.restricted, c.created_at));
     }
-    let strictest = (some("customer"), some("2026-01-05"), some("en"), some("Europe/London"), 1, 1);
+    // The row that says customer has no date: the last of all days.
+    let strictest = (some("customer"), some(contacts::UNDATED), some("en"), some("Europe/London"), 1, 1);
     assert_eq!(seen, BTreeSet::from([strictest]));
     tx.rollback().await.unwrap();
 });
@@ -411,6 +412,11 @@ both!(a_conversation_has_one_code_that_can_be_typed, |app| {
     codes::count_wrong(&mut tx, C, ids[0]).await.unwrap();
     let live = codes::live(&mut tx, C, 7).await.unwrap().unwrap();
     assert_eq!((live.mac.as_deref(), live.expires_at, live.wrong, live.state.as_str()), (Some("mac"), Some(99), 1, "planned"));
+    // That it was typed is kept once: a second time changes nothing.
+    codes::keep_typed(&mut tx, C, ids[0], Some("it"), 6).await.unwrap();
+    codes::keep_typed(&mut tx, C, ids[0], Some("en"), 7).await.unwrap();
+    let live = codes::live(&mut tx, C, 7).await.unwrap().unwrap();
+    assert_eq!((live.typed_at, live.typed_locale.as_deref()), (Some(6), Some("it")));
     // A newer one ends it, and its message where that has not left.
     codes::end(&mut tx, C, 7, 6).await.unwrap();
     assert!(codes::live(&mut tx, C, 7).await.unwrap().is_none());
@@ -419,6 +425,27 @@ both!(a_conversation_has_one_code_that_can_be_typed, |app| {
     assert_eq!(codes::live(&mut tx, C, 7).await.unwrap().unwrap().message_id, ids[1]);
     assert!(codes::live(&mut tx, C, 8).await.unwrap().is_none());
     assert!(messages::newest_attempt(&mut tx, ids[1]).await.unwrap().is_none(), "it was never claimed");
+    tx.rollback().await.unwrap();
+});
+
+both!(whom_a_whatsapp_sender_wrote_to_is_counted, |app| {
+    let mut tx = write(app).await;
+    let (a, b, c) = (contact(&mut tx, app, 1).await, contact(&mut tx, app, 2).await, contact(&mut tx, app, 3).await);
+    let by = |contact, kind, cause: &str| New { channel: "whatsapp", cause: cause.into(), ..message(contact, kind, 0) };
+    let all = [by(a, MessageKind::Ask, "plan"), by(b, MessageKind::Ack, "event:1"), by(c, MessageKind::Confirm, "page:1")];
+    let (_, ids) = planned(&mut tx, None, &all).await;
+    let claims = [claim_of(a, ids[0]), claim_of(b, ids[1]), claim_of(c, ids[2])];
+    messages::claim(&mut tx, C, &WHO, &claims, 20).await.unwrap();
+    let sorted = |mut rows: Vec<(i64, i64)>| {
+        rows.sort_unstable();
+        rows
+    };
+    assert_eq!(sorted(paces::last_to(&mut tx, "s", &[a, b], 10).await.unwrap()), [(a, 20), (b, 20)]);
+    assert_eq!(paces::last_to(&mut tx, "s", &[a, b], 20).await.unwrap(), [], "after `since` alone");
+    assert_eq!(paces::last_to(&mut tx, "another", &[a, b], 10).await.unwrap(), []);
+    assert_eq!(paces::tries_since(&mut tx, C, "s", 10).await.unwrap(), 3);
+    // An answer to a person's own message is not written first; the confirmation of a choice on the page is.
+    assert_eq!(sorted(paces::written_to_first(&mut tx, C, "s", 10).await.unwrap()), [(a, 20), (c, 20)]);
     tx.rollback().await.unwrap();
 });
 
@@ -1205,6 +1232,10 @@ both!(a_ledger_chain_starts_at_genesis_and_links, |app| {
     assert_eq!(chain.iter().map(|r| r.0).collect::<Vec<_>>(), [one, two]);
     assert_eq!((chain[0].5.as_str(), &chain[1].5), (GENESIS, &chain[0].6));
     assert_eq!(ledger::entries_of(&mut tx, C, "b").await.unwrap()[0].5, GENESIS, "every subject has a chain of its own");
+    let heads = ledger::heads(&mut tx, C).await.unwrap();
+    let sealed = app.engine.vault.head_seal(C, "a", 2, &chain[1].6);
+    assert_eq!(heads[0], ("a".to_owned(), 2, sealed), "the end of a chain is sealed with its length");
+    assert_eq!((heads.len(), heads[1].1), (2, 1));
     let page = ledger::entries_after(&mut tx, C, one, 1).await.unwrap();
     assert_eq!(page.iter().map(|r| (r.0, r.1.as_str())).collect::<Vec<_>>(), [(other, "b")]);
     let sms = Permission::parse("sms.promotions").unwrap();
