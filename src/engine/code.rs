@@ -129,7 +129,7 @@ pub async fn again(
 /// The person typed a code. The right one, in time and on its own page, is the second act; a wrong one is counted, and the
 /// caller's commit keeps the count whatever else happens. The contact's row is locked, so tries come one by one.
 ///
-/// While an unclear reply of theirs waits for an operator, so does the right code, like any second yes ([`super::waiting`]): what is
+/// While an unclear reply of theirs waits for an operator, so does the right code, like any second yes (`engine/waiting.rs`): what is
 /// unclear may be a no, and after a no the code would complete nothing.
 pub async fn take(tx: &mut Tx, engine: &Engine, situation: &mut Situation, text: &str, token_hash: &str) -> Result<()> {
     let now = engine.now();
