@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::driver::{Account, Can, Class, Driver, Key, Take};
 use super::http::{self, Answer};
 use super::sign::Hash;
-use super::{Callback, Event, Gateway, Handled, Heard, LookedUp, Outgoing, Refusal, Sent, WebhookError, sign};
+use super::{Callback, Event, Gateway, Handled, Heard, Outgoing, Sent, WebhookError, sign, too_late};
 use crate::clock::Clock;
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -307,8 +307,8 @@ impl Gateway for Infobip {
 
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent> {
         async move {
-            if self.clock.now() > cleared.send_before() {
-                return Sent::NotAccepted { why: Refusal::TooLate, error: "cleared too long ago".into() };
+            if let Some(refused) = too_late(&self.clock, &cleared) {
+                return refused;
             }
             self.post(message).await
         }
@@ -341,15 +341,6 @@ impl Gateway for Infobip {
             },
         };
         Ok(Heard::Events(events))
-    }
-
-    fn list_inbound<'a>(&'a self, _from: i64, _to: i64) -> BoxFuture<'a, Option<Result<Vec<Event>, String>>> {
-        // Its inbox hands each message out once, and only what it could not push: no list of a time.
-        async { None }.boxed()
-    }
-
-    fn look_up<'a>(&'a self, _reference: &'a str) -> BoxFuture<'a, Option<Result<LookedUp, String>>> {
-        async { None }.boxed()
     }
 }
 

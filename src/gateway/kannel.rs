@@ -10,7 +10,7 @@ use url::form_urlencoded;
 
 use super::driver::{self, Account, Can, Class, Driver, Key, Take, Tools};
 use super::http::{self, Answer};
-use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Refusal, Sent, WebhookError, number, own_number, sign};
+use super::{Callback, Event, Gateway, Heard, Outgoing, Sent, WebhookError, number, own_number, sign, too_late};
 use crate::clock::{Clock, SECOND};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -273,8 +273,8 @@ impl Gateway for Kannel {
 
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent> {
         async move {
-            if self.clock.now() > cleared.send_before() {
-                return Sent::NotAccepted { why: Refusal::TooLate, error: "cleared too long ago".into() };
+            if let Some(refused) = too_late(&self.clock, &cleared) {
+                return refused;
             }
             match self.get(&self.query(message)).await.map(|answer| read_answer(&answer)) {
                 Ok(Sent::Accepted { .. }) => Sent::Accepted { provider_id: Some(message.reference.clone()) },
@@ -306,14 +306,6 @@ impl Gateway for Kannel {
     /// smsbox takes 200 and 202 alone for an answer: after a 204 it calls again, as often as `http-request-retry` says (1.4.5).
     fn thanks(&self) -> (u16, &str) {
         (200, "")
-    }
-
-    fn list_inbound<'a>(&'a self, _from: i64, _to: i64) -> BoxFuture<'a, Option<Result<Vec<Event>, String>>> {
-        async { None }.boxed()
-    }
-
-    fn look_up<'a>(&'a self, _reference: &'a str) -> BoxFuture<'a, Option<Result<LookedUp, String>>> {
-        async { None }.boxed()
     }
 
     fn check<'a>(&'a self) -> BoxFuture<'a, Option<Result<String, String>>> {

@@ -10,7 +10,7 @@ use url::form_urlencoded;
 
 use super::driver::{Account, Can, Class, Driver, Key, Take};
 use super::http::{self, Answer};
-use super::{Button, Callback, Event, Gateway, Handled, Heard, LookedUp, Outgoing, Refusal, Sent, Template, WebhookError, sign};
+use super::{Button, Callback, Event, Gateway, Handled, Heard, Outgoing, Refusal, Sent, Template, WebhookError, sign, too_late};
 use crate::clock::{Clock, SECOND};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -413,8 +413,8 @@ impl Gateway for Meta {
 
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent> {
         async move {
-            if self.clock.now() > cleared.send_before() {
-                return Sent::NotAccepted { why: Refusal::TooLate, error: "cleared too long ago".into() };
+            if let Some(refused) = too_late(&self.clock, &cleared) {
+                return refused;
             }
             self.post(message).await
         }
@@ -437,15 +437,6 @@ impl Gateway for Meta {
         let body = serde_json::from_slice(call.body)
             .map_err(|e| WebhookError::Body(format!("line {}, column {}", e.line(), e.column())))?;
         Ok(Heard::Events(self.events(&body, call.now)))
-    }
-
-    fn list_inbound<'a>(&'a self, _from: i64, _to: i64) -> BoxFuture<'a, Option<Result<Vec<Event>, String>>> {
-        // Meta repeats a callback that failed for up to seven days, but lists nothing.
-        async { None }.boxed()
-    }
-
-    fn look_up<'a>(&'a self, _reference: &'a str) -> BoxFuture<'a, Option<Result<LookedUp, String>>> {
-        async { None }.boxed()
     }
 
     fn check<'a>(&'a self) -> BoxFuture<'a, Option<Result<String, String>>> {

@@ -11,7 +11,7 @@ use url::form_urlencoded;
 
 use super::driver::{Account, Can, Class, Driver, Key, Take};
 use super::http::{self, Answer};
-use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Refusal, Sent, WebhookError, sign};
+use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Sent, WebhookError, sign, too_late};
 use crate::clock::{Clock, instant};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -211,8 +211,8 @@ impl Gateway for Mobyt {
 
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent> {
         async move {
-            if self.clock.now() > cleared.send_before() {
-                return Sent::NotAccepted { why: Refusal::TooLate, error: "cleared too long ago".into() };
+            if let Some(refused) = too_late(&self.clock, &cleared) {
+                return refused;
             }
             self.post(message).await
         }

@@ -20,6 +20,7 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use self::driver::{Class, Driver};
+use crate::clock::Clock;
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
 use crate::domain::message::Receipt;
@@ -253,6 +254,12 @@ pub enum WebhookError {
 /// are on disk then.
 pub type Sink = Arc<dyn Fn(Vec<Event>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
+/// The refusal of a message whose clearance has run out: what was allowed then may not be now.
+fn too_late(clock: &Clock, cleared: &Cleared) -> Option<Sent> {
+    let late = clock.now() > cleared.send_before();
+    late.then(|| Sent::NotAccepted { why: Refusal::TooLate, error: "cleared too long ago".into() })
+}
+
 pub trait Gateway: Send + Sync + std::fmt::Debug {
     fn name(&self) -> &str;
 
@@ -279,11 +286,15 @@ pub trait Gateway: Send + Sync + std::fmt::Debug {
         (204, "")
     }
 
-    /// Inbound messages of a time in which nobody listened, where the provider can list them.
-    fn list_inbound<'a>(&'a self, from: i64, to: i64) -> BoxFuture<'a, Option<Result<Vec<Event>, String>>>;
+    /// Inbound messages of a time in which nobody listened; `None` where the provider cannot list them.
+    fn list_inbound<'a>(&'a self, _from: i64, _to: i64) -> BoxFuture<'a, Option<Result<Vec<Event>, String>>> {
+        Box::pin(async { None })
+    }
 
     /// What became of the message with this reference of ours; `None` where the provider cannot tell.
-    fn look_up<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, Option<Result<LookedUp, String>>>;
+    fn look_up<'a>(&'a self, _reference: &'a str) -> BoxFuture<'a, Option<Result<LookedUp, String>>> {
+        Box::pin(async { None })
+    }
 
     /// Asks the provider whether the account works, and answers what it says of it, in a line; `None` where it cannot be asked
     /// without sending.

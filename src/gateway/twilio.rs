@@ -11,7 +11,7 @@ use url::form_urlencoded;
 
 use super::driver::{Account, Can, Class, Driver, Key, Take, Tools};
 use super::http::{self, Answer};
-use super::{Callback, Event, Gateway, Handled, Heard, LookedUp, Outgoing, Refusal, Sent, WebhookError, sign};
+use super::{Callback, Event, Gateway, Handled, Heard, Outgoing, Sent, WebhookError, sign, too_late};
 use crate::clock::{Clock, SECOND, instant};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -271,8 +271,8 @@ impl Gateway for Twilio {
 
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent> {
         async move {
-            if self.clock.now() > cleared.send_before() {
-                return Sent::NotAccepted { why: Refusal::TooLate, error: "cleared too long ago".into() };
+            if let Some(refused) = too_late(&self.clock, &cleared) {
+                return refused;
             }
             self.post(message).await
         }
@@ -312,11 +312,6 @@ impl Gateway for Twilio {
 
     fn list_inbound<'a>(&'a self, from: i64, to: i64) -> BoxFuture<'a, Option<Result<Vec<Event>, String>>> {
         async move { Some(self.inbound_since(from, to).await) }.boxed()
-    }
-
-    fn look_up<'a>(&'a self, _reference: &'a str) -> BoxFuture<'a, Option<Result<LookedUp, String>>> {
-        // Messages can be listed, but none says which reference of ours it had.
-        async { None }.boxed()
     }
 
     fn check<'a>(&'a self) -> BoxFuture<'a, Option<Result<String, String>>> {

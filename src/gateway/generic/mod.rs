@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use self::template::{Checked, Values};
 use super::driver::{self, Account, Can, Class, Driver, Key, Take};
 use super::http::{self, Answer};
-use super::{Callback, Gateway, Heard, LookedUp, Outgoing, Refusal, Sent, WebhookError};
+use super::{Callback, Gateway, Heard, Outgoing, Refusal, Sent, WebhookError, too_late};
 use crate::clock::Clock;
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -258,8 +258,8 @@ impl Gateway for Generic {
 
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent> {
         async move {
-            if self.clock.now() > cleared.send_before() {
-                return Sent::NotAccepted { why: Refusal::TooLate, error: "cleared too long ago".into() };
+            if let Some(refused) = too_late(&self.clock, &cleared) {
+                return refused;
             }
             let request = match self.request(message) {
                 Ok(request) => request,
@@ -281,13 +281,5 @@ impl Gateway for Generic {
 
     fn thanks(&self) -> (u16, &str) {
         (u16::try_from(self.account.number("callback_status")).unwrap_or(204), self.account.text("callback_answer"))
-    }
-
-    fn list_inbound<'a>(&'a self, _from: i64, _to: i64) -> BoxFuture<'a, Option<Result<Vec<super::Event>, String>>> {
-        async { None }.boxed()
-    }
-
-    fn look_up<'a>(&'a self, _reference: &'a str) -> BoxFuture<'a, Option<Result<LookedUp, String>>> {
-        async { None }.boxed()
     }
 }

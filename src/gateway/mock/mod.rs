@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 
 use super::driver::{Account, Can, Class, Driver, Key, Take, Tools};
 use super::http::{self as wire, Answer};
-use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Refusal, Sent, WebhookError};
+use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Sent, WebhookError, too_late};
 use crate::clock::{Clock, SECOND};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -135,8 +135,8 @@ impl Gateway for Mock {
 
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent> {
         async move {
-            if self.clock.now() > cleared.send_before() {
-                return Sent::NotAccepted { why: Refusal::TooLate, error: "cleared too long ago".into() };
+            if let Some(refused) = too_late(&self.clock, &cleared) {
+                return refused;
             }
             self.post(message).await
         }
