@@ -29,8 +29,10 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     }
     println!("{}\n{}", story.number, story.verdict);
     for campaign in &story.campaigns {
+        println!("\nCampaign {}", campaign.campaign);
+        // The verdict at the top is the newest campaign's own sentence.
         if campaign.sentence != story.verdict {
-            println!("\n{}", campaign.sentence);
+            println!("  {}", campaign.sentence);
         }
         if let Some(decision) = campaign.decisions.last() {
             println!("  What was on record at the {} of {}:", decision.stage, decision.day());

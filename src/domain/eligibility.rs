@@ -384,7 +384,11 @@ fn plan(cause: Cause<'_>, facts: &Facts, now: i64) -> Result<(i64, AskBasis), De
         return skip(Reason::Restricted);
     }
     if facts.held {
-        return skip(Reason::HeldForOperator);
+        return match kind {
+            // The operator may say that it meant nothing, and then the person is one who has not answered.
+            message::Kind::Reminder => Err(Decision::Wait { until: now + 5 * MINUTE, because: Reason::HeldForOperator }),
+            _ => skip(Reason::HeldForOperator),
+        };
     }
     if !facts.mobile {
         return skip(Reason::BadNumber);

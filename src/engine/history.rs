@@ -239,7 +239,7 @@ pub(super) async fn replies(tx: &mut Tx, times: Times, contact: i64) -> Result<V
     let replies = inbound::of_contact(tx, contact).await?;
     let told = replies.into_iter().map(|i| {
         let read = match Intent::parse(&i.intent) {
-            // Refusal and STOP have one code in what is stored; the ledger's line beside it says which it was.
+            // Earlier versions stored refusal and STOP under one code; the ledger's line beside it says which it was.
             None if i.intent == Intent::Stop.code() => "a no",
             Some(Intent::OptIn) => "a yes",
             Some(Intent::Refuse) => "a no",

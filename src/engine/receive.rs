@@ -136,7 +136,7 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Even
                     to_sender: to,
                     channel: channel.code(),
                     body_enc: &body_enc,
-                    intent: intent.code(),
+                    intent: intent.key(),
                     at: at.unwrap_or_else(|| engine.now()),
                 };
                 let Some(id) = inbound::add_inbound(tx, &engine.controller, gateway, &new, engine.now()).await? else { continue };
@@ -182,7 +182,7 @@ async fn keep(tx: &mut Tx, engine: &Engine, gateway: &str, event_id: &str, body:
         to_sender: "",
         channel: "",
         body_enc: &body_enc,
-        intent: Intent::Unclear.code(),
+        intent: Intent::Unclear.key(),
         at: engine.now(),
     };
     let Some(id) = inbound::add_inbound(tx, &engine.controller, gateway, &new, engine.now()).await? else { return Ok(false) };

@@ -10,6 +10,7 @@ use super::plan::known;
 use super::{Engine, budget, gateways, notify};
 use crate::clock::instant;
 use crate::domain::campaign::{CampaignState, Tally};
+use crate::domain::reply::Intent;
 use crate::store::{Tx, campaigns, control, report};
 
 /// A campaign in figures. Every person decided about is in `eligible` or under one code of `skipped`.
@@ -222,7 +223,7 @@ pub async fn overview(engine: &Engine) -> Result<Overview> {
         ..Overview::default()
     };
     for (intent, count) in report::inbound(&mut tx, &engine.controller).await? {
-        out.inbound.insert(intent, count.unsigned_abs());
+        *out.inbound.entry(Intent::coarse(&intent).to_owned()).or_default() += count.unsigned_abs();
     }
     for (state, count) in report::preferences(&mut tx, &engine.controller).await? {
         out.consents.insert(state, count.unsigned_abs());

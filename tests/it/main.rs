@@ -19,6 +19,7 @@ mod preview;
 mod promises;
 mod proxy;
 mod replies;
+mod reports;
 mod restart;
 mod run;
 mod stories;

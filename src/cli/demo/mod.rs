@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Context, bar, campaign, import, init, stop_signal};
 use crate::app::{self, Roles};
 use crate::clock::{Clock, DAY};
+use crate::domain::reply::Intent;
 use crate::engine::{Engine, expire, import as import_verb, plan, report};
 use crate::gateway::mock::faults::Faults;
 use crate::gateway::mock::server::{MockGateway, MockOptions, start};
@@ -381,7 +382,7 @@ async fn outcome(engine: &Engine, gateway: &MockGateway, list: &people::List, no
         out.consents.insert(state, count.unsigned_abs());
     }
     for (intent, count) in store::report::inbound(&mut tx, &engine.controller).await? {
-        out.inbound.insert(intent, count.unsigned_abs());
+        *out.inbound.entry(Intent::coarse(&intent).to_owned()).or_default() += count.unsigned_abs();
     }
     tx.rollback().await?;
     let noes = noes.lock().expect("no panic while held").clone();

@@ -56,6 +56,14 @@ impl Intent {
         }
     }
 
+    /// The coarse code of what is stored, which in rows of earlier versions is that already.
+    pub fn coarse(stored: &str) -> &str {
+        match Intent::parse(stored) {
+            Some(intent) => intent.code(),
+            None => stored,
+        }
+    }
+
     pub fn parse(key: &str) -> Option<Intent> {
         Intent::ALL.into_iter().find(|i| i.key() == key)
     }
