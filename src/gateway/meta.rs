@@ -119,9 +119,9 @@ impl Meta {
     }
 }
 
-/// The request ("Send messages"): an approved template, or within 24 hours of the person's own message free text.
-fn body(message: &Outgoing) -> Value {
-    let (kind, content) = match &message.template {
+/// What is sent and its type: an approved template, or within 24 hours of the person's own message free text.
+pub(super) fn content(message: &Outgoing) -> (&'static str, Value) {
+    match &message.template {
         Some(filled) => ("template", template(filled, &message.buttons)),
         None if message.buttons.is_empty() => ("text", json!({ "preview_url": false, "body": message.text })),
         None => {
@@ -129,7 +129,12 @@ fn body(message: &Outgoing) -> Value {
             let buttons: Vec<Value> = message.buttons.iter().map(reply).collect();
             ("interactive", json!({ "type": "button", "body": { "text": message.text }, "action": { "buttons": buttons } }))
         }
-    };
+    }
+}
+
+/// The request ("Send messages").
+fn body(message: &Outgoing) -> Value {
+    let (kind, content) = content(message);
     json!({
         "messaging_product": "whatsapp",
         "recipient_type": "individual",

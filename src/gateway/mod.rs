@@ -12,6 +12,7 @@ pub mod mock;
 pub mod sign;
 pub mod smpp;
 pub mod twilio;
+pub mod vonage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,7 @@ pub const DRIVERS: &[&Driver] = &[
     &generic::DRIVER,
     &smpp::DRIVER,
     &infobip::DRIVER,
+    &vonage::DRIVER,
 ];
 
 pub fn driver(name: &str) -> Option<&'static Driver> {
@@ -238,6 +240,9 @@ pub enum LookedUp {
 pub enum WebhookError {
     #[error("the signature is missing")]
     Unsigned,
+    /// The provider forgets it now and then, and signs when it is asked to call again.
+    #[error("the signature is missing, so this has to come again with one")]
+    SignAgain,
     #[error("the signature does not match the body")]
     Forged,
     #[error("the signature's time is outside the window")]

@@ -73,6 +73,7 @@ async fn take(web: &Web, call: &Call) -> Result<Response, Error> {
         tracing::warn!(gateway = %name, %error, "Refused a webhook");
         let status = match error {
             WebhookError::Unsigned => StatusCode::UNAUTHORIZED,
+            WebhookError::SignAgain => StatusCode::SERVICE_UNAVAILABLE,
             WebhookError::Forged | WebhookError::Stale => StatusCode::FORBIDDEN,
             WebhookError::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             WebhookError::Method(_) => StatusCode::METHOD_NOT_ALLOWED,

@@ -26,7 +26,10 @@ fn example() -> String {
 struct Postino;
 
 fn call(events: &[Value]) -> Call {
-    let body = json!({ "events": events }).to_string();
+    signed(json!({ "events": events }).to_string())
+}
+
+fn signed(body: String) -> Call {
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
     mac.update(body.as_bytes());
     let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -60,7 +63,7 @@ impl Fake for Postino {
         assert!(of("notify").ends_with("/webhooks/http"));
         let provider_id = format!("p-{}", request.n);
         let (to, from, text, reference) = (of("recipient"), of("sender"), of("content"), of("client_ref"));
-        Some(Message { to, from, text, reference, callback: of("notify"), provider_id })
+        Some(Message { to, from, text, reference, callback: of("notify"), provider_id, buttons: Vec::new() })
     }
 
     fn answer(message: &Message, play: &Play) -> (u16, Vec<(&'static str, String)>, String) {
@@ -87,6 +90,10 @@ impl Fake for Postino {
 
     fn inbound(from: &str, text: &str, id: &str) -> Call {
         call(&[reply(from, text, id)])
+    }
+
+    fn signed(call: Call) -> Call {
+        Call { target: call.target, ..signed(call.body) }
     }
 
     fn forged(call: &Call) -> Vec<Call> {
@@ -166,7 +173,15 @@ impl Fake for Forms {
         let callback = query["cb"].clone();
         let reference = callback.split_once("?ref=").expect("ours").1.to_owned();
         let to = format!("+{}", query["n"]);
-        Some(Message { to, from: query["s"].clone(), text: query["t"].clone(), reference, callback, provider_id: String::new() })
+        Some(Message {
+            to,
+            from: query["s"].clone(),
+            text: query["t"].clone(),
+            reference,
+            callback,
+            provider_id: String::new(),
+            buttons: Vec::new(),
+        })
     }
 
     fn answer(_message: &Message, _play: &Play) -> (u16, Vec<(&'static str, String)>, String) {

@@ -13,7 +13,10 @@ const SECRET: &str = "secret-of-the-test";
 struct Infobip;
 
 fn call(body: &Value) -> Call {
-    let body = body.to_string();
+    signed(body.to_string())
+}
+
+fn signed(body: String) -> Call {
     let signed = signature("HMAC_SHA_512", SECRET, body.as_bytes());
     let headers = vec![("content-type", "application/json;charset=UTF-8".to_owned()), ("x-acme-signature", signed)];
     Call { method: "POST", target: format!("/webhooks/infobip/{TOKEN}"), headers, body }
@@ -46,6 +49,7 @@ impl Fake for Infobip {
             reference: text(&to["messageId"]),
             callback: text(&message["webhooks"]["delivery"]["url"]),
             provider_id: text(&to["messageId"]),
+            buttons: Vec::new(),
         })
     }
 
@@ -96,6 +100,10 @@ impl Fake for Infobip {
             "messageId": id, "from": from.trim_start_matches('+'), "to": REPLY_NUMBER.trim_start_matches('+'),
             "text": text, "cleanText": "", "keyword": text, "smsCount": 1, "callbackData": "x",
         }], "messageCount": 1, "pendingMessageCount": 0 }))
+    }
+
+    fn signed(call: Call) -> Call {
+        Call { target: call.target, ..signed(call.body) }
     }
 
     fn forged(call: &Call) -> Vec<Call> {

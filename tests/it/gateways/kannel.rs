@@ -56,7 +56,7 @@ impl Fake for Kannel {
         let reference = parameters.strip_prefix("ref=").and_then(|rest| rest.split('&').next()).expect("ours").to_owned();
         let (to, from, text) = (take("to"), take("from"), take("text"));
         assert!(query.is_empty(), "{query:?}");
-        Some(Message { to, from, text, callback, provider_id: reference.clone(), reference })
+        Some(Message { to, from, text, callback, provider_id: reference.clone(), reference, buttons: Vec::new() })
     }
 
     fn answer(_message: &Message, play: &Play) -> (u16, Vec<(&'static str, String)>, String) {

@@ -26,7 +26,10 @@ fn wamid(digits: &str, end: &str) -> String {
 }
 
 fn signed(body: &Value) -> Call {
-    let body = body.to_string();
+    signed_text(body.to_string())
+}
+
+fn signed_text(body: String) -> Call {
     let signature = format!("sha256={}", sign::hmac_sha256_hex(SECRET, body.as_bytes()));
     let headers = vec![("content-type", "application/json".to_owned()), ("x-hub-signature-256", signature)];
     Call { method: "POST", target: "/webhooks/meta".to_owned(), headers, body }
@@ -61,24 +64,10 @@ fn status(message: &Message, word: &str, error: Option<&str>) -> Value {
     item
 }
 
-/// A quick reply under a template, or a reply button, tapped.
+/// A quick reply under a template, or a reply button, tapped under the newest message to this number.
 fn tap(stage: &Stage<Meta>, number: &str, nth: usize, title: &str, id: &str) -> Call {
-    let (request, message) = newest(stage, number);
-    let context = json!({ "from": "15550783881", "id": message.provider_id });
-    let common =
-        json!({ "context": context, "from": digits(number), "id": wamid(digits(number), id), "timestamp": "1796118300" });
-    let mut item = common;
-    if request["type"] == "template" {
-        let buttons = request["template"]["components"].as_array().unwrap().iter().filter(|c| c["sub_type"] == "quick_reply");
-        let payload = buttons.map(|b| b["parameters"][0]["payload"].clone()).nth(nth).expect("the button");
-        item["type"] = "button".into();
-        item["button"] = json!({ "payload": payload, "text": title });
-    } else {
-        let reply = &request["interactive"]["action"]["buttons"][nth]["reply"];
-        item["type"] = "interactive".into();
-        item["interactive"] = json!({ "type": "button_reply", "button_reply": { "id": reply["id"], "title": title } });
-    }
-    Meta::said_at(heard(item), stage.app.clock.now())
+    let (_, message) = newest(stage, number);
+    Meta::said_at(Meta::tap(&message, nth, title, id).expect("the button"), stage.app.clock.now())
 }
 
 /// The newest request to this number, with the message it was read as.
@@ -102,28 +91,11 @@ impl Fake for Meta {
 
     /// WhatsApp alone goes through it; SMS stays where it was.
     fn route(url: &str, text: &str) -> String {
-        let gateway = super::gateway(Self::DRIVER, &Self::account(), url);
-        let text = text.replacen("[[gateway]]", &format!("{gateway}\n[[gateway]]"), 1);
-        let row = |text: &str, locale: &str, named: bool| {
-            let link = text == ASK;
-            format!(
-                "  {{ text = \"{text}\", locale = \"{locale}\", id = \"{text}_v1\", language = \"{locale}\", approved = \"2026-11-02\", values = [\"brand\"], named = {named}, link_button = {link} }},\n"
-            )
-        };
-        let rows: String = ["de", "en", "es", "fr", "it", "pl"].map(|l| row(ASK, l, false) + &row("confirm", l, true)).concat();
-        let sender = format!("gateway = \"meta\"\naddress = \"{NUMBER_ID}\"\ntemplates = [\n{rows}]\n");
-        let whatsapp = "id = \"acme-wa\"\nchannel = \"whatsapp\"\ngateway = \"mock\"\n";
-        assert!(text.contains(whatsapp));
-        text.replacen(whatsapp, &whatsapp.replace("gateway = \"mock\"\n", &sender), 1)
+        super::route_whatsapp(Self::DRIVER, &Self::account(), url, NUMBER_ID, text)
     }
 
-    /// The shipped campaign without its second leg.
     fn files(folder: &std::path::Path) {
-        let text = std::fs::read_to_string(folder.join("campaigns/whatsapp-first.toml")).unwrap();
-        let (before, rest) = text.split_once("[ask.sms]").unwrap();
-        let text = format!("{before}[preferences]{}", rest.split_once("[preferences]").unwrap().1);
-        let text = text.replace("name = \"whatsapp-first\"", "name = \"whatsapp-only\"");
-        std::fs::write(folder.join("campaigns/whatsapp-only.toml"), text).unwrap();
+        super::whatsapp_only(folder);
     }
 
     fn read(request: &Request) -> Option<Message> {
@@ -144,24 +116,14 @@ impl Fake for Meta {
         let kind = take("type");
         let content = take(kind.as_str().expect("a kind"));
         assert!(fields.is_empty(), "Meta knows no {fields:?}");
-        let text = match kind.as_str().unwrap() {
+        let (text, buttons) = match kind.as_str().unwrap() {
             "template" => read_template(&content),
-            "text" => content["body"].as_str().expect("a text").to_owned(),
-            "interactive" => {
-                assert_eq!(content["type"], "button");
-                let buttons = content["action"]["buttons"].as_array().expect("buttons");
-                assert!((1..=3).contains(&buttons.len()));
-                for button in buttons {
-                    assert_eq!(button["type"], "reply");
-                    assert!(button["reply"]["id"].as_str().is_some_and(|id| id.len() <= 256));
-                    assert!(button["reply"]["title"].as_str().is_some_and(|t| (1..=20).contains(&t.chars().count())));
-                }
-                content["body"]["text"].as_str().expect("a text").to_owned()
-            }
+            "text" => (content["body"].as_str().expect("a text").to_owned(), Vec::new()),
+            "interactive" => read_interactive(&content),
             other => panic!("{other}"),
         };
         let provider_id = wamid(digits(&to), &request.n.to_string());
-        Some(Message { from: NUMBER_ID.to_owned(), text, reference, callback: String::new(), provider_id, to })
+        Some(Message { from: NUMBER_ID.to_owned(), text, reference, callback: String::new(), provider_id, to, buttons })
     }
 
     fn answer(message: &Message, play: &Play) -> (u16, Vec<(&'static str, String)>, String) {
@@ -214,6 +176,25 @@ impl Fake for Meta {
         )
     }
 
+    fn tap(under: &Message, nth: usize, title: &str, id: &str) -> Option<Call> {
+        let (button, number) = (under.buttons.get(nth)?, digits(&under.to));
+        let context = json!({ "from": "15550783881", "id": under.provider_id });
+        let mut item = json!({ "context": context, "from": number, "id": wamid(number, id), "timestamp": "1796118300" });
+        // Templates carry our variables alone, other messages their text.
+        if under.text.contains(' ') {
+            item["type"] = "interactive".into();
+            item["interactive"] = json!({ "type": "button_reply", "button_reply": { "id": button, "title": title } });
+        } else {
+            item["type"] = "button".into();
+            item["button"] = json!({ "payload": button, "text": title });
+        }
+        Some(heard(item))
+    }
+
+    fn signed(call: Call) -> Call {
+        signed_text(call.body)
+    }
+
     fn said_at(call: Call, at: i64) -> Call {
         let mut body: Value = serde_json::from_str(&call.body).unwrap();
         body["entry"][0]["changes"][0]["value"]["messages"][0]["timestamp"] = (at / 1_000_000).to_string().into();
@@ -249,11 +230,11 @@ fn failed(code: i64) -> Value {
 }
 
 /// Reads a template as it was approved: the ask counts its variable, has three quick replies and then the link; the confirmation names its
-/// variable and has two.
-fn read_template(content: &Value) -> String {
+/// variable and has two. Answers its variable and the payloads of the quick replies.
+pub fn read_template(content: &Value) -> (String, Vec<String>) {
     let name = content["name"].as_str().expect("a name");
     assert!(["de", "en", "es", "fr", "it", "pl"].contains(&content["language"]["code"].as_str().expect("a language")));
-    let (mut replies, mut links, mut text) = (Vec::new(), Vec::new(), String::new());
+    let (mut replies, mut links, mut text, mut payloads) = (Vec::new(), Vec::new(), String::new(), Vec::new());
     for component in content["components"].as_array().expect("components") {
         let parameter = &component["parameters"][0];
         assert_eq!(component["parameters"].as_array().map(Vec::len), Some(1));
@@ -265,7 +246,7 @@ fn read_template(content: &Value) -> String {
             }
             ("button", Some("quick_reply")) => {
                 assert_eq!(parameter["type"], "payload");
-                assert!(parameter["payload"].as_str().is_some_and(|payload| !payload.is_empty()));
+                payloads.push(parameter["payload"].as_str().filter(|payload| !payload.is_empty()).expect("a payload").to_owned());
                 replies.push(component["index"].as_str().expect("a text").to_owned());
             }
             ("button", Some("url")) => {
@@ -281,7 +262,20 @@ fn read_template(content: &Value) -> String {
         "confirm_v1" => assert_eq!((replies, links), (vec!["0".into(), "1".into()], Vec::<String>::new())),
         other => panic!("there is no template {other}"),
     }
-    text
+    (text, payloads)
+}
+
+/// Reads a message with reply buttons; answers its text and their ids.
+pub fn read_interactive(content: &Value) -> (String, Vec<String>) {
+    assert_eq!(content["type"], "button");
+    let buttons = content["action"]["buttons"].as_array().expect("buttons");
+    assert!((1..=3).contains(&buttons.len()));
+    let id = |button: &Value| {
+        assert_eq!(button["type"], "reply");
+        assert!(button["reply"]["title"].as_str().is_some_and(|t| (1..=20).contains(&t.chars().count())));
+        button["reply"]["id"].as_str().filter(|id| id.len() <= 256).expect("an id").to_owned()
+    };
+    (content["body"]["text"].as_str().expect("a text").to_owned(), buttons.iter().map(id).collect())
 }
 
 crate::conformance!(Meta);

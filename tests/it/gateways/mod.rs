@@ -9,6 +9,7 @@ mod mobyt;
 mod smpp;
 pub mod suite;
 mod twilio;
+mod vonage;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -67,6 +68,16 @@ pub trait Fake: Send + Sync + 'static {
 
     /// A person's message as the provider calls it in. `id` tells one from another.
     fn inbound(from: &str, text: &str, id: &str) -> Call;
+
+    /// A tap of whoever got this message on one of its buttons; `None` where it has none.
+    fn tap(_under: &Message, _nth: usize, _title: &str, _id: &str) -> Option<Call> {
+        None
+    }
+
+    /// This call, signed as the provider signs: what was changed in it comes from the provider itself.
+    fn signed(call: Call) -> Call {
+        call
+    }
 
     /// That message as said at this time (microseconds UTC), where the provider tells it.
     fn said_at(call: Call, _at: i64) -> Call {
@@ -153,6 +164,8 @@ pub struct Message {
     /// Where it calls back, where a request says so.
     pub callback: String,
     pub provider_id: String,
+    /// What a tap on each of its buttons brings back.
+    pub buttons: Vec<String>,
 }
 
 /// A call of the provider to us.
@@ -242,6 +255,14 @@ impl<F: Fake> Stage<F> {
         self.hear(&F::said_at(F::inbound(from, text, id), self.app.clock.now())).await;
     }
 
+    /// An answer to this message: a tap on its button of this number and title, or where it has none, in words.
+    pub async fn answer(&self, message: &Message, nth: usize, [title, words]: [&str; 2], id: &str) {
+        match F::tap(message, nth, title, id) {
+            Some(call) => self.hear(&F::said_at(call, self.app.clock.now())).await,
+            None => self.reply(&message.to, words, id).await,
+        }
+    }
+
     pub async fn receipt(&self, message: &Message, status: Receipt) {
         if let Some(call) = F::receipt(message, status, None) {
             self.hear(&call).await;
@@ -264,6 +285,31 @@ fn through(driver: &str, account: &str, url: &str, text: &str) -> String {
         _ => after,
     };
     format!("{before}{}\n[[sender]]{after}", gateway(driver, account, url))
+}
+
+/// The shipped settings with WhatsApp through this account; SMS stays with the mock.
+fn route_whatsapp(driver: &str, account: &str, url: &str, address: &str, text: &str) -> String {
+    let text = text.replacen("[[gateway]]", &format!("{}\n[[gateway]]", gateway(driver, account, url)), 1);
+    let row = |text: &str, locale: &str, named: bool, link: bool| {
+        format!(
+            "  {{ text = \"{text}\", locale = \"{locale}\", id = \"{text}_v1\", language = \"{locale}\", approved = \"2026-11-02\", values = [\"brand\"], named = {named}, link_button = {link} }},\n"
+        )
+    };
+    let locales = ["de", "en", "es", "fr", "it", "pl"];
+    let rows = locales.map(|l| row("repermission_whatsapp", l, false, true) + &row("confirm", l, true, false)).concat();
+    let sender = format!("gateway = \"{driver}\"\naddress = \"{address}\"\ntemplates = [\n{rows}]\n");
+    let whatsapp = "id = \"acme-wa\"\nchannel = \"whatsapp\"\ngateway = \"mock\"\n";
+    assert!(text.contains(whatsapp));
+    text.replacen(whatsapp, &whatsapp.replace("gateway = \"mock\"\n", &sender), 1)
+}
+
+/// The shipped campaign that asks by WhatsApp first, without its second leg.
+fn whatsapp_only(folder: &std::path::Path) {
+    let text = std::fs::read_to_string(folder.join("campaigns/whatsapp-first.toml")).expect("the campaign");
+    let (before, rest) = text.split_once("[ask.sms]").expect("a second leg");
+    let text = format!("{before}[preferences]{}", rest.split_once("[preferences]").expect("preferences").1);
+    let text = text.replace("name = \"whatsapp-first\"", "name = \"whatsapp-only\"");
+    std::fs::write(folder.join("campaigns/whatsapp-only.toml"), text).expect("written");
 }
 
 fn gateway(driver: &str, account: &str, url: &str) -> String {

@@ -70,8 +70,15 @@ impl Fake for Twilio {
             }
             None => form.remove("Body").expect("a text"),
         };
-        let message =
-            Message { to: bare(to), from: bare(from), text, callback, reference, provider_id: format!("SM{:032}", request.n) };
+        let message = Message {
+            to: bare(to),
+            from: bare(from),
+            text,
+            callback,
+            reference,
+            provider_id: format!("SM{:032}", request.n),
+            buttons: Vec::new(),
+        };
         assert!(form.is_empty(), "Twilio knows no {form:?}");
         Some(message)
     }
@@ -151,6 +158,15 @@ impl Fake for Twilio {
 
     fn inbound(from: &str, text: &str, id: &str) -> Call {
         call("/webhooks/twilio", said(from, text, id))
+    }
+
+    fn signed(other: Call) -> Call {
+        let fields: Vec<(String, String)> = url::form_urlencoded::parse(other.body.as_bytes()).into_owned().collect();
+        let headers = signed(
+            &format!("https://permesso.example{}", other.target),
+            fields.iter().map(|(name, value)| (name.as_str(), value.clone())).collect(),
+        );
+        Call { headers, ..other }
     }
 
     fn forged(call: &Call) -> Vec<Call> {
