@@ -1,6 +1,7 @@
 //! `campaign check|preview|plan|test|start|pause|resume|cancel|settle|report`
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -8,16 +9,17 @@ use clap::Subcommand;
 
 use super::{Context, bar, preview};
 use crate::clock::instant;
+use crate::domain::answer::By;
 use crate::domain::campaign::{Campaign, CampaignState, local};
 use crate::domain::channel::Channel;
-use crate::domain::eligibility::Reason;
+use crate::domain::eligibility::told;
 use crate::domain::message::State;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::preview::Shown;
 use crate::engine::Engine;
 use crate::engine::finish::{self, Finish};
 use crate::engine::plan::{self, Counts};
-use crate::engine::report::{self, Report};
+use crate::engine::report::{self, Report, Unsent};
 use crate::engine::settle;
 use crate::engine::trial;
 
@@ -371,7 +373,7 @@ pub fn print_plan(engine: &Engine, campaign: &Campaign, counts: &Counts) -> Resu
         println!("{count:>9} of them are planned in campaign {other} too: they get one ask, of whichever comes first");
     }
     for (code, count) in &counts.skipped {
-        println!("{count:>9} not: {code}. {}", Reason::parse(code).map_or("", Reason::sentence));
+        println!("{count:>9} not: {}", told(code));
     }
     println!("{:>9} SMS parts in all", counts.parts);
     if campaign.asks.len() > 1 && !counts.channels.is_empty() {
@@ -457,28 +459,53 @@ pub fn print_report(report: &Report) {
     println!("          start {}, deadline {}", time(&report.start), time(&report.deadline));
     println!("{:>9} targeted", report.targeted);
     for (code, count) in &report.skipped {
-        println!("{count:>9}   skipped: {code}. {}", Reason::parse(code).map_or("", Reason::sentence));
+        println!("{count:>9}   skipped: {}", told(code));
     }
     println!("{:>9} eligible", report.eligible);
-    for (state, count) in &report.asks {
-        let by = if state == "replaced" { " by a newer plan" } else { "" };
-        println!("{count:>9}   asks and reminders {state}{by}");
-    }
+    let unsent = |unsent: &Unsent, kind: &str| {
+        let how = if unsent.state == "planned" { "waits".to_owned() } else { unsent.state.clone() };
+        println!("{:>9}     {kind} {how}: {}", unsent.count, told(&unsent.code));
+    };
+    states("asks", &report.asks);
+    report.not_asked().for_each(|u| unsent(u, "ask"));
+    states("reminders", &report.reminders);
+    report.not_reminded().for_each(|u| unsent(u, "reminder"));
     if let Some(cost) = &report.cost {
         let max = cost.max_cost.map_or_else(String::new, |max| format!(" of at most {max}"));
         println!("          {} reserved{max}: {} accepted, {} open", cost.reserved, cost.accepted, cost.open);
     }
-    println!("{:>9} pending: a first yes, second step awaited", report.pending);
-    println!("{:>9} confirmed", report.confirmed);
-    println!("{:>9} refused", report.refused);
-    println!("{:>9} stopped all marketing", report.stopped);
-    println!("{:>9} wrong person", report.wrong_person);
-    println!("{:>9} silent", report.silent);
-    if report.unknown > 0 {
-        println!(
-            "{:>9} unknown: it cannot be said whether the gateway took them; they count as asked and are never sent again",
-            report.unknown
-        );
-        println!("          to settle them: permesso campaign settle {}", report.name);
+    println!("{:>9} asked, of whom answered {}", report.asked, report.answered);
+    println!("{:>9}   confirmed", report.confirmed);
+    if report.withdrawn > 0 {
+        println!("{:>9}     of them withdrawn since: {}", report.withdrawn, by(&report.withdrawn_by));
     }
+    println!("{:>9}   pending: a first yes, second step awaited", report.pending);
+    println!("{:>9}   unfinished: a first yes, whose second step never came", report.unfinished);
+    println!("{:>9}   refused", report.refused);
+    let stopped = if report.stopped > 0 { format!(": {}", by(&report.stopped_by)) } else { String::new() };
+    println!("{:>9}   stopped all marketing{stopped}", report.stopped);
+    println!("{:>9}   wrong person", report.wrong_person);
+    println!("{:>9}   replied, no decision", report.replied);
+    println!("{:>9}   silent", report.silent);
+    println!(
+        "{:>9}   unknown: it cannot be said whether the gateway took the ask; it counts and is never sent again",
+        report.unknown
+    );
+    println!("{:>9}   not reached: the ask was refused, undelivered or expired", report.not_reached);
+    if report.in_doubt() > 0 {
+        println!("          to settle the unknown: permesso campaign settle {}", report.name);
+    }
+}
+
+fn states(kind: &str, states: &BTreeMap<String, u64>) {
+    for (state, count) in states {
+        let by = if state == "replaced" { " by a newer plan" } else { "" };
+        println!("{count:>9}   {kind} {state}{by}");
+    }
+}
+
+/// `3 by the person, 1 by an operator`
+fn by(counts: &BTreeMap<String, u64>) -> String {
+    let one = |(by, n): (&String, &u64)| format!("{n} {}", By::parse(by).unwrap_or(By::Person).words());
+    counts.iter().map(one).collect::<Vec<_>>().join(", ")
 }

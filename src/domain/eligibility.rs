@@ -313,6 +313,34 @@ impl Reason {
     }
 }
 
+/// The sentence for whatever a decision or a message names as its reason: a rule, a no, or what became of the campaign.
+pub fn sentence(reason: &str) -> Option<&'static str> {
+    rule(reason).map(Reason::sentence).or(match reason {
+        "ELIGIBLE" => Some("Nothing speaks against asking."),
+        "suppressed" => Some("Another number of the same human said no."),
+        "campaign cancelled" => Some("The campaign was cancelled."),
+        "planned anew" => Some("A newer plan made it anew."),
+        "the person answered" => Some("The person's own answer proves that it arrived."),
+        "worker lost" => Some("The worker that was sending it was lost."),
+        _ => None,
+    })
+}
+
+/// A reason as people read it: its sentence, with the code of a rule behind it: `The person was already asked (ASK_CAP).`
+pub fn told(reason: &str) -> String {
+    let code = rule(reason).map(Reason::code).or((reason == "ELIGIBLE").then_some(reason));
+    match (sentence(reason), code) {
+        (Some(sentence), Some(code)) => format!("{} ({code}).", sentence.trim_end_matches('.')),
+        (Some(sentence), None) => sentence.to_owned(),
+        (None, _) => format!("{}.", reason.trim_end_matches('.')),
+    }
+}
+
+/// A message that a no cancelled carries the suppression's own code.
+fn rule(reason: &str) -> Option<Reason> {
+    Reason::parse(reason).or_else(|| suppression::Reason::parse(reason).map(Reason::of))
+}
+
 /// The verdict about one message to one person at `now` (microseconds UTC), from the first rule that decides.
 pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
     let clear = |until: i64, basis| {

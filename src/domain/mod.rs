@@ -1,5 +1,6 @@
 //! The rules, without I/O, clock or database: who may be asked, what a reply means, what a yes needs, what a no does.
 
+pub mod answer;
 pub mod button;
 pub mod campaign;
 pub mod channel;

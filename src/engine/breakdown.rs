@@ -9,8 +9,9 @@ use utoipa::ToSchema;
 
 use super::Engine;
 use super::plan::known;
-use super::report::{is_delivered, was_asked};
+use super::report::is_delivered;
 use crate::clock::{HOUR, instant};
+use crate::domain::answer::Answer;
 use crate::store::{Tx, campaigns, report};
 
 /// What happened in one hour. Asks and reminders stand in the hour they were claimed, deliveries and failures in the hour
@@ -25,9 +26,12 @@ pub struct Hour {
     /// Refused, undelivered or expired.
     pub failed: u64,
     pub first_yes: u64,
-    pub granted: u64,
+    /// Completed then, and standing still.
+    pub confirmed: u64,
+    /// Ended then, after it was confirmed.
+    pub withdrawn: u64,
     pub refused: u64,
-    /// STOP, and "wrong number".
+    /// All marketing stopped, and "wrong number".
     pub stopped: u64,
 }
 
@@ -53,10 +57,15 @@ pub struct Line {
     pub asked: u64,
     pub delivered: u64,
     pub pending: u64,
-    pub granted: u64,
+    pub confirmed: u64,
+    /// Of the confirmed.
+    pub withdrawn: u64,
     pub refused: u64,
-    /// STOP, and "wrong number".
+    /// All marketing stopped, and "wrong number".
     pub stopped: u64,
+    /// Replied, no decision.
+    pub replied: u64,
+    pub silent: u64,
 }
 
 /// What became of one permission.
@@ -107,14 +116,14 @@ async fn hours(tx: &mut Tx, row: &campaigns::Row) -> Result<BTreeMap<i64, Hour>>
     for (hour, n) in report::first_yeses_by_hour(tx, row.id).await? {
         hours.entry(hour).or_default().first_yes += n.unsigned_abs();
     }
-    for (hour, state, n) in report::conversations_by_hour(tx, row.id).await? {
-        if hour == 0 || state == "expired" {
-            continue;
-        }
+    for (hour, answer, n) in report::answers_by_hour(tx, row.id).await? {
+        let decided = |a: &Answer| !matches!(a, Answer::Replied | Answer::Pending | Answer::Unfinished);
+        let Some(answer) = Answer::parse(&answer).filter(decided) else { continue };
         let entry = hours.entry(hour).or_default();
-        let field = match state.as_str() {
-            "granted" => &mut entry.granted,
-            "refused" => &mut entry.refused,
+        let field = match answer {
+            Answer::Confirmed => &mut entry.confirmed,
+            Answer::Withdrawn => &mut entry.withdrawn,
+            Answer::Refused => &mut entry.refused,
             _ => &mut entry.stopped,
         };
         *field += n.unsigned_abs();
@@ -138,20 +147,27 @@ pub async fn breakdown(engine: &Engine, name: &str) -> Result<Breakdown> {
             continue;
         }
         for line in [channels.of(&channel), countries.of(&country)] {
-            line.asked += if was_asked(&state) { n.unsigned_abs() } else { 0 };
             line.delivered += if is_delivered(&state) { n.unsigned_abs() } else { 0 };
         }
     }
-    for (channel, country, state, n) in report::conversations_by_place(&mut tx, row.id).await? {
+    for (channel, country, answer, n) in report::answers_by_place(&mut tx, row.id).await? {
+        let n = n.unsigned_abs();
         for line in [channels.of(&channel), countries.of(&country)] {
-            let field = match state.as_str() {
-                "pending" => &mut line.pending,
-                "granted" => &mut line.granted,
-                "refused" => &mut line.refused,
-                "stopped" | "wrong_person" => &mut line.stopped,
-                _ => continue,
+            line.asked += n;
+            let field = match Answer::parse(&answer) {
+                Some(Answer::Pending) => &mut line.pending,
+                Some(Answer::Confirmed) => &mut line.confirmed,
+                Some(Answer::Withdrawn) => {
+                    line.confirmed += n;
+                    &mut line.withdrawn
+                }
+                Some(Answer::Refused) => &mut line.refused,
+                Some(Answer::Stopped | Answer::WrongPerson) => &mut line.stopped,
+                Some(Answer::Replied) => &mut line.replied,
+                None if answer == "silent" => &mut line.silent,
+                Some(Answer::Unfinished) | None => continue,
             };
-            *field += n.unsigned_abs();
+            *field += n;
         }
     }
     let mut purposes: BTreeMap<(String, String), BTreeMap<String, u64>> = BTreeMap::new();

@@ -9,6 +9,7 @@ use super::answer;
 use super::code::{self, Step};
 use super::confirm::{self, Deed, Situation};
 use crate::clock::DAY;
+use crate::domain::answer::Answer;
 use crate::domain::campaign::{Ask, Campaign, Mode};
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::consent::{Act, State};
@@ -204,7 +205,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
 
     let withdrawn: Vec<Permission> = granted.iter().copied().filter(|p| offered(p) && !ticked.contains(p)).collect();
     if !withdrawn.is_empty() {
-        confirm::withdraw(&mut tx, engine, &situation, &deed, &withdrawn).await?;
+        confirm::withdraw(&mut tx, engine, &situation, &deed, withdrawn).await?;
     }
     let new: Vec<Permission> = ticked.difference(&granted).copied().collect();
     if new.is_empty() {
@@ -286,6 +287,9 @@ async fn choose(
 
 /// A later submission replaces an earlier pending one, also when it asks for nothing new.
 async fn drop_pending(tx: &mut Tx, engine: &Engine, situation: &mut Situation) -> Result<()> {
+    if situation.state() == Some(State::Pending) {
+        confirm::answer(tx, situation, Answer::Unfinished, engine.now()).await?;
+    }
     if let Some(conversation) = situation.conversation.as_mut().filter(|c| c.state == State::Pending.code()) {
         codes::end(tx, &engine.controller, conversation.id, engine.now()).await?;
         conversation.state = State::Expired.code().to_owned();

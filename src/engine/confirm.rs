@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 
 use super::Engine;
 use crate::clock::DAY;
+use crate::domain::answer::{Answer, By};
 use crate::domain::campaign::{Campaign, Mode};
 use crate::domain::channel::{Channel, Permission};
 use crate::domain::consent::{Act, Effect, State, next};
@@ -14,7 +15,7 @@ use crate::domain::suppression::Reason;
 use crate::store::contacts::Contact;
 use crate::store::conversations::Conversation;
 use crate::store::messages::Attempt;
-use crate::store::{Tx, campaigns, contacts, conversations, ledger, messages, suppressions};
+use crate::store::{Tx, answers, campaigns, contacts, conversations, ledger, messages, suppressions};
 use crate::vault::Keyed;
 
 /// How an act reached us: what the ledger keeps of it.
@@ -30,6 +31,16 @@ pub struct Deed {
 }
 
 impl Deed {
+    /// Who did it, as the report counts it.
+    fn by(&self) -> By {
+        match self.channel {
+            "operator" => By::Operator,
+            "gateway" => By::Gateway,
+            "import" => By::List,
+            _ => By::Person,
+        }
+    }
+
     /// Done on the page behind the link with this token hash.
     pub fn on_page(at: i64, action: &'static str, token_hash: &str) -> Deed {
         Deed { at, channel: "page", action, evidence: format!("token {}", &token_hash[..16]), text_hash: None }
@@ -188,11 +199,15 @@ pub async fn act(
     }
     for effect in effects {
         match effect {
-            Effect::Remember => remember(tx, engine, situation, deed, chosen).await?,
+            Effect::Remember => {
+                remember(tx, engine, situation, deed, chosen).await?;
+                answer(tx, situation, Answer::Pending, now).await?;
+            }
             Effect::SendConfirmation => outcome.send_confirmation = true,
             Effect::SendCode => outcome.send_code = true,
             Effect::Grant => {
                 grant(tx, engine, situation, deed).await?;
+                answer(tx, situation, Answer::Confirmed, now).await?;
             }
             Effect::Refuse => {
                 let body = situation.body(engine, Entry::Refused, deed, situation.all_asked());
@@ -213,6 +228,7 @@ pub async fn act(
                 let pending = pending_of(situation);
                 let body = situation.body(engine, Entry::Expired, deed, pending);
                 engine.append(tx, &body).await?;
+                answer(tx, situation, Answer::Unfinished, now).await?;
             }
             Effect::Acknowledge => {
                 outcome.acknowledge = match after {
@@ -245,6 +261,14 @@ pub async fn act(
         conversations::save(tx, &closed).await?;
     }
     Ok(outcome)
+}
+
+/// Keeps what became of the open question with the ask of its campaign.
+pub async fn answer(tx: &mut Tx, situation: &Situation, answer: Answer, now: i64) -> Result<()> {
+    if let Some(campaign) = situation.conversation.as_ref().and_then(|c| c.campaign_id) {
+        answers::give(tx, situation.contact.id, campaign, answer, now).await?;
+    }
+    Ok(())
 }
 
 fn pending_of(situation: &Situation) -> Vec<Permission> {
@@ -295,7 +319,7 @@ async fn grant(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed)
 }
 
 async fn suppress(tx: &mut Tx, engine: &Engine, situation: &Situation, reason: Reason, deed: &Deed) -> Result<()> {
-    suppressions::suppress(tx, &engine.controller, &situation.keyed, reason, deed.at, engine.now()).await?;
+    suppressions::suppress(tx, &engine.controller, &situation.keyed, reason, deed.by(), deed.at, engine.now()).await?;
     end_grants(tx, engine, &situation.keyed, deed).await
 }
 
@@ -317,16 +341,16 @@ pub async fn end_grants_of(tx: &mut Tx, engine: &Engine, contacts: &[i64], deed:
         let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
         let preferences = ledger::preferences(tx, &engine.controller, &situation.contact.subject).await?;
         let granted = preferences.into_iter().filter(|(_, s)| *s == Preference::Granted).map(|(p, _)| p).collect();
-        let body = situation.body(engine, Entry::Withdrawn, deed, granted);
-        engine.append(tx, &body).await?;
+        withdraw(tx, engine, &situation, deed, granted).await?;
     }
     Ok(())
 }
 
 /// Withdraws some permissions and leaves the rest: an unticked box beside a ticked one.
-pub async fn withdraw(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed, gone: &[Permission]) -> Result<()> {
-    let body = situation.body(engine, Entry::Withdrawn, deed, gone.to_vec());
+pub async fn withdraw(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed, gone: Vec<Permission>) -> Result<()> {
+    let body = situation.body(engine, Entry::Withdrawn, deed, gone);
     engine.append(tx, &body).await?;
+    answers::ended(tx, situation.contact.id, deed.by(), engine.now()).await?;
     Ok(())
 }
 

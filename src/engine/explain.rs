@@ -7,12 +7,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Engine;
-use super::history::{Moment, Sent, Standing, Times, consent, moment, replies, said};
+use super::history::{Moment, Sent, Standing, Times, consent, moment, said};
 use super::seen::Seen;
 use crate::clock::instant;
 use crate::domain::campaign::Campaign;
 use crate::domain::channel::Permission;
-use crate::domain::eligibility::Reason;
+use crate::domain::eligibility::{self, Reason};
 use crate::domain::ledger::{Body, GENESIS, Preference, apply, body_hash, row_hash};
 use crate::domain::phone::PhoneNumber;
 use crate::store::contacts::Contact;
@@ -204,7 +204,7 @@ async fn tell(
         bodies.extend(body);
     }
     for (campaign, stage, outcome, code, facts, at, revision) in decided {
-        let sentence = Reason::parse(code).map_or("Nothing speaks against asking.", Reason::sentence);
+        let sentence = eligibility::sentence(code).unwrap_or_default();
         let by = match &contact.country {
             Some(country) => rule_of(&*engine.revision(tx, *revision).await?, country, code),
             None => None,
@@ -214,7 +214,7 @@ async fn tell(
             "wait" => "to be asked later",
             _ => "to be asked",
         };
-        let told = moment(times, *at, "decided", Some(campaign), format!("At the {stage}, {word}: {code}. {sentence}"));
+        let told = moment(times, *at, "decided", Some(campaign), format!("At the {stage}, {word}: {}", eligibility::told(code)));
         let decision = Decision {
             at: told.1.at.clone(),
             stage: stage.clone(),
@@ -244,7 +244,7 @@ async fn tell(
         (known.standing, known.code, known.sentence) = sent.account(times, &known.campaign, (&last.outcome, &last.code), answer);
     }
     moments.extend(sent.moments(tx, times, contact.id).await?);
-    moments.extend(replies(tx, times, contact.id).await?);
+    moments.extend(sent.heard(times));
     moments.sort_by_key(|(at, _)| *at);
     story.history = moments.into_iter().map(|(_, moment)| moment).collect();
     for (permission, state) in ledger::preferences(tx, &engine.controller, &contact.subject).await? {

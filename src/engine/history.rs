@@ -9,12 +9,13 @@ use utoipa::ToSchema;
 
 use super::seen::{allowed, by};
 use crate::clock::instant;
-use crate::domain::eligibility::Reason;
+use crate::domain::answer::{Answer, By};
+use crate::domain::eligibility::{Reason, told};
 use crate::domain::ledger::{Body, Entry};
 use crate::domain::message::{Receipt, State};
 use crate::domain::reply::Intent;
 use crate::gateway::driver::Class;
-use crate::store::inbound::ReceiptOf;
+use crate::store::inbound::{Inbound, ReceiptOf};
 use crate::store::messages::Story as Row;
 use crate::store::{Tx, inbound, legs, messages};
 
@@ -23,7 +24,7 @@ use crate::store::{Tx, inbound, legs, messages};
 pub struct Moment {
     /// RFC 3339, in the story's time zone.
     pub at: String,
-    /// `imported`, `decided`, `message`, `attempt`, `receipt`, `settled`, `reply`, `consent`
+    /// `imported`, `decided`, `message`, `attempt`, `receipt`, `settled`, `reply`, `operator`, `consent`
     pub kind: &'static str,
     pub campaign: Option<String>,
     /// A sentence. It holds no number and no reply's text.
@@ -106,6 +107,7 @@ impl Leg<'_> {
 pub(super) struct Sent {
     rows: Vec<Row>,
     receipts: Vec<ReceiptOf>,
+    replies: Vec<Inbound>,
 }
 
 /// How a campaign stands with a person.
@@ -122,7 +124,11 @@ pub enum Standing {
 
 impl Sent {
     pub async fn read(tx: &mut Tx, contact: i64) -> Result<Sent> {
-        Ok(Sent { rows: messages::story_of(tx, contact).await?, receipts: inbound::receipts_of(tx, contact).await? })
+        Ok(Sent {
+            rows: messages::story_of(tx, contact).await?,
+            receipts: inbound::receipts_of(tx, contact).await?,
+            replies: inbound::of_contact(tx, contact).await?,
+        })
     }
 
     fn legs(&self) -> Vec<Leg<'_>> {
@@ -150,7 +156,7 @@ impl Sent {
             let reminded = of("reminder").find(|l| l.reach != Reach::Missed);
             let again = reminded.map_or(String::new(), |r| format!(", reminded on {}", times.minute(r.at)));
             let on = times.minute(ask.at);
-            let answered = answered.unwrap_or_else(|| "; silent since".into());
+            let answered = answered.unwrap_or_else(|| self.undecided(times, ask, &legs));
             let channel = by(&ask.row.channel);
             let sentence = format!("Asked on {on} by {channel} in campaign {campaign}{doubt}{again}{answered}.");
             return (Standing::Asked, None, sentence);
@@ -158,7 +164,7 @@ impl Sent {
         let tried = of("ask").next().map(|l| format!("tried on {} by {}: {}", times.minute(l.at), by(&l.row.channel), l.became));
         if let Some(row) = planned {
             let because = match (outcome, Reason::parse(code)) {
-                ("wait", Some(reason)) => format!(" It waits: {code}. {}", reason.sentence()),
+                ("wait", Some(_)) => format!(" It waits: {}", told(code)),
                 _ => String::new(),
             };
             let tried = tried.map_or(String::new(), |tried| format!("; {tried}"));
@@ -173,13 +179,55 @@ impl Sent {
         }
         let last = self.rows.iter().rev().find(|r| r.kind == "ask" && r.campaign.as_deref() == Some(campaign));
         let why = match (outcome, last.and_then(|row| row.reason.as_deref())) {
-            ("skip", _) => why(code),
-            (_, Some(reason)) => why(reason),
+            ("skip", _) => told(code),
+            (_, Some(reason)) => told(reason),
             // The unique keys of the plan let no second one in (promise 3).
             _ => "no message was planned, since this person or the same human has one of this family.".to_owned(),
         };
         let code = (outcome == "skip").then(|| code.to_owned());
         (Standing::NotContacted, code, format!("Not contacted in campaign {campaign}: {why}"))
+    }
+
+    /// What stands where the person's own word would: a no by somebody else, a reply that decided nothing, or silence.
+    fn undecided(&self, times: Times, ask: &Leg<'_>, legs: &[Leg<'_>]) -> String {
+        let row = ask.row;
+        let said = row.answer.as_deref().and_then(Answer::parse);
+        if let (Some(Answer::Stopped | Answer::Refused | Answer::WrongPerson), Some(at)) = (said, row.answered_at) {
+            let by = row.answer_by.as_deref().and_then(By::parse).unwrap_or(By::Person);
+            return format!("; stopped {} on {}", by.words(), times.minute(at));
+        }
+        // A reply belongs to the newest ask before it.
+        let asked_before = |at: i64| legs.iter().filter(|l| l.row.kind == "ask" && l.at <= at).max_by_key(|l| l.at);
+        let own = |at: i64| asked_before(at).is_some_and(|l| l.row.campaign == row.campaign);
+        let Some(reply) = self.replies.iter().rev().find(|r| own(r.received_at)) else { return "; silent since".to_owned() };
+        let (on, read) = (times.minute(reply.received_at), read_as(&reply.intent));
+        match verdict(times, reply) {
+            Some(verdict) => format!("; replied on {on}, read as {read}; {verdict}"),
+            None if reply.effect == "held" => format!("; replied on {on}, read as {read}, which waits for an operator"),
+            None => format!("; replied on {on}, read as {read}, which decides nothing by itself"),
+        }
+    }
+
+    /// What people wrote: what was read in it and what followed, never the text; and what an operator said of it.
+    pub fn heard(&self, times: Times) -> Vec<(i64, Moment)> {
+        let mut out = Vec::new();
+        for reply in &self.replies {
+            let followed = match reply.effect.as_str() {
+                "held" if reply.resolved_at.is_some() => "it waited for an operator",
+                "held" => "it waits for an operator",
+                "applied" => "it was taken as that",
+                "first yes" => "it was taken as the first yes",
+                inbound::YES_WAITS | inbound::TAP_WAITS => "it waits until an operator has read what is unclear",
+                other => other,
+            };
+            let what = format!("Reply by {}, read as {}: {followed}", by(&reply.channel), read_as(&reply.intent));
+            out.push(moment(times, reply.received_at, "reply", None, what));
+            if let (Some(verdict), Some(at)) = (verdict(times, reply), reply.resolved_at) {
+                let of = times.minute(reply.received_at);
+                out.push(moment(times, at, "operator", None, format!("The reply of {of}: {verdict}")));
+            }
+        }
+        out
     }
 
     /// Attempts and receipts, and the messages that never left.
@@ -206,7 +254,7 @@ impl Sent {
         }
         let mut seen = std::collections::HashSet::new();
         for row in self.rows.iter().filter(|row| seen.insert(row.id)) {
-            let reason = row.reason.as_deref().map_or(String::new(), |reason| format!(": {}", why(reason)));
+            let reason = row.reason.as_deref().map_or(String::new(), |reason| format!(": {}", told(reason)));
             let (kind, channel) = (named(&row.kind), by(&row.planned_channel));
             match row.state.as_str() {
                 "planned" => {
@@ -234,28 +282,29 @@ impl Sent {
     }
 }
 
-/// What people wrote: what was read in it and what followed, never the text.
-pub(super) async fn replies(tx: &mut Tx, times: Times, contact: i64) -> Result<Vec<(i64, Moment)>> {
-    let replies = inbound::of_contact(tx, contact).await?;
-    let told = replies.into_iter().map(|i| {
-        let read = match Intent::parse(&i.intent) {
-            // Earlier versions stored refusal and STOP under one code; the ledger's line beside it says which it was.
-            None if i.intent == Intent::Stop.code() => "a no",
-            Some(Intent::OptIn) => "a yes",
-            Some(Intent::Refuse) => "a no",
-            Some(Intent::Stop) => "a STOP",
-            Some(Intent::WrongPerson) => "“wrong number”",
-            Some(Intent::Help) => "a call for help",
-            Some(Intent::Unclear) | None => "unclear",
-        };
-        let decided = match (i.resolved_at, &i.resolved_by) {
-            (Some(at), Some(who)) => format!("; {who} decided on {}", times.minute(at)),
-            _ => String::new(),
-        };
-        let what = format!("Reply by {}, read as {read}: {}{decided}", by(&i.channel), i.effect);
-        (i.received_at, Moment { at: times.stamp(i.received_at), kind: "reply", campaign: None, what })
-    });
-    Ok(told.collect())
+/// What a stored intent is called.
+fn read_as(intent: &str) -> &'static str {
+    match Intent::parse(intent) {
+        // Earlier versions stored refusal and STOP under one code; the ledger's line beside it says which it was.
+        None if intent == Intent::Stop.code() => "a no",
+        Some(Intent::OptIn) => "a yes",
+        Some(Intent::Refuse) => "a no",
+        Some(Intent::Stop) => "a STOP",
+        Some(Intent::WrongPerson) => "“wrong number”",
+        Some(Intent::Help) => "a call for help",
+        Some(Intent::Unclear) | None => "unclear",
+    }
+}
+
+/// What an operator said of a reply, when, and who it was.
+fn verdict(times: Times, reply: &Inbound) -> Option<String> {
+    let (at, who) = (times.minute(reply.resolved_at?), reply.resolved_by.as_deref()?);
+    let who =
+        if who.starts_with("operator") { who.replacen("operator", "an operator", 1) } else { format!("an operator ({who})") };
+    Some(match &reply.verdict {
+        Some(verdict) => format!("{who} read it on {at} and said: {verdict}"),
+        None => format!("{who} decided about it on {at}"),
+    })
 }
 
 pub(super) fn consent(times: Times, body: &Body) -> (i64, Moment) {
@@ -278,21 +327,15 @@ pub(super) fn said(body: &Body, times: Times) -> Option<String> {
         Entry::Pending => format!("a first yes to {what} on {on}, whose second step has not come"),
         Entry::Granted => format!("granted {what} on {on}"),
         Entry::Refused => format!("refused on {on}"),
+        Entry::Withdrawn if body.channel == "import" => format!("{what} withdrawn {} on {on}", By::List.words()),
         Entry::Withdrawn => format!("{what} withdrawn on {on}"),
+        Entry::Stopped if body.channel == "gateway" => format!("stopped all marketing {} on {on}", By::Gateway.words()),
         Entry::Stopped => format!("stopped all marketing on {on}"),
         Entry::WrongPerson => format!("wrong person, said on {on}"),
         Entry::Expired => format!("a first yes to {what}, whose second step never came; expired on {on}"),
-        Entry::OperatorStop => format!("an unclear reply that an operator read as a STOP on {on}"),
+        Entry::OperatorStop => format!("in a reply of which an operator said: stop, on {on}"),
         Entry::LateNo | Entry::Erased | Entry::Retention => return None,
     })
-}
-
-/// A reason with its sentence, or the words that stand in its place.
-pub(super) fn why(reason: &str) -> String {
-    match Reason::parse(reason) {
-        Some(known) => format!("{reason}. {}", known.sentence()),
-        None => format!("{reason}."),
-    }
 }
 
 fn not_on_channel_by(receipt: &ReceiptOf) -> bool {

@@ -12,6 +12,7 @@ use super::Engine;
 use super::confirm::{self, Deed};
 use super::table::{Broken, Row, Table};
 use crate::clock::instant;
+use crate::domain::answer::By;
 use crate::domain::channel::Channel;
 use crate::domain::contact::{AskBasis, BoxDefault, Kind, SoftOptIn};
 use crate::domain::phone::{Line, PhoneNumber};
@@ -208,7 +209,7 @@ async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed], ties: &[Tie]
         noes.extend(row.other_macs.iter().cloned());
     }
     if !noes.is_empty() {
-        suppressions::suppress(&mut tx, &engine.controller, &noes, Reason::UnsubscribedBefore, now, now).await?;
+        suppressions::suppress(&mut tx, &engine.controller, &noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
         confirm::end_grants(&mut tx, engine, &noes, &listed(now)).await?;
     }
     spread(&mut tx, engine, &merged.humans, now).await?;
@@ -512,8 +513,9 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
                 false => humans::tie(&mut tx, &engine.controller, &ties).await?,
             };
             let (added, _) =
-                suppressions::suppress(&mut tx, &engine.controller, &chunk, Reason::UnsubscribedBefore, now, now).await?;
-            suppressions::suppress(&mut tx, &engine.controller, &older, Reason::UnsubscribedBefore, now, now).await?;
+                suppressions::suppress(&mut tx, &engine.controller, &chunk, Reason::UnsubscribedBefore, By::List, now, now)
+                    .await?;
+            suppressions::suppress(&mut tx, &engine.controller, &older, Reason::UnsubscribedBefore, By::List, now, now).await?;
             older.append(&mut chunk.clone());
             confirm::end_grants(&mut tx, engine, &older, &listed(now)).await?;
             spread(&mut tx, engine, &tied, now).await?;

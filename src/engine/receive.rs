@@ -5,6 +5,7 @@ use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
 use super::{Engine, answer, notify, outcome, storable, waiting};
+use crate::domain::answer::By;
 use crate::domain::button::Tap;
 use crate::domain::campaign::Mode;
 use crate::domain::channel::Channel;
@@ -17,7 +18,7 @@ use crate::gateway::driver::Class;
 use crate::gateway::{Event, Handled};
 use crate::store::inbound::{NewInbound, NewReceipt};
 use crate::store::messages::{Attempt, Settled};
-use crate::store::{Tx, contacts, conversations, inbound, messages, suppressions};
+use crate::store::{Tx, answers, contacts, conversations, inbound, messages, suppressions};
 use crate::vault::Keyed;
 
 /// What the gateway and its event look like to the verbs below.
@@ -290,6 +291,7 @@ async fn reply(tx: &mut Tx, engine: &Engine, contact: i64, keyed: Vec<Keyed>, he
     let now = engine.now();
     let mut situation = Situation::read(tx, engine, contact, keyed).await?;
     messages::settle_by_person(tx, contact, now).await?;
+    answers::replied(tx, contact, now).await?;
     let said_at = heard.said_at.unwrap_or(now);
     let negative = matches!(heard.intent, Intent::Stop | Intent::Refuse | Intent::WrongPerson);
     let yes = heard.intent == Intent::OptIn;
@@ -419,7 +421,7 @@ async fn reply_of_stranger(
         Intent::OptIn | Intent::Help => return Ok("ignored: unknown number"),
     };
     let now = engine.now();
-    suppressions::suppress(tx, &engine.controller, keyed, reason, now, now).await?;
+    suppressions::suppress(tx, &engine.controller, keyed, reason, By::Person, now, now).await?;
     confirm::end_grants(tx, engine, keyed, &confirm::inherited(now)).await?;
     notify::no_of_stranger(tx, engine, number, reason).await?;
     Ok("applied")
@@ -439,19 +441,20 @@ pub enum Resolved {
 pub async fn resolve(tx: &mut Tx, engine: &Engine, inbound_id: i64, stop: bool, by: &str) -> Result<Resolved> {
     let now = engine.now();
     inbound::adopt(tx, &engine.controller, now).await?;
-    let contact = match inbound::resolve(tx, &engine.controller, inbound_id, by, now).await? {
-        None => return Ok(Resolved::NotWaiting),
-        Some((Some(contact), _)) => contact,
-        Some((None, keyed)) if keyed.mac.is_empty() => return Ok(Resolved::Nobody),
-        Some((None, keyed)) => {
-            if stop {
-                let keyed = [keyed];
-                suppressions::suppress(tx, &engine.controller, &keyed, Reason::Stopped, now, now).await?;
-                confirm::end_grants(tx, engine, &keyed, &confirm::inherited(now)).await?;
+    let contact =
+        match inbound::resolve(tx, &engine.controller, inbound_id, if stop { "stop" } else { "nothing" }, by, now).await? {
+            None => return Ok(Resolved::NotWaiting),
+            Some((Some(contact), _)) => contact,
+            Some((None, keyed)) if keyed.mac.is_empty() => return Ok(Resolved::Nobody),
+            Some((None, keyed)) => {
+                if stop {
+                    let keyed = [keyed];
+                    suppressions::suppress(tx, &engine.controller, &keyed, Reason::Stopped, By::Operator, now, now).await?;
+                    confirm::end_grants(tx, engine, &keyed, &confirm::inherited(now)).await?;
+                }
+                return Ok(Resolved::Done);
             }
-            return Ok(Resolved::Done);
-        }
-    };
+        };
     if stop {
         confirm::operator_stop(tx, engine, contact, &format!("inbound {inbound_id}, resolved by {by}")).await?;
     }

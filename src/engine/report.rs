@@ -9,11 +9,15 @@ use utoipa::ToSchema;
 use super::plan::known;
 use super::{Engine, budget, gateways, notify};
 use crate::clock::instant;
+use crate::domain::answer::{Answer, By};
 use crate::domain::campaign::{CampaignState, Tally};
+use crate::domain::eligibility;
 use crate::domain::reply::Intent;
 use crate::store::{Tx, campaigns, control, report};
 
-/// A campaign in figures. Every person decided about is in `eligible` or under one code of `skipped`.
+/// A campaign in figures. Every person decided about is in `eligible` or under one code of `skipped`; every person asked is in `answered`,
+/// `silent`, `unknown` or `not_reached`; and whoever answered stands under one of `confirmed`, `pending`, `unfinished`, `refused`,
+/// `stopped`, `wrong_person` and `replied`.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct Report {
     pub name: String,
@@ -25,50 +29,126 @@ pub struct Report {
     pub start: String,
     pub deadline: String,
     pub time_zone: String,
+    /// People decided about.
     pub targeted: u64,
     pub eligible: u64,
     pub skipped: BTreeMap<String, u64>,
-    /// Asks and reminders by state. `replaced` are those that a newer plan made anew: nobody's answer stopped them. In the overview
-    /// these count as `cancelled`.
+    /// Asks by state. `replaced` are those that a newer plan made anew: nobody's answer stopped them.
     pub asks: BTreeMap<String, u64>,
+    /// Reminders by state.
+    pub reminders: BTreeMap<String, u64>,
+    /// Why asks and reminders did not go, or wait.
+    pub unsent: Vec<Unsent>,
     /// Confirmations, acknowledgements and help by state.
     pub answers: BTreeMap<String, u64>,
-    /// People: a first yes waits for its second step.
-    pub pending: u64,
-    pub confirmed: u64,
-    pub refused: u64,
-    pub stopped: u64,
-    pub wrong_person: u64,
-    /// Asked and nothing said, or a first yes that nothing followed.
-    pub silent: u64,
-    pub unknown: u64,
-    /// Asks and reminders in money; none where no price was known.
-    pub cost: Option<budget::Spending>,
-    pub funnel: Funnel,
-}
-
-/// People, from the plan to their answer. Each was decided about once; reminders and repeats are not counted.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Funnel {
-    pub decided: u64,
-    pub eligible: u64,
-    /// The ask left us: a gateway took it, may have taken it, or refused the number.
+    /// People whose ask left us: a gateway took it, may have taken it, or refused the number. Reminders do not count.
     pub asked: u64,
     pub delivered: u64,
-    /// Said anything that was understood: a first yes, a no, a STOP, "wrong number".
+    /// Said anything at all.
     pub answered: u64,
+    /// Said yes and completed it by the second step.
+    pub confirmed: u64,
+    /// Of the confirmed: nothing of what they allowed stands any more.
+    pub withdrawn: u64,
+    /// Who ended it: `person`, `operator`, `gateway`, `list`.
+    pub withdrawn_by: BTreeMap<String, u64>,
     /// A first yes waits for its second step.
     pub pending: u64,
-    pub granted: u64,
+    /// A first yes, whose second step never came.
+    pub unfinished: u64,
     pub refused: u64,
-    /// STOP, and "wrong number".
+    /// All marketing stopped, by whoever had confirmed nothing.
     pub stopped: u64,
+    /// Who said so: `person`, `operator`, `gateway`, `list`.
+    pub stopped_by: BTreeMap<String, u64>,
+    pub wrong_person: u64,
+    /// Replied, no decision: "ok", a call for help, what nobody could read for sure.
+    pub replied: u64,
+    /// Asked, and nothing said.
+    pub silent: u64,
+    /// It cannot be said whether the gateway took the ask. Counts as asked; never sent again.
+    pub unknown: u64,
+    /// The ask was refused, undelivered or expired.
+    pub not_reached: u64,
+    /// Asks and reminders in money; none where no price was known.
+    pub cost: Option<budget::Spending>,
+}
+
+/// Asks or reminders that did not go, for one reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Unsent {
+    /// `ask`, `reminder`
+    pub kind: String,
+    /// `cancelled`, `lapsed`; `planned` where it only waits.
+    pub state: String,
+    /// `HELD_FOR_OPERATOR`, or what it is called where no rule decided.
+    pub code: String,
+    /// The same as a sentence.
+    pub sentence: String,
+    pub count: u64,
+}
+
+impl Unsent {
+    /// As people read it: the sentence, or what it is called where there is none.
+    pub fn why(&self) -> &str {
+        if self.sentence.is_empty() { &self.code } else { &self.sentence }
+    }
+
+    /// Whether a rule of ours decided, so that its code says more than the sentence.
+    pub fn is_rule(&self) -> bool {
+        eligibility::Reason::parse(&self.code).is_some()
+    }
+
+    /// Made anew by a newer plan, so nothing of it is missing.
+    fn is_replaced(&self) -> bool {
+        self.state == "cancelled" && self.code == "planned anew"
+    }
 }
 
 impl Report {
-    /// Asks that were accepted by the gateway, or may have been.
-    pub fn asked(&self) -> u64 {
-        self.asks.iter().filter(|(state, _)| was_asked(state)).map(|(_, n)| n).sum()
+    /// Why reminders did not go, or wait.
+    pub fn not_reminded(&self) -> impl Iterator<Item = &Unsent> {
+        self.unsent.iter().filter(|u| u.kind == "reminder" && !u.is_replaced())
+    }
+
+    /// Why asks of the eligible did not go, or wait.
+    pub fn not_asked(&self) -> impl Iterator<Item = &Unsent> {
+        self.unsent.iter().filter(|u| u.kind == "ask" && !u.is_replaced())
+    }
+
+    /// Asks and reminders of which nobody knows whether a gateway took them: what `campaign settle` is about.
+    pub fn in_doubt(&self) -> u64 {
+        [&self.asks, &self.reminders].into_iter().filter_map(|states| states.get("unknown")).sum()
+    }
+
+    fn count(&mut self, answer: &str, by: &str, n: u64) {
+        let by = || if By::parse(by).is_some() { by.to_owned() } else { By::Person.code().to_owned() };
+        match answer {
+            "silent" => self.silent += n,
+            "unknown" => self.unknown += n,
+            "not_reached" => self.not_reached += n,
+            said => {
+                self.answered += n;
+                match Answer::parse(said) {
+                    Some(Answer::Confirmed) => self.confirmed += n,
+                    Some(Answer::Withdrawn) => {
+                        self.confirmed += n;
+                        self.withdrawn += n;
+                        *self.withdrawn_by.entry(by()).or_default() += n;
+                    }
+                    Some(Answer::Pending) => self.pending += n,
+                    Some(Answer::Unfinished) => self.unfinished += n,
+                    Some(Answer::Refused) => self.refused += n,
+                    Some(Answer::Stopped) => {
+                        self.stopped += n;
+                        *self.stopped_by.entry(by()).or_default() += n;
+                    }
+                    Some(Answer::WrongPerson) => self.wrong_person += n,
+                    Some(Answer::Replied) | None => self.replied += n,
+                }
+            }
+        }
+        self.asked += n;
     }
 }
 
@@ -101,14 +181,7 @@ pub async fn tally(tx: &mut Tx, campaign: i64) -> Result<Tally> {
 pub async fn campaign(engine: &Engine, name: &str) -> Result<Report> {
     let mut tx = engine.store.read().await?;
     let row = known(&mut tx, engine, name).await?;
-    let mut out = figures(engine, &mut tx, &row).await?;
-    if let Some(cancelled) = out.asks.get("cancelled").copied() {
-        // Counted from the messages themselves, so only where somebody asks for one campaign.
-        let replaced = campaigns::replaced(&mut tx, row.id).await?.unsigned_abs().min(cancelled);
-        let parts = [("replaced", replaced), ("cancelled", cancelled - replaced)];
-        out.asks.remove("cancelled");
-        out.asks.extend(parts.into_iter().filter(|(_, n)| *n > 0).map(|(state, n)| (state.to_owned(), n)));
-    }
+    let out = figures(engine, &mut tx, &row).await?;
     tx.rollback().await?;
     Ok(out)
 }
@@ -135,37 +208,31 @@ async fn figures(engine: &Engine, tx: &mut Tx, row: &campaigns::Row) -> Result<R
     }
     for (kind, state, count) in report::messages(tx, row.id).await? {
         let count = count.unsigned_abs();
-        let asking = matches!(kind.as_str(), "ask" | "reminder");
-        out.unknown += if asking && state == "unknown" { count } else { 0 };
-        if kind == "ask" {
-            out.funnel.asked += if was_asked(&state) { count } else { 0 };
-            out.funnel.delivered += if is_delivered(&state) { count } else { 0 };
-        }
-        let table = if asking { &mut out.asks } else { &mut out.answers };
+        let table = match kind.as_str() {
+            "ask" => {
+                out.delivered += if is_delivered(&state) { count } else { 0 };
+                &mut out.asks
+            }
+            "reminder" => &mut out.reminders,
+            _ => &mut out.answers,
+        };
         *table.entry(state).or_default() += count;
     }
-    for (state, count) in report::conversations(tx, row.id).await? {
-        let count = count.unsigned_abs();
-        match state.as_str() {
-            "pending" => out.pending += count,
-            "granted" => out.confirmed += count,
-            "refused" => out.refused += count,
-            "stopped" => out.stopped += count,
-            "wrong_person" => out.wrong_person += count,
-            _ => out.silent += count,
-        }
+    for (kind, state, code, count) in report::unsent(tx, row.id).await? {
+        let sentence = eligibility::sentence(&code).unwrap_or_default().to_owned();
+        out.unsent.push(Unsent { kind, state, code, sentence, count: count.unsigned_abs() });
     }
-    let stopped = out.stopped + out.wrong_person;
-    out.funnel = Funnel {
-        decided: out.targeted,
-        eligible: out.eligible,
-        answered: out.pending + out.confirmed + out.refused + stopped,
-        pending: out.pending,
-        granted: out.confirmed,
-        refused: out.refused,
-        stopped,
-        ..out.funnel
-    };
+    for unsent in out.unsent.iter().filter(|u| u.is_replaced()) {
+        let states = if unsent.kind == "ask" { &mut out.asks } else { &mut out.reminders };
+        if let Some(cancelled) = states.get_mut("cancelled") {
+            *cancelled = cancelled.saturating_sub(unsent.count);
+        }
+        states.retain(|_, n| *n > 0);
+        *states.entry("replaced".to_owned()).or_default() += unsent.count;
+    }
+    for (answer, by, count) in report::answers(tx, row.id).await? {
+        out.count(&answer, &by, count.unsigned_abs());
+    }
     Ok(out)
 }
 

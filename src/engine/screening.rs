@@ -156,7 +156,7 @@ async fn cancel(tx: &mut Tx, engine: &Engine, rule: &Register, register: &str, a
         let evidence = format!("{register}: registered by {registered}, screened as of {screened}");
         // It counts from now on, when we learn of it: whoever exports what changed must see it.
         let deed = Deed { at: engine.now(), channel: "import", action: "register", evidence, text_hash: None };
-        confirm::withdraw(tx, engine, &situation, &deed, &gone).await?;
+        confirm::withdraw(tx, engine, &situation, &deed, gone).await?;
         ended += 1;
     }
     Ok(ended)

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::clock::instant;
 use crate::domain::channel::{Channel, Permission};
 use crate::domain::contact::{AskBasis, Kind};
-use crate::domain::eligibility::Reason;
+use crate::domain::eligibility::{Reason, told};
 use crate::store::facts::Person;
 
 /// What stood on record about a person when a rule decided.
@@ -128,8 +128,7 @@ impl Seen {
         }
         for passed in &self.not_by {
             let (channel, code) = passed.split_once(": ").unwrap_or((passed, ""));
-            let why = Reason::parse(code).map_or("", Reason::sentence);
-            lines.push(("Not possible", format!("by {}: {code}. {why}", by(channel))));
+            lines.push(("Not possible", format!("by {}: {}", by(channel), told(code))));
         }
         lines
     }

@@ -165,16 +165,6 @@ pub async fn plan_of(tx: &mut Tx, revision: i64) -> Result<Option<String>> {
     Ok(row.map(|(plan,)| plan))
 }
 
-/// Messages of a campaign that were cancelled because a newer plan made them anew.
-pub async fn replaced(tx: &mut Tx, campaign: i64) -> Result<i64> {
-    let row: Option<(i64,)> = fetch_optional!(
-        tx,
-        "SELECT COUNT(*) FROM messages WHERE campaign_id = $1 AND state = 'cancelled' AND reason = 'planned anew'",
-        campaign
-    )?;
-    Ok(row.map_or(0, |(n,)| n))
-}
-
 pub async fn set_state(tx: &mut Tx, id: i64, state: CampaignState, reason: Option<&str>) -> Result<()> {
     execute!(tx, "UPDATE campaigns SET state = $2, reason = $3 WHERE id = $1", id, state.code(), reason)?;
     Ok(())

@@ -143,12 +143,14 @@ pub struct Inbound {
     pub received_at: i64,
     pub resolved_at: Option<i64>,
     pub resolved_by: Option<String>,
+    /// `stop`, `nothing`; none where an earlier version did not keep it.
+    pub verdict: Option<String>,
 }
 
 pub async fn of_contact(tx: &mut Tx, contact: i64) -> Result<Vec<Inbound>> {
     fetch_all!(
         tx,
-        "SELECT id, contact_id, channel, to_sender, body_enc, intent, effect, at, received_at, resolved_at, resolved_by
+        "SELECT id, contact_id, channel, to_sender, body_enc, intent, effect, at, received_at, resolved_at, resolved_by, verdict
          FROM inbound_events WHERE contact_id = $1 ORDER BY id",
         contact
     )
@@ -158,7 +160,7 @@ pub async fn of_contact(tx: &mut Tx, contact: i64) -> Result<Vec<Inbound>> {
 pub async fn held(tx: &mut Tx, controller: &str) -> Result<Vec<Inbound>> {
     fetch_all!(
         tx,
-        "SELECT id, contact_id, channel, to_sender, body_enc, intent, effect, at, received_at, resolved_at, resolved_by
+        "SELECT id, contact_id, channel, to_sender, body_enc, intent, effect, at, received_at, resolved_at, resolved_by, verdict
          FROM inbound_events WHERE controller = $1 AND effect = 'held' AND resolved_at IS NULL ORDER BY id",
         controller
     )
@@ -242,15 +244,23 @@ pub async fn waiting_yes(tx: &mut Tx, contact: i64) -> Result<Vec<WaitingYes>> {
 
 /// Resolves a held event; `None` where none waits under this id. The contact is missing where the number is a stranger's, and the
 /// keyed number is empty where the event names none.
-pub async fn resolve(tx: &mut Tx, controller: &str, id: i64, by: &str, now: i64) -> Result<Option<(Option<i64>, Keyed)>> {
+pub async fn resolve(
+    tx: &mut Tx,
+    controller: &str,
+    id: i64,
+    verdict: &str,
+    by: &str,
+    now: i64,
+) -> Result<Option<(Option<i64>, Keyed)>> {
     let row: Option<(Option<i64>, String, i64)> = fetch_optional!(
         tx,
-        "UPDATE inbound_events SET resolved_at = $4, resolved_by = $3
+        "UPDATE inbound_events SET resolved_at = $4, resolved_by = $3, verdict = $5
          WHERE controller = $1 AND id = $2 AND effect = 'held' AND resolved_at IS NULL RETURNING contact_id, mac, key_id",
         controller,
         id,
         by,
-        now
+        now,
+        verdict
     )?;
     Ok(row.map(|(contact, mac, key_id)| (contact, Keyed { key_id, mac })))
 }

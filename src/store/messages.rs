@@ -534,6 +534,10 @@ pub struct Story {
     pub error: Option<String>,
     pub claimed_at: Option<i64>,
     pub moved_on: bool,
+    /// Of an ask: what the person answered, who said so, when.
+    pub answer: Option<String>,
+    pub answer_by: Option<String>,
+    pub answered_at: Option<i64>,
 }
 
 /// Everything ever planned for a person, every attempt by itself, for the explanation.
@@ -542,7 +546,7 @@ pub async fn story_of(tx: &mut Tx, contact: i64) -> Result<Vec<Story>> {
         tx,
         "SELECT m.id, c.name AS campaign, m.kind, COALESCE(a.channel, m.channel) AS channel, m.channel AS planned_channel,
            COALESCE(a.sender, m.sender) AS sender, m.state, m.reason, m.due_at, m.created_at, m.changed_at, a.id AS attempt, a.reference,
-           a.outcome, a.error, a.claimed_at, COALESCE(a.channel <> m.channel, FALSE) AS moved_on
+           a.outcome, a.error, a.claimed_at, COALESCE(a.channel <> m.channel, FALSE) AS moved_on, m.answer, m.answer_by, m.answered_at
          FROM messages m LEFT JOIN campaigns c ON c.id = m.campaign_id LEFT JOIN attempts a ON a.message_id = m.id
          WHERE m.contact_id = $1 ORDER BY m.id, a.id",
         contact

@@ -5,6 +5,7 @@
 
 mod sql;
 
+pub mod answers;
 pub mod backup;
 pub mod campaigns;
 pub mod codes;

@@ -70,9 +70,24 @@ pub async fn messages_by_place(tx: &mut Tx, campaign: i64) -> Result<Vec<(String
     of_campaign!(tx, "message", "c, d, a, b", campaign)
 }
 
-/// Conversations of a campaign by channel, country and state.
-pub async fn conversations_by_place(tx: &mut Tx, campaign: i64) -> Result<Vec<(String, String, String, i64)>> {
-    of_campaign!(tx, "conversation", "b, c, a", campaign)
+/// People a campaign asked, by what became of it and who said so. Whoever said nothing stands under `silent`, `unknown` or `not_reached`.
+pub async fn answers(tx: &mut Tx, campaign: i64) -> Result<Vec<(String, String, i64)>> {
+    of_campaign!(tx, "answer", "a, b", campaign)
+}
+
+/// People a campaign asked, by channel, country and what became of it.
+pub async fn answers_by_place(tx: &mut Tx, campaign: i64) -> Result<Vec<(String, String, String, i64)>> {
+    of_campaign!(tx, "answer", "c, d, a", campaign)
+}
+
+/// People a campaign asked, by the hour of their last answer and what it was; those who said nothing stand under hour 0.
+pub async fn answers_by_hour(tx: &mut Tx, campaign: i64) -> Result<Vec<(i64, String, i64)>> {
+    of_campaign!(tx, "answer", "hour, a", campaign)
+}
+
+/// Asks and reminders that did not go, or wait: by kind, state and reason.
+pub async fn unsent(tx: &mut Tx, campaign: i64) -> Result<Vec<(String, String, String, i64)>> {
+    of_campaign!(tx, "unsent", "a, b, c", campaign)
 }
 
 /// Permissions that an ask of this campaign led to, by purpose, channel and state.
@@ -88,11 +103,6 @@ pub async fn attempts_by_hour(tx: &mut Tx, campaign: i64) -> Result<Vec<(i64, St
 /// Messages of a campaign that ended, by the hour of that, kind and state; those under way stand under hour 0.
 pub async fn messages_by_hour(tx: &mut Tx, campaign: i64) -> Result<Vec<(i64, String, String, i64)>> {
     of_campaign!(tx, "message", "hour, a, b", campaign)
-}
-
-/// Conversations of a campaign by the hour they were closed and state; the open ones stand under hour 0.
-pub async fn conversations_by_hour(tx: &mut Tx, campaign: i64) -> Result<Vec<(i64, String, i64)>> {
-    of_campaign!(tx, "conversation", "hour, a", campaign)
 }
 
 /// First yeses of a campaign by hour.

@@ -1,6 +1,8 @@
 //! Who is left in peace: keyed numbers with a reason and a time, nothing else.
 
+use super::answers::{self, left, newest};
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use crate::domain::answer::{Answer, By};
 use crate::domain::suppression::Reason;
 use crate::vault::Keyed;
 
@@ -22,10 +24,28 @@ macro_rules! reached {
     };
 }
 
+/// What the new noes `$1` of controller `$2` make of a contact's open question and of its ask: the strictest counts.
+macro_rules! inherited {
+    () => {
+        "(SELECT n.contact_id AS id, CASE MIN(CASE j.value->>'reason' WHEN 'wrong_person' THEN 0 WHEN 'refused' THEN 2 ELSE 1 END)
+             WHEN 0 THEN 'wrong_person' WHEN 2 THEN 'refused' ELSE 'stopped' END AS state FROM EACH($1)
+           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+           GROUP BY n.contact_id) AS w"
+    };
+}
+
 /// Suppresses these keyed numbers, or external ids, and every number of the same humans, and cancels what is planned for them,
-/// all in the caller's transaction: an opt-out and a claim meet on the message row and one of them loses. Answers (suppressed
-/// anew, messages cancelled).
-pub async fn suppress(tx: &mut Tx, controller: &str, keyed: &[Keyed], reason: Reason, at: i64, now: i64) -> Result<(u64, u64)> {
+/// all in the caller's transaction: an opt-out and a claim meet on the message row and one of them loses. `by` is who said so. Answers
+/// (suppressed anew, messages cancelled).
+pub async fn suppress(
+    tx: &mut Tx,
+    controller: &str,
+    keyed: &[Keyed],
+    reason: Reason,
+    by: By,
+    at: i64,
+    now: i64,
+) -> Result<(u64, u64)> {
     let rows = json(keyed.iter().map(|k| serde_json::json!({ "mac": k.mac, "key": k.key_id })).collect::<Vec<_>>());
     let added = execute!(
         tx,
@@ -47,15 +67,48 @@ pub async fn suppress(tx: &mut Tx, controller: &str, keyed: &[Keyed], reason: Re
         at,
         now
     )?;
-    let cancelled = cancel_planned(tx, controller, &rows, reason.code(), now).await?;
+    let cancelled = cancel_planned(tx, controller, &rows, reason, now).await?;
+    answered(tx, controller, &rows, answer(reason), by, now).await?;
+    close(tx, controller, &rows, answer(reason), now).await?;
     Ok((added, cancelled))
 }
 
-/// Cancels every planned ask, reminder, confirmation and code of these numbers and their humans, and then closes their open
-/// conversations: a yes counts only in one opened after the last no. In this order, since a claim that wins the message opens
-/// the conversation.
-async fn cancel_planned(tx: &mut Tx, controller: &str, rows: &str, reason: &str, now: i64) -> Result<u64> {
-    let cancelled = execute!(
+/// What a no of this kind is as an answer, and as the state of a question that it closes.
+fn answer(reason: Reason) -> Answer {
+    match reason {
+        Reason::Refused => Answer::Refused,
+        Reason::WrongPerson => Answer::WrongPerson,
+        Reason::Stopped | Reason::UnsubscribedBefore | Reason::Erased => Answer::Stopped,
+    }
+}
+
+/// The no stands with the newest ask of everybody it reaches, and whatever they had confirmed is withdrawn.
+async fn answered(tx: &mut Tx, controller: &str, rows: &str, answer: Answer, by: By, now: i64) -> Result<()> {
+    execute!(
+        tx,
+        concat!(
+            "UPDATE messages SET answer = CASE WHEN answer = 'confirmed' THEN 'withdrawn' ELSE $4 END, answer_by = $5, answered_at = $6
+             WHERE contact_id IN (",
+            reached!(),
+            ") AND ",
+            left!(),
+            " AND (answer = 'confirmed' OR (COALESCE(answer, '') IN (SELECT j.value->>'code' FROM EACH($3)) AND ",
+            newest!(),
+            "))"
+        ),
+        rows,
+        controller,
+        &answers::replaced(answer, by),
+        answer.code(),
+        by.code(),
+        now
+    )?;
+    Ok(())
+}
+
+/// Cancels every planned ask, reminder, confirmation and code of these numbers and their humans.
+async fn cancel_planned(tx: &mut Tx, controller: &str, rows: &str, reason: Reason, now: i64) -> Result<u64> {
+    execute!(
         tx,
         concat!(
             "UPDATE messages SET state = 'cancelled', reason = $3, changed_at = $4
@@ -65,9 +118,14 @@ async fn cancel_planned(tx: &mut Tx, controller: &str, rows: &str, reason: &str,
         ),
         rows,
         controller,
-        reason,
+        reason.code(),
         now
-    )?;
+    )
+}
+
+/// Closes the open conversations of these numbers and their humans: a yes counts only in one opened after the last no. After their
+/// messages, since a claim that wins the message opens the conversation.
+async fn close(tx: &mut Tx, controller: &str, rows: &str, answer: Answer, now: i64) -> Result<()> {
     execute!(
         tx,
         concat!(
@@ -77,14 +135,10 @@ async fn cancel_planned(tx: &mut Tx, controller: &str, rows: &str, reason: &str,
         ),
         rows,
         controller,
-        match reason {
-            "refused" => "refused",
-            "wrong_person" => "wrong_person",
-            _ => "stopped",
-        },
+        answer.code(),
         now
     )?;
-    Ok(cancelled)
+    Ok(())
 }
 
 /// Whoever of these numbers and their humans has anything granted: their grants end with the no, and the ledger must say so.
@@ -149,12 +203,29 @@ pub async fn spread_over_humans(tx: &mut Tx, controller: &str, humans: &[String]
     )?;
     execute!(
         tx,
-        "UPDATE conversations SET state = w.state, closed_at = $3
-         FROM (SELECT n.contact_id AS id, CASE MIN(CASE j.value->>'reason' WHEN 'wrong_person' THEN 0 WHEN 'refused' THEN 2 ELSE 1 END)
-             WHEN 0 THEN 'wrong_person' WHEN 2 THEN 'refused' ELSE 'stopped' END AS state FROM EACH($1)
-           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
-           GROUP BY n.contact_id) AS w
-         WHERE conversations.contact_id = w.id AND conversations.closed_at IS NULL",
+        concat!(
+            "UPDATE messages SET answer = CASE WHEN answer = 'confirmed' THEN 'withdrawn' ELSE w.state END, answer_by = $5, answered_at = $3
+             FROM ",
+            inherited!(),
+            " WHERE messages.contact_id = w.id AND ",
+            left!(),
+            " AND (answer = 'confirmed' OR (COALESCE(answer, '') IN (SELECT j.value->>'code' FROM EACH($4)) AND ",
+            newest!(),
+            "))"
+        ),
+        &rows,
+        controller,
+        now,
+        &answers::replaced(Answer::Stopped, By::List),
+        By::List.code()
+    )?;
+    execute!(
+        tx,
+        concat!(
+            "UPDATE conversations SET state = w.state, closed_at = $3 FROM ",
+            inherited!(),
+            " WHERE conversations.contact_id = w.id AND conversations.closed_at IS NULL"
+        ),
         &rows,
         controller,
         now

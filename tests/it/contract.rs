@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use permesso::domain::answer::{Answer, By};
 use permesso::domain::campaign::CampaignState;
 use permesso::domain::channel::{Channel, Permission};
 use permesso::domain::ledger::{Body, Entry, GENESIS, Preference};
@@ -16,8 +17,8 @@ use permesso::store::conversations::Opening;
 use permesso::store::messages::{Batch, Claim, Claimant, New, NotNow, Route, Settled};
 use permesso::store::queue::{self, Job};
 use permesso::store::{
-    Store, Tx, campaigns, contacts, control, conversations, facts, humans, inbound, ledger, legs, messages, paces, report,
-    screenings, suppressions,
+    Store, Tx, answers, campaigns, contacts, control, conversations, facts, humans, inbound, ledger, legs, messages, paces,
+    report, screenings, suppressions,
 };
 use permesso::vault::Keyed;
 
@@ -333,7 +334,7 @@ both!(a_no_closes_conversations_and_names_whose_grants_end, |app| {
         .unwrap();
     let opening = |contact| Opening { contact, message: 77, expires_at: 100 };
     conversations::open(&mut tx, C, None, None, "link", &[opening(one.id), opening(two.id)], 10).await.unwrap();
-    suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::Stopped, 4, 4).await.unwrap();
+    suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::Stopped, By::Person, 4, 4).await.unwrap();
     assert!(conversations::open_of(&mut tx, one.id).await.unwrap().is_none());
     assert!(conversations::open_of(&mut tx, two.id).await.unwrap().is_none());
     assert_eq!(suppressions::granted_among(&mut tx, C, &keyed(app, 1)).await.unwrap(), [two.id]);
@@ -351,7 +352,7 @@ both!(two_external_ids_of_one_number_are_one_human, |app| {
     let of = |n, human: &str| Imported { human: Some(human.into()), row_hash: format!("{n}{human}"), ..row(app, n) };
     contacts::merge(&mut tx, C, &[of(1, "x"), of(2, "y")], 1).await.unwrap();
     contacts::merge(&mut tx, C, &[of(1, "y")], 2).await.unwrap();
-    suppressions::suppress(&mut tx, C, &keyed(app, 2), Reason::Stopped, 4, 4).await.unwrap();
+    suppressions::suppress(&mut tx, C, &keyed(app, 2), Reason::Stopped, By::Person, 4, 4).await.unwrap();
     assert_eq!(suppressions::of(&mut tx, C, &keyed(app, 1)).await.unwrap().len(), 1);
     tx.rollback().await.unwrap();
 });
@@ -370,7 +371,7 @@ both!(ties_go_on_through_contacts_and_numbers_that_are_none, |app| {
         "one human, by its smallest id"
     );
     assert_eq!(humans::tie(&mut tx, C, &[tie(9, None)]).await.unwrap(), ["x"]);
-    suppressions::suppress(&mut tx, C, &keyed(app, 9), Reason::Stopped, 4, 4).await.unwrap();
+    suppressions::suppress(&mut tx, C, &keyed(app, 9), Reason::Stopped, By::Person, 4, 4).await.unwrap();
     assert_eq!(suppressions::of(&mut tx, C, &keyed(app, 1)).await.unwrap(), [("stopped".to_owned(), 4, None)]);
     // Whoever comes later is left in peace even before the no is written beside their own number.
     contacts::merge(&mut tx, C, &[Imported { human: Some("y".into()), ..row(app, 2) }], 5).await.unwrap();
@@ -461,7 +462,7 @@ both!(facts_hold_what_is_stored_about_a_person, |app| {
     messages::mark_asked(&mut tx, C, "spring", MessageKind::Ask, &[&claim], 10).await.unwrap();
     messages::mark_asked(&mut tx, C, "spring", MessageKind::Reminder, &[&claim], 20).await.unwrap();
     ledger::append(&mut tx, &app.engine.vault, C, &body(&subject, Entry::Granted, 3, &["sms.promotions"]), &[], 1).await.unwrap();
-    suppressions::suppress(&mut tx, C, std::slice::from_ref(&mac), Reason::Stopped, 4, 4).await.unwrap();
+    suppressions::suppress(&mut tx, C, std::slice::from_ref(&mac), Reason::Stopped, By::Person, 4, 4).await.unwrap();
     conversations::open(&mut tx, C, Some(spring), None, "link", &[Opening { contact: id, message: 77, expires_at: 100 }], 10)
         .await
         .unwrap();
@@ -498,10 +499,10 @@ both!(a_suppression_reaches_every_number_of_a_human, |app| {
     contacts::merge(&mut tx, C, &[same(1), same(2), row(app, 3)], 1).await.unwrap();
     let (a, b) = (known(&mut tx, app, 1).await.id, known(&mut tx, app, 2).await.id);
     let (_, ids) = planned(&mut tx, None, &[message(b, MessageKind::Ask, 0), message(b, MessageKind::Help, 0)]).await;
-    let stopped = suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::Stopped, 3, 4).await.unwrap();
+    let stopped = suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::Stopped, By::Person, 3, 4).await.unwrap();
     assert_eq!(stopped, (2, 1), "both numbers, and the planned ask of the other; help is owed to whoever asked for it");
     assert_eq!((state(&mut tx, ids[0]).await, state(&mut tx, ids[1]).await), (State::Cancelled, State::Planned));
-    let again = suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::Stopped, 3, 4).await.unwrap();
+    let again = suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::Stopped, By::Person, 3, 4).await.unwrap();
     assert_eq!(again, (0, 0));
     assert_eq!(suppressions::of(&mut tx, C, &keyed(app, 2)).await.unwrap(), [("stopped".to_owned(), 3, None)]);
     assert_eq!(suppressions::of(&mut tx, C, &keyed(app, 3)).await.unwrap(), []);
@@ -516,7 +517,7 @@ both!(a_suppression_reaches_every_number_of_a_human, |app| {
     assert_eq!(suppressions::of(&mut tx, C, &keyed(app, 3)).await.unwrap(), [("stopped".to_owned(), 3, None)]);
     assert_eq!(state(&mut tx, ids[0]).await, State::Cancelled);
     // A fresh yes lifts what is about marketing, on the number it came from; a wrong number stays wrong.
-    suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::WrongPerson, 7, 7).await.unwrap();
+    suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::WrongPerson, By::Person, 7, 7).await.unwrap();
     assert_eq!(suppressions::lift(&mut tx, C, a, 9, 7, 8).await.unwrap(), 1);
     let left = suppressions::of(&mut tx, C, &keyed(app, 1)).await.unwrap();
     assert_eq!(left, [("stopped".to_owned(), 3, Some(8)), ("wrong_person".to_owned(), 7, None)]);
@@ -532,7 +533,7 @@ both!(a_no_that_is_inherited_closes_the_question_and_names_whose_grants_end, |ap
     ledger::append(&mut tx, &app.engine.vault, C, &body(&two.subject, Entry::Granted, 2, &["sms.promotions"]), &[], 2)
         .await
         .unwrap();
-    suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::Refused, 3, 3).await.unwrap();
+    suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::Refused, By::Person, 3, 3).await.unwrap();
     let opening = |contact| Opening { contact, message: 77, expires_at: 100 };
     conversations::open(&mut tx, C, None, None, "link", &[opening(one.id), opening(two.id)], 4).await.unwrap();
     let human = contacts::merge(&mut tx, C, &[of(1, Some("h")), of(2, Some("h"))], 5).await.unwrap().humans;
@@ -922,9 +923,10 @@ both!(a_second_start_replaces_what_the_first_had_planned, |app| {
     let id = campaign(&mut tx, "spring", None).await;
     let person = contact(&mut tx, app, 1).await;
     planned(&mut tx, Some(id), &[message(person, MessageKind::Ask, 0)]).await;
-    assert_eq!(campaigns::replaced(&mut tx, id).await.unwrap(), 0);
+    assert!(report::unsent(&mut tx, id).await.unwrap().is_empty());
     campaign(&mut tx, "spring", None).await;
-    assert_eq!(campaigns::replaced(&mut tx, id).await.unwrap(), 1);
+    let replaced = ("ask".to_owned(), "cancelled".to_owned(), "planned anew".to_owned(), 1);
+    assert_eq!(report::unsent(&mut tx, id).await.unwrap(), [replaced]);
     let revision = campaigns::by_id(&mut tx, id).await.unwrap().unwrap().revision_id;
     assert_eq!(campaigns::plan_of(&mut tx, revision).await.unwrap().as_deref(), Some("p"));
     assert_eq!(campaigns::plan_of(&mut tx, 9_999).await.unwrap(), None);
@@ -1152,12 +1154,17 @@ both!(receipts_and_inbound_events_are_stored_once, |app| {
     inbound::set_effect(&mut tx, one, "held").await.unwrap();
     assert_eq!(inbound::held(&mut tx, C).await.unwrap().iter().map(|i| i.id).collect::<Vec<_>>(), [one]);
     assert_eq!(inbound::still_held(&mut tx, person).await.unwrap(), 1);
-    assert_eq!(inbound::resolve(&mut tx, C, two, "op", 12).await.unwrap(), None, "only what is held is resolved");
+    assert_eq!(inbound::resolve(&mut tx, C, two, "stop", "op", 12).await.unwrap(), None, "only what is held is resolved");
     assert_eq!(
-        inbound::resolve(&mut tx, C, one, "op", 12).await.unwrap(),
+        inbound::resolve(&mut tx, C, one, "nothing", "op", 12).await.unwrap(),
         Some((Some(person), Keyed { key_id: 1, mac: "m".into() }))
     );
-    assert_eq!(inbound::resolve(&mut tx, C, one, "op", 13).await.unwrap(), None);
+    assert_eq!(inbound::resolve(&mut tx, C, one, "stop", "op", 13).await.unwrap(), None);
+    assert_eq!(
+        inbound::of_contact(&mut tx, person).await.unwrap()[0].verdict.as_deref(),
+        Some("nothing"),
+        "the first word stays"
+    );
     assert_eq!(inbound::still_held(&mut tx, person).await.unwrap(), 0);
     assert!(inbound::held(&mut tx, C).await.unwrap().is_empty());
     // A stranger's waits by its keyed number, until somebody has that number.
@@ -1171,9 +1178,48 @@ both!(receipts_and_inbound_events_are_stored_once, |app| {
     inbound::adopt(&mut tx, C, 15).await.unwrap();
     assert_eq!(inbound::still_held(&mut tx, owner).await.unwrap(), 1);
     assert_eq!(known(&mut tx, app, 2).await.held_at, Some(15));
-    assert_eq!(inbound::resolve(&mut tx, C, three, "op", 16).await.unwrap(), Some((Some(owner), of)));
+    assert_eq!(inbound::resolve(&mut tx, C, three, "nothing", "op", 16).await.unwrap(), Some((Some(owner), of)));
     let counted = report::inbound(&mut tx, C).await.unwrap();
     assert_eq!(counted, [("opt_in".to_owned(), 1), ("unclear".to_owned(), 2)]);
+    tx.rollback().await.unwrap();
+});
+
+both!(an_answer_takes_the_place_of_what_it_may_and_of_nothing_else, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", None).await;
+    let (asked, planned_only) = (contact(&mut tx, app, 1).await, contact(&mut tx, app, 2).await);
+    let one = sending(&mut tx, id, asked).await;
+    planned(&mut tx, Some(id), &[message(planned_only, MessageKind::Ask, 0)]).await;
+    messages::settle(&mut tx, &[settled(one, "accepted", State::Accepted)], 9).await.unwrap();
+    let row = |answer: &str, by: &str| (answer.to_owned(), by.to_owned(), 1);
+    assert_eq!(report::answers(&mut tx, id).await.unwrap(), [row("silent", "")]);
+    for (step, expected) in [
+        (Some(Answer::Unfinished), "silent"),
+        (None, "replied"),
+        (Some(Answer::Pending), "pending"),
+        (None, "pending"),
+        (Some(Answer::Unfinished), "unfinished"),
+        (Some(Answer::Pending), "pending"),
+        (Some(Answer::Confirmed), "confirmed"),
+        (Some(Answer::Pending), "confirmed"),
+        (Some(Answer::Unfinished), "confirmed"),
+    ] {
+        for person in [asked, planned_only] {
+            match step {
+                Some(answer) => answers::give(&mut tx, person, id, answer, 10).await.unwrap(),
+                None => answers::replied(&mut tx, person, 10).await.unwrap(),
+            }
+        }
+        let counted = report::answers(&mut tx, id).await.unwrap();
+        assert_eq!(counted.iter().map(|(answer, _, n)| (answer.as_str(), *n)).collect::<Vec<_>>(), [(expected, 1)], "{step:?}");
+    }
+    // Nothing that the person allowed is left, and a later list changes nothing about who ended it.
+    answers::ended(&mut tx, asked, By::Operator, 11).await.unwrap();
+    suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::UnsubscribedBefore, By::List, 12, 12).await.unwrap();
+    assert_eq!(report::answers(&mut tx, id).await.unwrap(), [row("withdrawn", "operator")]);
+    assert_eq!(report::answers_by_hour(&mut tx, id).await.unwrap(), [(0, "withdrawn".to_owned(), 1)]);
+    let by_place = report::answers_by_place(&mut tx, id).await.unwrap();
+    assert_eq!(by_place.iter().map(|(_, _, answer, n)| (answer.as_str(), *n)).collect::<Vec<_>>(), [("withdrawn", 1)]);
     tx.rollback().await.unwrap();
 });
 

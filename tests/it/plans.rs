@@ -8,7 +8,7 @@ use crate::both;
 use crate::run::ask;
 
 /// A command that succeeds.
-async fn said(app: &TestApp, args: &[&str]) -> String {
+pub async fn said(app: &TestApp, args: &[&str]) -> String {
     let (code, out, err) = ask(app.dir.path(), args).await;
     assert_eq!(code, 0, "{args:?}: {out}{err}");
     out
@@ -70,8 +70,8 @@ both!(a_start_says_what_it_froze_and_the_same_plan_is_not_started_twice, |app| {
     assert!(out.contains("warning: the campaign's file") && out.contains("what is frozen is the plan"), "{out}");
     decide(app).await;
     let out = said(app, &["campaign", "report", LINK]).await;
-    assert!(out.contains("        2   asks and reminders replaced by a newer plan\n"), "{out}");
-    assert!(out.contains("        2   asks and reminders planned\n") && !out.contains("reminders cancelled"), "{out}");
+    assert!(out.contains("        2   asks replaced by a newer plan\n"), "{out}");
+    assert!(out.contains("        2   asks planned\n") && !out.contains("cancelled"), "{out}");
 });
 
 both!(a_report_says_in_its_first_line_that_everything_is_halted, |app| {

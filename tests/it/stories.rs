@@ -366,11 +366,12 @@ both!(an_unticked_box_beside_a_ticked_one_suppresses_nobody, |app| {
     app.submit(&link, "chosen", &["sms.promotions"]).await;
     assert_eq!(app.granted(&number).await, ["sms.promotions"]);
     assert!(app.story(&number).await.suppressions.is_empty());
-    // Nothing ticked at all is a no, and the report counts the last word.
+    // Nothing ticked at all is a no, and the report does not count the consent as one that stands.
     app.submit(&link, "chosen", &[]).await;
     assert!(app.granted(&number).await.is_empty());
     let report = permesso::engine::report::campaign(&app.engine, LINK).await.unwrap();
-    assert_eq!((report.confirmed, report.refused), (0, 1));
+    assert_eq!((report.confirmed, report.withdrawn, report.refused), (1, 1, 0));
+    assert_eq!(report.withdrawn_by, [("person".to_owned(), 1)].into());
     assert_eq!(app.story(&number).await.suppressions.len(), 1);
 });
 

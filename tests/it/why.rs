@@ -59,7 +59,7 @@ both!(explain_says_which_rule_kept_a_person_from_being_asked_and_what_it_saw, |a
     let story = app.story(&number).await;
     let campaign = only(&story);
     let expected =
-        "Not contacted in campaign rinnovo-consensi: LEGACY_INVALID. The earlier consent came from a pre-ticked or bundled box.";
+        "Not contacted in campaign rinnovo-consensi: The earlier consent came from a pre-ticked or bundled box (LEGACY_INVALID).";
     assert_eq!((campaign.sentence.as_str(), campaign.code.as_deref()), (expected, Some("LEGACY_INVALID")));
     assert_eq!(story.verdict, expected);
     let lines = campaign.decisions[0].lines();
@@ -85,18 +85,18 @@ both!(every_attempt_is_told_with_its_own_outcome_in_order_of_time, |app| {
     app.gateway.receipt(&sms, Status::Delivered).await;
     app.reply(&number, "+447700900123", "mah").await;
     let story = app.story(&number).await;
-    let sentence = "Asked on 2026-12-01 10:45 (Europe/Rome) by SMS in campaign whatsapp-first; silent since.";
+    let sentence = "Asked on 2026-12-01 10:45 (Europe/Rome) by SMS in campaign whatsapp-first; replied on 2026-12-01 10:46 (Europe/Rome), read as unclear, which waits for an operator.";
     assert_eq!(only(&story).sentence, sentence);
     assert!(story.verdict.starts_with("An unclear reply waits for an operator"), "{}", story.verdict);
     let told: Vec<String> =
         app.history(&number).await.into_iter().map(|h| h.split("; reference").next().unwrap().to_owned()).collect();
     let place = |what: &str| told.iter().position(|h| h == what).unwrap_or_else(|| panic!("{what} is not in {told:#?}"));
     let order = [
-        place("decided At the plan, to be asked: ELIGIBLE. Nothing speaks against asking."),
+        place("decided At the plan, to be asked: Nothing speaks against asking (ELIGIBLE)."),
         place("attempt Ask by WhatsApp from acme-wa: not on this channel"),
         place("attempt Ask by SMS from +447700900123: delivered"),
         place("receipt Receipt of the ask by SMS: delivered"),
-        place("reply Reply by SMS, read as unclear: held"),
+        place("reply Reply by SMS, read as unclear: it waits for an operator"),
     ];
     assert!(order.is_sorted(), "{told:#?}");
     assert!(!told.iter().any(|h| h.contains("mah")), "what was read in a reply, never its text");

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Context, bar, campaign, import, init, stop_signal};
 use crate::app::{self, Roles};
 use crate::clock::{Clock, DAY};
+use crate::domain::eligibility::Reason;
 use crate::domain::reply::Intent;
 use crate::engine::{Engine, expire, import as import_verb, plan, report};
 use crate::gateway::mock::faults::Faults;
@@ -324,12 +325,19 @@ async fn play(engine: &Arc<Engine>, crowd: &Crowd, seen: usize, stop: &Cancellat
         }
         let mut tx = engine.store.read().await?;
         let messages = store::report::all_messages(&mut tx, &engine.controller).await?;
+        let mut held = 0;
+        for row in store::campaigns::all(&mut tx, &engine.controller).await? {
+            // Nobody reads the inbox in a demo, so a reminder that waits for that waits in vain.
+            let unsent = store::report::unsent(&mut tx, row.id).await?.into_iter();
+            let waits = unsent.filter(|(_, state, reason, _)| state == "planned" && reason == Reason::HeldForOperator.code());
+            held += waits.map(|(.., n)| n).sum::<i64>();
+        }
         tx.rollback().await?;
         let waiting: i64 = messages.iter().filter(|(_, s, _)| s == "planned" || s == "sending").map(|(_, _, n)| n).sum();
         let all: i64 = messages.iter().map(|(_, _, n)| n).sum();
         bar.set_length(all.unsigned_abs());
         bar.set_position((all - waiting).unsigned_abs());
-        let still = reactions.is_empty() && waiting == 0 && quiet_since.elapsed() > Duration::from_millis(1500);
+        let still = reactions.is_empty() && waiting <= held && quiet_since.elapsed() > Duration::from_millis(1500);
         if still || stop.is_cancelled() || began.elapsed() > Duration::from_secs(240) {
             break;
         }

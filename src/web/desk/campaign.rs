@@ -13,11 +13,12 @@ use serde::Deserialize;
 
 use super::problem::{PageProblem, Problem};
 use super::{Frame, Page, back_to, chart, filters, html, minute, sheet};
+use crate::domain::answer::By;
 use crate::domain::campaign::CampaignState;
-use crate::domain::eligibility::Reason;
+use crate::domain::eligibility;
 use crate::domain::ledger::Preference;
 use crate::engine::breakdown::{self, Breakdown, Hour, Timeline};
-use crate::engine::report::{self, Report};
+use crate::engine::report::{self, Report, Unsent};
 use crate::engine::{Engine, plan};
 use crate::store;
 use crate::web::Web;
@@ -58,27 +59,41 @@ struct Series {
     most: u64,
 }
 
-/// One step of the funnel: label, people, share of those before it.
+/// One step from plan to answer: people, and their share of those decided about.
 struct Step {
     label: &'static str,
+    /// Who, where the figure is several people's doing.
+    note: String,
     count: u64,
     of: u64,
 }
 
 impl CampaignPage {
-    fn steps(&self) -> [Step; 9] {
-        let f = &self.report.funnel;
-        let step = |label, count, of| Step { label, count, of };
-        [
-            step("Decided about", f.decided, f.decided),
-            step("Eligible", f.eligible, f.decided),
-            step("Asked", f.asked, f.decided),
-            step("Delivered", f.delivered, f.decided),
-            step("Answered", f.answered, f.decided),
-            step("Pending: first yes, second step awaited", f.pending, f.decided),
-            step("Granted", f.granted, f.decided),
-            step("Refused (no)", f.refused, f.decided),
-            step("Stopped all marketing, or wrong number", f.stopped, f.decided),
+    /// The last ones add up to the asked.
+    fn steps(&self) -> Vec<Step> {
+        let r = &self.report;
+        let step = |label, count| Step { label, note: String::new(), count, of: r.targeted };
+        let ended = |by: &BTreeMap<String, u64>| {
+            let one = |(by, n): (&String, &u64)| format!("{n} {}", By::parse(by).unwrap_or(By::Person).words());
+            by.iter().map(one).collect::<Vec<_>>().join(", ")
+        };
+        vec![
+            step("Targeted", r.targeted),
+            step("Eligible", r.eligible),
+            step("Asked", r.asked),
+            step("Delivered", r.delivered),
+            step("Answered", r.answered),
+            step("Confirmed", r.confirmed),
+            Step { note: ended(&r.withdrawn_by), ..step("Of them withdrawn since", r.withdrawn) },
+            step("Pending: a first yes, second step awaited", r.pending),
+            step("Unfinished: a first yes, whose second step never came", r.unfinished),
+            step("Refused", r.refused),
+            Step { note: ended(&r.stopped_by), ..step("Stopped all marketing", r.stopped) },
+            step("Wrong person", r.wrong_person),
+            step("Replied, no decision", r.replied),
+            step("Silent", r.silent),
+            step("Unknown whether asked", r.unknown),
+            step("Not reached", r.not_reached),
         ]
     }
 
@@ -94,11 +109,18 @@ impl CampaignPage {
     }
 
     fn sentence(&self, code: &str) -> &'static str {
-        Reason::parse(code).map_or("", Reason::sentence)
+        eligibility::sentence(code).unwrap_or_default()
     }
 
+    /// Asks and reminders: their states, and why the missing ones did not go.
+    fn sent(&self) -> [(&'static str, &BTreeMap<String, u64>, Vec<&Unsent>); 2] {
+        let r = &self.report;
+        [("Asks", &r.asks, r.not_asked().collect()), ("Reminders", &r.reminders, r.not_reminded().collect())]
+    }
+
+    /// Asks and reminders in this state.
     fn count(&self, state: &str) -> u64 {
-        self.report.asks.get(state).copied().unwrap_or(0)
+        [&self.report.asks, &self.report.reminders].into_iter().filter_map(|states| states.get(state)).sum()
     }
 
     fn can_pause(&self) -> bool {
@@ -155,7 +177,7 @@ fn draw(timeline: Timeline) -> Drawn {
     }
     let length = (slot(last) + 1).max(ROOM);
     let end = first + Duration::hours((length - 1) * step);
-    let labels = ["Asked", "Delivered", "Not delivered", "First yes", "Granted", "Refused", "Stopped"];
+    let labels = ["Asked", "Delivered", "Not delivered", "First yes", "Confirmed", "Withdrawn", "Refused", "Stopped"];
     let series = labels.into_iter().enumerate().filter_map(|(i, label)| {
         let values: Vec<u64> = (0..length).map(|at| slots.get(&at).map_or(0, |hour| figures(hour)[i])).collect();
         let most = values.iter().copied().max().filter(|most| *most > 0)?;
@@ -174,20 +196,21 @@ fn draw(timeline: Timeline) -> Drawn {
     }
 }
 
-fn figures(hour: &Hour) -> [u64; 7] {
-    [hour.asked, hour.delivered, hour.failed, hour.first_yes, hour.granted, hour.refused, hour.stopped]
+fn figures(hour: &Hour) -> [u64; 8] {
+    [hour.asked, hour.delivered, hour.failed, hour.first_yes, hour.confirmed, hour.withdrawn, hour.refused, hour.stopped]
 }
 
-fn figures_mut(hour: &mut Hour) -> [&mut u64; 7] {
-    let Hour { start: _, asked, delivered, failed, first_yes, granted, refused, stopped } = hour;
-    [asked, delivered, failed, first_yes, granted, refused, stopped]
+fn figures_mut(hour: &mut Hour) -> [&mut u64; 8] {
+    let Hour { start: _, asked, delivered, failed, first_yes, confirmed, withdrawn, refused, stopped } = hour;
+    [asked, delivered, failed, first_yes, confirmed, withdrawn, refused, stopped]
 }
 
 pub async fn timeline_sheet(State(web): State<Web>, Path(name): Path<String>) -> Result<Response, PageProblem> {
     find(&web.engine, &name).await?;
     let timeline = breakdown::timeline(&web.engine, &name).await?;
-    let head =
-        ["hour", "asked", "delivered", "not_delivered", "first_yes", "granted", "refused", "stopped"].map(String::from).to_vec();
+    let head = ["hour", "asked", "delivered", "not_delivered", "first_yes", "confirmed", "withdrawn", "refused", "stopped"]
+        .map(String::from)
+        .to_vec();
     let rows = timeline
         .hours
         .iter()
@@ -217,7 +240,7 @@ pub async fn sheet(State(web): State<Web>, Path((name, by)): Path<(String, Strin
         "skipped.csv" => {
             let head = ["code", "reason", "people"].map(String::from).to_vec();
             let row = |(code, n): (&String, &u64)| {
-                vec![code.clone(), Reason::parse(code).map_or("", Reason::sentence).to_owned(), n.to_string()]
+                vec![code.clone(), eligibility::sentence(code).unwrap_or_default().to_owned(), n.to_string()]
             };
             std::iter::once(head).chain(report.skipped.iter().map(row)).collect()
         }
@@ -227,10 +250,24 @@ pub async fn sheet(State(web): State<Web>, Path((name, by)): Path<(String, Strin
 }
 
 fn lines(what: &str, lines: &[breakdown::Line]) -> Vec<Vec<String>> {
-    let head = [what, "decided", "eligible", "asked", "delivered", "pending", "granted", "refused", "stopped"];
+    let head = [
+        what,
+        "decided",
+        "eligible",
+        "asked",
+        "delivered",
+        "confirmed",
+        "withdrawn",
+        "pending",
+        "refused",
+        "stopped",
+        "replied",
+        "silent",
+    ];
     let optional = |n: Option<u64>| n.map_or(String::new(), |n| n.to_string());
     let row = |l: &breakdown::Line| {
-        let rest = [l.asked, l.delivered, l.pending, l.granted, l.refused, l.stopped].map(|n| n.to_string());
+        let rest = [l.asked, l.delivered, l.confirmed, l.withdrawn, l.pending, l.refused, l.stopped, l.replied, l.silent];
+        let rest = rest.map(|n| n.to_string());
         [l.name.clone(), optional(l.decided), optional(l.eligible)].into_iter().chain(rest).collect()
     };
     std::iter::once(head.map(String::from).to_vec()).chain(lines.iter().map(row)).collect()

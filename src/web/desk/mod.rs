@@ -103,6 +103,8 @@ fn back_to(path: &str) -> Page {
 
 /// How templates write figures and times.
 mod filters {
+    use crate::domain::eligibility;
+
     /// A number as people read it: `12 345`.
     #[askama::filter_fn]
     pub fn group(n: impl std::fmt::Display, _: &dyn askama::Values) -> askama::Result<String> {
@@ -115,6 +117,36 @@ mod filters {
             out.push(digit);
         }
         Ok(out)
+    }
+
+    /// A code of ours as people say it; anything else as it is.
+    #[askama::filter_fn]
+    pub fn words(code: impl std::fmt::Display, _: &dyn askama::Values) -> askama::Result<String> {
+        let code = code.to_string();
+        Ok(match code.as_str() {
+            "opt_in" => "yes",
+            "opt_out" => "no, or STOP",
+            "refuse" => "no",
+            "stop" => "STOP",
+            "wrong_person" => "wrong number",
+            "help" => "a call for help",
+            "sms" => "SMS",
+            "whatsapp" => "WhatsApp",
+            "call" => "phone call",
+            "product_info" => "product information",
+            other => other,
+        }
+        .to_owned())
+    }
+
+    /// A sentence in HTML, with the code of a rule that stands in brackets made small.
+    #[askama::filter_fn]
+    pub fn coded(sentence: impl std::fmt::Display, _: &dyn askama::Values) -> askama::Result<String> {
+        let mut html = askama::filters::escape(sentence.to_string(), askama::filters::Html)?.to_string();
+        for code in eligibility::Reason::ALL.into_iter().map(eligibility::Reason::code).chain(["ELIGIBLE"]) {
+            html = html.replace(&format!("({code})"), &format!("<small><code>{code}</code></small>"));
+        }
+        Ok(html)
     }
 
     /// An RFC 3339 time to the minute, in the zone it was written in.

@@ -31,10 +31,35 @@ pub async fn show(State(web): State<Web>) -> Page {
 
 pub async fn sheet(State(web): State<Web>) -> Result<Response, PageProblem> {
     let overview = report::overview(&web.engine).await?;
-    let head = ["campaign", "state", "decided", "eligible", "asked", "delivered", "pending", "granted", "refused", "stopped"];
+    let head = [
+        "campaign",
+        "state",
+        "decided",
+        "eligible",
+        "asked",
+        "delivered",
+        "confirmed",
+        "withdrawn",
+        "pending",
+        "refused",
+        "stopped",
+        "replied",
+        "silent",
+    ];
     let rows = overview.campaigns.iter().map(|c| {
-        let f = &c.funnel;
-        let figures = [f.decided, f.eligible, f.asked, f.delivered, f.pending, f.granted, f.refused, f.stopped];
+        let figures = [
+            c.targeted,
+            c.eligible,
+            c.asked,
+            c.delivered,
+            c.confirmed,
+            c.withdrawn,
+            c.pending,
+            c.refused,
+            c.stopped,
+            c.replied,
+            c.silent,
+        ];
         [c.name.clone(), c.state.clone()].into_iter().chain(figures.map(|n| n.to_string())).collect::<Vec<_>>()
     });
     Ok(sheet::file("campaigns.csv", sheet::csv(std::iter::once(head.map(String::from).to_vec()).chain(rows))))

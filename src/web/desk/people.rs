@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::campaign::find as find_campaign;
 use super::problem::{PageProblem, Problem};
 use super::{Frame, Page, back_to, filters, html, sheet};
-use crate::domain::eligibility::Reason;
+use crate::domain::eligibility;
 use crate::domain::phone::PhoneNumber;
 use crate::engine::Engine;
 use crate::engine::explain::{self, Story};
@@ -61,7 +61,7 @@ pub async fn skipped(State(web): State<Web>, Path((name, code)): Path<(String, S
     people.truncate(PAGE as usize);
     html(&SkippedPage {
         frame: Frame::new(engine, "overview").await?,
-        sentence: Reason::parse(code).map_or("", Reason::sentence),
+        sentence: eligibility::sentence(code).unwrap_or_default(),
         total: report.skipped.get(code).copied().unwrap_or(0),
         first_page: from.after == 0,
         next: people.last().map(|p| p.id).filter(|_| more),

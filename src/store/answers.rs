@@ -1,0 +1,80 @@
+//! What people answered, kept on the ask itself ([`domain::answer`](crate::domain::answer)): a campaign's figures add up to the people
+//! asked, whatever conversations came and went. `suppressions` writes every no here.
+
+use super::{Result, Tx, execute, json};
+use crate::domain::answer::{Answer, By};
+
+/// Asks `messages` that left us, or may have, by one leg at least.
+macro_rules! left {
+    () => {
+        "messages.kind = 'ask' AND (messages.state NOT IN ('planned', 'cancelled', 'lapsed') OR EXISTS (
+           SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND COALESCE(a.outcome, 'unknown') NOT IN ('not_accepted', 'refused')))"
+    };
+}
+/// The newest ask of its contact that left.
+macro_rules! newest {
+    () => {
+        "messages.id = (SELECT MAX(n.id) FROM messages n WHERE n.contact_id = messages.contact_id AND n.kind = 'ask'
+           AND (n.state NOT IN ('planned', 'cancelled', 'lapsed') OR EXISTS (SELECT 1 FROM attempts t WHERE t.message_id = n.id
+             AND COALESCE(t.outcome, 'unknown') NOT IN ('not_accepted', 'refused'))))"
+    };
+}
+pub(super) use {left, newest};
+
+/// The answers that this one takes the place of, as rows for `EACH`; silence is the empty word.
+pub(super) fn replaced(answer: Answer, by: By) -> String {
+    let codes = answer.replaces(by).iter().map(|a| a.map_or("", Answer::code));
+    json(codes.map(|code| serde_json::json!({ "code": code })).collect::<Vec<_>>())
+}
+
+/// The person said something: whatever it decides, they are not silent. It stands with the newest ask.
+pub async fn replied(tx: &mut Tx, contact: i64, now: i64) -> Result<()> {
+    execute!(
+        tx,
+        concat!(
+            "UPDATE messages SET answer = $2, answer_by = $3, answered_at = $4 WHERE contact_id = $1 AND answer IS NULL AND ",
+            left!(),
+            " AND ",
+            newest!()
+        ),
+        contact,
+        Answer::Replied.code(),
+        By::Person.code(),
+        now
+    )?;
+    Ok(())
+}
+
+/// The person's own act in a conversation of this campaign, or what time made of it.
+pub async fn give(tx: &mut Tx, contact: i64, campaign: i64, answer: Answer, now: i64) -> Result<()> {
+    execute!(
+        tx,
+        concat!(
+            "UPDATE messages SET answer = $4, answer_by = $5, answered_at = $6
+             WHERE contact_id = $2 AND campaign_id = $3 AND COALESCE(answer, '') IN (SELECT j.value->>'code' FROM EACH($1)) AND ",
+            left!()
+        ),
+        &replaced(answer, By::Person),
+        contact,
+        campaign,
+        answer.code(),
+        By::Person.code(),
+        now
+    )?;
+    Ok(())
+}
+
+/// Permissions of this contact ended: where nothing granted is left, what was confirmed is withdrawn.
+pub async fn ended(tx: &mut Tx, contact: i64, by: By, now: i64) -> Result<()> {
+    execute!(
+        tx,
+        "UPDATE messages SET answer = $2, answer_by = $3, answered_at = $4 WHERE contact_id = $1 AND kind = 'ask' AND answer = 'confirmed'
+           AND NOT EXISTS (SELECT 1 FROM contacts c JOIN preferences p ON p.controller = c.controller AND p.subject = c.subject
+             WHERE c.id = messages.contact_id AND p.state = 'granted')",
+        contact,
+        Answer::Withdrawn.code(),
+        by.code(),
+        now
+    )?;
+    Ok(())
+}
