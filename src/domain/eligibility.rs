@@ -336,8 +336,8 @@ pub fn told(reason: &str) -> String {
     }
 }
 
-/// A message that a no cancelled carries the suppression's own code.
-fn rule(reason: &str) -> Option<Reason> {
+/// The rule that a reason names. A message that a no cancelled carries the suppression's own code.
+pub fn rule(reason: &str) -> Option<Reason> {
     Reason::parse(reason).or_else(|| suppression::Reason::parse(reason).map(Reason::of))
 }
 

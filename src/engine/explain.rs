@@ -214,7 +214,13 @@ async fn tell(
             "wait" => "to be asked later",
             _ => "to be asked",
         };
-        let told = moment(times, *at, "decided", Some(campaign), format!("At the {stage}, {word}: {}", eligibility::told(code)));
+        let told = moment(
+            times,
+            *at,
+            "decided",
+            Some(campaign),
+            format!("At the {stage} of {campaign}, {word}: {}", eligibility::told(code)),
+        );
         let decision = Decision {
             at: told.1.at.clone(),
             stage: stage.clone(),

@@ -220,7 +220,12 @@ async fn figures(engine: &Engine, tx: &mut Tx, row: &campaigns::Row) -> Result<R
     }
     for (kind, state, code, count) in report::unsent(tx, row.id).await? {
         let sentence = eligibility::sentence(&code).unwrap_or_default().to_owned();
-        out.unsent.push(Unsent { kind, state, code, sentence, count: count.unsigned_abs() });
+        let code = eligibility::rule(&code).map_or(code, |rule| rule.code().to_owned());
+        let same = |u: &&mut Unsent| u.kind == kind && u.state == state && u.code == code;
+        match out.unsent.iter_mut().find(same) {
+            Some(known) => known.count += count.unsigned_abs(),
+            None => out.unsent.push(Unsent { kind, state, code, sentence, count: count.unsigned_abs() }),
+        }
     }
     for unsent in out.unsent.iter().filter(|u| u.is_replaced()) {
         let states = if unsent.kind == "ask" { &mut out.asks } else { &mut out.reminders };

@@ -34,7 +34,7 @@ fn from_today(app: &TestApp, campaign: &mut Campaign) {
 /// Why the first campaign that decided about this person did (not) contact them.
 async fn verdict(app: &TestApp, number: &str) -> String {
     let verdict = app.story(number).await.verdict;
-    verdict.split(": ").nth(1).and_then(|rest| rest.split('.').next()).unwrap_or(&verdict).to_owned()
+    verdict.rsplit('(').next().and_then(|rest| rest.strip_suffix(").")).unwrap_or(&verdict).to_owned()
 }
 
 /// A command as a process of its own, on the test's clock and database: exit code and what it printed.

@@ -220,7 +220,7 @@ both!(renaming_the_campaign_asks_nobody_again, |app| {
     app.deliver().await;
     assert_eq!(app.asks(&number), 1);
     let story = app.story(&number).await;
-    assert!(story.verdict.contains("nuovo-nome: ASK_CAP"), "{}", story.verdict);
+    assert!(story.verdict.contains("nuovo-nome: The person was already asked (ASK_CAP)."), "{}", story.verdict);
 });
 
 both!(two_numbers_of_one_human_get_one_ask, |app| {

@@ -259,11 +259,11 @@ both!(asks_and_reminders_are_told_apart_and_the_report_says_why_fewer_reminders_
         assert!(out.contains(line), "{line}{out}");
     }
     let (_, page) = app.get(&format!("{}/campaigns/{LINK}", app.operator)).await;
-    assert!(page.contains("Reminders that did not go") && page.contains("waits, <code>HELD_FOR_OPERATOR</code>"), "{page}");
+    assert!(page.contains("Why some did not go, or wait") && page.contains("waits, <code>HELD_FOR_OPERATOR</code>"), "{page}");
     app.advance(DAY * 12);
     sweep(app).await;
     let r = figures(app).await;
-    assert_eq!(why(&r), [row("cancelled", "stopped", 1), row("lapsed", "DEADLINE_PASSED", 1)]);
+    assert_eq!(why(&r), [row("cancelled", "SUPPRESSED_OBJECTION", 1), row("lapsed", "DEADLINE_PASSED", 1)]);
     counters_are_right(app, "past the deadline").await;
 });
 

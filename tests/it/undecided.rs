@@ -21,7 +21,10 @@ async fn yes_unclear_yes(app: &TestApp, number: &str) -> i64 {
     }
     assert!(app.granted(number).await.is_empty(), "what is unclear may be a no");
     let told = app.history(number).await;
-    assert!(told.contains(&"reply Reply by WhatsApp, read as a yes: waits".to_owned()), "{told:#?}");
+    assert!(
+        told.contains(&"reply Reply by WhatsApp, read as a yes: it waits until an operator has read what is unclear".to_owned()),
+        "{told:#?}"
+    );
     app.count("SELECT id FROM inbound_events WHERE effect = 'held'").await
 }
 

@@ -92,7 +92,7 @@ both!(every_attempt_is_told_with_its_own_outcome_in_order_of_time, |app| {
         app.history(&number).await.into_iter().map(|h| h.split("; reference").next().unwrap().to_owned()).collect();
     let place = |what: &str| told.iter().position(|h| h == what).unwrap_or_else(|| panic!("{what} is not in {told:#?}"));
     let order = [
-        place("decided At the plan, to be asked: Nothing speaks against asking (ELIGIBLE)."),
+        place("decided At the plan of whatsapp-first, to be asked: Nothing speaks against asking (ELIGIBLE)."),
         place("attempt Ask by WhatsApp from acme-wa: not on this channel"),
         place("attempt Ask by SMS from +447700900123: delivered"),
         place("receipt Receipt of the ask by SMS: delivered"),

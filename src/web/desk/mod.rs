@@ -144,7 +144,7 @@ mod filters {
     pub fn coded(sentence: impl std::fmt::Display, _: &dyn askama::Values) -> askama::Result<String> {
         let mut html = askama::filters::escape(sentence.to_string(), askama::filters::Html)?.to_string();
         for code in eligibility::Reason::ALL.into_iter().map(eligibility::Reason::code).chain(["ELIGIBLE"]) {
-            html = html.replace(&format!("({code})"), &format!("<small><code>{code}</code></small>"));
+            html = html.replace(&format!(" ({code})."), &format!(". <small><code>{code}</code></small>"));
         }
         Ok(html)
     }
