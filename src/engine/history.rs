@@ -194,7 +194,8 @@ impl Sent {
         let said = row.answer.as_deref().and_then(Answer::parse);
         if let (Some(Answer::Stopped | Answer::Refused | Answer::WrongPerson), Some(at)) = (said, row.answered_at) {
             let by = row.answer_by.as_deref().and_then(By::parse).unwrap_or(By::Person);
-            return format!("; stopped {} on {}", by.words(), times.minute(at));
+            let said = if said == Some(Answer::Refused) { "refused" } else { "stopped" };
+            return format!("; {said} {} on {}", by.words(), times.minute(at));
         }
         // A reply belongs to the newest ask before it.
         let asked_before = |at: i64| legs.iter().filter(|l| l.row.kind == "ask" && l.at <= at).max_by_key(|l| l.at);

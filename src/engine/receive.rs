@@ -441,20 +441,20 @@ pub enum Resolved {
 pub async fn resolve(tx: &mut Tx, engine: &Engine, inbound_id: i64, stop: bool, by: &str) -> Result<Resolved> {
     let now = engine.now();
     inbound::adopt(tx, &engine.controller, now).await?;
-    let contact =
-        match inbound::resolve(tx, &engine.controller, inbound_id, if stop { "stop" } else { "nothing" }, by, now).await? {
-            None => return Ok(Resolved::NotWaiting),
-            Some((Some(contact), _)) => contact,
-            Some((None, keyed)) if keyed.mac.is_empty() => return Ok(Resolved::Nobody),
-            Some((None, keyed)) => {
-                if stop {
-                    let keyed = [keyed];
-                    suppressions::suppress(tx, &engine.controller, &keyed, Reason::Stopped, By::Operator, now, now).await?;
-                    confirm::end_grants(tx, engine, &keyed, &confirm::inherited(now)).await?;
-                }
-                return Ok(Resolved::Done);
+    let verdict = if stop { "stop" } else { "nothing" };
+    let contact = match inbound::resolve(tx, &engine.controller, inbound_id, verdict, by, now).await? {
+        None => return Ok(Resolved::NotWaiting),
+        Some((Some(contact), _)) => contact,
+        Some((None, keyed)) if keyed.mac.is_empty() => return Ok(Resolved::Nobody),
+        Some((None, keyed)) => {
+            if stop {
+                let keyed = [keyed];
+                suppressions::suppress(tx, &engine.controller, &keyed, Reason::Stopped, By::Operator, now, now).await?;
+                confirm::end_grants(tx, engine, &keyed, &confirm::inherited(now)).await?;
             }
-        };
+            return Ok(Resolved::Done);
+        }
+    };
     if stop {
         confirm::operator_stop(tx, engine, contact, &format!("inbound {inbound_id}, resolved by {by}")).await?;
     }
