@@ -152,6 +152,11 @@ impl Account {
         }
     }
 
+    /// A secret and, while it is being changed, the one before it: what is signed with either is the provider's.
+    pub fn secrets(&self, key: &str, previous: &str) -> impl Iterator<Item = &str> {
+        [self.secret(key), self.secret(previous)].into_iter().filter(|secret| !secret.is_empty())
+    }
+
     pub fn number(&self, key: &str) -> i64 {
         match self.given.get(key) {
             Some(Given::Number(number)) => *number,

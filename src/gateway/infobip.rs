@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::driver::{Account, Can, Class, Driver, Key, Take};
 use super::http::{self, Answer};
 use super::sign::Hash;
-use super::{Callback, Event, Gateway, Handled, Heard, Outgoing, Sent, WebhookError, sign, too_late};
+use super::{Callback, Event, Gateway, Handled, Heard, Outgoing, Sent, WebhookError, in_time, sign};
 use crate::clock::Clock;
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -306,13 +306,7 @@ impl Gateway for Infobip {
     }
 
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent> {
-        async move {
-            if let Some(refused) = too_late(&self.clock, &cleared) {
-                return refused;
-            }
-            self.post(message).await
-        }
-        .boxed()
+        in_time(&self.clock, cleared, self.post(message)).boxed()
     }
 
     fn read_webhook(&self, call: &Callback<'_>) -> Result<Heard, WebhookError> {
@@ -331,8 +325,7 @@ impl Gateway for Infobip {
                 return Err(WebhookError::Forged);
             }
         }
-        let body: Value = serde_json::from_slice(call.body)
-            .map_err(|e| WebhookError::Body(format!("line {}, column {}", e.line(), e.column())))?;
+        let body: Value = call.json()?;
         let events = match body["results"].as_array() {
             Some(results) => results.iter().map(|value| result(value, call.now)).collect(),
             None => match switched(&body) {
@@ -354,5 +347,5 @@ pub fn signature(algorithm: &str, secret: &str, body: &[u8]) -> String {
         "HMAC_MD5" => Hash::Md5,
         _ => Hash::Sha256,
     };
-    sign::hmac_hex(hash, secret, body)
+    sign::hex(&sign::hmac(hash, secret, body))
 }

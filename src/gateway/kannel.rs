@@ -10,7 +10,7 @@ use url::form_urlencoded;
 
 use super::driver::{self, Account, Can, Class, Driver, Key, Take, Tools};
 use super::http::{self, Answer};
-use super::{Callback, Event, Gateway, Heard, Outgoing, Sent, WebhookError, number, own_number, sign, too_late};
+use super::{Callback, Event, Gateway, Heard, Outgoing, Sent, WebhookError, in_time, number, own_number, sign};
 use crate::clock::{Clock, SECOND};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -115,6 +115,13 @@ impl Kannel {
 
     async fn get(&self, query: &str) -> Result<Answer, Sent> {
         http::ask(self.http.get(format!("{}?{query}", self.sendsms())), self.account.timeout).await
+    }
+
+    async fn post(&self, message: &Outgoing) -> Sent {
+        match self.get(&self.query(message)).await.map(|answer| read_answer(&answer)) {
+            Ok(Sent::Accepted { .. }) => Sent::Accepted { provider_id: Some(message.reference.clone()) },
+            Ok(sent) | Err(sent) => sent,
+        }
     }
 
     /// A message from a person, as the `get-url` of the manual's page brings it.
@@ -267,21 +274,8 @@ impl Gateway for Kannel {
         &self.account.name
     }
 
-    fn dedupes(&self) -> bool {
-        false
-    }
-
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent> {
-        async move {
-            if let Some(refused) = too_late(&self.clock, &cleared) {
-                return refused;
-            }
-            match self.get(&self.query(message)).await.map(|answer| read_answer(&answer)) {
-                Ok(Sent::Accepted { .. }) => Sent::Accepted { provider_id: Some(message.reference.clone()) },
-                Ok(sent) | Err(sent) => sent,
-            }
-        }
-        .boxed()
+        in_time(&self.clock, cleared, self.post(message)).boxed()
     }
 
     fn read_webhook(&self, call: &Callback<'_>) -> Result<Heard, WebhookError> {
@@ -318,8 +312,7 @@ impl Gateway for Kannel {
                 }
                 Ok(answer) if answer.status == 403 => Err("username and password do not fit".to_owned()),
                 Ok(answer) => Err(format!("HTTP {}", answer.status)),
-                Err(Sent::NotAccepted { error, .. } | Sent::Unknown { error }) => Err(error),
-                Err(Sent::Accepted { .. }) => Err("no answer".to_owned()),
+                Err(sent) => Err(sent.into_error()),
             })
         }
         .boxed()

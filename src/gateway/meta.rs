@@ -10,7 +10,7 @@ use url::form_urlencoded;
 
 use super::driver::{Account, Can, Class, Driver, Key, Take};
 use super::http::{self, Answer};
-use super::{Button, Callback, Event, Gateway, Handled, Heard, Outgoing, Refusal, Sent, Template, WebhookError, sign, too_late};
+use super::{Button, Callback, Event, Gateway, Handled, Heard, Outgoing, Refusal, Sent, Template, WebhookError, in_time, sign};
 use crate::clock::{Clock, SECOND};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -113,8 +113,7 @@ impl Meta {
                 Some(code) => format!("phone number id {id}: Meta {code}"),
                 None => format!("HTTP {}", answer.status),
             }),
-            Err(Sent::NotAccepted { error, .. } | Sent::Unknown { error }) => Err(error),
-            Err(Sent::Accepted { .. }) => Err("no answer".to_owned()),
+            Err(sent) => Err(sent.into_error()),
         }
     }
 }
@@ -412,18 +411,8 @@ impl Gateway for Meta {
         &self.account.name
     }
 
-    fn dedupes(&self) -> bool {
-        false
-    }
-
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent> {
-        async move {
-            if let Some(refused) = too_late(&self.clock, &cleared) {
-                return refused;
-            }
-            self.post(message).await
-        }
-        .boxed()
+        in_time(&self.clock, cleared, self.post(message)).boxed()
     }
 
     fn read_webhook(&self, call: &Callback<'_>) -> Result<Heard, WebhookError> {
@@ -435,13 +424,11 @@ impl Gateway for Meta {
             return Err(WebhookError::Method("POST"));
         }
         let signature = (call.header)("x-hub-signature-256").ok_or(WebhookError::Unsigned)?;
-        let secrets = ["app_secret", "app_secret_previous"].map(|key| self.account.secret(key));
-        if !secrets.iter().filter(|secret| !secret.is_empty()).any(|secret| is_signed(secret, call.body, &signature)) {
+        let mut secrets = self.account.secrets("app_secret", "app_secret_previous");
+        if !secrets.any(|secret| is_signed(secret, call.body, &signature)) {
             return Err(WebhookError::Forged);
         }
-        let body = serde_json::from_slice(call.body)
-            .map_err(|e| WebhookError::Body(format!("line {}, column {}", e.line(), e.column())))?;
-        Ok(Heard::Events(self.events(&body, call.now)))
+        Ok(Heard::Events(self.events(&call.json()?, call.now)))
     }
 
     fn check<'a>(&'a self) -> BoxFuture<'a, Option<Result<String, String>>> {

@@ -11,7 +11,7 @@ use url::form_urlencoded;
 
 use super::driver::{Account, Can, Class, Driver, Key, Take};
 use super::http::{self, Answer};
-use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Sent, WebhookError, sign, too_late};
+use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Sent, WebhookError, in_time, sign};
 use crate::clock::{Clock, instant};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -205,18 +205,8 @@ impl Gateway for Mobyt {
         &self.account.name
     }
 
-    fn dedupes(&self) -> bool {
-        false
-    }
-
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent> {
-        async move {
-            if let Some(refused) = too_late(&self.clock, &cleared) {
-                return refused;
-            }
-            self.post(message).await
-        }
-        .boxed()
+        in_time(&self.clock, cleared, self.post(message)).boxed()
     }
 
     fn read_webhook(&self, call: &Callback<'_>) -> Result<Heard, WebhookError> {

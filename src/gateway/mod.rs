@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use self::driver::{Class, Driver};
@@ -95,6 +96,21 @@ pub enum Sent {
     NotAccepted { why: Refusal, error: String },
     /// Anything else, 5xx included. Never sent again, unless the gateway rejects duplicates by our reference.
     Unknown { error: String },
+}
+
+impl Sent {
+    /// Cleared too long ago, and so not sent.
+    fn too_late() -> Sent {
+        Sent::NotAccepted { why: Refusal::TooLate, error: "cleared too long ago".into() }
+    }
+
+    /// Why there was no answer, where the request was no message.
+    fn into_error(self) -> String {
+        match self {
+            Sent::NotAccepted { error, .. } | Sent::Unknown { error } => error,
+            Sent::Accepted { .. } => "no answer".to_owned(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -189,6 +205,14 @@ impl std::fmt::Debug for Callback<'_> {
 }
 
 impl Callback<'_> {
+    /// The body read as JSON.
+    ///
+    /// # Errors
+    /// It is none of that form. The parser's own message quotes the body; only the position may leave.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, WebhookError> {
+        serde_json::from_slice(self.body).map_err(|e| WebhookError::Body(format!("line {}, column {}", e.line(), e.column())))
+    }
+
     /// What stands behind the `?`, still encoded.
     pub fn query(&self) -> &str {
         self.target.split_once('?').map_or("", |(_, query)| query)
@@ -259,17 +283,18 @@ pub enum WebhookError {
 /// are on disk then.
 pub type Sink = Arc<dyn Fn(Vec<Event>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
-/// The refusal of a message whose clearance has run out: what was allowed then may not be now.
-fn too_late(clock: &Clock, cleared: &Cleared) -> Option<Sent> {
-    let late = clock.now() > cleared.send_before();
-    late.then(|| Sent::NotAccepted { why: Refusal::TooLate, error: "cleared too long ago".into() })
+/// Sends, or refuses what was cleared too long ago without sending it: what was allowed then may not be now.
+async fn in_time(clock: &Clock, cleared: Cleared, send: impl Future<Output = Sent>) -> Sent {
+    if clock.now() > cleared.send_before() { Sent::too_late() } else { send.await }
 }
 
 pub trait Gateway: Send + Sync + std::fmt::Debug {
     fn name(&self) -> &str;
 
     /// Whether the provider rejects a second message with our reference, so that an unknown send may be repeated.
-    fn dedupes(&self) -> bool;
+    fn dedupes(&self) -> bool {
+        false
+    }
 
     /// The same for one channel.
     fn dedupes_on(&self, _channel: Channel) -> bool {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, NaiveDateTime};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -11,7 +13,8 @@ use url::form_urlencoded;
 
 use super::driver::{Account, Can, Class, Driver, Key, Take, Tools};
 use super::http::{self, Answer};
-use super::{Callback, Event, Gateway, Handled, Heard, Outgoing, Sent, WebhookError, sign, too_late};
+use super::sign::Hash;
+use super::{Callback, Event, Gateway, Handled, Heard, Outgoing, Sent, WebhookError, in_time, sign};
 use crate::clock::{Clock, SECOND, instant};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -256,7 +259,9 @@ pub fn is_signed(token: &str, url: &str, fields: &[(String, String)], json: Opti
             return false;
         }
     }
-    let fits = |url: &String| sign::same(&sign::hmac_sha1_base64(token, &signed_text(url, fields)), signature);
+    let fits = |url: &String| {
+        sign::same(&STANDARD.encode(sign::hmac(Hash::Sha1, token, signed_text(url, fields).as_bytes())), signature)
+    };
     spellings(url).iter().any(fits)
 }
 
@@ -265,18 +270,8 @@ impl Gateway for Twilio {
         &self.account.name
     }
 
-    fn dedupes(&self) -> bool {
-        false
-    }
-
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent> {
-        async move {
-            if let Some(refused) = too_late(&self.clock, &cleared) {
-                return refused;
-            }
-            self.post(message).await
-        }
-        .boxed()
+        in_time(&self.clock, cleared, self.post(message)).boxed()
     }
 
     fn read_webhook(&self, call: &Callback<'_>) -> Result<Heard, WebhookError> {
@@ -293,14 +288,13 @@ impl Gateway for Twilio {
         let public = self.account.public_url.as_str().trim_end_matches('/');
         let path = self.account.public_url.path().trim_end_matches('/');
         let url = format!("{public}{}", call.target.strip_prefix(path).unwrap_or(call.target));
-        let tokens = ["auth_token", "auth_token_previous"].map(|key| self.account.secret(key));
-        let signed = |token: &&str| is_signed(token, &url, &form, json.then_some(call.body), &signature);
-        if !tokens.iter().filter(|token| !token.is_empty()).any(signed) {
+        let signed = |token: &str| is_signed(token, &url, &form, json.then_some(call.body), &signature);
+        if !self.account.secrets("auth_token", "auth_token_previous").any(signed) {
             return Err(WebhookError::Forged);
         }
         let fields: Fields = match json {
-            true => serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(call.body)
-                .map_err(|e| WebhookError::Body(format!("line {}, column {}", e.line(), e.column())))?
+            true => call
+                .json::<BTreeMap<String, serde_json::Value>>()?
                 .into_iter()
                 .map(|(name, value)| (name, value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
                 .collect(),
@@ -326,8 +320,7 @@ impl Gateway for Twilio {
                 },
                 Ok(answer) if answer.status == 401 => Err("account_sid and auth_token (or the API key) do not fit".to_owned()),
                 Ok(answer) => Err(format!("HTTP {}", answer.status)),
-                Err(Sent::NotAccepted { error, .. } | Sent::Unknown { error }) => Err(error),
-                Err(Sent::Accepted { .. }) => Err("no answer".to_owned()),
+                Err(sent) => Err(sent.into_error()),
             })
         }
         .boxed()

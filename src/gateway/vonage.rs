@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use super::driver::{Account, Can, Class, Driver, Key, Take};
 use super::http::{self, Answer};
-use super::{Callback, Event, Gateway, Heard, Outgoing, Refusal, Sent, WebhookError, meta, number, own_number, sign, too_late};
+use super::sign::Hash;
+use super::{Callback, Event, Gateway, Heard, Outgoing, Refusal, Sent, WebhookError, in_time, meta, number, own_number, sign};
 use crate::clock::{Clock, SECOND};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -116,8 +117,8 @@ impl Vonage {
         // "In the rare case of an internal error … an unsigned callback. By returning an HTTP 5xx response, a retry will be triggered".
         let header = (call.header)("authorization").ok_or(WebhookError::SignAgain)?;
         let token = header.strip_prefix("Bearer ").ok_or(WebhookError::SignAgain)?.trim();
-        let secrets = ["signature_secret", "signature_secret_previous"].map(|key| self.account.secret(key));
-        let read = secrets.iter().filter(|secret| !secret.is_empty()).find_map(|secret| claims(secret, token));
+        let mut secrets = self.account.secrets("signature_secret", "signature_secret_previous");
+        let read = secrets.find_map(|secret| claims(secret, token));
         read.filter(|claims| claims.cover(call.body)).ok_or(WebhookError::Forged)
     }
 }
@@ -151,7 +152,7 @@ pub fn claims(secret: &str, token: &str) -> Option<Claims> {
         alg: String,
     }
     let (signed, signature) = token.rsplit_once('.')?;
-    let wanted = URL_SAFE_NO_PAD.encode(sign::hmac("sha256", secret, signed.as_bytes()));
+    let wanted = URL_SAFE_NO_PAD.encode(sign::hmac(Hash::Sha256, secret, signed.as_bytes()));
     if !sign::same(signature, &wanted) {
         return None;
     }
@@ -292,18 +293,8 @@ impl Gateway for Vonage {
         &self.account.name
     }
 
-    fn dedupes(&self) -> bool {
-        false
-    }
-
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent> {
-        async move {
-            if let Some(refused) = too_late(&self.clock, &cleared) {
-                return refused;
-            }
-            self.post(message).await
-        }
-        .boxed()
+        in_time(&self.clock, cleared, self.post(message)).boxed()
     }
 
     fn read_webhook(&self, call: &Callback<'_>) -> Result<Heard, WebhookError> {
@@ -313,9 +304,7 @@ impl Gateway for Vonage {
         if !self.authentic(call)?.is_fresh(call.now) {
             return Err(WebhookError::Stale);
         }
-        let body: Value = serde_json::from_slice(call.body)
-            .map_err(|e| WebhookError::Body(format!("line {}, column {}", e.line(), e.column())))?;
-        Ok(Heard::Events(vec![event(&body, call.now)]))
+        Ok(Heard::Events(vec![event(&call.json()?, call.now)]))
     }
 
     /// Its list of applications answers to the same key and secret ("Application API").
@@ -331,8 +320,7 @@ impl Gateway for Vonage {
                 // The sandbox has messages only.
                 Ok(answer) if answer.status == 404 => return None,
                 Ok(answer) => Err(format!("HTTP {}", answer.status)),
-                Err(Sent::NotAccepted { error, .. } | Sent::Unknown { error }) => Err(error),
-                Err(Sent::Accepted { .. }) => Err("no answer".to_owned()),
+                Err(sent) => Err(sent.into_error()),
             })
         }
         .boxed()

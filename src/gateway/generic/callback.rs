@@ -7,6 +7,7 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::super::driver::{Account, Class};
+use super::super::sign::Hash;
 use super::super::{Callback, Event, WebhookError, number, own_number, sign};
 use super::word;
 use crate::clock::SECOND;
@@ -29,7 +30,12 @@ pub fn authenticate(account: &Account, call: &Callback<'_>) -> Result<(), Webhoo
         let name = Some(account.text("callback_hmac_header")).filter(|name| !name.is_empty());
         let given = header(name.unwrap_or("x-signature"))?;
         let given = given.trim().strip_prefix(account.text("callback_hmac_prefix")).ok_or(WebhookError::Forged)?;
-        let mac = sign::hmac(account.text("callback_hmac_algorithm"), account.secret("callback_hmac"), call.body);
+        let hash = match account.text("callback_hmac_algorithm") {
+            "sha1" => Hash::Sha1,
+            "sha512" => Hash::Sha512,
+            _ => Hash::Sha256,
+        };
+        let mac = sign::hmac(hash, account.secret("callback_hmac"), call.body);
         match account.text("callback_hmac_encoding") {
             "base64" => fits(given, &STANDARD.encode(mac))?,
             _ => fits(&given.to_ascii_lowercase(), &sign::hex(&mac))?,
@@ -54,8 +60,7 @@ pub fn events(account: &Account, call: &Callback<'_>) -> Result<Vec<Event>, Webh
     let whole = match call.method {
         "GET" => form(call.query().as_bytes()),
         _ if call.is("application/x-www-form-urlencoded") => form(call.body),
-        _ => serde_json::from_slice(call.body)
-            .map_err(|e| WebhookError::Body(format!("line {}, column {}", e.line(), e.column())))?,
+        _ => call.json()?,
     };
     // Where the body alone is signed, the address is anybody's.
     let reference = form_urlencoded::parse(call.query().as_bytes()).find(|(name, _)| name == "ref");

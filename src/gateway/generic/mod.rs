@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use self::template::{Checked, Values};
 use super::driver::{self, Account, Can, Class, Driver, Key, Take};
 use super::http::{self, Answer};
-use super::{Callback, Gateway, Heard, Outgoing, Refusal, Sent, WebhookError, too_late};
+use super::{Callback, Gateway, Heard, Outgoing, Refusal, Sent, WebhookError, in_time};
 use crate::clock::Clock;
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -175,6 +175,18 @@ fn is_receipt(line: &str) -> Checked {
 }
 
 impl Generic {
+    async fn post(&self, message: &Outgoing) -> Sent {
+        let request = match self.request(message) {
+            Ok(request) => request,
+            Err(error) => return Sent::NotAccepted { why: Refusal::Account, error },
+        };
+        match http::ask(request, self.account.timeout).await.map(|answer| self.read_answer(&answer)) {
+            // A receipt without the provider's id brings our reference in its place.
+            Ok(Sent::Accepted { provider_id: None }) => Sent::Accepted { provider_id: Some(message.reference.clone()) },
+            Ok(sent) | Err(sent) => sent,
+        }
+    }
+
     /// The request, filled in.
     fn request(&self, message: &Outgoing) -> Result<reqwest::RequestBuilder, String> {
         let account = &self.account;
@@ -252,26 +264,8 @@ impl Gateway for Generic {
         &self.account.name
     }
 
-    fn dedupes(&self) -> bool {
-        false
-    }
-
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent> {
-        async move {
-            if let Some(refused) = too_late(&self.clock, &cleared) {
-                return refused;
-            }
-            let request = match self.request(message) {
-                Ok(request) => request,
-                Err(error) => return Sent::NotAccepted { why: Refusal::Account, error },
-            };
-            match http::ask(request, self.account.timeout).await.map(|answer| self.read_answer(&answer)) {
-                // A receipt without the provider's id brings our reference in its place.
-                Ok(Sent::Accepted { provider_id: None }) => Sent::Accepted { provider_id: Some(message.reference.clone()) },
-                Ok(sent) | Err(sent) => sent,
-            }
-        }
-        .boxed()
+        in_time(&self.clock, cleared, self.post(message)).boxed()
     }
 
     fn read_webhook(&self, call: &Callback<'_>) -> Result<Heard, WebhookError> {

@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 
 use super::driver::{Account, Can, Class, Driver, Key, Take, Tools};
 use super::http::{self as wire, Answer};
-use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Sent, WebhookError, too_late};
+use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Sent, WebhookError, in_time};
 use crate::clock::{Clock, SECOND};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -134,13 +134,7 @@ impl Gateway for Mock {
     }
 
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent> {
-        async move {
-            if let Some(refused) = too_late(&self.clock, &cleared) {
-                return refused;
-            }
-            self.post(message).await
-        }
-        .boxed()
+        in_time(&self.clock, cleared, self.post(message)).boxed()
     }
 
     fn read_webhook(&self, call: &Callback<'_>) -> Result<Heard, WebhookError> {
@@ -154,9 +148,7 @@ impl Gateway for Mock {
                 protocol::SignatureError::Malformed | protocol::SignatureError::Mismatch => WebhookError::Forged,
             },
         )?;
-        let batch: Batch = serde_json::from_slice(call.body)
-            // serde's message quotes the body; only the position may leave.
-            .map_err(|e| WebhookError::Body(format!("line {}, column {}", e.line(), e.column())))?;
+        let batch: Batch = call.json()?;
         Ok(Heard::Events(batch.events.into_iter().map(event).collect()))
     }
 

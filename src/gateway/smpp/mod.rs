@@ -208,11 +208,10 @@ impl Smpp {
         if !pdu::fits(&from.2, 20) {
             return Sent::NotAccepted { why: Refusal::Account, error: "the sender is no address for SMPP".into() };
         }
-        let too_late = || Sent::NotAccepted { why: Refusal::TooLate, error: "cleared too long ago".into() };
         // One command at a time for each message, so this is the window of commands, too.
-        let Ok(Ok(_turn)) = timeout_at(deadline, link.window.acquire()).await else { return too_late() };
+        let Ok(Ok(_turn)) = timeout_at(deadline, link.window.acquire()).await else { return Sent::too_late() };
         if self.clock.now() > cleared.send_before() {
-            return too_late();
+            return Sent::too_late();
         }
         let (coding, texts) = ear::encode(self.alphabet, &message.text);
         let to = message.to.e164().trim_start_matches('+').to_owned();
@@ -290,10 +289,6 @@ fn is_locked_out(down: &Down) -> bool {
 impl Gateway for Smpp {
     fn name(&self) -> &str {
         &self.account.name
-    }
-
-    fn dedupes(&self) -> bool {
-        false
     }
 
     /// Locked out it is not: the next message is refused and pauses the campaign, which says why.
