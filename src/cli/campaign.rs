@@ -477,12 +477,12 @@ pub fn print_report(report: &Report) {
     println!("{:>9} asked, of whom answered {}", report.asked, report.answered);
     println!("{:>9}   confirmed", report.confirmed);
     if report.withdrawn > 0 {
-        println!("{:>9}     of them withdrawn since: {}", report.withdrawn, by(&report.withdrawn_by));
+        println!("{:>9}     of them withdrawn since: {}", report.withdrawn, By::told(&report.withdrawn_by));
     }
     println!("{:>9}   pending: a first yes, second step awaited", report.pending);
     println!("{:>9}   unfinished: a first yes, whose second step never came", report.unfinished);
     println!("{:>9}   refused", report.refused);
-    let stopped = if report.stopped > 0 { format!(": {}", by(&report.stopped_by)) } else { String::new() };
+    let stopped = if report.stopped > 0 { format!(": {}", By::told(&report.stopped_by)) } else { String::new() };
     println!("{:>9}   stopped all marketing{stopped}", report.stopped);
     println!("{:>9}   wrong person", report.wrong_person);
     println!("{:>9}   replied, no decision", report.replied);
@@ -502,10 +502,4 @@ fn states(kind: &str, states: &BTreeMap<String, u64>) {
         let by = if state == "replaced" { " by a newer plan" } else { "" };
         println!("{count:>9}   {kind} {state}{by}");
     }
-}
-
-/// `3 by the person, 1 by an operator`
-fn by(counts: &BTreeMap<String, u64>) -> String {
-    let one = |(by, n): (&String, &u64)| format!("{n} {}", By::parse(by).unwrap_or(By::Person).words());
-    counts.iter().map(one).collect::<Vec<_>>().join(", ")
 }

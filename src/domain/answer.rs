@@ -1,6 +1,8 @@
 //! What became of an ask: the one word under which a report counts the person, and who said it. Every person asked stands under one, or
 //! under none as long as nothing was said.
 
+use std::collections::BTreeMap;
+
 /// The person's last word on an ask, or what stands in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Answer {
@@ -112,5 +114,11 @@ impl By {
 
     pub fn parse(code: &str) -> Option<By> {
         By::ALL.into_iter().find(|by| by.code() == code)
+    }
+
+    /// How many by whom: `3 by the person, 1 by an operator`.
+    pub fn told(counts: &BTreeMap<String, u64>) -> String {
+        let one = |(by, n): (&String, &u64)| format!("{n} {}", By::parse(by).unwrap_or(By::Person).words());
+        counts.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 }

@@ -4,19 +4,28 @@
 use super::{Result, Tx, execute, json};
 use crate::domain::answer::{Answer, By};
 
-/// Asks `messages` that left us, or may have, by one leg at least.
+/// Asks that left us, or may have, by one leg at least; `messages` unless another name is given.
 macro_rules! left {
     () => {
-        "messages.kind = 'ask' AND (messages.state NOT IN ('planned', 'cancelled', 'lapsed') OR EXISTS (
-           SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND COALESCE(a.outcome, 'unknown') NOT IN ('not_accepted', 'refused')))"
+        left!("messages")
+    };
+    ($m:literal) => {
+        concat!(
+            $m,
+            ".kind = 'ask' AND (",
+            $m,
+            ".state NOT IN ('planned', 'cancelled', 'lapsed') OR EXISTS (
+               SELECT 1 FROM attempts a WHERE a.message_id = ",
+            $m,
+            ".id
+                 AND COALESCE(a.outcome, 'unknown') NOT IN ('not_accepted', 'refused')))"
+        )
     };
 }
 /// The newest ask of its contact that left.
 macro_rules! newest {
     () => {
-        "messages.id = (SELECT MAX(n.id) FROM messages n WHERE n.contact_id = messages.contact_id AND n.kind = 'ask'
-           AND (n.state NOT IN ('planned', 'cancelled', 'lapsed') OR EXISTS (SELECT 1 FROM attempts t WHERE t.message_id = n.id
-             AND COALESCE(t.outcome, 'unknown') NOT IN ('not_accepted', 'refused'))))"
+        concat!("messages.id = (SELECT MAX(n.id) FROM messages n WHERE n.contact_id = messages.contact_id AND ", left!("n"), ")")
     };
 }
 pub(super) use {left, newest};

@@ -12,6 +12,7 @@ use chrono::{DateTime, Duration, FixedOffset};
 use serde::Deserialize;
 
 use super::problem::{PageProblem, Problem};
+use super::sheet::FIGURES;
 use super::{Frame, Page, back_to, chart, filters, html, minute, sheet};
 use crate::domain::answer::By;
 use crate::domain::campaign::CampaignState;
@@ -73,10 +74,6 @@ impl CampaignPage {
     fn steps(&self) -> Vec<Step> {
         let r = &self.report;
         let step = |label, count| Step { label, note: String::new(), count, of: r.targeted };
-        let ended = |by: &BTreeMap<String, u64>| {
-            let one = |(by, n): (&String, &u64)| format!("{n} {}", By::parse(by).unwrap_or(By::Person).words());
-            by.iter().map(one).collect::<Vec<_>>().join(", ")
-        };
         vec![
             step("Targeted", r.targeted),
             step("Eligible", r.eligible),
@@ -84,11 +81,11 @@ impl CampaignPage {
             step("Delivered", r.delivered),
             step("Answered", r.answered),
             step("Confirmed", r.confirmed),
-            Step { note: ended(&r.withdrawn_by), ..step("Of them withdrawn since", r.withdrawn) },
+            Step { note: By::told(&r.withdrawn_by), ..step("Of them withdrawn since", r.withdrawn) },
             step("Pending: a first yes, second step awaited", r.pending),
             step("Unfinished: a first yes, whose second step never came", r.unfinished),
             step("Refused", r.refused),
-            Step { note: ended(&r.stopped_by), ..step("Stopped all marketing", r.stopped) },
+            Step { note: By::told(&r.stopped_by), ..step("Stopped all marketing", r.stopped) },
             step("Wrong person", r.wrong_person),
             step("Replied, no decision", r.replied),
             step("Silent", r.silent),
@@ -250,27 +247,14 @@ pub async fn sheet(State(web): State<Web>, Path((name, by)): Path<(String, Strin
 }
 
 fn lines(what: &str, lines: &[breakdown::Line]) -> Vec<Vec<String>> {
-    let head = [
-        what,
-        "decided",
-        "eligible",
-        "asked",
-        "delivered",
-        "confirmed",
-        "withdrawn",
-        "pending",
-        "refused",
-        "stopped",
-        "replied",
-        "silent",
-    ];
+    let head = std::iter::once(what).chain(FIGURES).map(String::from).collect();
     let optional = |n: Option<u64>| n.map_or(String::new(), |n| n.to_string());
     let row = |l: &breakdown::Line| {
         let rest = [l.asked, l.delivered, l.confirmed, l.withdrawn, l.pending, l.refused, l.stopped, l.replied, l.silent];
         let rest = rest.map(|n| n.to_string());
         [l.name.clone(), optional(l.decided), optional(l.eligible)].into_iter().chain(rest).collect()
     };
-    std::iter::once(head.map(String::from).to_vec()).chain(lines.iter().map(row)).collect()
+    std::iter::once(head).chain(lines.iter().map(row)).collect()
 }
 
 pub async fn pause(State(web): State<Web>, Path(name): Path<String>) -> Page {

@@ -31,21 +31,7 @@ pub async fn show(State(web): State<Web>) -> Page {
 
 pub async fn sheet(State(web): State<Web>) -> Result<Response, PageProblem> {
     let overview = report::overview(&web.engine).await?;
-    let head = [
-        "campaign",
-        "state",
-        "decided",
-        "eligible",
-        "asked",
-        "delivered",
-        "confirmed",
-        "withdrawn",
-        "pending",
-        "refused",
-        "stopped",
-        "replied",
-        "silent",
-    ];
+    let head = ["campaign", "state"].into_iter().chain(sheet::FIGURES).map(String::from).collect();
     let rows = overview.campaigns.iter().map(|c| {
         let figures = [
             c.targeted,
@@ -62,7 +48,7 @@ pub async fn sheet(State(web): State<Web>) -> Result<Response, PageProblem> {
         ];
         [c.name.clone(), c.state.clone()].into_iter().chain(figures.map(|n| n.to_string())).collect::<Vec<_>>()
     });
-    Ok(sheet::file("campaigns.csv", sheet::csv(std::iter::once(head.map(String::from).to_vec()).chain(rows))))
+    Ok(sheet::file("campaigns.csv", sheet::csv(std::iter::once(head).chain(rows))))
 }
 
 pub async fn halt(State(web): State<Web>, Operator(by): Operator) -> Page {

@@ -6,6 +6,10 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, TryStreamExt};
 
+/// The columns of people in figures, of a campaign and of a part of one, from the plan to their answer.
+pub const FIGURES: [&str; 11] =
+    ["decided", "eligible", "asked", "delivered", "confirmed", "withdrawn", "pending", "refused", "stopped", "replied", "silent"];
+
 /// A cell no spreadsheet runs.
 pub fn defused(cell: &str) -> String {
     // A full-width sign is a sign to some spreadsheets too.
