@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 
 use super::{Context, bar, preview};
@@ -171,9 +171,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             messages
                 .retain(|s| locale.as_ref().is_none_or(|l| s.locale == *l) && (*all || s.kinds.iter().any(|kind| kind == "ask")));
             if messages.is_empty() {
-                anyhow::bail!(
-                    "campaign `{name}` has no such text; remedy: leave out --locale, or add the text to templates/messages"
-                );
+                bail!("campaign `{name}` has no such text; remedy: leave out --locale, or add the text to templates/messages");
             }
             if context.json {
                 println!("{}", serde_json::json!({ "campaign": name, "messages": messages }));
@@ -278,19 +276,29 @@ pub(super) async fn report_test(
     let until = Instant::now() + WAIT;
     let (mut state, mut reason) = trial::outcome(engine, planned.message).await?;
     let held_back = trial::held_back(engine).await?;
+    let mut out_of_reach = trial::out_of_reach(engine, &planned.gateway).await?;
+    let probe = out_of_reach.as_ref().map(|(_, probe_at)| *probe_at);
+    // Told once a probe has failed since: the next one may be this very message. A session that is down has no probes.
+    let hopeless = |down: &Option<(String, i64)>| down.as_ref().is_some_and(|(_, at)| *at == 0 || Some(*at) != probe);
     while wait
         && waits.is_none()
         && held_back.is_none()
         && matches!(state.as_str(), "planned" | "sending" | "accepted" | "sent")
+        && !hopeless(&out_of_reach)
         && Instant::now() < until
     {
         tokio::time::sleep(Duration::from_millis(250)).await;
         (state, reason) = trial::outcome(engine, planned.message).await?;
+        out_of_reach = trial::out_of_reach(engine, &planned.gateway).await?;
     }
+    let out_of_reach = out_of_reach.map(|(why, _)| why).filter(|_| state == "planned");
     if context.json {
         println!(
             "{}",
-            serde_json::json!({ "message": planned.message, "state": state, "reason": reason, "waits_until": waits, "held_back": held_back })
+            serde_json::json!({
+                "message": planned.message, "state": state, "reason": reason, "waits_until": waits, "held_back": held_back,
+                "out_of_reach": out_of_reach,
+            })
         );
     } else {
         let why = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
@@ -300,13 +308,26 @@ pub(super) async fn report_test(
             (None, Some(why)) if state == "planned" => {
                 println!("nothing leaves at the moment: {why}. It waits an hour, then it lapses")
             }
-            (None, None) if state == "planned" => {
+            (None, None) if state == "planned" && out_of_reach.is_none() => {
                 println!("the worker of `permesso run` sends it within the hour, or not at all")
             }
             _ => {}
         }
     }
-    Ok(())
+    match out_of_reach {
+        Some(why) if wait => bail!(
+            "gateway {}: {why}; remedy: look at its `url` in permesso.toml and at the way there; the message waits an hour, then it lapses",
+            planned.gateway
+        ),
+        Some(why) => {
+            // In JSON it stands in its line.
+            if !context.json {
+                println!("gateway {}: {why}. The message waits an hour, then it lapses", planned.gateway);
+            }
+            Ok(())
+        }
+        None => Ok(()),
+    }
 }
 
 fn print_settled(name: &str, done: &settle::Settled) {
@@ -452,6 +473,9 @@ pub fn print_report(report: &Report) {
     let why = report.reason.as_ref().map_or(String::new(), |r| format!(" ({r})"));
     let halted = if report.halted { "; but everything is halted, nothing is sent until `permesso resume`" } else { "" };
     println!("campaign {}: {}{why}{halted}", report.name, report.state);
+    for down in &report.out_of_reach {
+        println!("          {down}; what waits goes by itself once a probe gets through");
+    }
     let time = |stamp: &str| {
         let at = stamp.parse::<chrono::DateTime<chrono::Utc>>();
         at.map_or_else(|_| stamp.to_owned(), |at| local(at, &report.time_zone))

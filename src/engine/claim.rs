@@ -402,8 +402,10 @@ async fn gateway_lets(tx: &mut Tx, engine: &Engine, gateway: &str, now: i64) -> 
     if health.throttled_until > now {
         return Ok(Lets::None(Some(health.throttled_until)));
     }
-    let Some(opened_at) = health.opened_at else { return Ok(Lets::All) };
-    let probe_at = opened_at + PROBE_AFTER;
+    if health.opened_at.is_none() {
+        return Ok(Lets::All);
+    }
+    let probe_at = health.probe_at;
     // A probe whose process died is over after as long again.
     if now < probe_at || now < health.probing + PROBE_AFTER {
         return Ok(Lets::None(Some(probe_at.max(now + SECOND))));

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Engine;
 use super::claim::{Claimed, Letter, PROBE_AFTER, claim};
 use super::openings::Openings;
-use super::outcome::store_outcomes;
+use super::outcome::{self, store_outcomes};
 use crate::clock::SECOND;
 use crate::domain::eligibility::Cleared;
 use crate::gateway::{Gateway, Outgoing, Refusal, Sent};
@@ -24,7 +24,7 @@ use crate::store::{self, campaigns, messages};
 /// Largest slice: at most so many messages can be under way when a no commits.
 pub const SLICE: usize = 500;
 const IN_FLIGHT: usize = 64;
-/// Unknown outcomes in a row that open a gateway's breaker.
+/// Unknown outcomes, or failures to connect, in a row that open a gateway's breaker.
 pub const BREAKER: u32 = 5;
 
 /// Microseconds until a gateway whose session is down is looked at again.
@@ -103,6 +103,9 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
         }
         if gateway.is_deaf() {
             // It hears over the session it sends by, and that is down (promise 4).
+            if let Some(why) = gateway.out_of_reach() {
+                outcome::out_of_reach(engine, &batch.gateway, &why).await?;
+            }
             return Ok(Ended::Gateway(Some(engine.now() + DEAF)));
         }
         let letters = match claim(engine, &batch, permits, &mut openings).await? {
@@ -128,7 +131,7 @@ async fn rest(engine: &Engine, batch_id: i64) -> Result<Ended> {
     Ok(Ended::Rested(next))
 }
 
-/// Sends a slice concurrently. After five unknown outcomes in a row the rest of it stays unsent.
+/// Sends a slice concurrently. After five unknown outcomes or failures to connect in a row the rest of it stays unsent.
 async fn send(engine: &Engine, gateway: &dyn Gateway, letters: Vec<Letter>) -> Vec<(Due, i64, Sent)> {
     let in_a_row = Arc::new(AtomicU32::new(0));
     futures::stream::iter(letters)
@@ -137,12 +140,14 @@ async fn send(engine: &Engine, gateway: &dyn Gateway, letters: Vec<Letter>) -> V
             async move {
                 let Letter { attempt, due, cleared, outgoing } = letter;
                 let sent = if in_a_row.load(Ordering::SeqCst) >= BREAKER {
-                    Sent::NotAccepted { why: Refusal::NotReached, error: "the gateway's breaker opened".into() }
+                    Sent::NotAccepted { why: Refusal::NotTried, error: "the gateway's breaker opened".into() }
                 } else {
                     send_one(engine, gateway, cleared, &outgoing).await
                 };
                 match &sent {
-                    Sent::Unknown { .. } => in_a_row.fetch_add(1, Ordering::SeqCst),
+                    Sent::Unknown { .. } | Sent::NotAccepted { why: Refusal::NotReached, .. } => {
+                        in_a_row.fetch_add(1, Ordering::SeqCst)
+                    }
                     Sent::NotAccepted { .. } if in_a_row.load(Ordering::SeqCst) >= BREAKER => 0,
                     _ => in_a_row.swap(0, Ordering::SeqCst),
                 };

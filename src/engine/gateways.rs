@@ -27,6 +27,10 @@ pub struct GatewayReport {
     pub breaker_open_since: Option<String>,
     /// Unknown outcomes in a row; five open the breaker.
     pub unknowns_in_a_row: u64,
+    /// Sends in a row for which no connection came about; five open the breaker.
+    pub unreached_in_a_row: u64,
+    /// Why no connection to it comes about, where the breaker is open for that.
+    pub out_of_reach: Option<String>,
     /// Highest rate, messages a second.
     pub rate: f64,
     /// Attempts of the last 24 hours, by outcome and error.
@@ -71,10 +75,12 @@ pub async fn gateways(engine: &Engine) -> Result<Vec<GatewayReport>> {
         out.push(GatewayReport {
             name: config.name().to_owned(),
             driver: config.driver.name.to_owned(),
-            healthy: health.paused_at.is_none() && health.opened_at.is_none(),
+            healthy: health.is_working(),
             note: note(&health, now),
             breaker_open_since: health.opened_at.map(|at| instant(at).to_rfc3339()),
             unknowns_in_a_row: health.unknowns.unsigned_abs(),
+            unreached_in_a_row: health.unreached.unsigned_abs(),
+            out_of_reach: health.open_reason.filter(|_| health.opened_at.is_some()),
             pause_reason: health.pause_reason.filter(|_| health.paused_at.is_some()),
             rate: config.rate,
             attempts,
@@ -87,8 +93,17 @@ pub async fn gateways(engine: &Engine) -> Result<Vec<GatewayReport>> {
 pub(super) fn note(health: &control::Health, now: i64) -> String {
     match health {
         h if h.paused_at.is_some() => format!("paused: {}", h.pause_reason.as_deref().unwrap_or_default()),
+        h if h.out_of_reach().is_some() => out_of_reach(h, now).unwrap_or_default(),
         h if h.opened_at.is_some() => "breaker open: five outcomes in a row were unknown; one probe every half minute".to_owned(),
         h if h.throttled_until > now => "throttled by the gateway".to_owned(),
         _ => "sending".to_owned(),
     }
+}
+
+/// Since when and why a gateway is out of reach, as a sentence, if it is.
+pub(super) fn out_of_reach(health: &control::Health, now: i64) -> Option<String> {
+    let (since, why) = health.out_of_reach()?;
+    let (since, now) = (instant(since), instant(now));
+    let form = if since.date_naive() == now.date_naive() { "%H:%M" } else { "%Y-%m-%d %H:%M" };
+    Some(format!("out of reach since {} UTC: {why}; one probe every half minute", since.format(form)))
 }

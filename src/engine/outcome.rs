@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::claim::PROBE_AFTER;
 use super::deliver::BREAKER;
 use super::{Engine, storable};
 use crate::clock::{HOUR, SECOND};
 use crate::domain::campaign::CampaignState;
 use crate::domain::channel::Channel;
-use crate::domain::message::State;
+use crate::domain::message::{Kind, State};
 use crate::gateway::{Refusal, Sent};
+use crate::store::control::Health;
 use crate::store::messages::{Batch, Due, Settled};
 use crate::store::{Tx, campaigns, control, legs, messages};
 use crate::vault;
@@ -21,15 +23,13 @@ const TRIES: i64 = 8;
 
 /// Stores what became of a slice, again and again until it is stored; nothing is claimed meanwhile.
 pub async fn store_outcomes(engine: &Engine, batch: &Batch, sent: Vec<(Due, i64, Sent)>) {
-    let unreached = |(_, _, sent): &&(Due, i64, Sent)| matches!(sent, Sent::NotAccepted { why: Refusal::NotReached, .. });
-    let messages = sent.iter().filter(unreached).count();
-    if messages > 0 {
-        tracing::warn!(gateway = %batch.gateway, messages, "The gateway cannot be reached; its messages are tried again later");
-    }
     let mut pause = Duration::from_millis(100);
     loop {
         match try_store_outcomes(engine, batch, &sent).await {
-            Ok(()) => break,
+            Ok(turn) => {
+                turn.log(&batch.gateway);
+                break;
+            }
             Err(error) => {
                 engine.storing.store(true, Ordering::SeqCst);
                 tracing::error!(%error, messages = sent.len(), "Outcomes could not be stored; trying again, claiming nothing");
@@ -41,7 +41,7 @@ pub async fn store_outcomes(engine: &Engine, batch: &Batch, sent: Vec<(Due, i64,
     engine.storing.store(false, Ordering::SeqCst);
 }
 
-async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, Sent)]) -> Result<()> {
+async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, Sent)]) -> Result<Turn> {
     let now = engine.now();
     let mut tx = engine.store.write().await?;
     let mut health = control::health(&mut tx, &engine.controller, &batch.gateway).await?;
@@ -56,6 +56,7 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
             error: None,
             state: State::Unknown.code(),
             due_at: now,
+            uncounted: 0,
         };
         match sent {
             Sent::Accepted { provider_id } => {
@@ -67,8 +68,12 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
                 row.error = Some(storable::text(error));
                 (row.outcome, row.state) = ("not_accepted", State::Planned.code());
                 match why {
-                    Refusal::TooLate => {}
-                    Refusal::NotReached => row.due_at = now + backoff(due.tries),
+                    // No try of the provider's: whatever its outage lasts, the message keeps its tries.
+                    Refusal::NotTried => row.uncounted = 1,
+                    Refusal::NotReached => {
+                        row.uncounted = 1;
+                        row.due_at = now + backoff(due.tries);
+                    }
                     Refusal::Transient { retry_after } => {
                         let wait = retry_after.map_or(0, |after| i64::try_from(after.as_micros()).unwrap_or(HOUR));
                         row.due_at = now + wait.max(backoff(due.tries));
@@ -86,9 +91,7 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
                         health.pause_reason = Some(storable::text(error));
                     }
                 }
-                if due.tries + 1 >= TRIES
-                    && row.state == State::Planned.code()
-                    && !matches!(why, Refusal::Account | Refusal::TooLate)
+                if due.tries + 1 >= TRIES && row.state == State::Planned.code() && row.uncounted == 0 && *why != Refusal::Account
                 {
                     row.state = State::Failed.code();
                 }
@@ -97,25 +100,20 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
                 }
             }
         }
-        match sent {
-            Sent::Unknown { .. } => health.unknowns += 1,
-            Sent::Accepted { .. } => health.unknowns = 0,
-            Sent::NotAccepted { .. } => {}
-        }
         settled.push(row);
     }
-    let answered = sent.iter().any(|(_, _, s)| matches!(s, Sent::Accepted { .. }));
-    if health.unknowns >= i64::from(BREAKER) {
-        tracing::warn!(gateway = %batch.gateway, "The breaker opened: five outcomes in a row are unknown");
-        (health.opened_at, health.probing) = (Some(now), 0);
-    } else if health.probing != 0 {
-        // One probe that got an answer closes the breaker; one that did not keeps it open.
-        health.opened_at = if answered { None } else { Some(now) };
-        health.probing = 0;
-    }
+    let turn = turn(&mut health, sent, now);
     control::save_health(&mut tx, &engine.controller, &health).await?;
     messages::settle(&mut tx, &settled, now).await?;
     super::budget::release(&mut tx, &settled).await?;
+    if let Some(campaign) = batch.campaign_id {
+        // Whoever was not asked has used up nothing of the ramp-up.
+        let again = |(row, (due, ..)): &(&Settled, &(Due, i64, Sent))| {
+            row.state == State::Planned.code() && due.kind().is_some_and(Kind::is_asking)
+        };
+        let unused = settled.iter().zip(sent).filter(again).count();
+        campaigns::return_allowance(&mut tx, campaign, i64::try_from(unused).unwrap_or(0)).await?;
+    }
     super::receive::match_late(&mut tx, engine, &batch.gateway, &settled).await?;
     let mut stranded: Vec<i64> = sent.iter().filter(|(_, _, s)| not_on_channel(s)).map(|(due, _, _)| due.id).collect();
     // A receipt may have said so while the answer to the send was still on its way.
@@ -131,6 +129,92 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
         pause_campaign(&mut tx, &batch.gateway, batch.campaign_id, &reason).await?;
     }
     tx.commit().await?;
+    Ok(turn)
+}
+
+/// What became of the breaker, to be logged once it is stored.
+#[derive(Debug, PartialEq, Eq)]
+enum Turn {
+    Stays,
+    Opened(Option<String>),
+    Closed,
+}
+
+impl Turn {
+    fn log(&self, gateway: &str) {
+        match self {
+            Turn::Stays => {}
+            Turn::Opened(None) => {
+                tracing::warn!(gateway, "The breaker opened: five outcomes in a row are unknown; one probe every half minute")
+            }
+            Turn::Opened(Some(why)) => {
+                tracing::warn!(
+                    gateway,
+                    why,
+                    "The gateway is out of reach; one probe every half minute, and no message loses a try"
+                )
+            }
+            Turn::Closed => tracing::info!(gateway, "The gateway answers again; sending goes on"),
+        }
+    }
+}
+
+/// Counts what a slice says of the gateway, and opens or closes its breaker by that. One probe that got an answer closes it; one that did
+/// not keeps it open.
+fn turn(health: &mut Health, sent: &[(Due, i64, Sent)], now: i64) -> Turn {
+    let (mut answered, mut unknown, mut why) = (false, false, None);
+    for (_, _, sent) in sent {
+        match sent {
+            Sent::Accepted { .. } => (answered, health.unknowns, health.unreached) = (true, 0, 0),
+            Sent::Unknown { .. } => (unknown, health.unknowns, health.unreached) = (true, health.unknowns + 1, 0),
+            Sent::NotAccepted { why: Refusal::NotTried, .. } => {}
+            Sent::NotAccepted { why: Refusal::NotReached, error } => {
+                (health.unreached, why) = (health.unreached + 1, Some(storable::text(error)));
+            }
+            Sent::NotAccepted { .. } => (answered, health.unreached) = (true, 0),
+        }
+    }
+    let was_probe = std::mem::take(&mut health.probing) != 0;
+    if was_probe && answered {
+        (health.opened_at, health.open_reason, health.unknowns, health.unreached) = (None, None, 0, 0);
+        return Turn::Closed;
+    }
+    let enough = |in_a_row: i64| was_probe || in_a_row >= i64::from(BREAKER);
+    let cause = match why {
+        Some(why) if enough(health.unreached) => Some(Some(why)),
+        _ if unknown && enough(health.unknowns) => Some(None),
+        _ => None,
+    };
+    if was_probe || cause.is_some() {
+        health.probe_at = now + PROBE_AFTER;
+    }
+    let Some(cause) = cause else { return Turn::Stays };
+    // The same in other words is no news.
+    let known = health.opened_at.is_some() && cause.is_some() == health.open_reason.is_some();
+    health.open_reason.clone_from(&cause);
+    if known {
+        return Turn::Stays;
+    }
+    health.opened_at = Some(now);
+    Turn::Opened(cause)
+}
+
+/// The session that a gateway sends by does not come about: the same as sends that found no connection.
+///
+/// # Errors
+/// The database is gone.
+pub async fn out_of_reach(engine: &Engine, gateway: &str, why: &str) -> Result<()> {
+    let mut tx = engine.store.write().await?;
+    let health = control::health(&mut tx, &engine.controller, gateway).await?;
+    if health.out_of_reach().is_some_and(|(_, known)| known == why) {
+        return Ok(());
+    }
+    let opened_at = health.out_of_reach().map_or(engine.now(), |(since, _)| since);
+    let turn = if health.out_of_reach().is_some() { Turn::Stays } else { Turn::Opened(Some(why.to_owned())) };
+    let health = Health { opened_at: Some(opened_at), open_reason: Some(why.to_owned()), probe_at: 0, ..health };
+    control::save_health(&mut tx, &engine.controller, &health).await?;
+    tx.commit().await?;
+    turn.log(gateway);
     Ok(())
 }
 

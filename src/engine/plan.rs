@@ -383,7 +383,7 @@ pub async fn set_state(engine: &Engine, name: &str, to: CampaignState) -> Result
             for ask in &campaign.asks {
                 let health = control::health(&mut tx, &engine.controller, &ask.sender.gateway).await?;
                 let mended =
-                    control::Health { paused_at: None, pause_reason: None, opened_at: None, probing: 0, unknowns: 0, ..health };
+                    control::Health { throttled_until: health.throttled_until, name: health.name, ..control::Health::default() };
                 control::save_health(&mut tx, &engine.controller, &mended).await?;
             }
             campaigns::lift_allowance(&mut tx, row.id).await?;

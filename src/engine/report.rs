@@ -25,6 +25,8 @@ pub struct Report {
     pub reason: Option<String>,
     /// Everything is halted by the operator, this campaign with it.
     pub halted: bool,
+    /// Gateways of its asks that are out of reach, since when and why.
+    pub out_of_reach: Vec<String>,
     /// RFC 3339 in the campaign's time zone.
     pub start: String,
     pub deadline: String,
@@ -200,6 +202,11 @@ async fn figures(engine: &Engine, tx: &mut Tx, row: &campaigns::Row) -> Result<R
         time_zone: revision.time_zone.clone(),
         ..Report::default()
     };
+    if !matches!(row.state(), CampaignState::Finished | CampaignState::Cancelled) {
+        let down = |h: control::Health| Some(format!("gateway {}: {}", h.name, gateways::out_of_reach(&h, engine.now())?));
+        let known = control::all_health(tx, &engine.controller).await?.into_iter();
+        out.out_of_reach = known.filter(|h| revision.asks.iter().any(|a| a.sender.gateway == h.name)).filter_map(down).collect();
+    }
     out.cost = budget::spending(tx, row, &revision).await?;
     for (outcome, code, count) in report::decisions(tx, row.id).await? {
         let count = count.unsigned_abs();
@@ -263,6 +270,8 @@ pub struct Overview {
 pub struct GatewayHealth {
     pub name: String,
     pub healthy: bool,
+    /// False while no connection to it comes about.
+    pub reachable: bool,
     pub note: String,
 }
 
@@ -304,8 +313,9 @@ pub async fn overview(engine: &Engine) -> Result<Overview> {
         control::all_health(&mut tx, &engine.controller).await?.into_iter().map(|h| (h.name.clone(), h)).collect();
     for name in engine.gateways.keys() {
         let health = known.get(name).cloned().unwrap_or_default();
-        let healthy = health.paused_at.is_none() && health.opened_at.is_none();
-        out.gateways.push(GatewayHealth { name: name.clone(), healthy, note: gateways::note(&health, engine.now()) });
+        let note = gateways::note(&health, engine.now());
+        let (healthy, reachable) = (health.is_working(), health.out_of_reach().is_none());
+        out.gateways.push(GatewayHealth { name: name.clone(), healthy, reachable, note });
     }
     out.webhooks = notify::standings(&mut tx, engine).await?;
     out.warnings = warnings(engine, &mut tx).await?;

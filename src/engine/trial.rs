@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::openings::Openings;
-use super::{Engine, LEASE_DB};
+use super::{Engine, LEASE_DB, gateways};
 use crate::clock::HOUR;
 use crate::domain::campaign::Campaign;
 use crate::domain::channel::Channel;
@@ -24,9 +24,11 @@ use crate::store::{Tx, campaigns, control};
 use crate::vault;
 
 /// A test message on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
     pub message: i64,
+    /// The gateway it leaves through.
+    pub gateway: String,
     /// Quiet hours where the tester lives end then (microseconds UTC); none where they are open.
     pub waits_until: Option<i64>,
 }
@@ -96,7 +98,7 @@ pub async fn plan(
     queue::push(&mut tx, &Job::Deliver { batch }, Duration::from_micros(u64::try_from(due_at - now).unwrap_or(0))).await?;
     let message = messages::batch(&mut tx, batch).await?.context("the test message's batch is gone")?.lo;
     tx.commit().await?;
-    Ok(Planned { message, waits_until: (due_at > now).then_some(due_at) })
+    Ok(Planned { message, gateway: ask.sender.gateway.clone(), waits_until: (due_at > now).then_some(due_at) })
 }
 
 /// The contact of a tester's number; where there is none, one without any imported row, which no campaign looks at.
@@ -138,6 +140,15 @@ pub async fn held_back(engine: &Engine) -> Result<Option<&'static str>> {
     let silence = control::silence(&mut tx, &engine.controller, LEASE_DB).await?;
     tx.rollback().await?;
     Ok(silence.map(control::Silence::sentence))
+}
+
+/// Since when and why its gateway is out of reach, if it is, and when the next probe may leave (microseconds UTC).
+pub async fn out_of_reach(engine: &Engine, gateway: &str) -> Result<Option<(String, i64)>> {
+    let mut tx = engine.store.read().await?;
+    let known = control::all_health(&mut tx, &engine.controller).await?;
+    tx.rollback().await?;
+    let health = known.into_iter().find(|health| health.name == gateway);
+    Ok(health.and_then(|health| Some((gateways::out_of_reach(&health, engine.now())?, health.probe_at))))
 }
 
 /// What became of a test message: its state, and the reason where it was not sent.

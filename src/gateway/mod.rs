@@ -101,7 +101,7 @@ pub enum Sent {
 impl Sent {
     /// Cleared too long ago, and so not sent.
     fn too_late() -> Sent {
-        Sent::NotAccepted { why: Refusal::TooLate, error: "cleared too long ago".into() }
+        Sent::NotAccepted { why: Refusal::NotTried, error: "cleared too long ago".into() }
     }
 
     /// Why there was no answer, where the request was no message.
@@ -115,10 +115,10 @@ impl Sent {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Refusal {
-    /// The request never left.
+    /// The request never left: no connection came about.
     NotReached,
-    /// Cleared too long ago.
-    TooLate,
+    /// Not even tried, by our own decision: cleared too long ago, or the gateway's breaker opened before its turn.
+    NotTried,
     /// Too fast: nothing more to this gateway for so long.
     Throttled { retry_after: Duration },
     /// Not now, by the provider's own word; this message alone is tried again, after so long if it says.
@@ -341,5 +341,10 @@ pub trait Gateway: Send + Sync + std::fmt::Debug {
     /// Whether the session of [`Gateway::listen`] is down: nothing is claimed for it meanwhile.
     fn is_deaf(&self) -> bool {
         false
+    }
+
+    /// Why that session does not come about, once a try has failed; nothing secret.
+    fn out_of_reach(&self) -> Option<String> {
+        None
     }
 }

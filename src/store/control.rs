@@ -122,8 +122,16 @@ pub async fn set_halt(tx: &mut Tx, controller: &str, at: Option<i64>, by: &str) 
 #[derive(Debug, Clone, Default, sqlx::FromRow)]
 pub struct Health {
     pub name: String,
+    /// Unknown outcomes in a row.
     pub unknowns: i64,
+    /// Sends in a row for which no connection came about.
+    pub unreached: i64,
+    /// The breaker is open since.
     pub opened_at: Option<i64>,
+    /// Why it is open, where no connection comes about; none where outcomes are unknown.
+    pub open_reason: Option<String>,
+    /// The next probe may leave.
+    pub probe_at: i64,
     /// When the breaker's probe left; 0 is none.
     pub probing: i64,
     pub paused_at: Option<i64>,
@@ -131,11 +139,23 @@ pub struct Health {
     pub throttled_until: i64,
 }
 
+impl Health {
+    /// Whether anything is claimed for it but a probe.
+    pub fn is_working(&self) -> bool {
+        self.paused_at.is_none() && self.opened_at.is_none()
+    }
+
+    /// Since when and why no connection to it comes about, if none does.
+    pub fn out_of_reach(&self) -> Option<(i64, &str)> {
+        self.opened_at.zip(self.open_reason.as_deref())
+    }
+}
+
 pub async fn health(tx: &mut Tx, controller: &str, gateway: &str) -> Result<Health> {
     execute!(tx, "INSERT INTO gateways (controller, name) VALUES ($1, $2) ON CONFLICT DO NOTHING", controller, gateway)?;
     let row: Option<Health> = fetch_optional!(
         tx,
-        "SELECT name, unknowns, opened_at, probing, paused_at, pause_reason, throttled_until FROM gateways
+        "SELECT name, unknowns, unreached, opened_at, open_reason, probe_at, probing, paused_at, pause_reason, throttled_until FROM gateways
          WHERE controller = $1 AND name = $2 FOR UPDATE",
         controller,
         gateway
@@ -146,7 +166,7 @@ pub async fn health(tx: &mut Tx, controller: &str, gateway: &str) -> Result<Heal
 pub async fn all_health(tx: &mut Tx, controller: &str) -> Result<Vec<Health>> {
     fetch_all!(
         tx,
-        "SELECT name, unknowns, opened_at, probing, paused_at, pause_reason, throttled_until FROM gateways WHERE controller = $1 ORDER BY name",
+        "SELECT name, unknowns, unreached, opened_at, open_reason, probe_at, probing, paused_at, pause_reason, throttled_until FROM gateways WHERE controller = $1 ORDER BY name",
         controller
     )
 }
@@ -154,7 +174,8 @@ pub async fn all_health(tx: &mut Tx, controller: &str) -> Result<Vec<Health>> {
 pub async fn save_health(tx: &mut Tx, controller: &str, h: &Health) -> Result<()> {
     execute!(
         tx,
-        "UPDATE gateways SET unknowns = $3, opened_at = $4, probing = $5, paused_at = $6, pause_reason = $7, throttled_until = $8
+        "UPDATE gateways SET unknowns = $3, opened_at = $4, probing = $5, paused_at = $6, pause_reason = $7, throttled_until = $8,
+           unreached = $9, open_reason = $10, probe_at = $11
          WHERE controller = $1 AND name = $2",
         controller,
         &h.name,
@@ -163,7 +184,10 @@ pub async fn save_health(tx: &mut Tx, controller: &str, h: &Health) -> Result<()
         h.probing,
         h.paused_at,
         h.pause_reason.as_deref(),
-        h.throttled_until
+        h.throttled_until,
+        h.unreached,
+        h.open_reason.as_deref(),
+        h.probe_at
     )?;
     Ok(())
 }

@@ -293,6 +293,8 @@ pub struct Settled {
     pub state: &'static str,
     /// For `planned`: when to try again.
     pub due_at: i64,
+    /// 1 where the try did not reach the gateway, and so is none.
+    pub uncounted: i64,
 }
 
 /// Stores outcomes. A state that a receipt or reply has moved on meanwhile stays; a late answer still settles an `unknown`.
@@ -309,10 +311,10 @@ pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<()> {
     )?;
     execute!(
         tx,
-        "UPDATE messages SET state = w.state, reason = w.error, changed_at = $2,
+        "UPDATE messages SET state = w.state, reason = w.error, changed_at = $2, tries = messages.tries - w.uncounted,
            due_at = CASE WHEN w.state = 'planned' THEN w.due_at ELSE messages.due_at END
          FROM (SELECT CAST(j.value->>'message' AS BIGINT) AS id, j.value->>'state' AS state, j.value->>'error' AS error,
-                 CAST(j.value->>'due_at' AS BIGINT) AS due_at FROM EACH($1)) AS w
+                 CAST(j.value->>'uncounted' AS BIGINT) AS uncounted, CAST(j.value->>'due_at' AS BIGINT) AS due_at FROM EACH($1)) AS w
          WHERE messages.id = w.id AND (messages.state = 'sending' OR (messages.state = 'unknown' AND w.state <> 'planned'))",
         &all,
         now

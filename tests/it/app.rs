@@ -113,6 +113,21 @@ pub fn write_config(dir: &std::path::Path, public: u16, operator: u16, gateway: 
     to
 }
 
+async fn mock(port: u16, base: &str, clock: &Clock) -> MockGateway {
+    let now = clock.clone();
+    let options = MockOptions {
+        listen: ([127, 0, 0, 1], port).into(),
+        token: "mock-token".into(),
+        webhook_secret: "mock-webhook-secret".into(),
+        webhook_url: Some(format!("{base}/webhooks/mock")),
+        faults: Faults::default(),
+        two_way: vec![REPLY_NUMBER.into()],
+        dedupe: false,
+        now: Arc::new(move || now.now()),
+    };
+    start(options).await.expect("the mock gateway")
+}
+
 impl TestApp {
     pub async fn new(kind: Kind) -> TestApp {
         TestApp::with_clock(kind, Clock::manual(MORNING.parse::<DateTime<Utc>>().expect("a time"))).await
@@ -162,19 +177,7 @@ impl TestApp {
         let store = Store::migrate(database).await.expect("migrated");
         let vault = Vault::open(&config.key_file).expect("the key");
         let engine = Arc::new(app::build(config, vault, store, clock.clone()).expect("built"));
-        let now = clock.clone();
-        let gateway = start(MockOptions {
-            listen: ([127, 0, 0, 1], port).into(),
-            token: "mock-token".into(),
-            webhook_secret: "mock-webhook-secret".into(),
-            webhook_url: Some(format!("http://127.0.0.1:{public}/webhooks/mock")),
-            faults: Faults::default(),
-            two_way: vec![REPLY_NUMBER.into()],
-            dedupe: false,
-            now: Arc::new(move || now.now()),
-        })
-        .await
-        .expect("the mock gateway");
+        let gateway = mock(port, &format!("http://127.0.0.1:{public}"), &clock).await;
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().expect("a client");
         let mut app = TestApp {
             kind,
@@ -190,6 +193,19 @@ impl TestApp {
         };
         app.listen().await;
         app
+    }
+
+    /// Closes the mock gateway's port: connections are refused from now on. Its log begins anew.
+    pub async fn close_gateway(&mut self) -> u16 {
+        let port = self.gateway.addr().port();
+        let elsewhere = mock(0, &self.base, &self.clock).await;
+        std::mem::replace(&mut self.gateway, elsewhere).stop().await;
+        port
+    }
+
+    /// Opens it again.
+    pub async fn open_gateway(&mut self, port: u16) {
+        self.gateway = mock(port, &self.base, &self.clock).await;
     }
 
     /// Opens both doors, and with them the ear.

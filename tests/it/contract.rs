@@ -164,7 +164,7 @@ async fn sending(tx: &mut Tx, campaign: i64, contact: i64) -> (i64, i64) {
 
 fn settled((message, attempt): (i64, i64), outcome: &'static str, state: State) -> Settled {
     let provider_id = (outcome == "accepted").then(|| format!("provider {message}"));
-    Settled { attempt, message, outcome, provider_id, error: None, state: state.code(), due_at: 50 }
+    Settled { attempt, message, outcome, provider_id, error: None, state: state.code(), due_at: 50, uncounted: 0 }
 }
 
 async fn state(tx: &mut Tx, message: i64) -> State {
@@ -628,7 +628,8 @@ both!(the_health_of_a_gateway_is_kept, |app| {
     let new = control::health(&mut tx, C, "g").await.unwrap();
     assert_eq!((new.name.as_str(), new.unknowns, new.opened_at, new.paused_at), ("g", 0, None, None));
     let ill = Health { unknowns: 3, opened_at: Some(4), probing: 1, paused_at: Some(5), throttled_until: 6, ..new };
-    let ill = Health { pause_reason: Some("no credit".into()), ..ill };
+    let ill = Health { pause_reason: Some("no credit".into()), unreached: 7, ..ill };
+    let ill = Health { open_reason: Some("connection refused".into()), probe_at: 8, ..ill };
     control::save_health(&mut tx, C, &ill).await.unwrap();
     control::health(&mut tx, C, "f").await.unwrap();
     let all = control::all_health(&mut tx, C).await.unwrap();

@@ -12,6 +12,7 @@ mod gateways;
 mod humans;
 mod legs;
 mod noes;
+mod outage;
 mod packs;
 mod plans;
 mod postgres;

@@ -143,7 +143,7 @@ impl Smpp {
             clock: tools.clock.clone(),
             alphabet: if account.text("alphabet") == "latin1" { Alphabet::Latin1 } else { Alphabet::Gsm7 },
             answer_ids: Ids::parse(account.text("answer_ids")),
-            up: Mutex::new(Err(Down::Lost("no session yet"))),
+            up: Mutex::new(Err(Down::NotYet)),
             reference: AtomicU16::new(u16::from_be_bytes(first)),
         }
     }
@@ -296,6 +296,11 @@ impl Gateway for Smpp {
         self.up.lock().expect("no panic while held").as_ref().is_err_and(|down| !is_locked_out(down))
     }
 
+    fn out_of_reach(&self) -> Option<String> {
+        let down = self.up.lock().expect("no panic while held").as_ref().err().cloned();
+        down.filter(|down| *down != Down::NotYet && !is_locked_out(down)).map(|down| down.to_string())
+    }
+
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent> {
         async move { self.submit(&cleared, message).await }.boxed()
     }
@@ -334,7 +339,7 @@ impl Gateway for Smpp {
                     if link.is_some() {
                         tracing::info!(gateway = name, "Bound; sending and hearing");
                     }
-                    self.set(link.ok_or(Down::Lost("no session")));
+                    self.set(link.ok_or(Down::NotYet));
                 };
                 let down = session::hold(&self.place(), &mut ear, &self.clock, &sink, &up, &stop).await;
                 self.set(Err(down.clone()));

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::ear::{Due, Ear};
 use super::pdu::{self, Login, Pdu};
 use crate::clock::Clock;
+use crate::gateway::http::unreached;
 use crate::gateway::{Event, Sink};
 
 /// To connect and to bind, each.
@@ -37,7 +38,9 @@ type Writer = WriteHalf<Box<dyn Wire>>;
 /// Why there is no session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Down {
-    /// Not yet, or not any more: in words without anything secret.
+    /// No try has failed yet.
+    NotYet,
+    /// No connection, or not any more: in words without anything secret.
     Lost(&'static str),
     /// The SMSC said no to our bind, with this command_status.
     Refused(u32),
@@ -46,6 +49,7 @@ pub enum Down {
 impl fmt::Display for Down {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Down::NotYet => f.write_str("no session yet"),
             Down::Lost(why) => f.write_str(why),
             Down::Refused(status) => write!(f, "SMPP bind 0x{status:08X}"),
         }
@@ -156,7 +160,7 @@ pub struct Place<'a> {
 async fn bound(place: &Place<'_>, hear: bool) -> Result<(Arc<Link>, Reader), Down> {
     let late = |_| Down::Lost("the SMSC does not answer");
     let connecting = timeout(PATIENCE, TcpStream::connect((place.host, place.port)));
-    let stream = connecting.await.map_err(late)?.map_err(|_| Down::Lost("no connection to the SMSC"))?;
+    let stream = connecting.await.map_err(late)?.map_err(|e| Down::Lost(unreached(&e)))?;
     let _ = stream.set_nodelay(true);
     let wire: Box<dyn Wire> = match place.tls {
         false => Box::new(stream),

@@ -41,6 +41,10 @@ pub async fn metrics(State(web): State<Web>) -> Result<Response, Problem> {
     for gateway in &overview.gateways {
         let _ = writeln!(out, "permesso_gateway_healthy{{gateway=\"{}\"}} {}", gateway.name, u8::from(gateway.healthy));
     }
+    out.push_str("# HELP permesso_gateway_reachable Whether connections to a gateway come about.\n# TYPE permesso_gateway_reachable gauge\n");
+    for gateway in &overview.gateways {
+        let _ = writeln!(out, "permesso_gateway_reachable{{gateway=\"{}\"}} {}", gateway.name, u8::from(gateway.reachable));
+    }
     out.push_str("# HELP permesso_webhook_events Consent changes not yet told.\n# TYPE permesso_webhook_events gauge\n");
     for webhook in &overview.webhooks {
         let _ = writeln!(out, "permesso_webhook_events{{webhook=\"{}\",state=\"pending\"}} {}", webhook.name, webhook.pending);

@@ -585,12 +585,16 @@ async fn while_the_session_is_down_nothing_is_claimed_and_after_it_all_goes_on()
     let ended = stage.app.deliver().await;
     assert!(ended.iter().all(|e| matches!(e, permesso::engine::deliver::Ended::Gateway(Some(_)))), "{ended:?}");
     assert_eq!(stage.app.count("SELECT COUNT(*) FROM attempts").await, 1, "not even claimed");
+    let report = permesso::engine::report::campaign(&stage.app.engine, LINK).await.expect("a report");
+    assert!(report.out_of_reach[0].starts_with("gateway smpp: out of reach since 09:45 UTC: "), "{:?}", report.out_of_reach);
     stage.smsc.order(json!({ "command": "back" })).await;
     stage.smsc.wait("bound", 2).await;
     stage.up().await;
     assert_eq!(stage.deliver(&hex("STOP"), fields).await, 0);
     assert_eq!(stage.heard().await, 1, "stored once");
     stage.app.deliver().await;
+    let report = permesso::engine::report::campaign(&stage.app.engine, LINK).await.expect("a report");
+    assert!(report.out_of_reach.is_empty(), "{:?}", report.out_of_reach);
     assert_eq!(stage.state(&waits).await, "accepted");
     assert_eq!(stage.smsc.texts(&waits).len(), 1);
     stage.end().await;

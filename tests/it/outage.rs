@@ -1,0 +1,192 @@
+//! A gateway that no connection reaches: it is said, nothing but a probe is tried, and nobody loses anything by it but time.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use permesso::clock::Clock;
+use permesso::domain::campaign::CampaignState;
+use permesso::domain::money::Money;
+use permesso::engine::gateways::GatewayReport;
+use permesso::engine::{gateways, plan, report};
+use permesso::gateway::http;
+
+use crate::app::{Kind, LINK, MORNING, TestApp};
+use crate::both;
+use crate::run::{ask, spawn_run, until};
+
+/// Between two probes, and a little more.
+const HALF_A_MINUTE: Duration = Duration::from_secs(31);
+
+async fn standing(app: &TestApp) -> GatewayReport {
+    gateways::gateways(&app.engine).await.expect("a report").remove(0)
+}
+
+async fn attempts(app: &TestApp) -> i64 {
+    app.count("SELECT COUNT(*) FROM attempts").await
+}
+
+async fn page(app: &TestApp, path: &str) -> String {
+    let (status, text) = app.get(&format!("{}{path}", app.operator)).await;
+    assert_eq!(status, 200, "{path}: {text}");
+    text
+}
+
+both!(a_gateway_out_of_reach_is_probed_alone_and_costs_nothing_but_time, |app| {
+    app.people(&(1..=20).map(TestApp::it).collect::<Vec<_>>()).await;
+    let port = app.close_gateway().await;
+    let id = app
+        .plan_as(LINK, |campaign| {
+            campaign.limits.first = Some(8);
+            campaign.limits.max_cost = Some(Money::parse("2.08 EUR").expect("an amount"));
+        })
+        .await;
+    app.deliver().await;
+
+    let said = "out of reach since 09:45 UTC: connection refused; one probe every half minute";
+    let gateway = standing(app).await;
+    assert_eq!((gateway.note.as_str(), gateway.healthy), (said, false));
+    let mut tried = attempts(app).await;
+    // Twelve probes, more than a message has tries: each is one message, and none leaves before its time.
+    for _ in 0..12 {
+        app.deliver().await;
+        app.advance(Duration::from_secs(20));
+        app.deliver().await;
+        assert_eq!(attempts(app).await, tried, "nothing but a probe");
+        app.advance(HALF_A_MINUTE);
+        app.deliver().await;
+        tried += 1;
+        assert_eq!(attempts(app).await, tried, "one probe");
+    }
+    // Nobody was asked, and nothing is used up: tries, marks, open questions, budget, ramp-up.
+    assert_eq!(app.states().await, [("planned".to_owned(), 20)].into());
+    assert_eq!(app.count("SELECT CAST(SUM(tries) AS BIGINT) FROM messages").await, 0);
+    assert_eq!(app.count("SELECT COUNT(*) FROM asked_marks").await, 0);
+    assert_eq!(app.count("SELECT COUNT(*) FROM conversations").await, 0);
+    let row = app.campaign(id).await;
+    assert_eq!((row.state(), row.reserved, row.allowance), (CampaignState::Running, 0, Some(8)));
+
+    // It is said wherever somebody may look, and since when it has been so.
+    let told = report::campaign(&app.engine, LINK).await.expect("a report").out_of_reach;
+    assert_eq!(told, [format!("gateway mock: {said}")]);
+    for path in ["/", "/gateways", &format!("/campaigns/{LINK}")] {
+        assert!(page(app, path).await.contains(said), "{path}");
+    }
+    let api: serde_json::Value = serde_json::from_str(&page(app, "/api/v1/gateways").await).expect("JSON");
+    assert_eq!(api[0]["out_of_reach"], "connection refused");
+    assert_eq!(api[0]["breaker_open_since"], "2026-12-01T09:45:00+00:00");
+    let api: serde_json::Value = serde_json::from_str(&page(app, &format!("/api/v1/campaigns/{LINK}")).await).expect("JSON");
+    assert_eq!(api["out_of_reach"], serde_json::json!(told));
+    assert!(page(app, "/metrics").await.contains("permesso_gateway_reachable{gateway=\"mock\"} 0"));
+
+    // The first success ends it.
+    app.open_gateway(port).await;
+    app.advance(HALF_A_MINUTE);
+    app.settle().await;
+    assert_eq!(standing(app).await.note, "sending");
+    assert_eq!(app.gateway.stats().accepted, 8, "the ramp-up is whole");
+    assert!(page(app, "/metrics").await.contains("permesso_gateway_reachable{gateway=\"mock\"} 1"));
+    assert!(report::campaign(&app.engine, LINK).await.expect("a report").out_of_reach.is_empty());
+    plan::set_state(&app.engine, LINK, CampaignState::Running).await.expect("resumed");
+    app.settle().await;
+    assert_eq!(app.states().await, [("delivered".to_owned(), 20)].into());
+    assert_eq!((app.gateway.stats().duplicates, app.gateway.stats().max_per_reference), (0, 1));
+});
+
+both!(a_single_message_opens_the_breaker_too_and_what_stays_unknown_is_another_thing, |app| {
+    app.people(&[TestApp::it(1)]).await;
+    let port = app.close_gateway().await;
+    app.plan(LINK).await;
+    for n in 1..=4 {
+        app.deliver().await;
+        app.advance(Duration::from_secs(4));
+        assert_eq!((standing(app).await.unreached_in_a_row, standing(app).await.healthy), (n, true));
+    }
+    app.deliver().await;
+    assert_eq!(standing(app).await.out_of_reach.as_deref(), Some("connection refused"));
+    // Somebody answers the connection and breaks it: that message may have been taken, and the breaker stays open for that.
+    app.open_gateway(port).await;
+    app.gateway.set_faults(permesso::gateway::mock::faults::Faults { reset_before_accept: 1.0, ..Default::default() });
+    app.advance(HALF_A_MINUTE);
+    app.deliver().await;
+    let gateway = standing(app).await;
+    assert!(gateway.note.starts_with("breaker open: ") && gateway.out_of_reach.is_none(), "{}", gateway.note);
+    assert_eq!(app.states().await, [("unknown".to_owned(), 1)].into());
+});
+
+#[tokio::test]
+async fn a_test_message_to_a_gateway_out_of_reach_fails_and_the_log_says_why_once() {
+    let clock = Clock::starting(MORNING.parse::<DateTime<Utc>>().expect("a time"));
+    let mut app = TestApp::with_clock(Kind::Sqlite, clock).await;
+    let dir = app.dir.path().to_owned();
+    app.people(&(1..=40).map(TestApp::it).collect::<Vec<_>>()).await;
+    let port = app.close_gateway().await;
+    app.plan(LINK).await;
+    app.hang_up().await;
+    let mut run = spawn_run(&app);
+    let down = async || app.count("SELECT COUNT(*) FROM gateways WHERE open_reason IS NOT NULL").await == 1;
+    until("the breaker is open", down).await;
+    app.execute("UPDATE gateways SET probe_at = 0").await.expect("the next probe may leave");
+    let (code, out, err) = ask(&dir, &["campaign", "test", LINK, "--to", "+393001234500", "--wait"]).await;
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("test message") && err.contains("out of reach since 09:4"), "{out}{err}");
+    assert!(err.contains("connection refused") && err.contains("remedy"), "{err}");
+    let (_, out, _) = ask(&dir, &["campaign", "report", LINK]).await;
+    assert!(out.contains("gateway mock: out of reach since 09:4"), "{out}");
+    let (_, out, _) = ask(&dir, &["gateway", "list"]).await;
+    assert!(out.contains("out of reach since 09:4"), "{out}");
+    app.open_gateway(port).await;
+    app.execute("UPDATE gateways SET probe_at = 0").await.expect("the next probe may leave");
+    // Work that comes now is the probe.
+    let (_, _, err) = ask(&dir, &["campaign", "test", LINK, "--to", "+393001234500"]).await;
+    assert_eq!(err, "");
+    let up = async || app.count("SELECT COUNT(*) FROM gateways WHERE opened_at IS NULL").await == 1;
+    until("the breaker is closed", up).await;
+    run.kill().expect("killed");
+    run.wait().expect("gone");
+    let log = std::fs::read_to_string(dir.join("run.log")).expect("the log");
+    assert_eq!(log.matches("out of reach").count(), 1, "{log}");
+    assert_eq!(log.matches("answers again").count(), 1, "{log}");
+    assert!(!log.contains(&format!(":{port}")), "no address of the gateway: {log}");
+    app.end().await;
+}
+
+#[tokio::test]
+async fn why_no_connection_comes_about_is_told_without_the_address() {
+    permesso::app::install_tls();
+    let pool = http::pool().expect("a pool");
+    let why = async |url: &str| {
+        let sent = http::ask(pool.get(url), Duration::from_secs(5)).await.expect_err("no answer");
+        let permesso::gateway::Sent::NotAccepted { why: permesso::gateway::Refusal::NotReached, error } = sent else {
+            panic!("proved not accepted, {sent:?}")
+        };
+        error
+    };
+    let [closed] = crate::app::ports();
+    assert_eq!(why(&format!("http://127.0.0.1:{closed}/?token=secret")).await, "connection refused");
+    assert_eq!(why("https://gateway.invalid/?token=secret").await, "its host name cannot be resolved");
+    // Whoever takes the connection and speaks no TLS.
+    let plain = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let port = plain.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = plain.accept().await {
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        }
+    });
+    assert_eq!(
+        why(&format!("https://127.0.0.1:{port}/?token=secret")).await,
+        "its certificate is not trusted, or it speaks no TLS"
+    );
+    // A full queue: Linux leaves the connection unanswered, as a host behind a closed wall does.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("bound");
+    let full = socket.listen(1).expect("listening");
+    let address = full.local_addr().expect("an address");
+    let mut queue = Vec::new();
+    for _ in 0..8 {
+        let waiting = tokio::spawn(tokio::net::TcpStream::connect(address));
+        tokio::task::yield_now().await;
+        queue.push(waiting);
+    }
+    assert_eq!(why(&format!("http://{address}/?token=secret")).await, "no connection in time");
+    queue.iter().for_each(tokio::task::JoinHandle::abort);
+}
