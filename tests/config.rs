@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use chrono::{TimeZone, Utc};
-use permesso::config::{Config, Problem};
+use permesso::config::{Config, List, Problem};
 use permesso::domain::campaign::{Mode, StopIf};
 use permesso::domain::channel::{Channel, Permission, Purpose};
 
@@ -93,7 +93,7 @@ fn the_shipped_configuration_is_sound_and_sends_to_nobody() {
     assert!(!format!("{:?}", config.gateways[0]).contains("mock-token"), "a secret is never shown");
     assert!(!format!("{config:?}").contains("mock"));
     assert!(config.database.ends_with("/data/permesso.db"), "{}", config.database);
-    assert_eq!(config.import.header("number"), "number");
+    assert_eq!(config.import.of(List::Contacts).header("number"), "number");
     let two_way: Vec<_> = config.senders.iter().map(|s| (s.id.as_str(), s.two_way)).collect();
     assert_eq!(
         two_way,
@@ -504,6 +504,33 @@ fn all_that_is_wrong_in_the_settings_is_named_at_once() {
     ] {
         assert!(problems.iter().any(|p| p.contains(expected)), "{expected} is not in {problems:#?}");
     }
+}
+
+#[test]
+fn a_kind_of_list_has_headers_of_its_own_beside_the_common_ones() {
+    let with = |sections: &str| {
+        let text = std::fs::read_to_string(Path::new(SHIPPED).join("permesso.toml")).unwrap();
+        let text = text.replace("\nnumber = \"number\"", "\nnumber = \"Telefono\"");
+        Folder::new().write("permesso.toml", &format!("{text}\n{sections}"))
+    };
+    let import = with("[import.suppressions.columns]\nexternal_id = \"Codice\"").load().unwrap().import;
+    let read = |list, field| (import.of(list).header(field).to_owned(), import.of(list).is_promised(field));
+    assert_eq!(read(List::Contacts, "number"), ("Telefono".into(), true));
+    assert_eq!(read(List::Suppressions, "number"), ("Telefono".into(), false), "the common section is about contacts");
+    assert_eq!(read(List::Suppressions, "external_id"), ("Codice".into(), true));
+    assert_eq!(read(List::Contacts, "external_id"), ("external_id".into(), false));
+
+    only(
+        &with("[import.suppressions.columns]\nkind = \"Tipo\"").settings(),
+        "permesso.toml:",
+        "import.suppressions.columns.kind: there is no such key; remedy: remove it; known here: number, country, external_id",
+    );
+    only(
+        &with("[import.screening.columns]\nregistered_since = \"telefono\"").settings(),
+        "permesso.toml:",
+        "import.screening.columns.registered_since: the column `telefono` is already number",
+    );
+    only(&with("[import.suppression.columns]\nnumber = \"x\"").settings(), "permesso.toml:", "did you mean `suppressions`?");
 }
 
 #[test]

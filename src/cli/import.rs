@@ -137,7 +137,7 @@ pub fn print(summary: &Summary, json: bool) -> Result<()> {
     if summary.missing_fields.iter().any(|f| f == "unsubscribed") {
         println!(
             "WARNING: no column `unsubscribed`: nobody of this file counts as unsubscribed. If another column says who did, map it under \
-             [import.columns] in permesso.toml and import again before anything is sent"
+             [import.contacts.columns] in permesso.toml and import again before anything is sent"
         );
     }
     if let Some(file) = &summary.rejected_file {

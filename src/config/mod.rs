@@ -5,6 +5,7 @@ mod accounts;
 mod advice;
 mod approved;
 mod campaign;
+mod columns;
 mod lint;
 mod packs;
 mod prices;
@@ -25,8 +26,8 @@ use chrono::NaiveDate;
 use url::Url;
 
 pub use crate::gateway::driver::Secret;
+pub use columns::{Columns, List};
 pub use problem::{Problem, Problems};
-pub use settings::FIELDS;
 
 use crate::domain::campaign::{Campaign, Sender};
 use crate::domain::channel::Channel;
@@ -63,7 +64,8 @@ pub struct Config {
     pub webhooks: Vec<WebhookConfig>,
     /// E.164 numbers that get test messages.
     pub testers: Vec<String>,
-    pub import: ImportMapping,
+    /// Under which headers imported lists hold our fields.
+    pub import: columns::Import,
     pub packs: BTreeMap<String, CountryPack>,
     /// What gateways charge.
     pub prices: Vec<Price>,
@@ -160,18 +162,6 @@ pub struct WebhookConfig {
 impl fmt::Debug for WebhookConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebhookConfig").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-/// Which header of an imported file holds which of our fields ([`FIELDS`]).
-#[derive(Debug, Clone, Default)]
-pub struct ImportMapping {
-    pub columns: BTreeMap<&'static str, String>,
-}
-
-impl ImportMapping {
-    pub fn header<'a>(&'a self, field: &'a str) -> &'a str {
-        self.columns.get(field).map_or(field, String::as_str)
     }
 }
 

@@ -6,18 +6,10 @@ use std::path::{Path, PathBuf};
 use super::problem::{Problem, Problems};
 use super::read::{File, Table};
 use super::values::{self, web_address};
-use super::{Config, Controller, ImportMapping, accounts, lint, packs, prices, templates, webhooks};
+use super::{Config, Controller, accounts, columns, lint, packs, prices, templates, webhooks};
 use crate::domain::country::CountryPack;
 use crate::domain::phone::Fiction;
 use crate::domain::wording::Values;
-
-/// What a row of an import can say. The header of each is its name unless `[import.columns]` gives another.
-#[rustfmt::skip]
-pub const FIELDS: [&str; 18] = [
-    "number", "country", "kind", "last_action", "locale", "time_zone", "source", "external_id", "ask_basis", "basis_evidence",
-    "basis_date", "basis_channels", "box_default", "approver", "soft_opt_in_conditions", "unsubscribed",
-    "no_contact_reason", "registered_since",
-];
 
 /// The form of permesso.toml and of the files beside it. It is raised when a file written for the form before would be read wrongly;
 /// `config check` then says what to change.
@@ -122,7 +114,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
     let pack_warn_days = root.within("pack_warn_days", 60, 0..=365);
     let pending_days = root.within("pending_days", 7, 1..=30);
     let link_days = root.within("link_days", 30, 1..=365);
-    let import = import(root.table("import"));
+    let import = columns::import(&root.table("import"));
     root.end();
     Some(Config {
         dir: dir.to_owned(),
@@ -204,19 +196,4 @@ fn templates_folder(root: &Table, dir: &Path) -> Option<PathBuf> {
         return None;
     }
     named.or_else(|| Some(templates::folder(dir, None)).filter(|folder| folder.is_dir()))
-}
-
-fn import(table: Table) -> ImportMapping {
-    let columns = table.table("columns");
-    let mut mapping = ImportMapping::default();
-    for field in FIELDS {
-        let header = columns.or(field, field.to_owned());
-        if let Some((other, _)) = mapping.columns.iter().find(|(_, taken)| **taken == header) {
-            columns.note(field, format!("the column `{header}` is already {other}"), "give each field its own column");
-        }
-        mapping.columns.insert(field, header);
-    }
-    columns.end();
-    table.end();
-    mapping
 }

@@ -12,6 +12,7 @@ use super::Engine;
 use super::confirm::{self, Deed};
 use super::table::{Broken, Row, Table};
 use crate::clock::instant;
+use crate::config::List;
 use crate::domain::answer::By;
 use crate::domain::channel::Channel;
 use crate::domain::contact::{AskBasis, BoxDefault, Kind, SoftOptIn};
@@ -120,7 +121,7 @@ impl RejectFile {
 
 /// Imports contacts. `progress` is told the bytes read so far.
 pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64)) -> Result<Summary> {
-    let mut table = Table::open(file, &engine.config.import, &["number"], true)?;
+    let mut table = Table::open(file, engine.config.import.of(List::Contacts))?;
     let missing = table.missing.iter().map(|f| (*f).to_owned()).collect();
     let mut summary = Summary { ignored_columns: table.ignored.clone(), missing_fields: missing, ..Summary::default() };
     let mut rejects = RejectFile::beside(file);
@@ -450,7 +451,7 @@ pub fn date(row: &Row<'_>, field: &'static str, today: NaiveDate) -> std::result
 /// Imports a list of numbers that must be left in peace, and whatever other numbers their external ids name, now or in later
 /// imports. Numbers and ids are hashed on the way in and not kept.
 pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut(u64)) -> Result<Summary> {
-    let mut table = Table::open(file, &engine.config.import, &["number"], false)?;
+    let mut table = Table::open(file, engine.config.import.of(List::Suppressions))?;
     let mut summary = Summary { ignored_columns: table.ignored.clone(), ..Summary::default() };
     let mut rejects = RejectFile::beside(file);
     let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();

@@ -12,6 +12,7 @@ use super::confirm::{self, Deed, Situation};
 use super::import::{self, RejectFile, Rejected, Summary};
 use super::table::{Row, Table};
 use crate::clock::{DAY, instant};
+use crate::config::List;
 use crate::domain::channel::{Channel, Permission};
 use crate::domain::country::{CountryPack, Register};
 use crate::domain::ledger::{Body, Entry, Preference};
@@ -45,7 +46,7 @@ pub async fn import(
     if at > engine.now() {
         bail!("the screening lies in the future; remedy: --at with the time the register was asked");
     }
-    let mut table = Table::open(file, &engine.config.import, &["number"], false)?;
+    let mut table = Table::open(file, engine.config.import.of(List::Screening))?;
     let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut tx = engine.store.write().await?;
     if let Some(newest) = screenings::newest(&mut tx, &engine.controller, register).await?.filter(|newest| *newest > at) {

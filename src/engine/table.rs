@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::config::{FIELDS, ImportMapping};
+use crate::config::Columns;
 
 /// Longest record, bytes. A quoted field may hold line breaks; a row of contact data is never longer than this.
 const RECORD: usize = 64 * 1024;
@@ -94,10 +94,9 @@ impl Table {
     /// Opens a file and reads its header.
     ///
     /// # Errors
-    /// The file cannot be read, is empty or not UTF-8, or lacks a required column; the message says what to do.
-    ///
-    /// `optional_too`: whether every header the mapping names must be there, not the required ones alone.
-    pub fn open(file: &Path, mapping: &ImportMapping, required: &[&'static str], optional_too: bool) -> Result<Table> {
+    /// The file cannot be read, is empty or not UTF-8, or lacks the number's column or one that the settings promise; the message says
+    /// what to do.
+    pub fn open(file: &Path, headers: &Columns) -> Result<Table> {
         let name = file.display();
         let mut input = BufReader::with_capacity(1 << 18, File::open(file).with_context(|| format!("cannot open {name}"))?);
         let start = input.fill_buf().with_context(|| format!("cannot read {name}"))?;
@@ -134,8 +133,9 @@ impl Table {
             .map(|t| t.trim().to_owned())
             .collect();
         table.width = titles.len();
+        let fields = headers.list.fields().iter().copied();
         for (index, title) in titles.iter().enumerate() {
-            match FIELDS.into_iter().find(|f| mapping.header(f).eq_ignore_ascii_case(title)) {
+            match fields.clone().find(|f| headers.header(f).eq_ignore_ascii_case(title)) {
                 Some(field) => {
                     if table.columns.insert(field, index).is_some() {
                         bail!("{name}:1: two columns are `{field}`; remedy: remove or rename one");
@@ -144,22 +144,27 @@ impl Table {
                 None => table.ignored.push(title.clone()),
             }
         }
-        // A header that the config names and the file lacks is a typing error, and may be the column that says no.
-        let absent = |f: &&'static str| optional_too && mapping.header(f) != *f && !table.columns.contains_key(f);
-        if let Some(field) = FIELDS.into_iter().find(absent) {
+        table.missing = fields.filter(|f| !table.columns.contains_key(f)).collect();
+        let (list, own) = (headers.list.code(), headers.list.section());
+        if let Some(field) = table.missing.iter().find(|field| headers.is_promised(field)) {
+            let (title, section) = (headers.header(field), headers.section_of(field));
+            let remedy = if section == own {
+                "correct one of the two, in permesso.toml or in the file's first line".to_owned()
+            } else {
+                format!(
+                    "correct one of the two, or write what such lists call it under {own} in permesso.toml: {field} = \"their header\""
+                )
+            };
             bail!(
-                "{name}:1: there is no column `{}`, which [import.columns] in permesso.toml names for `{field}`; remedy: correct one of the two",
-                mapping.header(field)
+                "{name}:1: this list ({list}) has no column `{title}`, which {section} in permesso.toml names for `{field}`; remedy: {remedy}"
             );
         }
-        table.missing = FIELDS.into_iter().filter(|f| !table.columns.contains_key(f)).collect();
-        for field in required {
-            if !table.columns.contains_key(field) {
-                bail!(
-                    "{name}:1: there is no column `{}`; remedy: name it in the header, or map yours under [import.columns] in permesso.toml",
-                    mapping.header(field)
-                );
-            }
+        if table.missing.contains(&"number") {
+            bail!(
+                "{name}:1: this list ({list}) has no column `{}`; remedy: name it in the file's first line, or write what such lists call it \
+                 under {own} in permesso.toml: number = \"their header\"",
+                headers.header("number")
+            );
         }
         Ok(table)
     }

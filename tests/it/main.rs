@@ -11,6 +11,7 @@ mod desk;
 mod gateways;
 mod humans;
 mod legs;
+mod lists;
 mod noes;
 mod outage;
 mod packs;
