@@ -15,6 +15,7 @@ use crate::domain::channel::Channel;
 use crate::domain::eligibility::told;
 use crate::domain::message::State;
 use crate::domain::phone::PhoneNumber;
+use crate::domain::plural::{self, counted};
 use crate::domain::preview::Shown;
 use crate::engine::Engine;
 use crate::engine::finish::{self, Finish};
@@ -160,7 +161,8 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                 println!("{shown}");
             } else {
                 super::config::warn(&warnings);
-                println!("campaign {name} is in order: {} texts, start {start}, deadline {deadline}", campaign.texts.len());
+                let texts = counted(campaign.texts.len(), "text", "texts");
+                println!("campaign {name} is in order: {texts}, start {start}, deadline {deadline}");
                 warn(&pack_warnings);
             }
             Ok(())
@@ -246,7 +248,9 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             let by = by.as_deref().map(str::trim).filter(|by| !by.is_empty());
             let by = by.context("--by is empty; remedy: say who knows it and how")?;
             let settled = settle::by_word(&engine, name, reference.as_deref(), word.state(), by).await?;
-            println!("{settled} sends of {name} are {} now, by the word of {by}; nothing was sent again", word.state());
+            let sends = counted(settled, "send", "sends");
+            let are = plural::word(settled, "is", "are");
+            println!("{sends} of {name} {are} {} now, by the word of {by}; nothing was sent again", word.state());
             Ok(())
         }
         Command::Report { name } => {
@@ -332,9 +336,13 @@ pub(super) async fn report_test(
 
 fn print_settled(name: &str, done: &settle::Settled) {
     for (state, count) in &done.settled {
-        println!("{count:>9} were {state}, says the gateway");
+        println!("{count:>9} {} {state}, says the gateway", plural::word(*count, "was", "were"));
     }
-    println!("{:>9} are left unknown; they count as asked and are never sent again", done.left.len());
+    let left = done.left.len();
+    println!(
+        "{left:>9} {} left unknown; what is unknown counts as asked and is never sent again",
+        plural::word(left, "is", "are")
+    );
     for left in &done.left {
         let at = instant(left.claimed_at).format("%Y-%m-%d %H:%M:%S UTC");
         println!("          {} through {} at {at}: {}", left.reference, left.gateway, left.why);
@@ -376,7 +384,9 @@ async fn steer(context: &Context, name: &str, to: CampaignState) -> Result<()> {
     }
     let cancelled = plan::set_state(&engine, name, to).await?;
     match to {
-        CampaignState::Cancelled => println!("campaign {name} is cancelled; {cancelled} planned messages with it"),
+        CampaignState::Cancelled => {
+            println!("campaign {name} is cancelled; {} with it", counted(cancelled, "planned message", "planned messages"))
+        }
         CampaignState::Paused => println!("campaign {name} is paused; at most 500 messages a worker are still on their way"),
         _ => println!("campaign {name} goes on"),
     }
@@ -385,18 +395,23 @@ async fn steer(context: &Context, name: &str, to: CampaignState) -> Result<()> {
 
 /// The dry run as a manager reads it.
 pub fn print_plan(engine: &Engine, campaign: &Campaign, counts: &Counts) -> Result<()> {
-    println!("campaign {}: {} people looked at", campaign.name, counts.contacts);
+    println!("campaign {}: {} looked at", campaign.name, counted(counts.contacts, "person", "people"));
     println!("{:>9} would be asked", counts.eligible);
     if counts.waiting > 0 {
-        println!("{:>9} of them wait for quiet hours to end where they live", counts.waiting);
+        println!(
+            "{:>9} of them {} for quiet hours to end where they live",
+            counts.waiting,
+            plural::word(counts.waiting, "waits", "wait")
+        );
     }
     for (other, count) in &counts.elsewhere {
-        println!("{count:>9} of them are planned in campaign {other} too: they get one ask, of whichever comes first");
+        let are = plural::word(*count, "is", "are");
+        println!("{count:>9} of them {are} planned in campaign {other} too: one ask a person, of whichever comes first");
     }
     for (code, count) in &counts.skipped {
         println!("{count:>9} not: {}", told(code));
     }
-    println!("{:>9} SMS parts in all", counts.parts);
+    println!("{:>9} {} in all", counts.parts, plural::word(counts.parts, "SMS part", "SMS parts"));
     if campaign.asks.len() > 1 && !counts.channels.is_empty() {
         let by: Vec<String> = campaign
             .asks
@@ -419,12 +434,7 @@ pub fn print_plan(engine: &Engine, campaign: &Campaign, counts: &Counts) -> Resu
     // Of each channel what most people read comes first.
     read.sort_by_key(|(count, shown)| (campaign.asks.iter().position(|ask| ask.channel == shown.channel), Reverse(*count)));
     for (count, shown) in &read {
-        println!(
-            "\n  {} `{}`; by {}:",
-            if *count == 1 { "1 person reads".to_owned() } else { format!("{count} people read") },
-            shown.locale,
-            shown.channel.code()
-        );
+        println!("\n  {} `{}`; by {}:", counted(*count, "person reads", "people read"), shown.locale, shown.channel.code());
         preview::print_one(shown);
     }
     Ok(())
@@ -450,7 +460,10 @@ fn print_cost(campaign: &Campaign, counts: &Counts) {
         }
     }
     for (country, people) in &cost.unpriced {
-        println!("          price unknown for {country} ({people} people); prices.toml has no row for it");
+        println!(
+            "          price unknown for {country} ({}); prices.toml has no row for it",
+            counted(*people, "person", "people")
+        );
     }
 }
 
@@ -465,7 +478,10 @@ fn print_finish(campaign: &Campaign, finish: &Finish) {
             Some(rate) => format!("it takes {rate}/s at every limit (gateway, sender, campaign), or a later deadline"),
             None => "no rate would do: set a later deadline or longer hours".to_owned(),
         };
-        println!("          the deadline comes first for {} people, who would not be asked: {remedy}", finish.lapse);
+        println!(
+            "          the deadline comes first for {}, who would not be asked: {remedy}",
+            counted(finish.lapse, "person", "people")
+        );
     }
 }
 

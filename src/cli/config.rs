@@ -9,6 +9,7 @@ use super::Context;
 use crate::config::{Config, Problem, Problems};
 use crate::domain::channel::Channel;
 use crate::domain::country::{CountryPack, Freshness, freshness};
+use crate::domain::plural::counted;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -48,7 +49,8 @@ fn check(context: &Context) -> Result<()> {
     } else {
         warn(&text_warnings);
         let packs = config.packs.keys().cloned().collect::<Vec<_>>().join(" ");
-        println!("{} is in order: {} campaigns, country packs {packs}", context.dir.display(), campaigns.len());
+        let campaigns = counted(campaigns.len(), "campaign", "campaigns");
+        println!("{} is in order: {campaigns}, country packs {packs}", context.dir.display());
         for warning in warnings {
             println!("warning: {warning}");
         }
@@ -140,7 +142,11 @@ fn says(pack: &CountryPack, rule: &str) -> String {
             each(allowed.map(|(basis, on)| format!("{}: {}", basis.code(), channels(on))).collect())
         }
         "basis_age" => {
-            let ages = pack.basis_age.months.iter().map(|(basis, months)| format!("{}: {months} months", basis.code()));
+            let ages = pack
+                .basis_age
+                .months
+                .iter()
+                .map(|(basis, months)| format!("{}: {}", basis.code(), counted(*months, "month", "months")));
             let from = if pack.basis_age.from_last_action { ", from the last action" } else { "" };
             format!("{}{from}", each(ages.collect()))
         }
@@ -153,7 +159,11 @@ fn says(pack: &CountryPack, rule: &str) -> String {
             };
             let name = register.name.as_ref();
             name.map_or("none".into(), |name| {
-                format!("{name} for {}, a screening holds {} days{spares}", channels(&register.applies_to), register.valid_days)
+                format!(
+                    "{name} for {}, a screening holds {}{spares}",
+                    channels(&register.applies_to),
+                    counted(register.valid_days, "day", "days")
+                )
             })
         }
         _ => each(pack.sectors.blocked.iter().map(|(trade, on)| format!("{trade} barred from {}", channels(on))).collect()),

@@ -1,14 +1,16 @@
 //! `import contacts`, `import suppressions`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::Subcommand;
 
 use super::{Context, bar};
+use crate::domain::plural::{counted, word};
 use crate::engine::import::{self, Summary};
 use crate::engine::screening;
+use crate::engine::table::{NotUtf8, to_utf8};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -58,8 +60,10 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     bar.finish_and_clear();
     let summary = summary?;
     match command {
-        Command::Screening { register, .. } if !context.json => print_screening(&summary, register),
-        _ => print(&summary, context.json)?,
+        _ if context.json => println!("{}", serde_json::to_string(&summary)?),
+        Command::Contacts { .. } => print_contacts(&summary, file),
+        Command::Suppressions { .. } => print_suppressions(&summary, file),
+        Command::Screening { register, .. } => print_screening(&summary, register, file),
     }
     if summary.unread > 0 {
         bail!(unread(command, &summary));
@@ -69,26 +73,31 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
 
 /// What rows that could not be read mean: whoever goes on to send must have read this, and a script must stop.
 fn unread(command: &Command, summary: &Summary) -> String {
-    let rows = summary.unread;
+    let (rows, were) = (counted(summary.unread, "row", "rows"), word(summary.unread, "was", "were"));
     let mend = summary
         .rejected_file
         .as_ref()
         .map_or_else(String::new, |file| format!(" mend the lines that {} names and", file.display()));
     match command {
         Command::Suppressions { .. } => {
-            format!(
-                "{rows} rows could not be read: these noes were NOT taken; all others were; remedy:{mend} import the file again"
-            )
+            format!("{rows} could not be read: {} NOT taken; all others were; remedy:{mend} import the file again", noes(summary))
         }
         Command::Contacts { .. } => format!(
-            "{rows} rows say no, or are cut before the column that says so, and could not be read: these noes were NOT taken; every other row \
-             was imported; remedy:{mend} import the file again before anything is sent"
+            "{rows} that {} no, or {were} cut before the column that says so, could not be read: {} NOT taken; every other row was imported; \
+             remedy:{mend} import the file again before anything is sent",
+            word(summary.unread, "says", "say"),
+            noes(summary)
         ),
         Command::Screening { .. } => format!(
-            "{rows} rows have no number that can be read, and they may be anybody's: this screening frees nobody. Those it lists were added, \
-             earlier listings stay; remedy:{mend} import the whole file again"
+            "{rows} {} no number that can be read, and may be anybody's: this screening frees nobody. Those it lists were added, earlier \
+             listings stay; remedy:{mend} import the whole file again",
+            word(summary.unread, "has", "have")
         ),
     }
+}
+
+fn noes(summary: &Summary) -> &'static str {
+    word(summary.unread, "this no was", "these noes were")
 }
 
 fn moment(text: &str) -> std::result::Result<DateTime<Utc>, String> {
@@ -99,49 +108,82 @@ fn moment(text: &str) -> std::result::Result<DateTime<Utc>, String> {
         .ok_or_else(|| "not a day or time such as 2026-11-20 or 2026-11-20T09:30:00Z".to_owned())
 }
 
-fn print_screening(summary: &Summary, register: &str) {
-    println!("{:>9} rows", summary.rows);
-    println!("{:>9} numbers listed in {register}, kept as hashes", summary.new);
-    println!("{:>9} people lost a consent that the registration cancels", summary.withdrawn);
-    println!("{:>9} rows with something that cannot be read", summary.rejected);
+/// One line of a summary: the count and what is counted.
+fn line(count: u64, one: &str, many: &str) {
+    println!("{count:>9} {}", word(count, one, many));
+}
+
+/// Under a summary's counts: the rejected rows by reason, and where they stand.
+fn print_rejected(summary: &Summary, file: &Path) {
     for (reason, count) in &summary.rejected_by_reason {
         println!("{count:>13}  {reason}");
     }
-    if let Some(file) = &summary.rejected_file {
-        println!("          by line and field: {}", file.display());
+    if let Some(rejected) = &summary.rejected_file {
+        println!("          {}, by line and field: {}", word(summary.rejected, "the row", "the rows"), rejected.display());
+    }
+    if let Some(NotUtf8 { line, rows, encoding }) = summary.not_utf8 {
+        println!(
+            "WARNING: {} not UTF-8, the first in line {line}: the file is probably {encoding}. Remedy: {}",
+            counted(rows, "row is", "rows are"),
+            to_utf8(encoding, &file.display().to_string())
+        );
     }
 }
 
-pub fn print(summary: &Summary, json: bool) -> Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(summary)?);
-        return Ok(());
-    }
-    println!("{:>9} rows", summary.rows);
-    println!("{:>9} new people", summary.new);
-    println!("{:>9} merged into a person known already (the strictest reading wins)", summary.merged);
-    println!("{:>9} repeated rows, nothing new", summary.repeated);
-    println!("{:>9} rejected", summary.rejected);
-    for (reason, count) in &summary.rejected_by_reason {
-        println!("{count:>13}  {reason}");
-    }
-    if summary.unsubscribed > 0 {
-        println!("{:>9} of them say no: suppressed", summary.unsubscribed);
-    }
-    if summary.quarantined > 0 {
-        println!("{:>9} of them come from a bought or unknown source: never asked", summary.quarantined);
-    }
+fn print_screening(summary: &Summary, register: &str, file: &Path) {
+    line(summary.rows, "row", "rows");
+    println!("{:>9} {} listed in {register}, kept as hashes", summary.new, word(summary.new, "number", "numbers"));
+    let people = word(summary.withdrawn, "person", "people");
+    println!("{:>9} {people} lost a consent that the registration cancels", summary.withdrawn);
+    line(summary.rejected, "row with something that cannot be read", "rows with something that cannot be read");
+    print_rejected(summary, file);
+}
+
+fn print_suppressions(summary: &Summary, file: &Path) {
+    line(summary.rows, "row", "rows");
+    line(summary.new, "row with a number left in peace from now on", "rows with a number left in peace from now on");
+    line(summary.repeated, "row with a number left in peace already", "rows with a number left in peace already");
+    line(summary.rejected, "row rejected", "rows rejected");
+    print_rejected(summary, file);
+    print_ignored(summary);
+}
+
+fn print_ignored(summary: &Summary) {
     if !summary.ignored_columns.is_empty() {
         println!("          columns not read: {}", summary.ignored_columns.join(", "));
     }
+}
+
+pub fn print_contacts(summary: &Summary, file: &Path) {
+    line(summary.rows, "row", "rows");
+    let by = match summary.new > summary.new_people {
+        true => format!(", by {}", counted(summary.new, "new number", "new numbers")),
+        false => String::new(),
+    };
+    println!("{:>9} new {}{by}", summary.new_people, word(summary.new_people, "person", "people"));
+    line(
+        summary.merged,
+        "row about a number known already, merged into it (the strictest reading wins)",
+        "rows about numbers known already, merged into them (the strictest reading wins)",
+    );
+    line(summary.repeated, "row repeated, nothing new", "rows repeated, nothing new");
+    line(summary.rejected, "row rejected", "rows rejected");
+    print_rejected(summary, file);
+    if summary.unsubscribed > 0 {
+        line(summary.unsubscribed, "of the rows says no: suppressed", "of the rows say no: suppressed");
+    }
+    if summary.quarantined > 0 {
+        line(
+            summary.quarantined,
+            "of the rows comes from a bought or unknown source: never asked",
+            "of the rows come from a bought or unknown source: never asked",
+        );
+    }
+    print_ignored(summary);
     if summary.missing_fields.iter().any(|f| f == "unsubscribed") {
         println!(
             "WARNING: no column `unsubscribed`: nobody of this file counts as unsubscribed. If another column says who did, map it under \
              [import.contacts.columns] in permesso.toml and import again before anything is sent"
         );
     }
-    if let Some(file) = &summary.rejected_file {
-        println!("          rejected rows, by line and field: {}", file.display());
-    }
-    Ok(())
 }

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::Context;
+use crate::domain::plural::counted;
 use crate::store::migrations;
 use crate::vault::Vault;
 
@@ -53,7 +54,7 @@ pub async fn run(context: &Context) -> Result<()> {
     }
     // Somebody's older database may be there.
     migrations::upgrade(&config.database, Some(&super::database::backups(&config))).await?;
-    println!("{written} files written to {}, database ready", dir.display());
+    println!("{} written to {}, database ready", counted(written, "file", "files"), dir.display());
     println!(
         "next: your names in {}, or first an afternoon with the sample list: README.md, \"Your first afternoon\"",
         dir.join("permesso.toml").display()

@@ -8,6 +8,7 @@ use clap::Subcommand;
 
 use super::Context;
 use crate::clock::instant;
+use crate::domain::plural::counted;
 use crate::engine::explain;
 use crate::store::ledger;
 
@@ -46,7 +47,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             if !context.json {
                 match count {
                     0 => println!("0 entries: nobody has given, refused or taken back anything yet"),
-                    _ => println!("{count} entries, all in order; the preferences are what they say"),
+                    _ => println!("{}, all in order; the preferences are what they say", counted(count, "entry", "entries")),
                 }
             }
         }

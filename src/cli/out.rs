@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use super::Context;
+use crate::domain::plural::counted;
 
 /// A new file of mode 0600, or standard output. An earlier file is written over, and made its owner's alone, only with `force`.
 pub fn open(path: Option<&Path>, force: bool) -> Result<Box<dyn Write>> {
@@ -41,6 +42,6 @@ pub fn report(context: &Context, path: Option<&Path>, lines: usize) {
     let Some(path) = path else { return };
     match context.json {
         true => println!("{}", serde_json::json!({ "lines": lines, "file": path })),
-        false => println!("{lines} {} written to {}", if lines == 1 { "line" } else { "lines" }, path.display()),
+        false => println!("{} written to {}", counted(lines, "line", "lines"), path.display()),
     }
 }

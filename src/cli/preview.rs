@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use unicode_width::UnicodeWidthStr;
 
 use crate::domain::money::Money;
+use crate::domain::plural::counted;
 use crate::domain::preview::{InParts, Shown, Size};
 
 /// Columns of the drawn screen.
@@ -49,8 +50,8 @@ fn notes(sms: &InParts) -> Vec<String> {
 }
 
 pub fn size(size: &Size) -> String {
-    let parts = if size.parts == 1 { "1 part".to_owned() } else { format!("{} parts", size.parts) };
-    format!("{parts}: {} characters in {}, {} a part", size.units, size.encoding, size.per_part)
+    let (parts, units) = (counted(size.parts, "part", "parts"), counted(size.units, "character", "characters"));
+    format!("{parts}: {units} in {}, {} a part", size.encoding, size.per_part)
 }
 
 /// `, IT 0.104 EUR, PL 0.046 EUR each`; nothing where no price is known.

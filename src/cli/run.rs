@@ -7,6 +7,7 @@ use clap::Args as ClapArgs;
 
 use super::{Context, stop_signal};
 use crate::app::{self, Roles};
+use crate::domain::plural::counted;
 use crate::engine::{report, steer};
 
 #[derive(Debug, ClapArgs)]
@@ -55,7 +56,10 @@ pub async fn resume(context: &Context, args: &Resume) -> Result<()> {
     let engine = context.engine().await?;
     match steer::resume(&engine, &operator(), args.heard.as_deref()).await? {
         0 => println!("resumed"),
-        n => println!("resumed, but {n} times of deafness are not settled; `permesso resume --heard WORDS` does"),
+        n => println!(
+            "resumed, but {} not settled; `permesso resume --heard WORDS` does",
+            counted(n, "time of deafness is", "times of deafness are")
+        ),
     }
     Ok(())
 }

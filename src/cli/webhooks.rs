@@ -5,6 +5,7 @@ use clap::Subcommand;
 
 use super::Context;
 use crate::clock::instant;
+use crate::domain::plural::counted;
 use crate::engine::{Engine, notify};
 use crate::store::outbox;
 
@@ -106,7 +107,14 @@ async fn list(context: &Context, engine: &Engine, dead: bool) -> Result<()> {
         let at = |at| instant(at).format("%Y-%m-%d %H:%M UTC");
         let next = if r.state == "dead" { "dead".to_owned() } else { format!("next {}", at(r.next_at)) };
         let error = r.error.as_deref().unwrap_or("not tried yet");
-        println!("{:>6}  {}  {:<12} {:<22} {next}, {} tries: {error}", r.id, at(r.at), r.webhook, r.kind, r.tries);
+        println!(
+            "{:>6}  {}  {:<12} {:<22} {next}, {}: {error}",
+            r.id,
+            at(r.at),
+            r.webhook,
+            r.kind,
+            counted(r.tries, "try", "tries")
+        );
     }
     if rows.len() as i64 >= SHOWN {
         println!("the first {SHOWN} of each kind are shown");
@@ -128,6 +136,6 @@ async fn retry(engine: &Engine, ids: &[i64], all: bool) -> Result<()> {
         revived += 1;
     }
     tx.commit().await?;
-    println!("{revived} events are tried again by the next worker");
+    println!("{} tried again by the next worker", counted(revived, "event is", "events are"));
     Ok(())
 }

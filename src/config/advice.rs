@@ -4,6 +4,7 @@ use super::problem::Problem;
 use super::templates::Wording;
 use super::words::{Words, said};
 use crate::domain::channel::Channel;
+use crate::domain::plural::counted;
 use crate::domain::preview::{Size, forcing};
 use crate::domain::sms::without_accents;
 use crate::domain::wording::{self, Values};
@@ -60,6 +61,11 @@ fn ucs2(shown: &str, say: &mut impl FnMut(&str, String, String)) {
         .map(|f| format!("`{}` ({}) at character {}: {}", f.character, f.code_point, f.at, f.remedy()))
         .collect();
     let more = if characters.len() > 5 { format!(", and {} more", characters.len() - 5) } else { String::new() };
-    let what = format!("UCS-2 fills {} parts; written plainly it is {} in {}", size.parts, plain.parts, plain.encoding);
+    let what = format!(
+        "UCS-2 fills {}; written plainly it is {} in {}",
+        counted(size.parts, "part", "parts"),
+        plain.parts,
+        plain.encoding
+    );
     say(&first.character.to_string(), what, format!("{}{more}", named.join(", ")));
 }

@@ -7,6 +7,7 @@ use super::words::{SHORTENERS, Words, price, said, silence_is_yes};
 use crate::domain::button::Titles;
 use crate::domain::campaign::Mode;
 use crate::domain::channel::{Channel, Permission};
+use crate::domain::plural::counted;
 use crate::domain::sms::{self, Encoding};
 use crate::domain::wording::{self, PLACEHOLDERS, Values, WordingError};
 
@@ -171,7 +172,11 @@ impl Check<'_> {
             sms::forcing_ucs2(&shown).iter().take(5).map(|(at, c)| format!("`{c}` at character {}", at + 1)).collect();
         let plain = sms::parts(&sms::without_accents(&shown));
         let line = sms::forcing_ucs2(&self.text.text).first().map_or(1, |(_, c)| line_of(&self.text.text, &c.to_string()));
-        let remedy = format!("shorten it; without accents it fills {} parts of {} characters", plain.parts, plain.per_part);
+        let remedy = format!(
+            "shorten it; without accents it fills {} of {} characters",
+            counted(plain.parts, "part", "parts"),
+            plain.per_part
+        );
         self.at(line, format!("{what}; {} forces UCS-2", forcing.join(", ")), remedy);
     }
 }

@@ -2,6 +2,7 @@
 //! so it can never be taken for an answer to another one.
 
 use super::message::Kind;
+use super::plural::counted;
 use super::reply::Intent;
 
 /// Longest title (providers.md, Meta: quick-reply buttons).
@@ -63,7 +64,10 @@ impl Titles {
     pub fn parse(text: &str) -> Result<Titles, String> {
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         let [yes, no, stop, confirm] = lines[..] else {
-            return Err(format!("has {} lines, not four: yes, no, stop, and the yes that confirms", lines.len()));
+            return Err(format!(
+                "has {}, not four: yes, no, stop, and the yes that confirms",
+                counted(lines.len(), "line", "lines")
+            ));
         };
         for title in [yes, no, stop, confirm] {
             if !(1..=LONGEST_TITLE).contains(&title.chars().count()) {

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::campaign::{Ask, Sender};
 use super::channel::Channel;
 use super::contact::{AskBasis, BasisEvidence};
+use super::phone::is_country;
+use super::plural::counted;
 
 /// Where a rule comes from, when somebody last looked, and how sure we are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -248,12 +250,36 @@ pub fn warning(code: &str, rule: &str, reviewed: NaiveDate, today: NaiveDate, st
         }
         Freshness::Fresh => None,
         Freshness::Aging { days } => Some(format!(
-            "the rule [{rule}] of country pack {code} was last reviewed on {reviewed}: in {days} days nobody there is asked any more; remedy: {remedy}"
+            "the rule [{rule}] of country pack {code} was last reviewed on {reviewed}: in {} nobody there is asked any more; remedy: {remedy}",
+            counted(days, "day", "days")
         )),
         Freshness::Stale => Some(format!(
             "the rule [{rule}] of country pack {code} was last reviewed on {reviewed}, too long ago: nobody there is asked; remedy: {remedy}"
         )),
     }
+}
+
+/// What the countries most lists are about are called in the six languages, in small letters. Every name here means one country alone.
+#[rustfmt::skip]
+const NAMES: [(&str, &[&str]); 8] = [
+    ("IT", &["italia", "italy", "włochy", "wlochy", "italien", "italie", "ita"]),
+    ("PL", &["polonia", "poland", "polska", "polen", "pologne", "pol"]),
+    ("DE", &["germania", "germany", "niemcy", "deutschland", "allemagne", "alemania", "deu"]),
+    ("FR", &["francia", "france", "francja", "frankreich", "fra"]),
+    ("ES", &["spagna", "spain", "hiszpania", "spanien", "espagne", "españa", "espana", "esp"]),
+    ("GB", &["regno unito", "united kingdom", "great britain", "gran bretagna", "wielka brytania", "vereinigtes königreich",
+             "großbritannien", "grossbritannien", "royaume-uni", "grande-bretagne", "reino unido", "gran bretaña", "uk", "gbr"]),
+    ("AT", &["austria", "österreich", "oesterreich", "autriche", "aut"]),
+    ("CH", &["svizzera", "switzerland", "szwajcaria", "schweiz", "suisse", "suiza", "che"]),
+];
+
+/// The ISO 3166 code of the country that a cell of a list names: by its code, by `UK`, or in words. None where that is not certain.
+pub fn code_of(cell: &str) -> Option<String> {
+    let cell = cell.trim().to_lowercase();
+    if let Some((code, _)) = NAMES.iter().find(|(_, names)| names.contains(&cell.as_str())) {
+        return Some((*code).to_owned());
+    }
+    Some(cell.to_uppercase()).filter(|code| code.len() == 2 && is_country(code))
 }
 
 /// Revisions frozen before every rule had a source of its own are still read.
@@ -325,5 +351,34 @@ pub mod frozen {
             Either::First(first) => (*first).into(),
         };
         Ok(read.into_iter().map(|(code, either)| (code, pack(either))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_name_is_one_countrys_and_in_small_letters() {
+        let all: Vec<&str> = NAMES.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        for (code, names) in NAMES {
+            for name in names {
+                assert_eq!(code_of(&format!(" {} ", name.to_uppercase())).as_deref(), Some(code), "{name}");
+                assert_eq!(all.iter().filter(|other| *other == name).count(), 1, "{name}");
+            }
+        }
+        assert_eq!(
+            ["it", "GB", "Spagna", "EU", "XX", "Iberia", ""].map(|cell| code_of(cell).unwrap_or_default()),
+            ["IT", "GB", "ES", "", "", "", ""]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_cell_holds_a_country_is_one(cell in "\\PC{0,20}") {
+            prop_assert!(code_of(&cell).is_none_or(|code| is_country(&code)));
+        }
     }
 }

@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod message;
 pub mod money;
 pub mod phone;
+pub mod plural;
 pub mod preview;
 pub mod price;
 pub mod register;

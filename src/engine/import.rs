@@ -10,13 +10,14 @@ use serde::Serialize;
 
 use super::Engine;
 use super::confirm::{self, Deed};
-use super::table::{Broken, Row, Table};
+use super::table::{Broken, NotUtf8, Row, Table};
 use crate::clock::instant;
 use crate::config::List;
 use crate::domain::answer::By;
 use crate::domain::channel::Channel;
 use crate::domain::contact::{AskBasis, BoxDefault, Kind, SoftOptIn};
-use crate::domain::phone::{Line, PhoneNumber};
+use crate::domain::country;
+use crate::domain::phone::{Line, PhoneError, PhoneNumber};
 use crate::domain::suppression::Reason;
 use crate::store::contacts::{self, Imported};
 use crate::store::humans::{self, Tie};
@@ -31,8 +32,10 @@ const QUARANTINED: [&str; 9] =
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Summary {
     pub rows: u64,
-    /// Numbers not known before.
+    /// Numbers not known before; of a list of noes, those that were not left in peace before.
     pub new: u64,
+    /// People not known before: the numbers of one human, tied by `external_id`, are one.
+    pub new_people: u64,
     /// Further rows about a known number, merged to the strictest reading.
     pub merged: u64,
     /// Rows known already, from this file or an earlier import.
@@ -48,6 +51,8 @@ pub struct Summary {
     /// row without a number that can be read. While there is one, the command fails, and a screening frees nobody.
     pub unread: u64,
     pub rejected_by_reason: BTreeMap<String, u64>,
+    /// Rows in another encoding than UTF-8, which are rejected.
+    pub not_utf8: Option<NotUtf8>,
     /// Columns of the file that are not read: names and whatever else is not needed (data minimisation).
     pub ignored_columns: Vec<String>,
     /// Fields of ours for which the file has no column.
@@ -73,6 +78,11 @@ pub struct Rejected {
 impl Rejected {
     pub fn new(field: &'static str, reason: impl Into<String>) -> Rejected {
         Rejected { field, reason: reason.into() }
+    }
+
+    /// Whether nobody knows whose row it is: its number cannot be read.
+    fn is_of_nobody(&self) -> bool {
+        matches!(self.field, "number" | "country")
     }
 }
 
@@ -163,7 +173,7 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
                             _ => {}
                         }
                     }
-                    summary.unread += u64::from(rejected.field == "number" && row.as_ref().is_ok_and(is_no));
+                    summary.unread += u64::from(rejected.is_of_nobody() && row.as_ref().is_ok_and(is_no));
                     summary.reject(&rejected, line, &mut rejects)?;
                 }
             }
@@ -171,6 +181,7 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
         if chunk.len() >= CHUNK || ties.len() >= CHUNK || (end && !(chunk.is_empty() && noes.is_empty() && ties.is_empty())) {
             let merged = store(engine, &chunk, &noes, &ties).await?;
             summary.new += merged.new;
+            summary.new_people += merged.people;
             summary.merged += merged.evidence - merged.new;
             summary.repeated += chunk.len() as u64 - merged.evidence;
             chunk.clear();
@@ -183,6 +194,7 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
         }
     }
     summary.rejected_file = rejects.finish()?;
+    summary.not_utf8 = table.not_utf8();
     record(engine, "contacts", &name, &summary).await?;
     Ok(summary)
 }
@@ -242,13 +254,7 @@ fn read_row(
     noes: &mut Vec<Keyed>,
 ) -> std::result::Result<Imported, Rejected> {
     let today = instant(engine.now()).date_naive();
-    let country = row.get("country").map(country_code);
-    let default = country.as_deref().or(engine.config.default_country.as_deref());
-    let Some(text) = row.get("number") else { return reject("number", "is empty") };
-    let number = match PhoneNumber::parse(text, default, engine.fiction()) {
-        Ok(number) => number,
-        Err(error) => return reject("number", error.to_string()),
-    };
+    let number = number_of(engine, row, engine.config.default_country.as_deref())?;
     let keyed = engine.vault.keyed_all(&number);
     let unsubscribed = is_no(row);
     let before = noes.len();
@@ -403,9 +409,7 @@ fn noes_of(engine: &Engine, broken: &Broken<'_>) -> Option<Vec<Keyed>> {
 /// it cannot be read.
 fn tie_of(engine: &Engine, row: &Row<'_>) -> Option<Tie> {
     let id = row.get("external_id").map(|id| engine.vault.human(id))?;
-    let country = row.get("country").map(country_code);
-    let default = country.as_deref().or(engine.config.default_country.as_deref());
-    let number = row.get("number").and_then(|text| PhoneNumber::parse(text, default, engine.fiction()).ok());
+    let number = number_of(engine, row, engine.config.default_country.as_deref()).ok();
     Some(Tie { number: number.map(|number| engine.vault.keyed_all(&number)).unwrap_or_default(), id: Some(id) })
 }
 
@@ -421,14 +425,24 @@ fn ids_of(engine: &Engine, broken: &Broken<'_>) -> Vec<Keyed> {
 
 /// Every cell of a broken row that may be its number and is one. Which country a national one is of is told by its own cell.
 pub fn numbers_of(engine: &Engine, broken: &Broken<'_>, default: Option<&str>) -> Vec<PhoneNumber> {
-    let country = broken.own("country").filter(|cell| !cell.is_empty()).map(country_code);
-    let default = country.as_deref().or(default);
+    let country = broken.own("country").filter(|cell| !cell.is_empty()).map(country::code_of);
+    let default = country.as_ref().map_or(default, Option::as_deref);
     broken.cells("number").filter_map(|cell| PhoneNumber::parse(cell, default, engine.fiction()).ok()).collect()
 }
 
-pub fn country_code(text: &str) -> String {
-    let code = text.to_ascii_uppercase();
-    if code == "UK" { "GB".to_owned() } else { code }
+/// A row's number. One in national form is of the country its own cell names, else of `default`.
+pub fn number_of(engine: &Engine, row: &Row<'_>, default: Option<&str>) -> std::result::Result<PhoneNumber, Rejected> {
+    let Some(text) = row.get("number") else { return reject("number", "is empty") };
+    let country = row.get("country").map(country::code_of);
+    let default = country.as_ref().map_or(default, Option::as_deref);
+    match PhoneNumber::parse(text, default, engine.fiction()) {
+        // The default's number might be somebody else's.
+        Err(PhoneError::NoCountry) if country == Some(None) => reject(
+            "country",
+            "names no country we know, and the number has no country code; remedy: write the country's ISO code, as in IT, PL, DE, FR, ES, GB",
+        ),
+        number => number.or_else(|error| reject("number", error.to_string())),
+    }
 }
 
 /// The words of a cell that lists several.
@@ -455,11 +469,10 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
     let mut summary = Summary { ignored_columns: table.ignored.clone(), ..Summary::default() };
     let mut rejects = RejectFile::beside(file);
     let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut chunk: Vec<Keyed> = Vec::new();
-    // The same numbers under older keys: a contact may be known by one of those alone.
-    let mut older: Vec<Keyed> = Vec::new();
+    // Of each row its numbers, under every key: a contact may be known by an older one alone.
+    let mut chunk: Vec<Vec<Keyed>> = Vec::new();
+    let mut ids: Vec<Keyed> = Vec::new();
     let mut ties: Vec<Tie> = Vec::new();
-    let mut rows_in_chunk = 0;
     loop {
         let row = table.record()?;
         let end = row.is_none();
@@ -467,15 +480,7 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
             summary.rows += 1;
             let configured = engine.config.default_country.as_deref();
             let numbers = match &row {
-                Ok(row) => {
-                    let country = row.get("country").map(country_code);
-                    let default = country.as_deref().or(configured);
-                    let text = row.get("number").ok_or_else(|| Rejected::new("number", "is empty"));
-                    text.and_then(|text| {
-                        let number = PhoneNumber::parse(text, default, engine.fiction());
-                        number.map(|number| vec![number]).or_else(|e| reject("number", e.to_string()))
-                    })
-                }
+                Ok(row) => number_of(engine, row, configured).map(|number| vec![number]),
                 // Its place in such a list is the no: all that a broken row needs is a number.
                 Err(broken) => {
                     let numbers = numbers_of(engine, broken, configured);
@@ -485,27 +490,20 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
             match &row {
                 Ok(row) => match tie_of(engine, row) {
                     Some(tie) if !tie.number.is_empty() => ties.push(tie),
-                    Some(tie) => older.extend(tie.id.map(keyed_id)),
+                    Some(tie) => ids.extend(tie.id.map(keyed_id)),
                     None => {}
                 },
-                Err(broken) => older.extend(ids_of(engine, broken)),
+                Err(broken) => ids.extend(ids_of(engine, broken)),
             }
             match numbers {
-                Ok(numbers) => {
-                    for number in numbers {
-                        let mut keyed = engine.vault.keyed_all(&number);
-                        chunk.extend(keyed.pop());
-                        older.extend(keyed);
-                    }
-                    rows_in_chunk += 1;
-                }
+                Ok(numbers) => chunk.push(numbers.iter().flat_map(|number| engine.vault.keyed_all(number)).collect()),
                 Err(rejected) => {
                     summary.unread += 1;
                     summary.reject(&rejected, line, &mut rejects)?;
                 }
             }
         }
-        if rows_in_chunk >= CHUNK as u64 || (end && (rows_in_chunk > 0 || !older.is_empty())) {
+        if chunk.len() >= CHUNK || (end && !(chunk.is_empty() && ids.is_empty())) {
             let mut tx = engine.store.write().await?;
             humans::take_turn(&mut tx, &engine.controller).await?;
             let now = engine.now();
@@ -513,19 +511,22 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
                 true => Vec::new(),
                 false => humans::tie(&mut tx, &engine.controller, &ties).await?,
             };
-            let (added, _) =
-                suppressions::suppress(&mut tx, &engine.controller, &chunk, Reason::UnsubscribedBefore, By::List, now, now)
-                    .await?;
-            suppressions::suppress(&mut tx, &engine.controller, &older, Reason::UnsubscribedBefore, By::List, now, now).await?;
-            older.append(&mut chunk.clone());
-            confirm::end_grants(&mut tx, engine, &older, &listed(now)).await?;
+            let mut noes: Vec<Keyed> = chunk.iter().flatten().cloned().collect();
+            // Counted by the rows: a no reaches the human's other numbers too, and these stand in no list.
+            let mut left = suppressions::live_among(&mut tx, &engine.controller, &noes).await?;
+            for row in chunk.drain(..) {
+                summary.unsubscribed += 1;
+                match row.iter().any(|keyed| left.contains(&keyed.mac)) {
+                    true => summary.repeated += 1,
+                    false => summary.new += 1,
+                }
+                left.extend(row.into_iter().map(|keyed| keyed.mac));
+            }
+            noes.append(&mut ids);
+            suppressions::suppress(&mut tx, &engine.controller, &noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
+            confirm::end_grants(&mut tx, engine, &noes, &listed(now)).await?;
             spread(&mut tx, engine, &tied, now).await?;
             tx.commit().await?;
-            summary.new += added.min(rows_in_chunk);
-            summary.repeated += rows_in_chunk - added.min(rows_in_chunk);
-            (rows_in_chunk, summary.unsubscribed) = (0, summary.unsubscribed + chunk.len() as u64);
-            chunk.clear();
-            older.clear();
             ties.clear();
             progress(table.position());
         }
@@ -535,8 +536,9 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
     }
     summary.rejected_file = rejects.finish()?;
     if summary.rows == 0 {
-        bail!("{} has a header and no rows", file.display());
+        bail!("{} has a header and no rows; remedy: check that it is the list you mean", file.display());
     }
+    summary.not_utf8 = table.not_utf8();
     record(engine, "suppressions", &name, &summary).await?;
     Ok(summary)
 }

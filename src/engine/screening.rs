@@ -108,6 +108,7 @@ pub async fn import(
         }
     }
     summary.rejected_file = rejects.finish()?;
+    summary.not_utf8 = table.not_utf8();
     import::record(engine, "screening", &name, &summary).await?;
     Ok(summary)
 }
@@ -120,10 +121,7 @@ fn read_row(
     row: &Row<'_>,
     at: i64,
 ) -> std::result::Result<(PhoneNumber, i64, Option<Rejected>), Rejected> {
-    let country = row.get("country").map(import::country_code);
-    let Some(text) = row.get("number") else { return Err(Rejected::new("number", "is empty")) };
-    let number = PhoneNumber::parse(text, country.as_deref().or(Some(&pack.code)), engine.fiction())
-        .map_err(|error| Rejected::new("number", error.to_string()))?;
+    let number = import::number_of(engine, row, Some(&pack.code))?;
     Ok(match import::date(row, "registered_since", instant(at).date_naive()) {
         Ok(Some(day)) => (number, end_of(day), None),
         Ok(None) => (number, at, None),

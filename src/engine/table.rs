@@ -7,6 +7,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
+use serde::Serialize;
 
 use crate::config::Columns;
 
@@ -24,10 +26,22 @@ pub struct Table {
     columns: HashMap<&'static str, usize>,
     width: usize,
     fields: Vec<u8>,
+    foreign: Option<Foreign>,
     /// Columns that are not read.
     pub ignored: Vec<String>,
     /// Fields of ours for which the file has no column.
     pub missing: Vec<&'static str>,
+}
+
+/// That a file is not UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotUtf8 {
+    /// The line of the first such row, from 1.
+    pub line: u64,
+    pub rows: u64,
+    /// What it seems to be instead, by its WHATWG name, which `iconv` knows too: `windows-1252`. A guess, so nothing is read by it: what
+    /// is an `è` in one is a `č` in another.
+    pub encoding: &'static str,
 }
 
 /// One record's fields by our names.
@@ -114,12 +128,21 @@ impl Table {
             columns: HashMap::new(),
             width: 0,
             fields: vec![0; RECORD],
+            foreign: None,
             ignored: Vec::new(),
             missing: Vec::new(),
         };
         let Some(header) = table.physical()? else { bail!("{name} is empty; remedy: a first line that names the columns") };
-        let header = String::from_utf8(header)
-            .map_err(|_| anyhow::anyhow!("{name}:1: the header is not UTF-8; remedy: save the file as UTF-8"))?;
+        let header = String::from_utf8(header).map_err(|error| {
+            let mut foreign = Foreign::new(1);
+            foreign.add(error.as_bytes());
+            foreign.add(table.input.buffer());
+            let encoding = foreign.told().encoding;
+            anyhow::anyhow!(
+                "{name}:1: the header is not UTF-8, but probably {encoding}; remedy: {}",
+                to_utf8(encoding, &name.to_string())
+            )
+        })?;
         let count = |c: char| header.matches(c).count();
         table.delimiter = match (count(','), count(';'), count('\t')) {
             (comma, semicolon, tab) if tab > comma.max(semicolon) => b'\t',
@@ -174,6 +197,11 @@ impl Table {
         self.position
     }
 
+    /// The rows read so far that are not UTF-8, if there are any.
+    pub fn not_utf8(&self) -> Option<NotUtf8> {
+        self.foreign.as_ref().map(Foreign::told)
+    }
+
     /// The next record with the line it starts on; `Err` inside is why this one record cannot be read.
     pub fn record(&mut self) -> Result<Option<(u64, Record<'_>)>> {
         let mut record = loop {
@@ -211,7 +239,8 @@ impl Table {
             return Ok(Some((line, self.broken("a NUL byte; remedy: export the list again", &record))));
         }
         if std::str::from_utf8(&record).is_err() {
-            return Ok(Some((line, self.broken("not UTF-8; remedy: save the file as UTF-8", &record))));
+            self.foreign.get_or_insert_with(|| Foreign::new(line)).add(&record);
+            return Ok(Some((line, self.broken("not UTF-8; remedy: convert the file to UTF-8 and import it again", &record))));
         }
         let width = self.width;
         let Self { columns, fields, delimiter, .. } = self;
@@ -289,6 +318,42 @@ impl Table {
         self.line += 1;
         Ok(Some(line))
     }
+}
+
+/// The rows in another encoding, and what they look like.
+struct Foreign {
+    line: u64,
+    rows: u64,
+    detector: EncodingDetector,
+}
+
+impl std::fmt::Debug for Foreign {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.told().fmt(f)
+    }
+}
+
+impl Foreign {
+    fn new(line: u64) -> Foreign {
+        Foreign { line, rows: 0, detector: EncodingDetector::new(Iso2022JpDetection::Deny) }
+    }
+
+    fn add(&mut self, row: &[u8]) {
+        self.rows += 1;
+        self.detector.feed(row, false);
+    }
+
+    fn told(&self) -> NotUtf8 {
+        NotUtf8 { line: self.line, rows: self.rows, encoding: self.detector.guess(None, Utf8Detection::Deny).name() }
+    }
+}
+
+/// How to make UTF-8 of a file.
+pub fn to_utf8(encoding: &str, file: &str) -> String {
+    format!(
+        "save it as \"CSV UTF-8\" (Excel: Save as), or `iconv -f {encoding} -t utf-8 {file} > utf8.csv`; look whether its accents are right, and \
+         import that"
+    )
 }
 
 /// Whether a cell of the record is still inside its quotes at the end. A quote opens only at a cell's start (RFC 4180); elsewhere it is an inch.

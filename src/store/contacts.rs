@@ -52,6 +52,8 @@ impl serde::Serialize for Keyed {
 pub struct Merged {
     /// Numbers not known before.
     pub new: u64,
+    /// People not known before: new numbers of one human are one, and none where the human was known.
+    pub people: u64,
     /// Evidence rows not known before, of known and new numbers together.
     pub evidence: u64,
     /// The humans these rows are about, known before or not.
@@ -144,6 +146,7 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
         controller
     )?;
     let humans = humans::tie(tx, controller, &rows.iter().map(tie_of).collect::<Vec<_>>()).await?;
+    let people = if new == 0 { 0 } else { new_people(tx, controller, &all).await? };
     let evidence = execute!(
         tx,
         "INSERT INTO consent_evidence (controller, contact_id, row_hash, import_line, file, kind, last_action, source, quarantined, basis,
@@ -160,7 +163,21 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
         controller,
         now
     )?;
-    Ok(Merged { new, evidence, humans })
+    Ok(Merged { new, people, evidence, humans })
+}
+
+/// How many people the contacts are that these rows made.
+async fn new_people(tx: &mut Tx, controller: &str, rows: &str) -> Result<u64> {
+    let counted: Option<(i64,)> = fetch_optional!(
+        tx,
+        "WITH made AS (
+           SELECT c.id, c.human FROM EACH($1) THEN JOIN contacts c ON c.controller = $2 AND c.subject = j.value->>'subject')
+         SELECT COUNT(DISTINCT COALESCE(human, CAST(id AS TEXT))) FROM made WHERE human IS NULL OR NOT EXISTS (
+           SELECT 1 FROM contacts o WHERE o.controller = $2 AND o.human = made.human AND o.id NOT IN (SELECT id FROM made))",
+        rows,
+        controller
+    )?;
+    Ok(counted.map_or(0, |(people,)| people.unsigned_abs()))
 }
 
 fn tie_of(row: &Imported) -> Tie {

@@ -1,5 +1,7 @@
 //! Who is left in peace: keyed numbers with a reason and a time, nothing else.
 
+use std::collections::HashSet;
+
 use super::answers::{self, left, newest};
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
 use crate::domain::answer::{Answer, By};
@@ -71,6 +73,19 @@ pub async fn suppress(
     answered(tx, controller, &rows, answer(reason), by, now).await?;
     close(tx, controller, &rows, answer(reason), now).await?;
     Ok((added, cancelled))
+}
+
+/// Which of these keyed numbers are left in peace already, by their hashes.
+pub async fn live_among(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<HashSet<String>> {
+    let known: Vec<(String,)> = fetch_all!(
+        tx,
+        "SELECT DISTINCT s.mac FROM EACH($1)
+         THEN JOIN suppressions s ON s.controller = $2 AND s.mac = j.value->>'mac' AND s.key_id = CAST(j.value->>'key' AS BIGINT)
+           AND s.lifted_at IS NULL",
+        &json(keyed),
+        controller
+    )?;
+    Ok(known.into_iter().map(|(mac,)| mac).collect())
 }
 
 /// What a no of this kind is as an answer, and as the state of a question that it closes.

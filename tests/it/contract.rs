@@ -505,6 +505,8 @@ both!(a_suppression_reaches_every_number_of_a_human, |app| {
     let again = suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::Stopped, By::Person, 3, 4).await.unwrap();
     assert_eq!(again, (0, 0));
     assert_eq!(suppressions::of(&mut tx, C, &keyed(app, 2)).await.unwrap(), [("stopped".to_owned(), 3, None)]);
+    let live = suppressions::live_among(&mut tx, C, &[keyed(app, 1), keyed(app, 3)].concat()).await.unwrap();
+    assert_eq!(live, keyed(app, 1).into_iter().map(|k| k.mac).collect());
     assert_eq!(suppressions::of(&mut tx, C, &keyed(app, 3)).await.unwrap(), []);
     // A number that turns out to be of the same human later inherits the no.
     let tied = [same(3)];

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use permesso::clock::DAY;
+use permesso::engine::table::NotUtf8;
 use permesso::engine::{import, screening};
 
 use crate::app::{LINK, TestApp};
 use crate::both;
+use crate::run::permesso;
 
 fn file(app: &TestApp, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
     let path = app.dir.path().join(name);
@@ -64,4 +66,88 @@ both!(a_header_that_is_missing_is_named_with_its_list_and_its_section, |app| {
     let expected = "rpo.csv:1: this list (screening) has no column `number`; remedy: name it in the file's first line, or write what such \
                     lists call it under [import.screening.columns] in permesso.toml: number = \"their header\"";
     assert!(error.ends_with(expected), "{error}");
+});
+
+both!(new_people_are_neither_rows_nor_numbers_nor_people_known_already, |app| {
+    let row = |n: u32, form: &str, id: &str| {
+        format!("{},,prospect,,web shop,prior_consent,form {form},2026-01-10,unticked,,{id},\n", TestApp::it(n))
+    };
+    app.import(&row(8, "1", "known")).await;
+    let rows = [
+        // One human by two numbers.
+        row(1, "1", "A"),
+        row(2, "1", "A"),
+        // One number by two rows, and one of these twice.
+        row(3, "1", ""),
+        row(3, "2", ""),
+        row(3, "2", ""),
+        // Another number of somebody known, and the one known already.
+        row(9, "1", "known"),
+        row(8, "1", "known"),
+    ];
+    let summary = app.import(&rows.concat()).await;
+    let counts = (summary.rows, summary.new, summary.new_people, summary.merged, summary.repeated);
+    assert_eq!(counts, (7, 4, 2, 1, 2), "{summary:?}");
+    let out = permesso(app.dir.path()).args(["import", "contacts"]).arg(app.dir.path().join("contacts.csv")).output().unwrap();
+    let out = String::from_utf8(out.stdout).unwrap();
+    assert!(out.starts_with("        7 rows\n        0 new people\n"), "{out}");
+    assert!(out.contains("        7 rows repeated, nothing new\n"), "{out}");
+
+    // A list of noes: what counts are its own rows, though the no of 1 reaches 2 as well.
+    let noes = file(app, "no.csv", format!("number\n{}\n{}\n{}\n", TestApp::it(1), TestApp::it(1), TestApp::it(5)));
+    let summary = import::suppressions(&app.engine, &noes, |_| {}).await.unwrap();
+    assert_eq!((summary.rows, summary.new, summary.repeated), (3, 2, 1), "{summary:?}");
+    let noes = file(app, "no.csv", format!("number\n{}\n", TestApp::it(2)));
+    let out = permesso(app.dir.path()).args(["import", "suppressions"]).arg(&noes).output().unwrap();
+    let out = String::from_utf8(out.stdout).unwrap();
+    let expected = "        1 row\n        0 rows with a number left in peace from now on\n        1 row with a number left in peace already\n";
+    assert!(out.starts_with(expected), "{out}");
+});
+
+both!(a_list_that_is_not_utf8_says_where_what_it_is_and_what_to_do, |app| {
+    let row = |number: &str, source: &[u8]| [number.as_bytes(), b";prospect;", source, b"\n"].concat();
+    let one = TestApp::it(1);
+    for (source, encoding) in
+        [(&b"caff\xe8 perch\xe9"[..], "windows-1252"), (&b"sklep \xa3\xf3d\x9f, ul. \x8cl\xb9ska"[..], "windows-1250")]
+    {
+        let rows =
+            [b"number;kind;source\n".to_vec(), row(&one, b"shop"), row(&TestApp::it(2), source), row(&TestApp::it(3), source)];
+        let path = file(app, "list.csv", rows.concat());
+        let summary = import::contacts(&app.engine, &path, |_| {}).await.unwrap();
+        assert_eq!(summary.not_utf8, Some(NotUtf8 { line: 3, rows: 2, encoding }), "{summary:?}");
+        assert_eq!((summary.rows, summary.rejected), (3, 2));
+        let out = permesso(app.dir.path()).args(["import", "contacts"]).arg(&path).output().unwrap();
+        let out = String::from_utf8(out.stdout).unwrap();
+        let expected =
+            format!("WARNING: 2 rows are not UTF-8, the first in line 3: the file is probably {encoding}. Remedy: save it as");
+        assert!(out.contains(&expected) && out.contains(&format!("`iconv -f {encoding} -t utf-8 ")), "{out}");
+    }
+    let path = file(app, "list.csv", b"number;citt\xe0\n+393000000001;x\n");
+    let error = import::contacts(&app.engine, &path, |_| {}).await.unwrap_err().to_string();
+    assert!(error.contains("list.csv:1: the header is not UTF-8, but probably windows-1252; remedy: save it as"), "{error}");
+});
+
+both!(a_country_is_understood_by_its_name_or_the_row_is_named, |app| {
+    let rows = [
+        "300 0000001;Italia;",
+        "770 000 002;Spagna;",
+        "499 000 003;POLSKA;",
+        // Whose is it? Not the default country's.
+        "300 0000004;Ruritania;",
+        "300 0000005;Ruritania;si",
+        // Its own country code says it.
+        "+393000000006;Ruritania;",
+    ];
+    let summary = app.import_file(&format!("number;country;unsubscribed\n{}\n", rows.join("\n"))).await;
+    assert_eq!((summary.new, summary.rejected, summary.unread), (4, 2, 1), "{summary:?}");
+    for number in [TestApp::it(1), "+34770000002".into(), "+48499000003".into(), TestApp::it(6)] {
+        app.story(&number).await;
+    }
+    let rejected = std::fs::read_to_string(summary.rejected_file.unwrap()).unwrap();
+    let lines: Vec<&str> = rejected.lines().skip(1).collect();
+    assert!(lines[0].starts_with("5,country,") && lines[1].starts_with("6,country,"), "{rejected}");
+    assert!(
+        rejected.contains("names no country we know") && rejected.contains("remedy: write the country's ISO code"),
+        "{rejected}"
+    );
 });

@@ -122,7 +122,7 @@ both!(a_no_that_could_not_be_read_is_said_loudly, |app| {
         let done = tokio::process::Command::from(command).output().await.expect("permesso");
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         assert_eq!(done.status.code(), Some(i32::from(!rows.is_empty())), "{said}");
-        assert_eq!(said.contains("1 rows could not be read: these noes were NOT taken"), !rows.is_empty(), "{said}");
+        assert_eq!(said.contains("1 row could not be read: this no was NOT taken"), !rows.is_empty(), "{said}");
         assert_eq!(noes(app).await, 1, "the others are taken");
     }
 });

@@ -345,7 +345,7 @@ both!(a_screening_that_cannot_be_is_refused, |app| {
     assert!(code == 1 && said.contains("newer screening"), "{said}");
     let at = app.clock.date_time().to_rfc3339();
     let (code, said) = permesso(app, &["import", "screening", file.to_str().unwrap(), "--register", "RPO", "--at", &at]).await;
-    assert!(code == 0 && said.contains("1 numbers listed in RPO, kept as hashes"), "{said}");
+    assert!(code == 0 && said.contains("1 number listed in RPO, kept as hashes"), "{said}");
 });
 
 both!(a_screening_with_a_row_nobody_can_read_frees_nobody, |app| {

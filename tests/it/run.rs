@@ -137,7 +137,7 @@ async fn the_command_line_goes_from_a_list_to_consents() {
     std::fs::write(&list, format!("{}{}", crate::app::HEADER, TestApp::good(&TestApp::it(1)))).expect("written");
     let (code, out, err) = ask(&dir, &["import", "contacts", list.to_str().expect("text")]).await;
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    assert!(out.contains("1 new people"), "{out}");
+    assert!(out.contains("1 new person\n"), "{out}");
     let (code, out, _) = ask(&dir, &["campaign", "plan", LINK]).await;
     assert_eq!(code, 0);
     let plan = out.split("plan id: ").nth(1).and_then(|r| r.split_whitespace().next()).expect("a plan id").to_owned();

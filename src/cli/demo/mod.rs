@@ -111,7 +111,7 @@ async fn tell(context: &Context, args: &Args, dir: &Path) -> Result<()> {
     import_verb::suppressions(&engine, &unsubscribed, |_| {}).await?;
     let summary = import_verb::contacts(&engine, &contacts, |_| {}).await?;
     if !context.json {
-        import::print(&summary, false)?;
+        import::print_contacts(&summary, &contacts);
     }
 
     say("\n2. The dry run: who would be asked, who not, and why. Nothing is sent.".into());
