@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What each module may name. Leaves first; `app` and `cli` are on top.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("clock", &[]),
+    ("crash", &[]),
     ("domain", &[]),
     ("vault", &["domain"]),
     ("gateway", &["clock", "domain"]),
     // Only to know which drivers there are, what their accounts need and what they can do.
     ("config", &["domain", "gateway"]),
-    ("store", &["clock", "domain", "vault"]),
-    ("engine", &["clock", "config", "domain", "gateway", "store", "vault"]),
+    ("store", &["clock", "crash", "domain", "vault"]),
+    ("engine", &["clock", "config", "crash", "domain", "gateway", "store", "vault"]),
     ("worker", &["engine", "store", "vault"]),
     ("web", &["clock", "config", "domain", "engine", "gateway", "store", "vault"]),
     ("app", &["clock", "config", "engine", "gateway", "store", "vault", "web", "worker"]),

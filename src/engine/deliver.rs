@@ -14,6 +14,7 @@ use super::claim::{Claimed, Letter, PROBE_AFTER, claim};
 use super::openings::Openings;
 use super::outcome::{self, store_outcomes};
 use crate::clock::SECOND;
+use crate::crash;
 use crate::domain::eligibility::Cleared;
 use crate::gateway::{Gateway, Outgoing, Refusal, Sent};
 use crate::store::control::Silence;
@@ -115,6 +116,7 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
         if letters.is_empty() {
             continue;
         }
+        crash::point("after-claim");
         let settled = send(engine, gateway.as_ref(), letters).await;
         store_outcomes(engine, &batch, settled).await;
     }
@@ -160,7 +162,9 @@ async fn send(engine: &Engine, gateway: &dyn Gateway, letters: Vec<Letter>) -> V
 }
 
 async fn send_one(engine: &Engine, gateway: &dyn Gateway, cleared: Cleared, outgoing: &Outgoing) -> Sent {
+    crash::point("before-first-byte");
     let sent = gateway.send(cleared.clone(), outgoing).await;
+    crash::point("after-answer");
     // The gateway itself rejects a second message with our reference, so asking again finds out what the first one did.
     if matches!(sent, Sent::Unknown { .. }) && gateway.dedupes_on(outgoing.channel) && engine.now() < cleared.send_before() {
         return match gateway.send(cleared, outgoing).await {

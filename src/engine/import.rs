@@ -13,6 +13,7 @@ use super::confirm::{self, Deed};
 use super::table::{Broken, NotUtf8, Row, Table};
 use crate::clock::instant;
 use crate::config::List;
+use crate::crash;
 use crate::domain::answer::By;
 use crate::domain::channel::Channel;
 use crate::domain::contact::{AskBasis, BoxDefault, Kind, SoftOptIn};
@@ -227,6 +228,7 @@ async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed], ties: &[Tie]
     }
     spread(&mut tx, engine, &merged.humans, now).await?;
     inbound::adopt(&mut tx, &engine.controller, now).await?;
+    crash::point("mid-import");
     tx.commit().await?;
     Ok(merged)
 }

@@ -9,6 +9,7 @@ use super::claim::PROBE_AFTER;
 use super::deliver::BREAKER;
 use super::{Engine, storable};
 use crate::clock::{HOUR, SECOND};
+use crate::crash;
 use crate::domain::campaign::CampaignState;
 use crate::domain::channel::Channel;
 use crate::domain::message::{Kind, State};
@@ -128,6 +129,7 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
     if let Some(reason) = health.pause_reason.filter(|_| health.paused_at == Some(now)) {
         pause_campaign(&mut tx, &batch.gateway, batch.campaign_id, &reason).await?;
     }
+    crash::point("before-outcome-commit");
     tx.commit().await?;
     Ok(turn)
 }

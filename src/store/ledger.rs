@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Error, Result, Tx, execute, fetch_all, fetch_optional, json, outbox};
+use crate::crash;
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::ledger::{self, Body, GENESIS, Preference};
 use crate::domain::webhook::News;
@@ -48,6 +49,7 @@ pub async fn append(tx: &mut Tx, vault: &Vault, controller: &str, body: &Body, t
         vault.head_seal(controller, &body.subject, entries + 1, &hash)
     )?;
 
+    crash::point("between-ledger-and-preference");
     let before = preferences(tx, controller, &body.subject).await?;
     let mut after = before.clone();
     ledger::apply(&mut after, body);

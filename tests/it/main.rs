@@ -1,11 +1,13 @@
 //! One binary of black-box stories. Each runs on a real SQLite file and on a real Postgres that the suite starts by itself,
 //! with the mock gateway over real HTTP and the clock in the test's hand.
 
+mod after;
 mod app;
 mod between;
 mod browser;
 mod code;
 mod contract;
+mod crash;
 mod crm;
 mod desk;
 mod gateways;

@@ -583,26 +583,7 @@ both!(preferences_are_what_the_ledger_says, |app| {
     app.submit(&app.link(&TestApp::it(0)), "chosen", &["sms.promotions"]).await;
     app.submit(&app.link(&TestApp::it(1)), "none", &[]).await;
     app.reply(&TestApp::it(2), REPLY_NUMBER, "basta").await;
-    let mut tx = app.engine.store.read().await.unwrap();
-    let stored = permesso::store::ledger::all_preferences(&mut tx, &app.engine.controller).await.unwrap();
-    let entries = permesso::store::ledger::entries_after(&mut tx, &app.engine.controller, 0, 1000).await.unwrap();
-    tx.rollback().await.unwrap();
-    let mut rebuilt: std::collections::BTreeMap<String, std::collections::BTreeMap<_, _>> = Default::default();
-    for (_, subject, _, _, _, _, _, body) in entries {
-        let body: permesso::domain::ledger::Body = serde_json::from_str(&body.unwrap()).unwrap();
-        permesso::domain::ledger::apply(rebuilt.entry(subject).or_default(), &body);
-    }
-    let mut rebuilt: Vec<_> = rebuilt
-        .into_iter()
-        .flat_map(|(subject, map)| {
-            map.into_iter().map(move |(p, s)| {
-                let (c, u, s) = (p.channel.code(), p.purpose.code(), s.code());
-                (subject.clone(), c.to_owned(), u.to_owned(), s.to_owned())
-            })
-        })
-        .collect();
-    rebuilt.sort();
-    assert_eq!(stored, rebuilt);
+    let stored = crate::after::preferences_are_the_ledgers_replay(app).await;
     assert_eq!(stored.iter().filter(|r| r.3 == "granted").count(), 5);
 });
 

@@ -53,8 +53,15 @@ pub fn permesso(dir: &Path) -> Command {
 }
 
 pub fn spawn_run(app: &TestApp) -> Child {
+    spawn(app, &["run"], "")
+}
+
+/// A long command whose clock goes on with the test's; `crash` names the place at which it dies, if any.
+pub fn spawn(app: &TestApp, args: &[&str], crash: &str) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(app.dir.path().join("run.log")).expect("a log");
-    permesso(app.dir.path()).arg("run").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("permesso run")
+    let mut command = permesso(app.dir.path());
+    command.args(args).env("PERMESSO_CLOCK", app.clock.date_time().to_rfc3339()).env("PERMESSO_CRASH", crash);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("a permesso")
 }
 
 /// Waits for something another process does; the bound is for a broken build, not for speed.
@@ -62,7 +69,7 @@ pub async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !done().await {
         assert!(began.elapsed() < Duration::from_secs(90), "waited too long until {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Courier {
     pending: watch::Sender<usize>,
     pub delivered: AtomicU64,
     pub failed: AtomicU64,
+    /// The ids of the events that the webhook answered 2xx, once a time.
+    pub taken: Mutex<Vec<String>>,
 }
 
 impl Courier {
@@ -45,6 +47,7 @@ impl Courier {
             pending: watch::Sender::new(0),
             delivered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            taken: Mutex::default(),
         };
         Ok((Arc::new(courier), events))
     }
@@ -90,6 +93,7 @@ impl Courier {
 
     async fn post(&self, events: Vec<Event>) -> bool {
         let count = events.len() as u64;
+        let ids: Vec<String> = events.iter().map(|event| event.id().to_owned()).collect();
         let body = serde_json::to_vec(&EventBatch { events }).expect("events are plain JSON");
         let mut pauses = PAUSES.iter();
         let taken = loop {
@@ -103,6 +107,9 @@ impl Courier {
         };
         let counter = if taken { &self.delivered } else { &self.failed };
         counter.fetch_add(count, Ordering::Relaxed);
+        if taken {
+            self.taken.lock().unwrap().extend(ids);
+        }
         taken
     }
 

@@ -28,7 +28,7 @@ pub struct Faults {
     pub garbage: f64,
     /// 500; half of these messages are accepted all the same.
     pub server_error: f64,
-    /// The answer takes `slow_ms` longer.
+    /// The answer takes `slow_ms` longer, and up to `spread_ms` more.
     pub slow: f64,
     /// Receipts come `late_ms` later.
     pub late: f64,
@@ -43,6 +43,7 @@ pub struct Faults {
     /// The share of numbers that are not on WhatsApp. Half of them are refused by 422, the other half by a failed receipt.
     pub no_whatsapp: f64,
     pub slow_ms: u64,
+    pub spread_ms: u64,
     pub late_ms: u64,
     pub timeout_ms: u64,
     /// 402 to every message.
@@ -85,6 +86,7 @@ impl Default for Faults {
             failed: 0.0,
             no_whatsapp: 0.0,
             slow_ms: 300,
+            spread_ms: 0,
             late_ms: 500,
             timeout_ms: 30_000,
             no_credit: false,
@@ -184,7 +186,8 @@ impl Faults {
     /// How much longer the answer takes.
     pub fn slowness(&self, reference: &str, tries: u32) -> Option<Duration> {
         let strikes = (tries == 1 || self.slow >= 1.0) && self.strikes("slow", reference, self.slow);
-        strikes.then(|| Duration::from_millis(self.slow_ms))
+        let more = self.share("spread", reference) * self.spread_ms as f64;
+        strikes.then(|| Duration::from_millis(self.slow_ms + more as u64))
     }
 
     /// Whether this number is missing on this channel. A property of the number, so it is the same for every message.
@@ -221,6 +224,11 @@ impl Faults {
     }
 
     fn strikes(&self, name: &str, reference: &str, probability: f64) -> bool {
+        self.share(name, reference) < probability
+    }
+
+    /// 0 to 1, evenly spread over references.
+    fn share(&self, name: &str, reference: &str) -> f64 {
         // FNV-1a over both names, then the finalizer of SplitMix64 to spread the bits. The standard library's hasher may
         // change between releases, and a seed has to mean the same run for good.
         let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ self.seed;
@@ -230,7 +238,7 @@ impl Faults {
         hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         hash ^= hash >> 31;
-        ((hash >> 11) as f64 / (1_u64 << 53) as f64) < probability
+        (hash >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 

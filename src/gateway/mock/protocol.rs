@@ -156,6 +156,15 @@ pub enum Event {
     Inbound(Inbound),
 }
 
+impl Event {
+    pub fn id(&self) -> &str {
+        match self {
+            Event::Receipt(receipt) => &receipt.event_id,
+            Event::Inbound(inbound) => &inbound.event_id,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     pub event_id: String,

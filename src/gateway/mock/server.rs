@@ -106,6 +106,11 @@ impl MockGateway {
         self.shared.stats()
     }
 
+    /// The ids of all events that the webhook answered 2xx: what the other side must have.
+    pub fn taken(&self) -> Vec<String> {
+        self.shared.courier.taken.lock().unwrap().clone()
+    }
+
     /// Every message accepted so far, oldest first.
     pub fn log(&self) -> Vec<Accepted> {
         self.shared.book().messages.clone()
