@@ -192,3 +192,14 @@ fn the_readme_names_every_key_of_the_configuration_and_no_other() {
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
+
+#[test]
+fn the_settings_name_every_driver_and_the_manual_has_its_page() {
+    let settings = std::fs::read_to_string(Path::new(ROOT).join("config/permesso.toml")).unwrap();
+    let readme = std::fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
+    let named: BTreeSet<&str> = settings.lines().filter_map(|line| line.strip_prefix("#   \"")?.split('"').next()).collect();
+    assert_eq!(named, permesso::gateway::DRIVERS.iter().map(|driver| driver.name).collect());
+    for driver in permesso::gateway::DRIVERS.iter().filter(|driver| driver.name != "mock") {
+        assert!(readme.contains(&format!("\ndriver = \"{}\"\n", driver.name)), "{} has an example", driver.name);
+    }
+}

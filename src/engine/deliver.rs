@@ -13,6 +13,7 @@ use super::Engine;
 use super::claim::{Claimed, Letter, PROBE_AFTER, claim};
 use super::openings::Openings;
 use super::outcome::{self, store_outcomes};
+use super::recover;
 use crate::clock::SECOND;
 use crate::crash;
 use crate::domain::eligibility::Cleared;
@@ -109,6 +110,7 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
             }
             return Ok(Ended::Gateway(Some(engine.now() + DEAF)));
         }
+        recover::hear_session(engine, &batch.gateway).await?;
         let letters = match claim(engine, &batch, permits, &mut openings).await? {
             Claimed::Letters(letters) => letters,
             Claimed::Not(ended) => return Ok(ended),

@@ -43,6 +43,9 @@ pub async fn sweep(engine: &Engine) -> Result<Found> {
 
 /// Gives a job to every batch to be looked at by `until`.
 async fn sweep_until(engine: &Engine, until: i64) -> Result<Found> {
+    for gateway in engine.gateways.keys() {
+        hear_session(engine, gateway).await?;
+    }
     let now = engine.now();
     let mut found = Found::default();
     let mut tx = engine.store.write().await?;
@@ -84,6 +87,32 @@ async fn sweep_until(engine: &Engine, until: i64) -> Result<Found> {
     queue::sweep(&engine.store).await?;
     report::fold(&engine.store).await?;
     Ok(found)
+}
+
+/// Microseconds that a session may seem silent between two looks at it while it stands.
+const UNHEARD: i64 = 90 * SECOND;
+
+/// A gateway that hears over a session of its own has it just now. Where it had none for longer than the SMSC keeps what people wrote, a gap
+/// is recorded, as after a silence of the web role.
+pub async fn hear_session(engine: &Engine, name: &str) -> Result<()> {
+    let heard_over_session = engine.config.gateways.iter().any(|g| g.name() == name && !g.driver.calls_back());
+    let Some(gateway) = engine.gateways.get(name).filter(|gateway| heard_over_session && !gateway.is_deaf()) else {
+        return Ok(());
+    };
+    let now = engine.now();
+    let mut tx = engine.store.write().await?;
+    let last = control::hear_session(&mut tx, &engine.controller, name, now).await?;
+    if let Some(last) = last.filter(|last| now - last > UNHEARD)
+        && !matches!(gateway.list_inbound(last, now).await, Some(Ok(_)))
+    {
+        control::add_gap(&mut tx, &engine.controller, last, now).await?;
+        tracing::warn!(
+            gateway = name,
+            "The session was down longer than the carrier keeps replies; nothing is sent until somebody says they were heard"
+        );
+    }
+    tx.commit().await?;
+    Ok(())
 }
 
 /// Reads what gateways list of a time in which no web role listened. A gap that every gateway could list is settled by it;

@@ -10,7 +10,7 @@ use url::form_urlencoded;
 
 use super::driver::{self, Account, Can, Class, Driver, Key, Take, Tools};
 use super::http::{self, Answer};
-use super::{Callback, Event, Gateway, Heard, Outgoing, Sent, WebhookError, in_time, number, own_number, sign};
+use super::{Callback, Event, Gateway, Heard, Outgoing, Sent, WebhookError, in_time, number, own_number, sign, smpp};
 use crate::clock::{Clock, SECOND};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -236,10 +236,21 @@ fn reason(dlr: &str, answer: &str) -> Option<String> {
             Some(code) => format!("{stat} {code}"),
             None => stat.to_owned(),
         }),
-        "16" => answer.strip_prefix("NACK/").and_then(|why| why.split('/').next()).filter(|code| plain(code)).map(str::to_owned),
+        "16" => refusal(answer).map(str::to_owned),
         _ => return None,
     };
     Some(code.map_or_else(|| format!("Kannel dlr {dlr}"), |code| format!("Kannel dlr {dlr}: {code}")))
+}
+
+/// What the carrier refused it by: over SMPP its command_status (`NACK/0x0000000b/Invalid Destination Address`).
+fn refusal(answer: &str) -> Option<&str> {
+    answer.strip_prefix("NACK/").and_then(|why| why.split('/').next()).filter(|code| plain(code))
+}
+
+/// What that means, where it is of the standard's table.
+fn class(dlr: &str, answer: &str) -> Option<Class> {
+    let status = refusal(answer).filter(|_| dlr == "16")?.strip_prefix("0x")?;
+    Some(smpp::class(u32::from_str_radix(status, 16).ok()?)).filter(|class| *class != Class::Unknown)
 }
 
 fn word<'a>(text: &'a str, name: &str) -> Option<&'a str> {
@@ -263,7 +274,7 @@ fn receipt(fields: &Fields, now: i64) -> Option<Event> {
         provider_id: reference.clone(),
         status: status(&dlr, &answer)?,
         error: reason(&dlr, &answer),
-        class: None,
+        class: class(&dlr, &answer),
         at: fields.time().unwrap_or(now),
         reference: Some(reference),
     })

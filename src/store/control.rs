@@ -54,6 +54,27 @@ pub async fn hear(tx: &mut Tx, controller: &str, deaf_db: i64, now: i64) -> Resu
     }
 }
 
+/// A gateway's session says that it hears; when it last said so is answered. It stands among those who listen, under the controller and its
+/// own name.
+pub async fn hear_session(tx: &mut Tx, controller: &str, gateway: &str, now: i64) -> Result<Option<i64>> {
+    let key = format!("{controller}/{gateway}");
+    let last: Option<(i64,)> = fetch_optional!(tx, "SELECT heard_at FROM listening WHERE controller = $1 FOR UPDATE", &key)?;
+    execute!(
+        tx,
+        "INSERT INTO listening (controller, heard_db, heard_at) VALUES ($1, DBNOW(), $2)
+         ON CONFLICT (controller) DO UPDATE SET heard_db = excluded.heard_db, heard_at = excluded.heard_at",
+        &key,
+        now
+    )?;
+    Ok(last.map(|(at,)| at))
+}
+
+/// Records a time in which replies may have been lost: every worker is silent until it is settled.
+pub async fn add_gap(tx: &mut Tx, controller: &str, from: i64, to: i64) -> Result<()> {
+    execute!(tx, "INSERT INTO gaps (controller, from_at, to_at) VALUES ($1, $2, $3)", controller, from, to)?;
+    Ok(())
+}
+
 /// Gaps in hearing not yet settled: (id, from, to).
 pub async fn open_gaps(tx: &mut Tx, controller: &str) -> Result<Vec<(i64, i64, i64)>> {
     fetch_all!(tx, "SELECT id, from_at, to_at FROM gaps WHERE controller = $1 AND settled_at IS NULL ORDER BY id", controller)
@@ -80,7 +101,7 @@ impl Silence {
             Silence::Halted => "halted by the operator; `permesso resume` goes on",
             Silence::Deaf => "deaf: no web role runs, so a STOP could not be heard; start `permesso run --roles web`",
             Silence::Gap => {
-                "replies may have been lost while no web role ran; the gateway's list is being read, or `permesso resume --heard` says they were"
+                "replies may have been lost while nobody listened (no web role ran, or a session was down longer than the carrier keeps them); the gateway's list is being read, or `permesso resume --heard` says they were"
             }
         }
     }

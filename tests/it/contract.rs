@@ -625,6 +625,18 @@ both!(halting_silences, |app| {
     tx.rollback().await.unwrap();
 });
 
+both!(a_session_that_hears_is_kept_beside_the_web_role, |app| {
+    let mut tx = write(app).await;
+    assert_eq!(control::hear_session(&mut tx, C, "g", 5).await.unwrap(), None);
+    assert_eq!(control::hear_session(&mut tx, C, "g", 9).await.unwrap(), Some(5));
+    assert_eq!(control::hear_session(&mut tx, C, "f", 9).await.unwrap(), None);
+    assert_eq!(control::silence(&mut tx, C, MINUTE_DB).await.unwrap(), Some(Silence::Deaf), "a session is no web role");
+    control::add_gap(&mut tx, C, 5, 9).await.unwrap();
+    let open = control::open_gaps(&mut tx, C).await.unwrap();
+    assert_eq!(open.iter().map(|(_, from, to)| (*from, *to)).collect::<Vec<_>>(), [(5, 9)]);
+    tx.rollback().await.unwrap();
+});
+
 both!(the_health_of_a_gateway_is_kept, |app| {
     let mut tx = write(app).await;
     let new = control::health(&mut tx, C, "g").await.unwrap();

@@ -190,3 +190,43 @@ async fn why_no_connection_comes_about_is_told_without_the_address() {
     assert_eq!(why(&format!("http://{address}/?token=secret")).await, "no connection in time");
     queue.iter().for_each(tokio::task::JoinHandle::abort);
 }
+
+#[tokio::test]
+async fn an_account_is_listed_and_tried_from_the_command_line() {
+    let clock = Clock::starting(MORNING.parse::<DateTime<Utc>>().expect("a time"));
+    let mut app = TestApp::with_clock(Kind::Sqlite, clock).await;
+    let dir = app.dir.path().to_owned();
+    let (code, out, _) = ask(&dir, &["gateway", "list"]).await;
+    assert_eq!(code, 0);
+    for line in [
+        "mock (Mock gateway), 10000 a second: sending",
+        "callbacks come to ",
+        "yes SMS",
+        "yes signs its callbacks",
+        "no  rejects",
+    ] {
+        assert!(out.contains(line), "{line}: {out}");
+    }
+    let (_, out, _) = ask(&dir, &["--json", "gateway", "list"]).await;
+    let listed: serde_json::Value = serde_json::from_str(&out).expect("one JSON object a line");
+    assert_eq!(
+        (&listed["name"], &listed["can"]["two_way"], &listed["can"]["dedupes"]),
+        (&"mock".into(), &true.into(), &false.into())
+    );
+
+    let (code, _, err) = ask(&dir, &["gateway", "test", "nobody"]).await;
+    assert!(code == 1 && err.contains("there is no gateway `nobody`; remedy: write one of: mock"), "{err}");
+    let (code, _, err) = ask(&dir, &["gateway", "test", "mock", "--to", &TestApp::it(7)]).await;
+    assert!(code == 1 && err.contains("only numbers in `testers`") && !err.contains("0000007"), "{err}");
+    app.hang_up().await;
+    let mut run = spawn_run(&app);
+    until("the worker has begun", async || app.count("SELECT COUNT(*) FROM leases").await == 1).await;
+    let (code, out, err) = ask(&dir, &["gateway", "test", "mock", "--to", "+393001234500"]).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.contains("can only be tried by sending") && out.contains(": delivered"), "{out}");
+    assert!(!out.contains("1234500"), "no number is shown: {out}");
+    assert_eq!(app.inbox("+393001234500").len(), 1);
+    run.kill().expect("killed");
+    run.wait().expect("gone");
+    app.end().await;
+}

@@ -45,6 +45,10 @@ pub fn logs_hold_none_of(private: &[String]) {
     }
 }
 
+pub fn is_logged(text: &str) -> bool {
+    String::from_utf8_lossy(&LOGS.lock().expect("logs")).contains(text)
+}
+
 /// `permesso` as a process of its own.
 pub fn permesso(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_permesso"));

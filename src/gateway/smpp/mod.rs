@@ -268,8 +268,8 @@ fn code(status: u32) -> String {
     format!("SMPP 0x{status:08X}")
 }
 
-/// What a command_status means (SMPP 3.4, 5.1.3; the last two are of 5.0). One in no list, as carriers' own from 0x400 on, proves nothing.
-fn class(status: u32) -> Class {
+/// What a command_status means, whoever tells it (SMPP 3.4, 5.1.3; the last two are of 5.0). One in no list, as carriers' own from 0x400 on, proves nothing.
+pub fn class(status: u32) -> Class {
     match status {
         0x0b | 0x65 | 0x66 => Class::Recipient,
         0x08 | 0x45 | 0x64 | 0xfe | 0xff => Class::Transient,

@@ -226,6 +226,68 @@ async fn a_provider_of_forms_that_names_no_message_is_understood_too() {
     stage.app.end().await;
 }
 
+/// One guard in place of the usual, a call it lets through and calls it does not.
+async fn guarded_by(guard: &str, good: &[(&'static str, &str)], bad: &[&[(&'static str, &str)]]) {
+    let secret = format!("callback_token = \"{TOKEN}\"");
+    let mut stage = Stage::<Forms>::with(Kind::Sqlite, |text| {
+        text.replace(&secret, guard).replace("trusted_proxies = []", "trusted_proxies = [\"127.0.0.1\"]")
+    })
+    .await;
+    let target = if guard.contains(&secret) { format!("/webhooks/http/{TOKEN}") } else { "/webhooks/http".to_owned() };
+    let with = |headers: &[(&'static str, &str)]| {
+        let mut call = Call { target: target.clone(), ..Forms::inbound(&TestApp::it(1), "STOP", "") };
+        call.headers.extend(headers.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        call
+    };
+    for headers in bad {
+        let status = stage.call(&with(headers)).await;
+        assert!(matches!(status, 401 | 403), "{status} under {guard} to {headers:?}");
+    }
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM inbound_events").await, 0);
+    assert_eq!(stage.call(&with(good)).await, 200, "{guard}");
+    assert_eq!(stage.app.count("SELECT COUNT(DISTINCT mac) FROM suppressions").await, 1);
+    stage.app.end().await;
+}
+
+#[tokio::test]
+async fn each_guard_lets_the_provider_in_and_nobody_else() {
+    use base64::Engine as _;
+    let basic = |pair: &str| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
+    guarded_by(
+        "callback_bearer = \"bearer-of-the-test-1\"",
+        &[("authorization", "Bearer bearer-of-the-test-1")],
+        &[&[], &[("authorization", "Bearer bearer-of-the-test-2")], &[("authorization", "bearer-of-the-test-1")]],
+    )
+    .await;
+    let (right, wrong, name) =
+        (basic("any:password-of-the-test"), basic("any:password-of-the-tesT"), basic("password-of-the-test:"));
+    guarded_by(
+        "callback_password = \"password-of-the-test\"",
+        &[("authorization", &right)],
+        &[&[], &[("authorization", &wrong)], &[("authorization", &name)]],
+    )
+    .await;
+    guarded_by(
+        &format!("callback_token = \"{TOKEN}\"\ncallback_addresses = [\"203.0.113.0/24\"]"),
+        &[("x-forwarded-for", "203.0.113.9")],
+        &[&[], &[("x-forwarded-for", "198.51.100.7")], &[("x-forwarded-for", "203.0.113.9, 198.51.100.7")]],
+    )
+    .await;
+    let signature = |secret: &str, body: &str| {
+        let mut mac = Hmac::<sha2::Sha512>::new_from_slice(secret.as_bytes()).unwrap();
+        mac.update(body.as_bytes());
+        base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes())
+    };
+    let body = Forms::inbound(&TestApp::it(1), "STOP", "").body;
+    let (right, wrong, other) = (signature(SECRET, &body), signature("another", &body), signature(SECRET, "other"));
+    guarded_by(
+        &format!("callback_hmac = \"{SECRET}\"\ncallback_hmac_algorithm = \"sha512\"\ncallback_hmac_encoding = \"base64\"\nid_pointer = \"/id\"\nreceipt_id = \"/id\""),
+        &[("x-signature", &right)],
+        &[&[], &[("x-signature", &wrong)], &[("x-signature", &other)]],
+    )
+    .await;
+}
+
 #[test]
 fn a_mistake_in_the_templates_is_named_with_its_line_and_the_remedy() {
     for (from, to, says) in [

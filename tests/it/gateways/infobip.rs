@@ -10,6 +10,8 @@ use crate::app::{Kind, REPLY_NUMBER, TestApp};
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const SECRET: &str = "secret-of-the-test";
 
+const WHATSAPP_NUMBER: &str = "+393001234599";
+
 struct Infobip;
 
 fn call(body: &Value) -> Call {
@@ -24,6 +26,7 @@ fn signed(body: String) -> Call {
 
 impl Fake for Infobip {
     const DRIVER: &'static str = "infobip";
+    const REJECTS_REPEATS: bool = true;
 
     fn account() -> String {
         let hmac = format!("hmac_secret = \"{SECRET}\"\nhmac_header = \"X-Acme-Signature\"\nhmac_algorithm = \"HMAC_SHA_512\"");
@@ -123,7 +126,152 @@ impl Fake for Infobip {
     }
 }
 
-crate::conformance!(Infobip);
+mod sms {
+    use super::*;
+    crate::conformance!(Infobip);
+}
+
+/// The same account by WhatsApp templates.
+struct WhatsApp;
+
+impl Fake for WhatsApp {
+    const DRIVER: &'static str = "infobip";
+    const CAMPAIGN: &'static str = "whatsapp-only";
+    const SENDER: &'static str = WHATSAPP_NUMBER;
+    const TEMPLATED: bool = true;
+    const CHANNELS: &'static str = "whatsapp";
+
+    fn account() -> String {
+        Infobip::account()
+    }
+
+    fn route(url: &str, text: &str) -> String {
+        super::route_whatsapp(Self::DRIVER, &Self::account(), url, WHATSAPP_NUMBER, text)
+    }
+
+    fn files(folder: &std::path::Path) {
+        super::whatsapp_only(folder);
+    }
+
+    /// "Send WhatsApp template message", "… text message", "… interactive buttons message"; what they do not name is a panic.
+    fn read(request: &Request) -> Option<Message> {
+        assert_eq!((request.method.as_str(), request.header("authorization")), ("POST", "App key-of-the-test"));
+        let mut body: Value = serde_json::from_slice(&request.body).expect("JSON");
+        let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned();
+        let kind = request.path().strip_prefix("/whatsapp/1/message/").expect("its path");
+        let message = if kind == "template" {
+            let [message] = body["messages"].as_array_mut().expect("messages").as_mut_slice() else { panic!("one message") };
+            message.take()
+        } else {
+            body
+        };
+        let known = ["from", "to", "messageId", "content", "callbackData", "notifyUrl"];
+        assert!(message.as_object().expect("an object").keys().all(|key| known.contains(&key.as_str())), "{message}");
+        let content = &message["content"];
+        let ids = |buttons: &Value, kind: &str, id: &str| -> Vec<String> {
+            let buttons = buttons.as_array().expect("buttons").iter();
+            buttons.filter(|button| button["type"] == kind).map(|button| text(&button[id])).collect()
+        };
+        let (said, buttons) = match kind {
+            "template" => {
+                let (name, data) = (text(&content["templateName"]), &content["templateData"]);
+                let replies = ids(&data["buttons"], "QUICK_REPLY", "parameter");
+                let links = ids(&data["buttons"], "URL", "parameter");
+                match name.as_str() {
+                    "repermission_whatsapp_v1" => assert_eq!((replies.len(), links[0].len(), links.len()), (3, 22, 1)),
+                    "confirm_v1" => assert_eq!((replies.len(), links.len()), (2, 0)),
+                    other => panic!("there is no template {other}"),
+                }
+                assert!(["de", "en", "es", "fr", "it", "pl"].contains(&text(&content["language"]).as_str()));
+                let [brand] = data["body"]["placeholders"].as_array().expect("values").as_slice() else { panic!("one value") };
+                (text(brand), replies)
+            }
+            "text" => (text(&content["text"]), Vec::new()),
+            "interactive/buttons" => {
+                let titles = ids(&content["action"]["buttons"], "REPLY", "title");
+                assert!((1..=3).contains(&titles.len()) && titles.iter().all(|title| title.chars().count() <= 20));
+                (text(&content["body"]["text"]), ids(&content["action"]["buttons"], "REPLY", "id"))
+            }
+            other => panic!("{other}"),
+        };
+        assert_eq!(message["messageId"], message["callbackData"]);
+        Some(Message {
+            to: format!("+{}", text(&message["to"])),
+            from: format!("+{}", text(&message["from"])),
+            text: said,
+            reference: text(&message["messageId"]),
+            callback: text(&message["notifyUrl"]),
+            provider_id: text(&message["messageId"]),
+            buttons,
+        })
+    }
+
+    /// A template is answered with a list, any other message by itself.
+    fn answer(message: &Message, play: &Play) -> (u16, Vec<(&'static str, String)>, String) {
+        let (status, headers, body) = Infobip::answer(message, play);
+        if message.text.contains(' ') && status == 200 {
+            let body: Value = serde_json::from_str(&body).unwrap();
+            return (status, headers, body["messages"][0].to_string());
+        }
+        (status, headers, body)
+    }
+
+    fn receipt(message: &Message, status: Receipt, error: Option<&str>) -> Option<Call> {
+        if status == Receipt::Read {
+            let seen = json!({ "messageId": message.provider_id, "from": "393001234599", "to": message.to.trim_start_matches('+'),
+                               "sentAt": "2026-12-01T10:45:00.000+0100", "seenAt": "2026-12-01T10:46:00.000+0100" });
+            return Some(call(&json!({ "results": [seen] })));
+        }
+        Infobip::receipt(message, status, error)
+    }
+
+    fn inbound(from: &str, text: &str, id: &str) -> Call {
+        whatsapp(from, id, &json!({ "type": "TEXT", "text": text }))
+    }
+
+    fn tap(under: &Message, nth: usize, title: &str, id: &str) -> Option<Call> {
+        let button = under.buttons.get(nth)?;
+        let context = json!({ "from": "393001234599", "id": under.provider_id });
+        let message = match under.text.contains(' ') {
+            true => json!({ "type": "INTERACTIVE_BUTTON_REPLY", "id": button, "title": title, "context": context }),
+            false => json!({ "type": "BUTTON", "text": title, "payload": button, "context": context }),
+        };
+        Some(whatsapp(&under.to, id, &message))
+    }
+
+    fn said_at(call: Call, at: i64) -> Call {
+        let mut body: Value = serde_json::from_str(&call.body).unwrap();
+        let at = chrono::DateTime::from_timestamp_micros(at).unwrap();
+        body["results"][0]["receivedAt"] = at.format("%Y-%m-%dT%H:%M:%S.000+0000").to_string().into();
+        signed(body.to_string())
+    }
+
+    fn signed(call: Call) -> Call {
+        Infobip::signed(call)
+    }
+
+    fn forged(call: &Call) -> Vec<Call> {
+        Infobip::forged(call)
+    }
+
+    fn comes(code: &str, class: &str) -> Comes {
+        Infobip::comes(code, class)
+    }
+}
+
+/// A person's message ("Receive WhatsApp messages").
+fn whatsapp(from: &str, id: &str, message: &Value) -> Call {
+    call(&json!({ "results": [{
+        "from": from.trim_start_matches('+'), "to": "393001234599", "integrationType": "WHATSAPP",
+        "receivedAt": "2026-12-01T09:45:00.000+0000", "messageId": id, "pairedMessageId": null, "callbackData": null,
+        "message": message, "contact": { "name": "Anna" }, "price": { "pricePerMessage": 0, "currency": "EUR" },
+    }], "messageCount": 1, "pendingMessageCount": 0 }))
+}
+
+mod by_whatsapp {
+    use super::*;
+    crate::conformance!(WhatsApp);
+}
 
 #[test]
 fn a_body_is_signed_by_every_algorithm_a_profile_can_choose() {

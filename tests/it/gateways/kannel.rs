@@ -75,7 +75,9 @@ impl Fake for Kannel {
         let (stat, code) = error.map_or(("UNDELIV", "001"), |e| e.split_once(' ').unwrap_or((e, "000")));
         let carrier =
             format!("id:7 sub:001 dlvrd:000 submit date:2612011045 done date:2612011046 stat:{stat} err:{code} text:ACME");
+        let refused = error.and_then(|error| error.strip_prefix("NACK "));
         let (dlr, answer) = match status {
+            _ if refused.is_some() => ("16", format!("NACK/{}/as the carrier says it", refused.unwrap_or_default())),
             Receipt::Sent => ("8", "ACK/".to_owned()),
             Receipt::Delivered => ("1", String::new()),
             Receipt::Undelivered | Receipt::Expired => ("2", carrier),
@@ -103,7 +105,7 @@ impl Fake for Kannel {
 
     fn comes(code: &str, _class: &str) -> Comes {
         match code.split_once(' ').map_or(code, |(stat, _)| stat) {
-            "UNDELIV" | "REJECTD" | "EXPIRED" => Comes::Receipt,
+            "UNDELIV" | "REJECTD" | "EXPIRED" | "NACK" => Comes::Receipt,
             _ => Comes::Answer,
         }
     }
@@ -140,6 +142,21 @@ async fn kannel_is_answered_200_and_every_spelling_of_a_person_is_understood() {
         assert_eq!(stage.call(call).await, 200);
     }
     assert_eq!(stage.app.count("SELECT COUNT(*) FROM inbound_events WHERE effect = 'held'").await, 4);
+    stage.app.end().await;
+}
+
+#[tokio::test]
+async fn whoever_signs_nothing_is_warned_of_at_the_start() {
+    let mut stage = Stage::<Kannel>::new(Kind::Sqlite).await;
+    stage.app.hang_up().await;
+    let (stop, roles) = (tokio_util::sync::CancellationToken::new(), permesso::app::Roles { web: true, worker: false });
+    let run = tokio::spawn(permesso::app::run(stage.app.engine.clone(), roles, None, stop.clone()));
+    let warning = "Kannel signs no callbacks: those of gateway kannel are believed by the secret part of their address, from any address: \
+                   `callback_addresses` would narrow that";
+    until("the warning is in the log", async || crate::run::is_logged(warning)).await;
+    stop.cancel();
+    run.await.expect("no panic").expect("a graceful end");
+    assert!(!crate::run::is_logged(TOKEN), "the secret itself is in no log");
     stage.app.end().await;
 }
 

@@ -30,6 +30,8 @@ pub trait Fake: Send + Sync + 'static {
     /// The campaign that is sent through it, and what the provider knows its sender by.
     const CAMPAIGN: &'static str = crate::app::LINK;
     const SENDER: &'static str = "ACME";
+    /// Whether a second message with our reference is rejected, so that an unknown send may be asked about once more.
+    const REJECTS_REPEATS: bool = false;
     /// Whether an ask is an approved template, of which only the variables are sent.
     const TEMPLATED: bool = false;
 
@@ -183,6 +185,8 @@ struct World {
     messages: Vec<Message>,
     /// By recipient.
     plays: HashMap<String, Play>,
+    /// Where a receipt is called in before the request is answered, if it shall be.
+    receipts_first: Option<String>,
 }
 
 type Shared = Arc<Mutex<World>>;
@@ -201,7 +205,12 @@ impl<F: Fake> Stage<F> {
 
     /// With yet other settings.
     pub async fn with(kind: Kind, change: impl FnOnce(String) -> String) -> Stage<F> {
-        let world: Shared = Arc::new(Mutex::new(World { requests: Vec::new(), messages: Vec::new(), plays: HashMap::new() }));
+        let world: Shared = Arc::new(Mutex::new(World {
+            requests: Vec::new(),
+            messages: Vec::new(),
+            plays: HashMap::new(),
+            receipts_first: None,
+        }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let router = axum::Router::new().fallback(serve::<F>).with_state(world.clone());
@@ -226,6 +235,11 @@ impl<F: Fake> Stage<F> {
         self.world.lock().expect("whole").plays.insert(to.to_owned(), play);
     }
 
+    /// From now on each message is told as delivered before our request is answered.
+    pub fn receipts_first(&self) {
+        self.world.lock().expect("whole").receipts_first = Some(self.app.base.clone());
+    }
+
     /// Every message the provider took in, in order, refused ones too.
     pub fn messages(&self) -> Vec<Message> {
         self.world.lock().expect("whole").messages.clone()
@@ -237,11 +251,7 @@ impl<F: Fake> Stage<F> {
 
     /// The provider calls us; answers our status.
     pub async fn call(&self, call: &Call) -> u16 {
-        let url = format!("{}{}", self.app.base, call.target);
-        let method = reqwest::Method::from_bytes(call.method.as_bytes()).expect("a method");
-        let request = self.app.http.request(method, url).body(call.body.clone());
-        let request = call.headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
-        request.send().await.expect("an answer").status().as_u16()
+        ring(&self.app.http, &self.app.base, call).await
     }
 
     /// Calls in what must be taken, and sends what follows from it.
@@ -268,6 +278,14 @@ impl<F: Fake> Stage<F> {
             self.hear(&call).await;
         }
     }
+}
+
+/// A call to us; our status.
+async fn ring(http: &reqwest::Client, base: &str, call: &Call) -> u16 {
+    let method = reqwest::Method::from_bytes(call.method.as_bytes()).expect("a method");
+    let request = http.request(method, format!("{base}{}", call.target)).body(call.body.clone());
+    let request = call.headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+    request.send().await.expect("an answer").status().as_u16()
 }
 
 /// The shipped settings with this account in place of the mock gateway.
@@ -325,7 +343,7 @@ async fn serve<F: Fake>(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let (message, play, request) = {
+    let (message, play, request, receipts_first) = {
         let mut world = world.lock().expect("whole");
         let n = world.requests.len() + 1;
         let request = Request { n, method: method.to_string(), target: uri.to_string(), headers, body: body.to_vec() };
@@ -333,7 +351,7 @@ async fn serve<F: Fake>(
         let message = F::read(&request);
         world.messages.extend(message.clone());
         let play = message.as_ref().and_then(|m| world.plays.get(&m.to)).cloned().unwrap_or(Play::Accept);
-        (message, play, request)
+        (message, play, request, world.receipts_first.clone())
     };
     let Some(message) = message else {
         let (status, body) = F::other(&request);
@@ -341,6 +359,11 @@ async fn serve<F: Fake>(
     };
     if play == Play::Silence {
         std::future::pending::<()>().await;
+    }
+    if let Some(base) = receipts_first {
+        let receipt = F::receipt(&message, Receipt::Delivered, None).expect("it tells what is delivered");
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        assert_eq!(ring(&http, &base, &receipt).await / 100, 2);
     }
     let (status, headers, body) = F::answer(&message, &play);
     let mut response = (StatusCode::from_u16(status).expect("a status"), body).into_response();

@@ -597,6 +597,13 @@ async fn while_the_session_is_down_nothing_is_claimed_and_after_it_all_goes_on()
     assert!(report.out_of_reach.is_empty(), "{:?}", report.out_of_reach);
     assert_eq!(stage.state(&waits).await, "accepted");
     assert_eq!(stage.smsc.texts(&waits).len(), 1);
+    // Imported and planned anew after all that: nobody is asked twice, and the ledger is whole.
+    stage.app.advance(Duration::from_secs(3600));
+    stage.ask(&[said.clone(), waits.clone()]).await;
+    assert_eq!((stage.asks(&said), stage.asks(&waits)), (1, 1));
+    let (entries, faults) = permesso::engine::explain::verify_ledger(&stage.app.engine).await.expect("verified");
+    assert!(entries >= 1 && faults.is_empty(), "{entries}: {faults:?}");
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'stopped'").await, 1);
     stage.end().await;
 }
 
@@ -711,6 +718,44 @@ async fn the_worker_role_keeps_the_session() {
     stage.smsc.wait("unbound", 1).await;
     assert_eq!(stage.suppressed().await, 1);
     stage.end().await;
+}
+
+async fn longer_than_it_keeps(kind: Kind) {
+    let mut stage = Stage::with(kind, "keeps_hours = 2").await;
+    let [asked, in_time, after] = [1, 2, 3].map(it);
+    stage.ask(&[asked]).await;
+    // Down for an hour: whatever was written meanwhile comes by itself.
+    for (hours, number, claimed) in [(1, &in_time, true), (3, &after, false)] {
+        let bound = stage.smsc.told("bound").len();
+        stage.smsc.order(json!({ "command": "away" })).await;
+        stage.down().await;
+        stage.app.advance(Duration::from_secs(hours * 3_600));
+        stage.smsc.order(json!({ "command": "back" })).await;
+        stage.smsc.wait("bound", bound + 1).await;
+        stage.up().await;
+        stage.ask(std::slice::from_ref(number)).await;
+        assert_eq!(stage.state(number).await, if claimed { "accepted" } else { "planned" }, "after {hours} h");
+    }
+    // Down for three: some of it may be lost, and nobody speaks until an operator vouches.
+    let overview = permesso::engine::report::overview(&stage.app.engine).await.expect("an overview");
+    assert!(overview.unheard && overview.silence.expect("said").contains("a session was down longer"));
+    assert!(crate::run::is_logged("The session was down longer than the carrier keeps replies"));
+    let open = permesso::engine::steer::resume(&stage.app.engine, "A. Rossi", None).await.expect("resumed");
+    assert_eq!(open, 1, "a resume alone does not settle it");
+    permesso::engine::steer::resume(&stage.app.engine, "A. Rossi", Some("asked the carrier")).await.expect("resumed");
+    stage.app.deliver().await;
+    assert_eq!(stage.state(&after).await, "accepted");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_session_down_longer_than_the_smsc_keeps_replies_silences_until_an_operator_vouches_sqlite() {
+    longer_than_it_keeps(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_session_down_longer_than_the_smsc_keeps_replies_silences_until_an_operator_vouches_postgres() {
+    longer_than_it_keeps(Kind::Postgres).await;
 }
 
 #[tokio::test]

@@ -37,6 +37,10 @@ macro_rules! conformance {
                 suite::what_is_not_answered_is_unknown_and_never_sent_again::<$fake>().await;
             }
             #[tokio::test]
+            async fn a_receipt_before_the_answer_counts() {
+                suite::a_receipt_before_the_answer_counts::<$fake>().await;
+            }
+            #[tokio::test]
             async fn receipts_repeat_and_overtake_and_change_nothing() {
                 suite::receipts_repeat_and_overtake_and_change_nothing::<$fake>().await;
             }
@@ -143,6 +147,20 @@ pub async fn a_campaign_runs_from_the_ask_to_the_consent<F: Fake>(kind: Kind) {
     assert_eq!(stage.app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'refused'").await, 1);
     let (entries, faults) = explain::verify_ledger(&stage.app.engine).await.expect("verified");
     assert!(entries >= 4 && faults.is_empty(), "{entries}: {faults:?}");
+    stage.app.end().await;
+    if F::TEMPLATED && kind == Kind::Sqlite {
+        without_approval::<F>().await;
+    }
+}
+
+/// Where WhatsApp wants a template nothing is planned without one.
+async fn without_approval<F: Fake>() {
+    let unapproved = |text: String| {
+        text.replace("{ text = \"repermission_whatsapp\", locale = \"it\"", "{ text = \"another\", locale = \"it\"")
+    };
+    let mut stage = Stage::<F>::with(Kind::Sqlite, unapproved).await;
+    let found = stage.app.engine.config.campaign(F::CAMPAIGN).err().map(|problems| problems.to_string()).unwrap_or_default();
+    assert!(found.contains("has no approved template that says repermission_whatsapp.it"), "{found}");
     stage.app.end().await;
 }
 
@@ -251,11 +269,10 @@ pub async fn what_is_not_answered_is_unknown_and_never_sent_again<F: Fake>() {
     }
     stage.app.advance(std::time::Duration::from_secs(3600));
     stage.app.deliver().await;
-    let dedupes = permesso::gateway::driver(F::DRIVER).expect("the driver").can.dedupes;
     for number in &people {
         let sent = stage.to(number);
         // Where the provider rejects a second message with our reference, the same reference is asked once more.
-        assert_eq!(sent.len(), if dedupes { 2 } else { 1 }, "{sent:?}");
+        assert_eq!(sent.len(), if F::REJECTS_REPEATS { 2 } else { 1 }, "{sent:?}");
         assert!(sent.iter().all(|message| message.reference == sent[0].reference));
     }
     // A receipt says what became of it, where it carries our reference or the answer to it came; else the person does.
@@ -267,6 +284,17 @@ pub async fn what_is_not_answered_is_unknown_and_never_sent_again<F: Fake>() {
     if permesso::gateway::driver(F::DRIVER).expect("the driver").can.own_reference {
         assert_eq!(state(&stage, &people[0]).await, "delivered");
     }
+    stage.app.end().await;
+}
+
+pub async fn a_receipt_before_the_answer_counts<F: Fake>() {
+    let mut stage = Stage::<F>::new(Kind::Sqlite).await;
+    stage.people(&[it(1)]).await;
+    stage.app.plan(F::CAMPAIGN).await;
+    stage.receipts_first();
+    stage.app.deliver().await;
+    assert_eq!(stage.to(&it(1)).len(), 1);
+    assert_eq!(state(&stage, &it(1)).await, "delivered");
     stage.app.end().await;
 }
 

@@ -65,7 +65,10 @@ impl Fake for Twilio {
         // A template is named by its SID, and has the variables it was approved with.
         let text = match form.remove("ContentSid") {
             Some(sid) => {
-                assert!(to.starts_with("whatsapp:") && sid == "HXask", "{sid}");
+                assert!(
+                    to.starts_with("whatsapp:") && ["HXask", "repermission_whatsapp_v1", "confirm_v1"].contains(&sid.as_str()),
+                    "{sid}"
+                );
                 form.remove("ContentVariables").expect("the variables")
             }
             None => form.remove("Body").expect("a text"),
@@ -206,7 +209,77 @@ fn said<'a>(from: &str, text: &str, id: &str) -> Vec<(&'a str, String)> {
     ]
 }
 
-crate::conformance!(Twilio);
+mod sms {
+    use super::*;
+    crate::conformance!(Twilio);
+}
+
+/// The same account by Content templates.
+struct WhatsApp;
+
+impl Fake for WhatsApp {
+    const DRIVER: &'static str = "twilio";
+    const CAMPAIGN: &'static str = "whatsapp-only";
+    const SENDER: &'static str = WHATSAPP_NUMBER;
+    const TEMPLATED: bool = true;
+    const CHANNELS: &'static str = "whatsapp";
+
+    fn account() -> String {
+        Twilio::account()
+    }
+
+    fn route(url: &str, text: &str) -> String {
+        super::route_whatsapp(Self::DRIVER, &Self::account(), url, WHATSAPP_NUMBER, text)
+    }
+
+    fn settings(text: String) -> String {
+        Twilio::settings(text)
+    }
+
+    fn files(folder: &std::path::Path) {
+        super::whatsapp_only(folder);
+    }
+
+    fn read(request: &Request) -> Option<Message> {
+        Twilio::read(request)
+    }
+
+    fn answer(message: &Message, play: &Play) -> (u16, Vec<(&'static str, String)>, String) {
+        Twilio::answer(message, play)
+    }
+
+    fn receipt(message: &Message, status: Receipt, error: Option<&str>) -> Option<Call> {
+        Twilio::receipt(message, status, error)
+    }
+
+    fn inbound(from: &str, text: &str, id: &str) -> Call {
+        let mut fields = said(&format!("whatsapp:{from}"), text, id);
+        fields[4].1 = format!("whatsapp:{WHATSAPP_NUMBER}");
+        call("/webhooks/twilio", fields)
+    }
+
+    /// Free text within 24 hours has no buttons: a confirmation is answered in words.
+    fn tap(under: &Message, _nth: usize, title: &str, id: &str) -> Option<Call> {
+        under.reference.starts_with("ask").then(|| call("/webhooks/twilio", tapped(&under.to, title, under, id)))
+    }
+
+    fn signed(other: Call) -> Call {
+        Twilio::signed(other)
+    }
+
+    fn forged(call: &Call) -> Vec<Call> {
+        Twilio::forged(call)
+    }
+
+    fn comes(code: &str, class: &str) -> Comes {
+        Twilio::comes(code, class)
+    }
+}
+
+mod whatsapp {
+    use super::*;
+    crate::conformance!(WhatsApp);
+}
 
 #[test]
 fn the_published_signatures_fit_and_the_others_do_not() {
@@ -267,6 +340,52 @@ async fn what_twilio_took_for_a_stop_is_one_whatever_it_says_sqlite() {
 #[tokio::test]
 async fn what_twilio_took_for_a_stop_is_one_whatever_it_says_postgres() {
     own_words(Kind::Postgres).await;
+}
+
+/// YES and START are Twilio's own words for coming back: it lifts its block by them and says so. Here they are what their text says.
+async fn words_for_coming_back(kind: Kind) {
+    let mut stage = Stage::<Twilio>::new(kind).await;
+    let people = [1, 2, 3].map(TestApp::it);
+    stage.app.people(&people).await;
+    stage.app.plan(crate::app::LINK).await;
+    stage.app.deliver().await;
+    let hear = async |stage: &Stage<Twilio>, from: &str, text: &str, id: &str, taken_for: &str| {
+        stage.app.advance(std::time::Duration::from_secs(60));
+        let mut fields = said(from, text, id);
+        fields.push(("OptOutType", taken_for.to_owned()));
+        stage.hear(&call("/webhooks/twilio", fields)).await;
+    };
+    // Whoever said STOP is not asked again by a START, and a YES to nothing is no consent.
+    hear(&stage, &people[0], "STOP", "1", "STOP").await;
+    for (text, id) in [("START", "2"), ("YES", "3"), ("UNSTOP", "4"), ("SI", "5")] {
+        hear(&stage, &people[0], text, id, "START").await;
+        assert!(stage.app.story(&people[0]).await.verdict.contains("stopped"), "{text} lifts nothing");
+    }
+    assert!(stage.app.granted(&people[0]).await.is_empty());
+    // A yes to our question is one, whatever Twilio took it for beside: the second step of whoever has chosen on the page.
+    let ask = stage.to(&people[1])[0].clone();
+    let token = ask.text.split("/p/").nth(1).expect("a link").split_whitespace().next().expect("a token").trim_end_matches('.');
+    let link = format!("{}/p/{token}", stage.app.base);
+    let (_, page) = stage.app.get(&link).await;
+    assert_eq!(stage.app.post(&link, &crate::app::field(&page, "nonce"), "chosen", &["sms.promotions"]).await, 303);
+    stage.app.deliver().await;
+    hear(&stage, &people[1], "SI", "6", "START").await;
+    assert_eq!(stage.app.granted(&people[1]).await, ["sms.promotions"]);
+    // START is none: it waits for an operator.
+    hear(&stage, &people[2], "START", "7", "START").await;
+    assert_eq!(stage.to(&people[2]).len(), 1, "nothing follows from it");
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM conversations WHERE state = 'asked'").await, 1);
+    stage.app.end().await;
+}
+
+#[tokio::test]
+async fn twilios_words_for_coming_back_lift_nothing_by_themselves_sqlite() {
+    words_for_coming_back(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn twilios_words_for_coming_back_lift_nothing_by_themselves_postgres() {
+    words_for_coming_back(Kind::Postgres).await;
 }
 
 #[tokio::test]

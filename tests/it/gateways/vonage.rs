@@ -116,7 +116,7 @@ fn answer(message: &Message, play: &Play) -> (u16, Vec<(&'static str, String)>, 
         Play::Broken => (500, Vec::new(), problem("1030", "Internal error")),
         Play::Error(code) => {
             let (status, headers) = match code.as_str() {
-                "1000" => (429, vec![("retry-after", "2".to_owned())]),
+                "1000" => (429, vec![("retry-after", "30".to_owned())]),
                 "1070" => (402, Vec::new()),
                 "1110" => (401, Vec::new()),
                 _ => (422, Vec::new()),
@@ -363,6 +363,25 @@ async fn too_often_for_one_person_delays_nobody_else() {
     assert_eq!(stage.app.count("SELECT COUNT(*) FROM gateways WHERE throttled_until > 0").await, 0);
     assert_eq!(stage.app.state_of(&TestApp::it(1)).await, "planned");
     assert_eq!(stage.app.state_of(&TestApp::it(2)).await, "accepted");
+    stage.app.end().await;
+}
+
+#[tokio::test]
+async fn vonage_is_left_alone_as_long_as_it_says() {
+    let mut stage = Stage::<Sms>::new(Kind::Sqlite).await;
+    stage.app.people(&[TestApp::it(1), TestApp::it(2)]).await;
+    stage.play(&TestApp::it(1), Play::Error("1000".into()));
+    stage.app.plan(LINK).await;
+    stage.app.deliver().await;
+    stage.play(&TestApp::it(1), Play::Accept);
+    stage.app.advance(std::time::Duration::from_secs(29));
+    stage.app.people(&[TestApp::it(3)]).await;
+    stage.app.plan(LINK).await;
+    stage.app.deliver().await;
+    assert_eq!((stage.to(&TestApp::it(1)).len(), stage.to(&TestApp::it(3)).len()), (1, 0), "30 seconds, for everybody");
+    stage.app.advance(std::time::Duration::from_secs(3));
+    stage.app.deliver().await;
+    assert_eq!((stage.to(&TestApp::it(1)).len(), stage.to(&TestApp::it(3)).len()), (2, 1));
     stage.app.end().await;
 }
 
