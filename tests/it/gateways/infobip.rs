@@ -300,3 +300,20 @@ async fn whatsapps_own_switch_is_a_stop_and_never_a_yes() {
     assert!(stage.messages().is_empty(), "WhatsApp has answered it");
     stage.app.end().await;
 }
+
+#[tokio::test]
+async fn what_infobip_has_already_is_known_by_our_id() {
+    let mut stage = Stage::<Infobip>::new(Kind::Sqlite).await;
+    stage.people(&[TestApp::it(1)]).await;
+    stage.play(&TestApp::it(1), Play::Error("status 23".into()));
+    stage.app.plan(Infobip::CAMPAIGN).await;
+    stage.app.deliver().await;
+    assert_eq!(stage.app.state_of(&TestApp::it(1)).await, "accepted");
+    let report = Infobip::receipt(&stage.to(&TestApp::it(1))[0], Receipt::Delivered, None).unwrap();
+    let mut report: Value = serde_json::from_str(&report.body).unwrap();
+    // Its report names the message, and nothing else of ours.
+    report["results"][0].as_object_mut().unwrap().remove("callbackData");
+    stage.hear(&call(&report)).await;
+    assert_eq!(stage.app.state_of(&TestApp::it(1)).await, "delivered");
+    stage.app.end().await;
+}
