@@ -380,6 +380,11 @@ fn an_ask_says_who_why_what_where_and_how_to_stop_and_offers_nothing() {
         ("promozioni?", "promozioni al 20%?", "`%` reads as an offer"),
         ("promozioni?", "promozioni a 9,90?", "`9,90` reads as an offer"),
         ("promozioni?", "promozioni da 5 euro?", "`euro` reads as an offer"),
+        (
+            "promozioni?",
+            "promozioni con sconti, gratis, al 20% e a 9,90, senza sconti?",
+            "`%`, `sconti`, `gratis` and `9,90` read as an offer or a price; remedy: take them out",
+        ),
         ("promozioni?", "promozioni da 5euro?", "`euro` reads as an offer"),
         ("promozioni?", "promozioni con estrazione?", "`estrazione` reads as an offer"),
         ("promozioni?", "promozioni? Se non rispondi, accetti.", "`se non rispondi, accetti` takes silence for a yes"),
@@ -610,6 +615,37 @@ fn every_syntax_error_is_named_with_its_line() {
 }
 
 #[test]
+fn a_bracket_that_is_missing_is_one_error_and_the_rest_of_the_folder_is_checked_too() {
+    let shown = |folder: &Folder| folder.shown(Config::check_all(&folder.dir()).err().map(|p| p.0).unwrap_or_default());
+    let unclosed = || Folder::new().edit("permesso.toml", "testers = [\"+393001234500\"]", "testers = [\"+393001234500\"");
+    let line = std::fs::read_to_string(Path::new(SHIPPED).join("permesso.toml")).unwrap();
+    let line = line.lines().position(|l| l.starts_with("testers")).unwrap() + 1;
+    only(
+        &shown(&unclosed()),
+        &format!("permesso.toml:{line}: what begins here does not end before line "),
+        "close a list with ]",
+    );
+    let unclosed_pack = Folder::new().edit("countries/it.toml", "zones = [\"Europe/Rome\"]", "zones = [\"Europe/Rome\"");
+    only(&shown(&unclosed_pack), "countries/it.toml:", "close a list with ]");
+
+    // What stands in other files does not follow from it; nor does a second mistake in the same one.
+    let found = shown(
+        &unclosed()
+            .edit("permesso.toml", "rate = 200.0", "rate = ")
+            .edit("countries/pl.toml", "Europe/Warsaw", "Europe/Warszawa")
+            .edit("replies/de.toml", "locale", "locales")
+            .edit(CAMPAIGN, "[audience]", "[audience"),
+    );
+    let begins =
+        ["campaigns/rinnovo-consensi.toml:", "countries/pl.toml:", "permesso.toml:", "permesso.toml:", "replies/de.toml:"];
+    assert_eq!(found.len(), begins.len(), "{found:#?}");
+    assert!(found.iter().zip(begins).all(|(problem, begins)| problem.starts_with(begins)), "{found:#?}");
+    // A key that stands twice is no list without its end.
+    let twice = Folder::new().edit("permesso.toml", "pending_days = 7", "pending_days = 7\npending_days = 8").settings();
+    only(&twice, "permesso.toml:", "duplicate key");
+}
+
+#[test]
 fn a_campaign_name_cannot_leave_the_folder() {
     let config = Folder::new().load().unwrap();
     for name in ["../permesso", "a/b", "", ".", "Rinnovo", "x\0"] {
@@ -706,8 +742,15 @@ fn one_mistake_makes_one_error() {
     let unknown = |folder: Folder| folder.edit("permesso.toml", "driver = \"mock\"", "driver = \"twillio\"");
     let problems = unknown(Folder::new()).settings();
     only(&problems, "permesso.toml:", "gateway.driver: there is no driver `twillio`; remedy: write one of: mock, twilio");
-    let all = Config::check_all(&unknown(Folder::new()).dir()).expect_err("refused").0;
-    assert_eq!(all.len(), 1, "{all:#?}");
+    let all = |folder: Folder| folder.shown(Config::check_all(&folder.dir()).expect_err("refused").0);
+    assert_eq!(all(unknown(Folder::new())).len(), 1);
+    // So would texts without the name that each must say, and campaigns in a language that has no texts.
+    for brand in ["", "  "] {
+        let nameless = Folder::new().edit("permesso.toml", "brand = \"ACME\"", &format!("brand = \"{brand}\""));
+        only(&all(nameless), "permesso.toml:", "controller.brand: is empty; remedy: write what people should read");
+    }
+    let foreign = Folder::new().edit("permesso.toml", "default_locale = \"it\"", "default_locale = \"pt\"");
+    only(&all(foreign), "permesso.toml:", "default_locale: there is no text confirm.pt.txt, buttons.pt.txt, code.pt.txt");
 }
 
 #[test]

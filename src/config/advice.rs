@@ -2,9 +2,9 @@
 
 use super::problem::Problem;
 use super::templates::Wording;
-use super::words::{Words, said};
+use super::words::{Words, all_said, quoted};
 use crate::domain::channel::Channel;
-use crate::domain::plural::counted;
+use crate::domain::plural::{counted, word};
 use crate::domain::preview::{Size, forcing};
 use crate::domain::sms::without_accents;
 use crate::domain::wording::{self, Values};
@@ -44,8 +44,10 @@ pub fn ask(name: &str, text: &Wording, values: &Values, channel: Channel) -> Vec
         ucs2(&shown, &mut say);
     }
     let locale = name.rsplit('.').next().unwrap_or_default();
-    if let Some(word) = Words::of(locale).and_then(|words| said(&others, words.pressure)) {
-        say(&word, format!("`{word}` presses the reader"), "say it neutrally: yes and no must be equally easy".into());
+    let pressing = Words::of(locale).map_or(Vec::new(), |words| all_said(&others, words.pressure));
+    if let Some(first) = pressing.first() {
+        let what = format!("{} {} the reader", quoted(&pressing), word(pressing.len(), "presses", "press"));
+        say(first, what, "say it neutrally: yes and no must be equally easy".into());
     }
     found
 }

@@ -1,5 +1,7 @@
 //! Reads `campaigns/NAME.toml` (design section 7) into the value the engine freezes, or into everything that is wrong with it.
 
+use std::path::Path;
+
 use chrono::{NaiveDate, NaiveTime};
 use chrono_tz::Tz;
 
@@ -18,6 +20,15 @@ use crate::domain::wording::Values;
 const CAP_DAYS: i64 = 730;
 
 pub fn read(config: &Config, name: &str) -> Result<Campaign, Problems> {
+    let (found, campaign) = read_what_can_be(config, name)?;
+    Problems::or(found, campaign)
+}
+
+/// Everything that is wrong, and the campaign as far as it can be read in spite of it.
+///
+/// # Errors
+/// There is no such file, or it cannot be opened.
+pub fn read_what_can_be(config: &Config, name: &str) -> Result<(Vec<Problem>, Option<Campaign>), Problems> {
     let folder = config.dir.join("campaigns");
     let path = folder.join(format!("{name}.toml"));
     // A name that cannot be one might lead out of the folder.
@@ -32,7 +43,18 @@ pub fn read(config: &Config, name: &str) -> Result<Campaign, Problems> {
         if file.is_sound() { campaign(&Table::root(&file, &tree), config, name, &mut found) } else { None }
     };
     found.extend(file.found());
-    Problems::or(found, campaign)
+    Ok((found, campaign))
+}
+
+/// What does not parse in any campaign's file: all that can be said of them without the settings.
+pub fn syntax(dir: &Path) -> Vec<Problem> {
+    let files = templates::files(&dir.join("campaigns"), "toml").unwrap_or_default();
+    let read = files.iter().filter_map(|path| File::open(path).ok());
+    read.flat_map(|file| {
+        let _ = file.parse();
+        file.found()
+    })
+    .collect()
 }
 
 fn campaign(root: &Table, config: &Config, name: &str, found: &mut Vec<Problem>) -> Option<Campaign> {
@@ -328,7 +350,8 @@ fn ask(
     let template = table.need::<String>("template");
     let of_template = |name: &str| name.rsplit_once('.').is_some_and(|(stem, _)| stem == template);
     let wordings: Vec<_> = config.wordings.iter().filter(|(name, _)| of_template(name)).collect();
-    if table.has("template") && !config.wordings.contains_key(&format!("{template}.{}", config.default_locale)) {
+    if table.has("template") && config.speaks() && !config.wordings.contains_key(&format!("{template}.{}", config.default_locale))
+    {
         // The one it is like may have every language but this one.
         let of_asks = |name: &&str| !templates::SERVICE.contains(name) && *name != template;
         let names = config.wordings.keys().filter_map(|name| Some(name.rsplit_once('.')?.0)).filter(of_asks);
@@ -346,7 +369,7 @@ fn ask(
     let values = Values { brand: &config.controller.brand, link: &link, reply_number, code: "" };
     let asking = lint::Asking { channel, mode, asks_for };
     // What a text must say depends on mode and sender: where these do not go together, every text would seem wrong.
-    if fits {
+    if fits && config.has_brand() {
         found.extend(wordings.iter().flat_map(|(name, wording)| lint::ask(name, wording, &values, &asking)));
     }
     let texts = config.texts_of(&template);

@@ -3,11 +3,11 @@
 
 use super::problem::Problem;
 use super::templates::Wording;
-use super::words::{SHORTENERS, Words, price, said, silence_is_yes};
+use super::words::{SHORTENERS, Words, all_said, once, prices, quoted, said, silence_is_yes};
 use crate::domain::button::Titles;
 use crate::domain::campaign::Mode;
 use crate::domain::channel::{Channel, Permission};
-use crate::domain::plural::counted;
+use crate::domain::plural::{counted, word};
 use crate::domain::sms::{self, Encoding};
 use crate::domain::wording::{self, PLACEHOLDERS, Values, WordingError};
 
@@ -63,12 +63,14 @@ pub fn ask(name: &str, text: &Wording, values: &Values, asking: &Asking) -> Vec<
             check.says(format!("does not name the channel {}", channel.code()), format!("use one of: {}", known.join(", ")));
         }
     }
-    let sign = bare.chars().find(|c| "%€$£¥".contains(*c)).map(String::from);
-    if let Some(offer) = sign.or_else(|| said(&bare, words.offer)).or_else(|| price(&bare)) {
+    let signs = bare.chars().filter(|c| "%€$£¥".contains(*c)).map(String::from);
+    let offers = once(signs.chain(all_said(&bare, words.offer)).chain(prices(&bare)));
+    if let Some(first) = offers.first() {
+        let (reads, it) = (word(offers.len(), "reads", "read"), word(offers.len(), "it", "them"));
         check.at(
-            line_of(&text.text, &offer),
-            format!("`{offer}` reads as an offer or a price"),
-            "take it out: an ask offers nothing",
+            line_of(&text.text, first),
+            format!("{} {reads} as an offer or a price", quoted(&offers)),
+            format!("take {it} out: an ask offers nothing"),
         );
     }
     if let Some(silence) = silence_is_yes(&bare, &words.silence) {
@@ -164,7 +166,13 @@ impl Check<'_> {
             return;
         }
         let limits = format!("at most {} (GSM-7) or {} (UCS-2)", sms::MAX_PARTS_GSM7, sms::MAX_PARTS_UCS2);
-        let what = format!("the text fills {} SMS parts ({} units of {}), {limits}", size.parts, size.units, size.per_part);
+        let what = format!(
+            "the text fills {} SMS parts ({} units of {}), {limits}: {} too many",
+            size.parts,
+            size.units,
+            size.per_part,
+            counted(size.over(), "character is", "characters are")
+        );
         if size.encoding == Encoding::Gsm7 {
             return self.at(1, what, "shorten it, or the brand or public_url in it");
         }

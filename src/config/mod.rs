@@ -100,6 +100,14 @@ pub struct Controller {
     pub notice_version: String,
 }
 
+impl Controller {
+    /// Who asks, as every page names it: the identity and the contact details that Art. 13(1)(a) GDPR wants are its name and postal
+    /// address, with the privacy contact beside them.
+    pub fn identity(&self) -> String {
+        format!("{}, {}", self.name, self.address)
+    }
+}
+
 /// An account at a provider.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -187,6 +195,20 @@ impl Config {
         campaign::read(self, name)
     }
 
+    /// `campaigns/NAME.toml` as it would be read if what is wrong in it were right, and what is wrong: a text that is too long must be seen
+    /// to be shortened.
+    ///
+    /// # Errors
+    /// So much is wrong that there is nothing to show.
+    pub fn draft(&self, name: &str) -> Result<(Campaign, Vec<Shown>, Vec<Problem>), Problems> {
+        let (found, campaign) = campaign::read_what_can_be(self, name)?;
+        let shown = campaign.and_then(|campaign| Some((self.preview(&campaign).ok()?, campaign)));
+        match shown {
+            Some((shown, campaign)) => Ok((campaign, shown, Problems::sorted(found))),
+            None => Err(Problems(Problems::sorted(found))),
+        }
+    }
+
     /// What to tell whoever is responsible about packs that are stale on `today` or soon will be, each rule by itself.
     pub fn pack_warnings(&self, today: NaiveDate) -> Vec<String> {
         let rules = self.packs.values().flat_map(|pack| pack.rules().map(|(rule, source)| (pack, rule, source.reviewed)));
@@ -246,6 +268,16 @@ impl Config {
         Ok((Problems::or(found, config)?, warned))
     }
 
+    /// Whether the settings say under which name we write; until they do, no text can be judged.
+    fn has_brand(&self) -> bool {
+        !self.controller.brand.trim().is_empty()
+    }
+
+    /// Whether the default language has the texts every campaign needs; until then each campaign would seem to lack its own.
+    fn speaks(&self) -> bool {
+        templates::SERVICE.iter().all(|name| self.wordings.contains_key(&format!("{name}.{}", self.default_locale)))
+    }
+
     /// Whether every gateway is the mock or a simulator, so that no message can reach a real phone.
     pub fn allows_fiction(&self) -> bool {
         accounts::pretended(&self.gateways)
@@ -286,6 +318,11 @@ impl Config {
     pub fn text(&self, name: &str, locale: &str) -> Option<&str> {
         let wording = self.wordings.get(&format!("{name}.{locale}"));
         Some(&wording.or_else(|| self.wordings.get(&format!("{name}.{}", self.default_locale)))?.text)
+    }
+
+    /// The texts that ship, by `NAME.LOCALE`, and the folder whose files go before them, whether it is there or not.
+    pub fn built_in_texts(&self) -> (PathBuf, impl Iterator<Item = (&'static str, &'static str)>) {
+        (templates::folder(&self.dir, self.templates.as_deref()), templates::built_in())
     }
 
     /// Every text of a campaign as people would read it.

@@ -37,9 +37,15 @@ pub struct Problems(pub Vec<Problem>);
 impl Problems {
     /// `value`, unless anything is wrong; a missing value is one of the problems found.
     pub fn or<T>(mut found: Vec<Problem>, value: Option<T>) -> Result<T, Problems> {
+        found = Problems::sorted(found);
+        value.filter(|_| found.is_empty()).ok_or(Problems(found))
+    }
+
+    /// In order of file and line, each once.
+    pub fn sorted(mut found: Vec<Problem>) -> Vec<Problem> {
         found.sort();
         found.dedup();
-        value.filter(|_| found.is_empty()).ok_or(Problems(found))
+        found
     }
 
     pub fn one(file: String, what: impl Into<String>, remedy: impl Into<String>) -> Problems {

@@ -32,13 +32,38 @@ impl File {
         &self.text
     }
 
-    /// The file's TOML; what does not parse is noted, all of it.
+    /// The file's TOML; what does not parse is noted, one problem a mistake.
     pub fn parse(&self) -> Spanned<DeTable<'_>> {
         let (tree, errors) = DeTable::parse_recoverable(&self.text);
-        for error in errors {
-            self.note(error.span().map_or(0, |s| self.line(s)), "", error.message().replace('\n', "; "), "write it as TOML");
+        if !errors.is_empty() {
+            self.syntax(1);
         }
         tree
+    }
+
+    /// Notes what does not parse from line `from` on. After a mistake all that comes is read from the next key or section, or the rest of the
+    /// file would seem wrong too: behind a list that is never closed every key does.
+    fn syntax(&self, mut from: usize) {
+        loop {
+            let Some((line, what)) = first_error(&self.text, from) else { return };
+            // Read by itself this line may be in order: then what stands before it does not end.
+            let sound = begins(&self.text, line) && first_error(&self.text, line).is_none_or(|(other, _)| other > line);
+            let is_open = |begin: &usize| {
+                let lines = self.text.lines().skip(begin - 1).take(line - begin);
+                !DeTable::parse_recoverable(&lines.flat_map(|line| [line, "\n"]).collect::<String>()).1.is_empty()
+            };
+            let open = (from..line).rev().find(|before| begins(&self.text, *before)).filter(|begin| sound && is_open(begin));
+            match open {
+                Some(open) => {
+                    let what = format!("what begins here does not end before line {line}");
+                    self.note(open, "", what, "close a list with ], a table with }, a text with its quotes");
+                }
+                None => self.note(line, "", what, "write it as TOML"),
+            }
+            let next = if sound { Some(line) } else { (line + 1..=self.text.lines().count()).find(|l| begins(&self.text, *l)) };
+            let Some(next) = next.filter(|next| *next > from) else { return };
+            from = next;
+        }
     }
 
     pub fn line(&self, span: Range<usize>) -> usize {
@@ -56,6 +81,29 @@ impl File {
 
     pub fn found(self) -> Vec<Problem> {
         self.found.into_inner()
+    }
+}
+
+/// Line and message of the first syntax error from line `from` on.
+fn first_error(text: &str, from: usize) -> Option<(usize, String)> {
+    // Keys that are torn from their section must not meet others of the same name.
+    let rest: String = text.lines().skip(from - 1).flat_map(|line| [line, "\n"]).collect();
+    let (head, before) = if from > 1 && !rest.starts_with('[') { ("[rest]\n", from - 1) } else { ("", from) };
+    let rest = format!("{head}{rest}");
+    let (_, errors) = DeTable::parse_recoverable(&rest);
+    let first = errors.into_iter().min_by_key(|error| error.span().map_or(0, |span| span.start))?;
+    let at = first.span().map_or(0, |span| span.start.min(rest.len()));
+    let lines = rest.as_bytes()[..at].iter().filter(|b| **b == b'\n').count();
+    Some(((before + lines).max(from), first.message().replace('\n', "; ")))
+}
+
+/// Whether a key or a section begins in this line.
+fn begins(text: &str, line: usize) -> bool {
+    let Some(line) = line.checked_sub(1).and_then(|at| text.lines().nth(at)).map(str::trim_start) else { return false };
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    match line.strip_prefix('[').map(|rest| rest.trim_start_matches('[')) {
+        Some(section) => section.starts_with(is_name),
+        None => line.split_once('=').is_some_and(|(key, _)| !key.trim().is_empty() && key.trim().chars().all(is_name)),
     }
 }
 

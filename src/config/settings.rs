@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::problem::{Problem, Problems};
 use super::read::{File, Table};
 use super::values::{self, web_address};
-use super::{Config, Controller, accounts, columns, lint, packs, prices, templates, webhooks};
+use super::{Config, Controller, accounts, campaign, columns, lint, packs, prices, templates, webhooks};
 use crate::domain::country::CountryPack;
 use crate::domain::phone::Fiction;
 use crate::domain::wording::Values;
@@ -37,10 +37,18 @@ pub fn read_what_can_be(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Res
     let mut found = Vec::new();
     let config = {
         let tree = file.parse();
-        // What follows from half a file would only confuse.
-        if file.is_sound() { settings(&Table::root(&file, &tree), dir, env, &mut found) } else { None }
+        // What follows from half a file would only confuse; what stands beside it does not follow from it.
+        if file.is_sound() {
+            settings(&Table::root(&file, &tree), dir, env, &mut found)
+        } else {
+            packs::countries(dir, &mut found);
+            packs::phrases(dir, &mut found);
+            found.extend(campaign::syntax(dir));
+            None
+        }
     };
-    if let Some(config) = &config {
+    // Without a name to write under, every text would seem wrong.
+    if let Some(config) = config.as_ref().filter(|config| config.has_brand()) {
         // These texts go out from the sender that was written to, so they need no number to answer to.
         let (brand, link) = (&config.controller.brand, config.sample_link());
         let is_service = |name: &str| templates::SERVICE.contains(&name.split('.').next().unwrap_or_default());
@@ -67,9 +75,12 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
         // The rest may mean something else there.
         return None;
     }
+    let before = found.len();
     let packs = packs::countries(dir, found);
+    // Whatever a pack that cannot be read would have said seems to be missing.
+    let all_packs = found.len() == before;
     let phrases = packs::phrases(dir, found);
-    let controller = controller(root.table("controller"), &packs);
+    let controller = controller(root.table("controller"), &packs, all_packs);
     let written_url = root.get::<String>("public_url").and_then(|text| url::Url::parse(&text).ok());
     let mut gateways = accounts::gateways(root, written_url.as_ref(), dir, env);
     let mock = accounts::pretended(&gateways);
@@ -94,7 +105,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
     let operator_hosts = root.each("operator_hosts", values::host);
 
     let default_country = root.get::<String>("default_country");
-    if let Some(code) = default_country.as_ref().filter(|code| !packs.contains_key(*code)) {
+    if let Some(code) = default_country.as_ref().filter(|code| all_packs && !packs.contains_key(*code)) {
         root.note("default_country", format!("`{code}` has no country pack"), "write the code of a file in countries/");
     }
     let templates = templates_folder(root, dir);
@@ -103,8 +114,12 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
         templates::Wordings::new()
     });
     let default_locale = root.need::<String>("default_locale");
-    for name in templates::SERVICE.iter().filter(|name| !wordings.contains_key(&format!("{name}.{default_locale}"))) {
-        root.note("default_locale", format!("there is no text {name}.{default_locale}.txt"), "add it to templates/messages");
+    let service = templates::SERVICE.iter().map(|name| format!("{name}.{default_locale}"));
+    let lacking: Vec<String> = service.filter(|name| !wordings.contains_key(name)).collect();
+    if root.has("default_locale") && !lacking.is_empty() {
+        let texts = lacking.iter().map(|name| format!("{name}.txt")).collect::<Vec<_>>().join(", ");
+        let remedy = "add them to templates/messages, or write it, en, pl, de, fr or es";
+        root.note("default_locale", format!("there is no text {texts}"), remedy);
     }
 
     let key_file = dir.join(root.or("key_file", "permesso.key".to_owned()));
@@ -146,7 +161,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
     })
 }
 
-fn controller(table: Table, packs: &BTreeMap<String, CountryPack>) -> Option<Controller> {
+fn controller(table: Table, packs: &BTreeMap<String, CountryPack>, all_packs: bool) -> Option<Controller> {
     let text = |key: &str| {
         let text = table.need::<String>(key);
         if table.has(key) && text.trim().is_empty() {
@@ -159,7 +174,7 @@ fn controller(table: Table, packs: &BTreeMap<String, CountryPack>) -> Option<Con
     let id = table.read_or("id", "default", values::name);
     let sector = table.read("sector", |text| {
         let known: BTreeSet<&str> = packs.values().flat_map(|pack| pack.sectors.blocked.keys()).map(String::as_str).collect();
-        match known.contains(text) {
+        match known.contains(text) || !all_packs {
             true => Ok(text.to_owned()),
             // A misspelt trade would be a ban that bans nothing.
             false => Err((

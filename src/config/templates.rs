@@ -38,6 +38,11 @@ const BUILT_IN: [(&str, &str); 72] = built_in![
     "help.it" "help.en" "help.pl" "help.de" "help.fr" "help.es"
 ];
 
+/// The texts that ship, by `NAME.LOCALE`, as they are in the repository.
+pub fn built_in() -> impl Iterator<Item = (&'static str, &'static str)> {
+    BUILT_IN.into_iter()
+}
+
 /// The texts every campaign needs beside its ask.
 pub const SERVICE: [&str; 8] = ["confirm", "buttons", "code", "ack_yes", "ack_no", "ack_stop", "ack_wrong_person", "help"];
 

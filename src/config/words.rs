@@ -52,15 +52,37 @@ impl Words {
 
 /// The first of `patterns` that `text` says, as it stands there.
 pub fn said(text: &str, patterns: &[&str]) -> Option<String> {
+    all_said(text, patterns).into_iter().next()
+}
+
+/// Everything of `patterns` that `text` says, as it stands there, each once: words as they come, then phrases.
+pub fn all_said(text: &str, patterns: &[&str]) -> Vec<String> {
     let text = text.to_lowercase().replace('’', "'");
     // `20zł` says `zł`.
-    let mut words = text.split(|c: char| !c.is_alphanumeric()).map(|word| word.trim_start_matches(|c: char| c.is_ascii_digit()));
-    if let Some(word) =
-        words.find(|word| patterns.iter().any(|p| p.strip_suffix('*').map_or(*word == *p, |s| word.starts_with(s))))
-    {
-        return Some(word.to_owned());
+    let words = text.split(|c: char| !c.is_alphanumeric()).map(|word| word.trim_start_matches(|c: char| c.is_ascii_digit()));
+    let words = words.filter(|word| patterns.iter().any(|p| p.strip_suffix('*').map_or(*word == *p, |s| word.starts_with(s))));
+    let phrases = patterns.iter().copied().filter(|p| p.contains(' ') && text.contains(*p));
+    once(words.chain(phrases).map(str::to_owned))
+}
+
+/// Each of these once, where it first stands.
+pub fn once(words: impl Iterator<Item = String>) -> Vec<String> {
+    words.fold(Vec::new(), |mut all, word| {
+        if !all.contains(&word) {
+            all.push(word);
+        }
+        all
+    })
+}
+
+/// "`a`, `b` and `c`".
+pub fn quoted(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    match words.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, before)) => format!("{} and {last}", before.join(", ")),
+        None => String::new(),
     }
-    patterns.iter().filter(|p| p.contains(' ')).find(|p| text.contains(**p)).map(|p| (*p).to_owned())
 }
 
 /// Shorteners anybody can use: their links hide who writes, and carriers block them.
@@ -95,14 +117,16 @@ pub fn silence_is_yes(text: &str, silence: &Silence) -> Option<String> {
     None
 }
 
-/// A number that reads as a price: two decimals after a comma or point, and no digit, point or colon around them.
-pub fn price(text: &str) -> Option<String> {
+/// Every number that reads as a price: two decimals after a comma or point, and no digit, point or colon around them.
+pub fn prices(text: &str) -> impl Iterator<Item = String> {
     let is_mark = |c: char| matches!(c, ',' | '.' | ':' | '/' | '-');
-    text.split(|c: char| !c.is_ascii_digit() && !is_mark(c)).map(|number| number.trim_matches(is_mark)).find_map(|number| {
-        let (units, cents) = number.split_once([',', '.'])?;
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        (digits(units) && digits(cents) && cents.len() == 2).then(|| number.to_owned())
-    })
+    text.split(move |c: char| !c.is_ascii_digit() && !is_mark(c)).map(move |number| number.trim_matches(is_mark)).filter_map(
+        |number| {
+            let (units, cents) = number.split_once([',', '.'])?;
+            let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+            (digits(units) && digits(cents) && cents.len() == 2).then(|| number.to_owned())
+        },
+    )
 }
 
 #[rustfmt::skip]

@@ -35,6 +35,16 @@ impl Parts {
             Encoding::Ucs2 => self.parts <= MAX_PARTS_UCS2,
         }
     }
+
+    /// Units to take out until it fits, septets or UTF-16 code units; 0 where it does. One at least, though a character that may not be cut in
+    /// two at the end of a part can need a few more.
+    pub fn over(&self) -> usize {
+        let most = match self.encoding {
+            Encoding::Gsm7 => MAX_PARTS_GSM7,
+            Encoding::Ucs2 => MAX_PARTS_UCS2,
+        };
+        if self.fits() { 0 } else { self.units.saturating_sub(most * self.per_part).max(1) }
+    }
 }
 
 const GSM7: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§\
