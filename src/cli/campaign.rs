@@ -9,6 +9,7 @@ use clap::Subcommand;
 
 use super::{Context, bar, preview};
 use crate::clock::instant;
+use crate::config::Problems;
 use crate::domain::answer::By;
 use crate::domain::campaign::{Campaign, CampaignState, local};
 use crate::domain::channel::Channel;
@@ -169,18 +170,18 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         }
         Command::Preview { name, locale, all } => {
             let config = crate::app::load(&context.dir)?;
-            let mut messages = config.preview(&config.campaign(name)?)?;
+            let (_, mut messages, wrong) = config.draft(name)?;
             messages
                 .retain(|s| locale.as_ref().is_none_or(|l| s.locale == *l) && (*all || s.kinds.iter().any(|kind| kind == "ask")));
             if messages.is_empty() {
                 bail!("campaign `{name}` has no such text; remedy: leave out --locale, or add the text to templates/messages");
             }
             if context.json {
-                println!("{}", serde_json::json!({ "campaign": name, "messages": messages }));
+                println!("{}", serde_json::json!({ "campaign": name, "messages": messages, "errors": wrong }));
             } else {
                 preview::print(&messages);
             }
-            Ok(())
+            if wrong.is_empty() { Ok(()) } else { Err(Problems(wrong).into()) }
         }
         Command::Plan { name } => {
             let engine = context.engine().await?;
@@ -378,8 +379,10 @@ fn print_started(name: &str, plan: &str, started: &plan::Started) {
 
 async fn steer(context: &Context, name: &str, to: CampaignState) -> Result<()> {
     let engine = context.engine().await?;
-    if to == CampaignState::Paused && report::campaign(&engine, name).await?.state == to.code() {
-        println!("campaign {name} is paused already");
+    let is = report::campaign(&engine, name).await?.state;
+    // Before its start a campaign that is not paused waits for that alone.
+    if is == to.code() || (to == CampaignState::Running && is == CampaignState::Scheduled.code()) {
+        println!("campaign {name} is {is} already");
         return Ok(());
     }
     let cancelled = plan::set_state(&engine, name, to).await?;
@@ -411,7 +414,10 @@ pub fn print_plan(engine: &Engine, campaign: &Campaign, counts: &Counts) -> Resu
     for (code, count) in &counts.skipped {
         println!("{count:>9} not: {}", told(code));
     }
-    println!("{:>9} {} in all", counts.parts, plural::word(counts.parts, "SMS part", "SMS parts"));
+    // Nobody may be asked by SMS.
+    if counts.parts > 0 {
+        println!("{:>9} {} in all", counts.parts, plural::word(counts.parts, "SMS part", "SMS parts"));
+    }
     if campaign.asks.len() > 1 && !counts.channels.is_empty() {
         let by: Vec<String> = campaign
             .asks

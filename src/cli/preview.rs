@@ -51,7 +51,11 @@ fn notes(sms: &InParts) -> Vec<String> {
 
 pub fn size(size: &Size) -> String {
     let (parts, units) = (counted(size.parts, "part", "parts"), counted(size.units, "character", "characters"));
-    format!("{parts}: {units} in {}, {} a part", size.encoding, size.per_part)
+    let over = match size.over {
+        0 => String::new(),
+        over => format!("; TOO LONG by {}", counted(over, "character", "characters")),
+    };
+    format!("{parts}: {units} in {}, {} a part{over}", size.encoding, size.per_part)
 }
 
 /// `, IT 0.104 EUR, PL 0.046 EUR each`; nothing where no price is known.

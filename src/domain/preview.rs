@@ -56,6 +56,8 @@ pub struct Size {
     pub parts: usize,
     /// Units a part holds.
     pub per_part: usize,
+    /// Units too many for it to be sent at all; 0 where it may be.
+    pub over: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -98,7 +100,7 @@ impl Size {
             Encoding::Gsm7 => "GSM-7",
             Encoding::Ucs2 => "UCS-2",
         };
-        Size { encoding, units: parts.units, parts: parts.parts, per_part: parts.per_part }
+        Size { encoding, units: parts.units, parts: parts.parts, per_part: parts.per_part, over: parts.over() }
     }
 }
 

@@ -1,6 +1,5 @@
 //! What the command line says of plans, starts, pauses and reports, in the words a manager reads.
 
-use permesso::domain::campaign::CampaignState;
 use permesso::engine::{plan, steer};
 
 use crate::app::{LINK, TestApp};
@@ -61,7 +60,10 @@ both!(a_start_says_what_it_froze_and_the_same_plan_is_not_started_twice, |app| {
     assert!(out.contains("it is paused") && out.contains(&format!("campaign resume {LINK}")), "{out}");
     assert_eq!(app.states().await.get("planned"), Some(&2));
     assert_eq!(app.count("SELECT COUNT(*) FROM campaign_revisions").await, 1);
-    plan::set_state(&app.engine, LINK, CampaignState::Running).await.expect("resumed");
+    assert_eq!(said(app, &["campaign", "resume", LINK]).await, format!("campaign {LINK} goes on\n"));
+    for _ in 0..2 {
+        assert_eq!(said(app, &["campaign", "resume", LINK]).await, format!("campaign {LINK} is running already\n"));
+    }
 
     // A plan that the file has left behind is frozen as it was planned, with a warning; what it replaces is not "cancelled".
     let second = planned(&said(app, &["campaign", "plan", LINK]).await);
@@ -72,6 +74,55 @@ both!(a_start_says_what_it_froze_and_the_same_plan_is_not_started_twice, |app| {
     let out = said(app, &["campaign", "report", LINK]).await;
     assert!(out.contains("        2   asks replaced by a newer plan\n"), "{out}");
     assert!(out.contains("        2   asks planned\n") && !out.contains("cancelled"), "{out}");
+});
+
+both!(a_campaign_that_is_cancelled_says_so_and_stays_so, |app| {
+    app.people(&[TestApp::it(1)]).await;
+    app.plan(LINK).await;
+    let out = said(app, &["campaign", "cancel", LINK]).await;
+    assert_eq!(out, format!("campaign {LINK} is cancelled; 1 planned message with it\n"));
+    for _ in 0..2 {
+        assert_eq!(said(app, &["campaign", "cancel", LINK]).await, format!("campaign {LINK} is cancelled already\n"));
+    }
+    let (code, _, err) = ask(app.dir.path(), &["campaign", "resume", LINK]).await;
+    assert!(code == 1 && err.contains("is cancelled, so it cannot become running"), "{err}");
+});
+
+both!(a_plan_that_asks_nobody_by_sms_counts_no_parts, |app| {
+    app.person(&TestApp::it(1), "sms whatsapp").await;
+    let out = said(app, &["campaign", "plan", "whatsapp-first"]).await;
+    assert!(
+        out.starts_with("campaign whatsapp-first: 1 person looked at\n        1 would be asked\n          1 by whatsapp\n"),
+        "{out}"
+    );
+    assert!(!out.contains("SMS part") && !out.contains(" part: "), "{out}");
+});
+
+both!(a_text_that_is_too_long_is_shown_with_what_is_wrong, |app| {
+    let folder = app.dir.path().join("templates/messages");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let text = "{{ brand }}: hai lasciato il tuo numero. Possiamo mandarti promozioni? STOP al {{ reply_number }}.";
+    std::fs::write(folder.join("repermission.it.txt"), format!("{text} {}{{{{ link }}}}", "ancora ".repeat(30)))
+        .expect("written");
+    let (code, out, err) = ask(app.dir.path(), &["campaign", "preview", LINK, "--locale", "it"]).await;
+    assert!(code == 1 && err.contains("repermission.it.txt:1: repermission.it: the text fills 3 SMS parts"), "{err}");
+    let over = |text: &str, before: &str| text.split(before).nth(1).and_then(|t| t.split(' ').next()?.parse::<usize>().ok());
+    let many = over(&out, "TOO LONG by ").expect("how much");
+    assert!((1..210).contains(&many) && err.contains(&format!(": {many} characters are too many")), "{out}{err}");
+    assert!(out.contains("| ancora ancora"), "{out}");
+    let (code, out, _) = ask(app.dir.path(), &["--json", "campaign", "preview", LINK, "--locale", "it"]).await;
+    let shown: serde_json::Value = serde_json::from_str(&out).expect("one JSON object");
+    assert_eq!((code, shown["messages"][0]["sms"]["over"].as_u64()), (1, Some(many as u64)));
+    assert_eq!(shown["errors"].as_array().map(Vec::len), Some(1), "{shown}");
+    // As long as that less it fits, to the letter.
+    let less = format!("{text} {}{{{{ link }}}}", &"ancora ".repeat(30)[many..]);
+    std::fs::write(folder.join("repermission.it.txt"), &less).expect("written");
+    assert!(said(app, &["campaign", "preview", LINK, "--locale", "it"]).await.contains("2 parts: 306 characters"));
+    std::fs::write(folder.join("repermission.it.txt"), format!("x{less}")).expect("written");
+    app.reconfigure("").await;
+    let (status, page) = app.get(&format!("{}/campaigns/{LINK}/preview", app.operator)).await;
+    assert_eq!(status, 200);
+    assert!(page.contains("Must be mended before it is planned") && page.contains("Too long by 1."), "{page}");
 });
 
 both!(a_report_says_in_its_first_line_that_everything_is_halted, |app| {

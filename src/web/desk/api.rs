@@ -157,6 +157,8 @@ async fn campaign(State(web): State<Web>, Path(name): Path<String>) -> Answer<Re
 #[derive(Serialize, ToSchema)]
 struct Preview {
     campaign: String,
+    /// What is wrong in its file or its texts: until that is mended, it cannot be planned.
+    errors: Vec<String>,
     warnings: Vec<String>,
     /// Every text with its parts, its cost by country, and what forces UCS-2: as `permesso campaign preview --all --json` prints it.
     #[schema(value_type = Vec<Object>)]
@@ -167,8 +169,8 @@ struct Preview {
 #[utoipa::path(get, path = "/api/v1/campaigns/{name}/preview", params(("name" = String, Path,)),
     responses((status = 200, body = Preview), (status = 404, body = Problem), (status = 422, body = Problem)))]
 async fn preview_texts(State(web): State<Web>, Path(name): Path<String>) -> Answer<Preview> {
-    let (warnings, messages) = preview::preview(&web.engine, &name).await?;
-    Ok(Json(Preview { campaign: name, warnings, messages }))
+    let (errors, warnings, messages) = preview::preview(&web.engine, &name).await?;
+    Ok(Json(Preview { campaign: name, errors, warnings, messages }))
 }
 
 /// What happened, hour by hour.

@@ -19,6 +19,7 @@ use crate::web::Web;
 struct PreviewPage {
     frame: Frame,
     campaign: String,
+    errors: Vec<String>,
     warnings: Vec<String>,
     messages: Vec<Shown>,
 }
@@ -31,16 +32,18 @@ impl PreviewPage {
 }
 
 pub async fn show(State(web): State<Web>, Path(name): Path<String>) -> Page {
-    let (warnings, messages) = preview(&web.engine, &name).await?;
-    html(&PreviewPage { frame: Frame::new(&web.engine, "overview").await?, campaign: name, warnings, messages })
+    let (errors, warnings, messages) = preview(&web.engine, &name).await?;
+    html(&PreviewPage { frame: Frame::new(&web.engine, "overview").await?, campaign: name, errors, warnings, messages })
 }
 
-/// The texts of the campaign's file, and what could be better in them; where the file is gone, those it was started with.
-pub async fn preview(engine: &Engine, name: &str) -> Result<(Vec<String>, Vec<Shown>), Problem> {
+/// What is wrong in the campaign's file, what could be better in its texts, and these; where the file is gone, those it was started with.
+pub async fn preview(engine: &Engine, name: &str) -> Result<(Vec<String>, Vec<String>, Vec<Shown>), Problem> {
     let wrong = |what: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, what, format!("permesso campaign check {name}"));
     let known = engine.config.campaign_names().unwrap_or_default();
     let campaign = if known.iter().any(|known| known == name) {
-        engine.config.campaign(name).map_err(|problems| wrong(problems.to_string()))?
+        let (campaign, messages, errors) = engine.config.draft(name).map_err(|problems| wrong(problems.to_string()))?;
+        let warnings = engine.config.warnings(&campaign);
+        return Ok((told(&errors), told(&warnings), messages));
     } else {
         let mut tx = engine.store.read().await?;
         let row = store::campaigns::by_name(&mut tx, &engine.controller, name).await?;
@@ -51,5 +54,9 @@ pub async fn preview(engine: &Engine, name: &str) -> Result<(Vec<String>, Vec<Sh
         frozen.as_ref().clone()
     };
     let messages = engine.config.preview(&campaign).map_err(|error| wrong(error.to_string()))?;
-    Ok((engine.config.warnings(&campaign).iter().map(ToString::to_string).collect(), messages))
+    Ok((Vec::new(), told(&engine.config.warnings(&campaign)), messages))
+}
+
+fn told(problems: &[crate::config::Problem]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
 }
