@@ -1,6 +1,11 @@
-//! `config check`, `config packs`
+//! `config check`, `config texts`, `config packs`
 
-use anyhow::Result;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
 use chrono::{Days, NaiveDate};
 use clap::Subcommand;
 use serde::Serialize;
@@ -16,6 +21,19 @@ pub enum Command {
     /// Find every error in permesso.toml, the country packs, the phrases and the campaigns. Needs no database.
     #[command(after_help = "Example: permesso config check")]
     Check,
+    /// Write the texts that ship as files, to be edited: asks, confirmations, acknowledgements, help, button titles. A file that is there
+    /// stays as it is.
+    #[command(after_help = "Example: permesso config texts\n         permesso config texts confirm ack_yes --locale it")]
+    Texts {
+        /// Names without language, as in `confirm`; every text if left out.
+        names: Vec<String>,
+        /// In this language alone.
+        #[arg(long)]
+        locale: Option<String>,
+        /// The folder; without it the one whose texts go before those that ship.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
     /// The countries' rules for whoever answers for them: what each says, its source, and the last day of its review.
     #[command(after_help = "Example: permesso config packs\n         permesso config packs IT --json")]
     Packs {
@@ -28,7 +46,51 @@ pub fn run(context: &Context, command: &Command) -> Result<()> {
     match command {
         Command::Check => check(context),
         Command::Packs { countries } => packs(context, countries),
+        Command::Texts { names, locale, out } => texts(context, names, locale.as_deref(), out.as_deref()),
     }
+}
+
+fn texts(context: &Context, names: &[String], locale: Option<&str>, out: Option<&Path>) -> Result<()> {
+    let config = crate::app::load(&context.dir)?;
+    let (folder, texts) = config.built_in_texts();
+    let texts: Vec<(&str, &str, &str)> =
+        texts.filter_map(|(full, text)| full.split_once('.').map(|(name, locale)| (name, locale, text))).collect();
+    let known = |word: &str, of: fn(&(&'static str, &'static str, &'static str)) -> &'static str| {
+        let all: BTreeSet<&str> = texts.iter().map(of).collect();
+        let remedy = all.iter().copied().collect::<Vec<_>>().join(", ");
+        ensure!(all.contains(word), "no text `{word}` ships; remedy: write one of {remedy}");
+        Ok(())
+    };
+    names.iter().try_for_each(|name| known(name, |text| text.0))?;
+    locale.map_or(Ok(()), |locale| known(locale, |text| text.1))?;
+    let folder = out.map_or(folder, Path::to_owned);
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make {}; remedy: name another with --out", folder.display()))?;
+    let (mut written, mut kept) = (Vec::new(), Vec::new());
+    for (name, locale, text) in texts
+        .into_iter()
+        .filter(|(name, of, _)| (names.is_empty() || names.iter().any(|n| n == name)) && locale.is_none_or(|l| l == *of))
+    {
+        let path = folder.join(format!("{name}.{locale}.txt"));
+        // What is there was written by somebody.
+        match File::create_new(&path).and_then(|mut file| file.write_all(text.as_bytes())) {
+            Ok(()) => written.push(path),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => kept.push(path),
+            Err(error) => bail!("cannot write {}: {error}; remedy: name another folder with --out", path.display()),
+        }
+    }
+    if context.json {
+        println!("{}", serde_json::json!({ "folder": folder, "written": written, "kept": kept }));
+        return Ok(());
+    }
+    println!("{} written to {}", counted(written.len(), "text", "texts"), folder.display());
+    if !kept.is_empty() {
+        println!("{} there already: not touched", counted(kept.len(), "file is", "files are"));
+    }
+    println!(
+        "next: edit them, then `permesso config check`. A text that you leave as it is can go: the one that ships then serves"
+    );
+    Ok(())
 }
 
 fn check(context: &Context) -> Result<()> {
