@@ -12,7 +12,7 @@ use crate::domain::plural::counted;
 
 /// A new file of mode 0600, or standard output. An earlier file is written over, and made its owner's alone, only with `force`.
 pub fn open(path: Option<&Path>, force: bool) -> Result<Box<dyn Write>> {
-    let Some(path) = path else { return Ok(Box::new(BufWriter::new(std::io::stdout()))) };
+    let Some(path) = path else { return Ok(Box::new(BufWriter::new(Stdout))) };
     let shown = path.display();
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600);
@@ -35,6 +35,26 @@ pub fn open(path: Option<&Path>, force: bool) -> Result<Box<dyn Write>> {
         file.set_permissions(std::fs::Permissions::from_mode(0o600)).with_context(|| format!("cannot protect {shown}"))?;
     }
     Ok(Box::new(BufWriter::new(file)))
+}
+
+/// Standard output. Whoever reads it may have seen enough, as in `permesso … | head`: that is no error, and ends the command.
+pub struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        unless_closed(std::io::stdout().write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        unless_closed(std::io::stdout().flush())
+    }
+}
+
+fn unless_closed<T>(done: std::io::Result<T>) -> std::io::Result<T> {
+    if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
+        std::process::exit(0);
+    }
+    done
 }
 
 /// How many lines went where; nothing where they went to standard output, which holds them alone.

@@ -30,7 +30,7 @@ pub fn run(context: &Context, command: &Command) -> Result<()> {
         bail!("there is no phrase set for `{locale}`; remedy: write one of {known}, or add replies/{locale}.toml");
     }
     let classifier = Classifier::new(config.phrases);
-    let mut out = std::io::stdout().lock();
+    let mut out = super::out::Stdout;
     let mut line = Vec::new();
     let mut input = std::io::stdin().lock();
     loop {

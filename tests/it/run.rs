@@ -184,6 +184,78 @@ async fn the_command_line_goes_from_a_list_to_consents() {
     app.engine.store.close().await;
 }
 
+/// Every command that prints much, or prints by a way of its own, into a pipe whose reader has gone, as `head` does.
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_error() {
+    let mut app = TestApp::with_clock(Kind::Sqlite, Clock::starting(MORNING.parse::<DateTime<Utc>>().expect("a time"))).await;
+    app.people(&[TestApp::it(1), TestApp::it(2)]).await;
+    app.send(LINK).await;
+    app.reply(&TestApp::it(1), REPLY_NUMBER, "STOP").await;
+    app.hang_up().await;
+    let commands: [&[&str]; 12] = [
+        &["consents", "export"],
+        &["ledger", "export"],
+        &["ledger", "verify"],
+        &["reply", "classify", "--locale", "it", "--explain"],
+        &["config", "packs"],
+        &["config", "check"],
+        &["campaign", "preview", LINK, "--all"],
+        &["campaign", "plan", LINK],
+        &["campaign", "report", LINK],
+        &["contact", "explain", "+393000000001"],
+        &["--json", "contact", "explain", "+393000000001"],
+        &["inbox", "list"],
+    ];
+    for args in commands {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = permesso(app.dir.path());
+        command.args(args).stdin(Stdio::piped()).stdout(writer).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("permesso");
+        // The command may be gone before it has read its line.
+        let _ = child.stdin.take().expect("a pipe").write_all("basta\n".repeat(2000).as_bytes());
+        drop(command);
+        let out = child.wait_with_output().expect("ended");
+        let err = String::from_utf8_lossy(&out.stderr);
+        assert_eq!((out.status.code(), err.as_ref()), (Some(0), ""), "{args:?}");
+    }
+    app.engine.store.close().await;
+}
+
+#[tokio::test]
+async fn the_texts_that_ship_are_written_out_to_be_edited_and_over_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    crate::app::write_config(dir.path(), 1, 2, 3, "sqlite:permesso.db");
+    let (code, _, err) = ask(dir.path(), &["config", "texts", "confrim"]).await;
+    assert!(code == 1 && err.contains("no text `confrim` ships; remedy: write one of ack_no, ack_stop"), "{err}");
+    let (code, out, err) = ask(dir.path(), &["config", "texts", "confirm", "repermission", "--locale", "it"]).await;
+    let folder = dir.path().join("templates/messages");
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.starts_with(&format!("2 texts written to {}\n", folder.display())), "{out}");
+    let files = || {
+        let files = std::fs::read_dir(&folder).expect("the folder");
+        files.map(|f| f.expect("an entry").file_name().into_string().expect("text")).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(files(), ["confirm.it.txt", "repermission.it.txt"].map(str::to_owned).into());
+
+    // What is written here is what people read, and nothing else has changed.
+    let mine = folder.join("repermission.it.txt");
+    let text = std::fs::read_to_string(&mine).expect("the text").replace("{{ brand }}", "{{ brand }} Milano");
+    std::fs::write(&mine, &text).expect("written");
+    let (code, out, _) = ask(dir.path(), &["campaign", "preview", LINK, "--all"]).await;
+    assert!(code == 0 && out.contains("ACME Milano"), "{out}");
+    let (code, out, _) = ask(dir.path(), &["--json", "config", "texts"]).await;
+    let told: serde_json::Value = serde_json::from_str(&out).expect("one JSON object");
+    assert_eq!((code, told["written"].as_array().map(Vec::len), told["kept"].as_array().map(Vec::len)), (0, Some(70), Some(2)));
+    assert_eq!((std::fs::read_to_string(&mine).expect("the text"), files().len()), (text, 72));
+    let (code, out, err) = ask(dir.path(), &["config", "check"]).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+
+    let other = dir.path().join("elsewhere");
+    let (code, ..) = ask(dir.path(), &["config", "texts", "help", "--out", other.to_str().expect("text")]).await;
+    assert_eq!((code, std::fs::read_dir(other).expect("the folder").count()), (0, 6));
+}
+
 #[tokio::test]
 async fn a_database_that_is_missing_newer_or_no_database_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
