@@ -79,7 +79,7 @@ fn preferences(web: &Web, token: &str, lang: Lang, view: View) -> PreferencesPag
         notice_url: config.controller.notice_url.to_string(),
         notice_version: config.controller.notice_version.clone(),
         source: view.source.filter(|s| !s.is_empty()),
-        controller: config.controller.name.clone(),
+        controller: config.controller.identity(),
         privacy_contact: config.controller.privacy_contact.clone(),
         can_grant: view.can_grant,
     }
@@ -184,7 +184,7 @@ fn state_page(web: &Web, lang: Lang, kind: StateKind, status: StatusCode, back_u
         kind,
         back_url,
         reply_number: reply_number(web),
-        controller: config.controller.name.clone(),
+        controller: config.controller.identity(),
         privacy_contact: config.controller.privacy_contact.clone(),
     };
     (status, Html(render(&page))).into_response()
@@ -227,7 +227,7 @@ fn notice_page(web: &Web, lang: Lang) -> Response {
         lang_base: Some("/notice".into()),
         brand: config.controller.brand.clone(),
         version: config.controller.notice_version.clone(),
-        controller: format!("{}, {}", config.controller.name, config.controller.address),
+        controller: config.controller.identity(),
         privacy_contact: config.controller.privacy_contact.clone(),
         channels: Channel::ALL.to_vec(),
         purposes: Purpose::ALL.to_vec(),

@@ -17,6 +17,7 @@ mod lists;
 mod noes;
 mod outage;
 mod packs;
+mod page;
 mod plans;
 mod postgres;
 mod preview;
