@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::engine::{Engine, receive};
+use crate::engine::{Engine, group};
 use crate::gateway::crm::Receiver;
 use crate::gateway::driver::Tools;
 use crate::gateway::{Gateway, Sink, http};
@@ -101,7 +101,7 @@ pub async fn sessions(engine: Arc<Engine>, stop: CancellationToken) {
         let (engine, name) = (engine.clone(), name.clone());
         let sink: Sink = Arc::new(move |events| {
             let (engine, name) = (engine.clone(), name.clone());
-            async move { receive::store(&engine, &name, &events).await.map_err(|error| format!("{error:#}")) }.boxed()
+            async move { group::store(&engine, &name, events).await.map_err(|error| format!("{error:#}")) }.boxed()
         });
         gateway.listen(sink, stop.clone())
     });

@@ -13,6 +13,7 @@ pub mod expire;
 pub mod explain;
 pub mod finish;
 pub mod gateways;
+pub mod group;
 pub mod history;
 pub mod import;
 pub mod inbox;
@@ -23,6 +24,7 @@ pub mod openings;
 mod outcome;
 mod pace;
 pub mod plan;
+mod receipts;
 pub mod receive;
 pub mod recover;
 pub mod report;
@@ -75,6 +77,8 @@ pub struct Engine {
     pub worker: String,
     /// An outcome could not be stored yet: nothing is claimed meanwhile.
     pub storing: AtomicBool,
+    /// What gateways told and waits for the next transaction.
+    calls: group::Group,
     /// Batches this process is at.
     in_work: Mutex<HashSet<i64>>,
     /// Revisions are immutable, so they are read once.
@@ -106,6 +110,7 @@ impl Engine {
             limits,
             worker,
             storing: AtomicBool::new(false),
+            calls: group::Group::default(),
             in_work: Mutex::default(),
             revisions: Mutex::default(),
         }

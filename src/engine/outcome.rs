@@ -115,7 +115,7 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
         let unused = settled.iter().zip(sent).filter(again).count();
         campaigns::return_allowance(&mut tx, campaign, i64::try_from(unused).unwrap_or(0)).await?;
     }
-    super::receive::match_late(&mut tx, engine, &batch.gateway, &settled).await?;
+    super::receipts::match_late(&mut tx, engine, &batch.gateway, &settled).await?;
     let mut stranded: Vec<i64> = sent.iter().filter(|(_, _, s)| not_on_channel(s)).map(|(due, _, _)| due.id).collect();
     // A receipt may have said so while the answer to the send was still on its way.
     let accepted: Vec<i64> = sent.iter().filter(|(due, _, s)| may_move(due, s)).map(|(due, _, _)| due.id).collect();

@@ -1,23 +1,25 @@
-//! Receive what gateways tell: receipts move messages on, inbound messages become acts. Stored first, once, and together
+//! Receive what gateways tell: inbound messages become acts, receipts move messages on (`receipts`). Stored first, once, and together
 //! with everything that follows, so that a 2xx means it is on disk.
+
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
+use super::receipts::{self, Told};
 use super::{Engine, answer, notify, outcome, storable, waiting};
 use crate::domain::answer::By;
 use crate::domain::button::Tap;
 use crate::domain::campaign::Mode;
 use crate::domain::channel::Channel;
 use crate::domain::consent::{self, Act, counts_at, is_second_act};
-use crate::domain::message::{Kind, Receipt, State};
+use crate::domain::message::Kind;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::reply::Intent;
 use crate::domain::suppression::Reason;
-use crate::gateway::driver::Class;
 use crate::gateway::{Event, Handled};
-use crate::store::inbound::{NewInbound, NewReceipt};
-use crate::store::messages::{Attempt, Settled};
+use crate::store::inbound::NewInbound;
+use crate::store::messages::Attempt;
 use crate::store::{Tx, answers, contacts, conversations, inbound, messages, suppressions};
 use crate::vault::Keyed;
 
@@ -35,13 +37,18 @@ struct Heard<'a> {
     text_hash: String,
 }
 
-/// Takes in a slice of authentic events in a transaction of its own, again where it met another one head-on: most gateways
-/// do not repeat a callback that failed.
+/// Takes in a slice of authentic events in a transaction of its own.
 pub async fn store(engine: &Engine, gateway: &str, events: &[Event]) -> Result<()> {
+    store_all(engine, &[(gateway, events)]).await
+}
+
+/// Takes in several calls' events in one transaction, again where it met another one head-on: most gateways do not repeat a
+/// callback that failed.
+pub async fn store_all(engine: &Engine, calls: &[(&str, &[Event])]) -> Result<()> {
     let mut tries = 0;
     loop {
         let mut tx = engine.store.write().await?;
-        let done = match receive(&mut tx, engine, gateway, events).await {
+        let done = match receive_all(&mut tx, engine, calls).await {
             Ok(()) => tx.commit().await.map_err(anyhow::Error::from),
             Err(error) => Err(error),
         };
@@ -53,22 +60,28 @@ pub async fn store(engine: &Engine, gateway: &str, events: &[Event]) -> Result<(
     }
 }
 
-/// Takes in a slice of authentic events in the caller's transaction. An event known already changes nothing.
-pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[Event]) -> Result<()> {
-    for event in events.iter().map(storable::event) {
-        match &event {
-            Event::Receipt { event_id, provider_id, reference, status, error, class, at } => {
-                let new = NewReceipt {
-                    event_id,
-                    provider_id,
-                    reference: reference.as_deref(),
-                    status: status.code(),
-                    error: error.as_deref(),
-                    class: class.map(Class::code),
-                    at: *at,
-                };
-                receipt(tx, engine, gateway, &new, *status).await?;
-            }
+async fn receive_all(tx: &mut Tx, engine: &Engine, calls: &[(&str, &[Event])]) -> Result<()> {
+    let mut by_gateway: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
+    for (gateway, events) in calls {
+        by_gateway.entry(gateway).or_default().extend(*events);
+    }
+    for (gateway, events) in by_gateway {
+        receive(tx, engine, gateway, &events).await?;
+    }
+    Ok(())
+}
+
+/// Takes in a slice of authentic events in the caller's transaction. An event known already changes nothing. Receipts come first: they
+/// and what people write overtake each other on the way here anyway, and mean the same in any order.
+pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Event]) -> Result<()> {
+    let events: Vec<Event> = events.iter().map(|event| storable::event(event)).collect();
+    let told: Vec<_> = events.iter().filter_map(Told::of).collect();
+    if !told.is_empty() {
+        receipts::receive(tx, engine, gateway, &told).await?;
+    }
+    for event in &events {
+        match event {
+            Event::Receipt { .. } => {}
             Event::Unreadable { event_id, body } => {
                 // It waits in the operator's inbox.
                 keep(tx, engine, gateway, event_id, body, "held").await?;
@@ -196,94 +209,6 @@ async fn number_of(tx: &mut Tx, engine: &Engine, answered: Option<&Attempt>) -> 
     let Some(attempt) = answered else { return Ok(None) };
     let Some(contact) = contacts::lock(tx, attempt.contact_id).await? else { return Ok(None) };
     Ok(Some(engine.vault.decrypt_number(&contact.number_enc)?))
-}
-
-async fn receipt(tx: &mut Tx, engine: &Engine, gateway: &str, new: &NewReceipt<'_>, status: Receipt) -> Result<()> {
-    let mut attempt = messages::attempt_by_provider_id(tx, gateway, new.provider_id).await?;
-    if attempt.is_none()
-        && let Some(reference) = new.reference
-    {
-        // Our own reference finds it even before the send's answer taught us the provider's id.
-        attempt = messages::attempt_by_reference(tx, &engine.controller, reference).await?;
-    }
-    let stored = inbound::add_receipt(tx, &engine.controller, gateway, new, attempt.as_ref().map(|a| a.id), engine.now()).await?;
-    if let (Some(_), Some(attempt)) = (stored, attempt) {
-        inbound::learn_provider_id(tx, attempt.id, new.provider_id).await?;
-        apply_receipt(tx, engine, gateway, &attempt, &Told { status, class: new.class, error: new.error }).await?;
-    }
-    Ok(())
-}
-
-/// What a receipt says.
-struct Told<'a> {
-    status: Receipt,
-    class: Option<&'a str>,
-    error: Option<&'a str>,
-}
-
-async fn apply_receipt(tx: &mut Tx, engine: &Engine, gateway: &str, attempt: &Attempt, told: &Told<'_>) -> Result<()> {
-    let (status, class) = (told.status, told.class.and_then(Class::parse));
-    let not_on_channel = class == Some(Class::NotOnChannel);
-    if class == Some(Class::OptedOut) {
-        confirm::gateway_opt_out(tx, engine, attempt.contact_id).await?;
-    }
-    if class.is_some_and(Class::pauses) {
-        outcome::pause(tx, engine, gateway, attempt.campaign_id, told.error.unwrap_or("a receipt says so")).await?;
-    }
-    let mut state = attempt.state();
-    if attempt.moved_on {
-        // The next channel has the message now; of the leg that failed only the proof that it arrived after all still counts.
-        if !matches!(status, Receipt::Delivered | Receipt::Read) {
-            return Ok(());
-        }
-        let reason = Some("arrived on the first channel after all");
-        if messages::set_state(tx, attempt.message_id, State::Planned, State::Delivered, reason, engine.now()).await? {
-            return super::legs::arrived_after_all(tx, engine, attempt).await;
-        }
-    }
-    while let Some(next) = state.on_receipt(status) {
-        if messages::set_state(tx, attempt.message_id, state, next, None, engine.now()).await? {
-            // While its own answer is out the message waits for it, and an unknown one stays where it is (design section 7).
-            let may_move = matches!(state, State::Accepted | State::Sent) && next == State::Failed;
-            if not_on_channel && may_move && answered(tx, engine, attempt).await? {
-                super::legs::fall_back(tx, engine, &[attempt.message_id]).await?;
-            }
-            if matches!(next, State::Delivered | State::Read)
-                && matches!(state, State::Failed | State::Undelivered | State::Expired)
-            {
-                messages::mark_arrived(tx, attempt.message_id).await?;
-            }
-            if attempt.kind == Kind::Confirm.code() && matches!(next, State::Sent | State::Delivered | State::Read) {
-                // It was taken, whatever its own answer said: the second step may count from now on.
-                conversations::confirmation_arrived(tx, attempt.message_id, engine.now()).await?;
-            }
-            break;
-        }
-        // The answer to our own send was stored between our look and our write: look again.
-        let Some(moved) = messages::state(tx, attempt.message_id).await?.filter(|s| *s != state) else { break };
-        state = moved;
-    }
-    Ok(())
-}
-
-/// Whether the gateway's own answer to this attempt stands as accepted; read anew, since it may have been stored meanwhile.
-async fn answered(tx: &mut Tx, engine: &Engine, attempt: &Attempt) -> Result<bool> {
-    let attempt = messages::attempt_by_reference(tx, &engine.controller, &attempt.reference).await?;
-    Ok(attempt.is_some_and(|a| a.outcome.as_deref() == Some("accepted")))
-}
-
-/// Receipts that came before their attempt knew its provider id, tried again now that it does.
-pub async fn match_late(tx: &mut Tx, engine: &Engine, gateway: &str, settled: &[Settled]) -> Result<()> {
-    let learned: Vec<&str> = settled.iter().filter_map(|s| s.provider_id.as_deref()).collect();
-    for (receipt, provider_id, status, class, error) in inbound::unmatched(tx, gateway, &learned).await? {
-        let Some(attempt) = messages::attempt_by_provider_id(tx, gateway, &provider_id).await? else { continue };
-        inbound::match_receipt(tx, receipt, attempt.id).await?;
-        if let Some(status) = Receipt::parse(&status) {
-            let told = Told { status, class: class.as_deref(), error: error.as_deref() };
-            apply_receipt(tx, engine, gateway, &attempt, &told).await?;
-        }
-    }
-    Ok(())
 }
 
 /// A person we know said something. Answers what became of it, as a word for the record.

@@ -1,9 +1,11 @@
 //! What gateways told us: receipts and inbound messages, each stored once, before anything follows from it.
 
+use std::collections::HashSet;
+
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
 use crate::vault::Keyed;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct NewReceipt<'a> {
     pub event_id: &'a str,
     pub provider_id: &'a str,
@@ -15,33 +17,33 @@ pub struct NewReceipt<'a> {
     pub at: i64,
 }
 
-/// Stores a receipt; `None` where this event is known already.
-pub async fn add_receipt(
+/// Stores receipts, each with the attempt it is about. Answers the event ids that were not known yet.
+pub async fn add_receipts(
     tx: &mut Tx,
     controller: &str,
     gateway: &str,
-    r: &NewReceipt<'_>,
-    attempt: Option<i64>,
+    receipts: &[(&NewReceipt<'_>, Option<i64>)],
     now: i64,
-) -> Result<Option<i64>> {
-    let row: Option<(i64,)> = fetch_optional!(
+) -> Result<HashSet<String>> {
+    let rows: Vec<(String,)> = fetch_all!(
         tx,
-        "INSERT INTO receipts (controller, gateway, event_id, provider_id, reference, status, error, class, at, received_at,
-           attempt_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING RETURNING id",
+        "INSERT INTO receipts (controller, gateway, event_id, provider_id, reference, status, error, class, at, received_at, attempt_id)
+         SELECT $2, $3, j.value->>'event_id', j.value->>'provider_id', j.value->>'reference', j.value->>'status', j.value->>'error',
+           j.value->>'class', CAST(j.value->>'at' AS BIGINT), $4, CAST(j.value->>'attempt' AS BIGINT)
+         FROM EACH($1) WHERE true ON CONFLICT DO NOTHING RETURNING event_id",
+        json(receipts.iter().map(|(receipt, attempt)| Row { receipt, attempt: *attempt }).collect::<Vec<_>>()),
         controller,
         gateway,
-        r.event_id,
-        r.provider_id,
-        r.reference,
-        r.status,
-        r.error,
-        r.class,
-        r.at,
-        now,
-        attempt
+        now
     )?;
-    Ok(row.map(|(id,)| id))
+    Ok(rows.into_iter().map(|(event_id,)| event_id).collect())
+}
+
+#[derive(serde::Serialize)]
+struct Row<'a> {
+    #[serde(flatten)]
+    receipt: &'a NewReceipt<'a>,
+    attempt: Option<i64>,
 }
 
 /// A receipt that came early: its id, the provider's id, status, class and error.
@@ -64,8 +66,18 @@ pub async fn match_receipt(tx: &mut Tx, receipt: i64, attempt: i64) -> Result<()
     Ok(())
 }
 
-pub async fn learn_provider_id(tx: &mut Tx, attempt: i64, provider_id: &str) -> Result<()> {
-    execute!(tx, "UPDATE attempts SET provider_id = $2 WHERE id = $1 AND provider_id IS NULL", attempt, provider_id)?;
+/// What the provider calls these attempts, where its own answer has not taught us yet.
+pub async fn learn_provider_ids(tx: &mut Tx, learned: &[(i64, &str)]) -> Result<()> {
+    if learned.is_empty() {
+        return Ok(());
+    }
+    execute!(
+        tx,
+        "UPDATE attempts SET provider_id = w.name
+         FROM (SELECT CAST(j.value->>'id' AS BIGINT) AS id, j.value->>'name' AS name FROM EACH($1)) AS w
+         WHERE attempts.id = w.id AND attempts.provider_id IS NULL",
+        json(learned.iter().map(|(id, name)| serde_json::json!({ "id": id, "name": name })).collect::<Vec<_>>())
+    )?;
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Messages, their attempts and the batches a job carries: planned, claimed by compare-and-set, settled.
 
+use std::collections::HashMap;
+
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
 use crate::domain::channel::Channel;
 use crate::domain::message::{Kind, State};
@@ -441,18 +443,39 @@ impl Attempt {
     }
 }
 
+macro_rules! attempts {
+    ($before:literal, $($after:expr),+) => {
+        concat!(
+            "SELECT ",
+            $before,
+            "a.id, a.message_id, a.reference, a.wording_hash, a.claimed_at, a.outcome, m.contact_id, m.campaign_id, m.revision_id, m.kind,
+               m.locale, m.state, a.channel, a.sender, a.channel <> m.channel AS moved_on, a.basis FROM ",
+            $($after),+
+        )
+    };
+}
+
 macro_rules! attempt_where {
     ($tx:expr, $condition:literal, $($bind:expr),*) => {
         fetch_optional!(
             $tx,
-            concat!(
-                "SELECT a.id, a.message_id, a.reference, a.wording_hash, a.claimed_at, a.outcome, m.contact_id, m.campaign_id,
-                   m.revision_id, m.kind, m.locale, m.state, a.channel, a.sender, a.channel <> m.channel AS moved_on, a.basis
-                 FROM attempts a JOIN messages m ON m.id = a.message_id WHERE ", $condition, " ORDER BY a.id DESC LIMIT 1"
-            ),
+            attempts!("", "attempts a JOIN messages m ON m.id = a.message_id WHERE ", $condition, " ORDER BY a.id DESC LIMIT 1"),
             $($bind),*
         )
     };
+}
+
+/// An attempt under the name it was asked for by.
+#[derive(Debug, sqlx::FromRow)]
+struct Named {
+    name: String,
+    #[sqlx(flatten)]
+    attempt: Attempt,
+}
+
+/// The newest of each name.
+fn newest_by_name(rows: Vec<Named>) -> HashMap<String, Attempt> {
+    rows.into_iter().map(|row| (row.name, row.attempt)).collect()
 }
 
 pub async fn attempt_by_token(tx: &mut Tx, controller: &str, token_hash: &str) -> Result<Option<Attempt>> {
@@ -465,6 +488,40 @@ pub async fn attempt_by_reference(tx: &mut Tx, controller: &str, reference: &str
 
 pub async fn attempt_by_provider_id(tx: &mut Tx, gateway: &str, provider_id: &str) -> Result<Option<Attempt>> {
     attempt_where!(tx, "a.gateway = $1 AND a.provider_id = $2", gateway, provider_id)
+}
+
+/// As [`attempt_by_reference`], of many.
+pub async fn attempts_by_reference(tx: &mut Tx, controller: &str, references: &[&str]) -> Result<HashMap<String, Attempt>> {
+    let rows: Vec<Named> = fetch_all!(
+        tx,
+        attempts!(
+            "a.reference AS name, ",
+            "EACH($1) THEN JOIN attempts a ON a.controller = $2 AND a.reference = j.value->>'name'
+             JOIN messages m ON m.id = a.message_id ORDER BY a.id"
+        ),
+        names(references),
+        controller
+    )?;
+    Ok(newest_by_name(rows))
+}
+
+/// As [`attempt_by_provider_id`], of many.
+pub async fn attempts_by_provider_id(tx: &mut Tx, gateway: &str, provider_ids: &[&str]) -> Result<HashMap<String, Attempt>> {
+    let rows: Vec<Named> = fetch_all!(
+        tx,
+        attempts!(
+            "a.provider_id AS name, ",
+            "EACH($1) THEN JOIN attempts a ON a.gateway = $2 AND a.provider_id = j.value->>'name'
+             JOIN messages m ON m.id = a.message_id ORDER BY a.id"
+        ),
+        names(provider_ids),
+        gateway
+    )?;
+    Ok(newest_by_name(rows))
+}
+
+fn names(names: &[&str]) -> String {
+    json(names.iter().map(|name| serde_json::json!({ "name": name })).collect::<Vec<_>>())
 }
 
 /// The newest attempt that asked this person: what a reply answers.
@@ -502,6 +559,30 @@ pub async fn set_state(tx: &mut Tx, message: i64, from: State, to: State, reason
         reason,
         now
     )? == 1)
+}
+
+/// A message's way from one state to the next.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Move {
+    pub message: i64,
+    pub from: &'static str,
+    pub to: &'static str,
+}
+
+/// As [`set_state`], of many: compare-and-set. Answers which were moved.
+pub async fn move_on(tx: &mut Tx, moves: &[Move], now: i64) -> Result<Vec<i64>> {
+    if moves.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<(i64,)> = fetch_all!(
+        tx,
+        "UPDATE messages SET state = w.next, changed_at = $2
+         FROM (SELECT CAST(j.value->>'message' AS BIGINT) AS id, j.value->>'from' AS prior, j.value->>'to' AS next FROM EACH($1)) AS w
+         WHERE messages.id = w.id AND messages.state = w.prior RETURNING messages.id",
+        json(moves),
+        now
+    )?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
 /// The person's own act proves that the ask arrived: an `unknown` one is settled by it, never by sending again.

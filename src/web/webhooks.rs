@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 use super::error::Error;
 use super::{Web, address, contains};
 use crate::config::{GatewayConfig, Secret};
-use crate::engine::receive;
+use crate::engine::group;
 use crate::gateway::{Callback, Heard, WebhookError};
 
 /// Largest body taken, bytes: Meta's go up to 3 MB (its webhook reference).
@@ -84,7 +84,7 @@ async fn take(web: &Web, call: &Call) -> Result<Response, Error> {
     match heard {
         Heard::Events(events) => {
             // The 2xx says: it is on disk.
-            receive::store(engine, name, &events).await?;
+            group::store(engine, name, events).await?;
             let (status, text) = driver.thanks();
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::NO_CONTENT);
             Ok((status, text.to_owned()).into_response())

@@ -849,7 +849,7 @@ both!(a_failed_ask_takes_its_next_channel_once_and_only_while_nobody_answered, |
         class: Some("not-on-channel"),
         at: 6,
     };
-    inbound::add_receipt(&mut tx, C, "g", &receipt, Some(three.1), 6).await.unwrap();
+    inbound::add_receipts(&mut tx, C, "g", &[(&receipt, Some(three.1))], 6).await.unwrap();
     let told = inbound::receipts_of(&mut tx, c).await.unwrap();
     assert_eq!(told.iter().map(|r| (r.attempt_id, r.class.as_deref())).collect::<Vec<_>>(), [(three.1, Some("not-on-channel"))]);
     assert_eq!(legs::proved_not_on_channel(&mut tx, &all).await.unwrap(), [three.0]);
@@ -1099,6 +1099,9 @@ both!(a_lost_worker_leaves_unknowns, |app| {
     assert_eq!(messages::abandon(&mut tx, MINUTE_DB, Some("new start"), 21).await.unwrap(), 0, "once");
     assert_eq!(messages::settle_by_person(&mut tx, a, 22).await.unwrap(), 1);
     assert_eq!((state(&mut tx, one.0).await, state(&mut tx, two.0).await), (State::Delivered, State::Unknown));
+    let step = |from: State, to: State| messages::Move { message: two.0, from: from.code(), to: to.code() };
+    assert!(messages::move_on(&mut tx, &[step(State::Planned, State::Sent)], 22).await.unwrap().is_empty(), "it is unknown");
+    assert!(messages::move_on(&mut tx, &[], 22).await.unwrap().is_empty());
     assert!(messages::set_state(&mut tx, two.0, State::Unknown, State::Read, None, 23).await.unwrap());
     assert!(!messages::set_state(&mut tx, two.0, State::Unknown, State::Failed, Some("late"), 24).await.unwrap());
     assert_eq!(state(&mut tx, two.0).await, State::Read);
@@ -1117,8 +1120,12 @@ both!(an_attempt_is_found_by_whatever_names_it, |app| {
     assert_eq!((found.id, found.contact_id, found.state(), found.outcome), (attempt, person, State::Sending, None));
     assert_eq!(messages::newest_ask(&mut tx, person).await.unwrap().unwrap().id, attempt);
     assert!(messages::attempt_by_provider_id(&mut tx, "g", "x").await.unwrap().is_none());
-    inbound::learn_provider_id(&mut tx, attempt, "x").await.unwrap();
-    inbound::learn_provider_id(&mut tx, attempt, "y").await.unwrap();
+    inbound::learn_provider_ids(&mut tx, &[(attempt, "x")]).await.unwrap();
+    inbound::learn_provider_ids(&mut tx, &[(attempt, "y")]).await.unwrap();
+    let named = messages::attempts_by_provider_id(&mut tx, "g", &["x", "y", "x"]).await.unwrap();
+    assert_eq!(named.into_iter().map(|(name, a)| (name, a.id)).collect::<Vec<_>>(), [("x".to_owned(), attempt)]);
+    let named = messages::attempts_by_reference(&mut tx, C, &[&reference, "another"]).await.unwrap();
+    assert_eq!(named.into_iter().map(|(name, a)| (name, a.id)).collect::<Vec<_>>(), [(reference.clone(), attempt)]);
     assert_eq!(messages::attempt_by_provider_id(&mut tx, "g", "x").await.unwrap().unwrap().id, attempt, "the first one stays");
     assert_eq!(report::claims(&mut tx, C).await.unwrap(), [(reference, 10)]);
     messages::settle(&mut tx, &[settled(ask, "refused", State::Failed)], 20).await.unwrap();
@@ -1140,14 +1147,19 @@ both!(receipts_and_inbound_events_are_stored_once, |app| {
         class: None,
         at,
     };
-    let late = inbound::add_receipt(&mut tx, C, "g", &receipt("r1", 9), None, 10).await.unwrap().unwrap();
-    let early = inbound::add_receipt(&mut tx, C, "g", &receipt("r2", 8), None, 10).await.unwrap().unwrap();
-    assert_eq!(inbound::add_receipt(&mut tx, C, "g", &receipt("r1", 9), None, 11).await.unwrap(), None);
-    assert!(inbound::add_receipt(&mut tx, C, "f", &receipt("r1", 9), None, 11).await.unwrap().is_some(), "another gateway's");
-    let row = |id| (id, "x".to_owned(), "sent".to_owned(), None, None);
-    assert_eq!(inbound::unmatched(&mut tx, "g", &["x", "y"]).await.unwrap(), [row(early), row(late)]);
-    inbound::match_receipt(&mut tx, early, 1).await.unwrap();
-    assert_eq!(inbound::unmatched(&mut tx, "g", &["x"]).await.unwrap(), [row(late)]);
+    let (r1, r2) = (receipt("r1", 9), receipt("r2", 8));
+    let both = [(&r1, None), (&r2, None), (&r1, None)];
+    let mut new: Vec<_> = inbound::add_receipts(&mut tx, C, "g", &both, 10).await.unwrap().into_iter().collect();
+    new.sort();
+    assert_eq!(new, ["r1", "r2"]);
+    assert!(inbound::add_receipts(&mut tx, C, "g", &[(&r1, None)], 11).await.unwrap().is_empty());
+    assert_eq!(inbound::add_receipts(&mut tx, C, "f", &[(&r1, None)], 11).await.unwrap().len(), 1, "another gateway's");
+    let found = inbound::unmatched(&mut tx, "g", &["x", "y"]).await.unwrap();
+    let [early, late] = &found[..] else { panic!("{found:?}") };
+    assert!(early.0 > late.0, "by the provider's time, though it came later");
+    assert_eq!((early.1.as_str(), early.2.as_str(), &early.3, &early.4), ("x", "sent", &None, &None));
+    inbound::match_receipt(&mut tx, early.0, 1).await.unwrap();
+    assert_eq!(inbound::unmatched(&mut tx, "g", &["x"]).await.unwrap(), [late.clone()]);
     let reply = |event_id, intent| inbound::NewInbound {
         event_id,
         mac: "m",

@@ -28,6 +28,7 @@ mod reports;
 mod restart;
 mod run;
 mod stories;
+mod together;
 mod undecided;
 mod upgrade;
 mod why;

@@ -1,0 +1,170 @@
+//! Receipts, looked up, stored and moved on by the hundred: a handful of statements whatever their number. What has a consequence
+//! beyond a message's state goes one by one.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use anyhow::Result;
+
+use super::{Engine, confirm, legs, outcome};
+use crate::domain::message::{Kind, Receipt, State};
+use crate::gateway::Event;
+use crate::gateway::driver::Class;
+use crate::store::inbound::NewReceipt;
+use crate::store::messages::{Attempt, Move, Settled};
+use crate::store::{Tx, conversations, inbound, messages};
+
+/// What a receipt says.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'a> {
+    status: Receipt,
+    class: Option<Class>,
+    error: Option<&'a str>,
+}
+
+impl<'a> Told<'a> {
+    /// The receipt in an event, as it is stored and as it is read.
+    pub fn of(event: &'a Event) -> Option<(NewReceipt<'a>, Told<'a>)> {
+        let Event::Receipt { event_id, provider_id, reference, status, error, class, at } = event else { return None };
+        let (reference, error) = (reference.as_deref(), error.as_deref());
+        let stored =
+            NewReceipt { event_id, provider_id, reference, status: status.code(), error, class: class.map(Class::code), at: *at };
+        Some((stored, Told { status: *status, class: *class, error }))
+    }
+}
+
+/// A receipt and the attempt it is about.
+type Of<'a> = (Told<'a>, Attempt);
+
+/// Takes in the receipts of one gateway, in the order they came. One known already changes nothing.
+pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, told: &[(NewReceipt<'_>, Told<'_>)]) -> Result<()> {
+    let attempts = attempts(tx, engine, gateway, told).await?;
+    let rows: Vec<(&NewReceipt<'_>, Option<i64>)> =
+        std::iter::zip(told, &attempts).map(|((new, _), a)| (new, a.as_ref().map(|a| a.id))).collect();
+    let mut fresh = inbound::add_receipts(tx, &engine.controller, gateway, &rows, engine.now()).await?;
+    let mut learned = Vec::new();
+    let mut by_message: BTreeMap<i64, Vec<Of<'_>>> = BTreeMap::new();
+    for ((new, told), attempt) in std::iter::zip(told, attempts) {
+        // One event twice in one slice is one event.
+        if let (true, Some(attempt)) = (fresh.remove(new.event_id), attempt) {
+            learned.push((attempt.id, new.provider_id));
+            by_message.entry(attempt.message_id).or_default().push((*told, attempt));
+        }
+    }
+    inbound::learn_provider_ids(tx, &learned).await?;
+
+    by_message.retain(|_, of| !says_nothing_new(of));
+    let moves: Vec<Move> = by_message.iter().filter_map(|(message, of)| plain(*message, of)).collect();
+    let moved: HashSet<i64> = messages::move_on(tx, &moves, engine.now()).await?.into_iter().collect();
+    by_message.retain(|message, _| !moved.contains(message));
+    for (told, attempt) in by_message.into_values().flatten() {
+        // An earlier one of this slice may have moved it on.
+        let attempt = messages::attempt_by_reference(tx, &engine.controller, &attempt.reference).await?.unwrap_or(attempt);
+        apply(tx, engine, gateway, &attempt, told).await?;
+    }
+    Ok(())
+}
+
+/// The attempt each receipt is about: by the provider's id, or by our own reference, which finds it even before the send's answer
+/// taught us that id.
+async fn attempts(
+    tx: &mut Tx,
+    engine: &Engine,
+    gateway: &str,
+    told: &[(NewReceipt<'_>, Told<'_>)],
+) -> Result<Vec<Option<Attempt>>> {
+    let ids: Vec<&str> = told.iter().map(|(new, _)| new.provider_id).collect();
+    let known = messages::attempts_by_provider_id(tx, gateway, &ids).await?;
+    let unknown = told.iter().filter(|(new, _)| !known.contains_key(new.provider_id));
+    let references: Vec<&str> = unknown.filter_map(|(new, _)| new.reference).collect();
+    let ours: HashMap<String, Attempt> = match references.is_empty() {
+        true => HashMap::new(),
+        false => messages::attempts_by_reference(tx, &engine.controller, &references).await?,
+    };
+    let attempt = |new: &NewReceipt<'_>| known.get(new.provider_id).or_else(|| ours.get(new.reference?)).cloned();
+    Ok(told.iter().map(|(new, _)| attempt(new)).collect())
+}
+
+/// Receipts that repeat what the message's state says already, and mean nothing more.
+fn says_nothing_new(of: &[Of<'_>]) -> bool {
+    of.iter()
+        .all(|(told, attempt)| told.class.is_none() && !attempt.moved_on && attempt.state().on_receipt(told.status).is_none())
+}
+
+/// The move of a message whose receipts change its state and nothing else: no error with a meaning, no leg left behind, no failure
+/// that arrived after all, no second step.
+fn plain(message: i64, of: &[Of<'_>]) -> Option<Move> {
+    let from = of.first()?.1.state();
+    let way = matches!(from, State::Sending | State::Unknown | State::Accepted | State::Sent | State::Delivered);
+    let plain = |(told, attempt): &Of<'_>| {
+        let arrives = matches!(told.status, Receipt::Sent | Receipt::Delivered | Receipt::Read);
+        told.class.is_none() && arrives && !attempt.moved_on && attempt.kind != Kind::Confirm.code()
+    };
+    let to = of.iter().fold(from, |state, (told, _)| state.on_receipt(told.status).unwrap_or(state));
+    (way && to != from && of.iter().all(plain)).then_some(Move { message, from: from.code(), to: to.code() })
+}
+
+/// What a receipt makes of its message, and everything that follows from it.
+async fn apply(tx: &mut Tx, engine: &Engine, gateway: &str, attempt: &Attempt, told: Told<'_>) -> Result<()> {
+    let (status, class) = (told.status, told.class);
+    let not_on_channel = class == Some(Class::NotOnChannel);
+    if class == Some(Class::OptedOut) {
+        confirm::gateway_opt_out(tx, engine, attempt.contact_id).await?;
+    }
+    if class.is_some_and(Class::pauses) {
+        outcome::pause(tx, engine, gateway, attempt.campaign_id, told.error.unwrap_or("a receipt says so")).await?;
+    }
+    let mut state = attempt.state();
+    if attempt.moved_on {
+        // The next channel has the message now; of the leg that failed only the proof that it arrived after all still counts.
+        if !matches!(status, Receipt::Delivered | Receipt::Read) {
+            return Ok(());
+        }
+        let reason = Some("arrived on the first channel after all");
+        if messages::set_state(tx, attempt.message_id, State::Planned, State::Delivered, reason, engine.now()).await? {
+            return legs::arrived_after_all(tx, engine, attempt).await;
+        }
+    }
+    while let Some(next) = state.on_receipt(status) {
+        if messages::set_state(tx, attempt.message_id, state, next, None, engine.now()).await? {
+            // While its own answer is out the message waits for it, and an unknown one stays where it is (design section 7).
+            let may_move = matches!(state, State::Accepted | State::Sent) && next == State::Failed;
+            if not_on_channel && may_move && answered(tx, engine, attempt).await? {
+                legs::fall_back(tx, engine, &[attempt.message_id]).await?;
+            }
+            if matches!(next, State::Delivered | State::Read)
+                && matches!(state, State::Failed | State::Undelivered | State::Expired)
+            {
+                messages::mark_arrived(tx, attempt.message_id).await?;
+            }
+            if attempt.kind == Kind::Confirm.code() && matches!(next, State::Sent | State::Delivered | State::Read) {
+                // It was taken, whatever its own answer said: the second step may count from now on.
+                conversations::confirmation_arrived(tx, attempt.message_id, engine.now()).await?;
+            }
+            break;
+        }
+        // The answer to our own send was stored between our look and our write: look again.
+        let Some(moved) = messages::state(tx, attempt.message_id).await?.filter(|s| *s != state) else { break };
+        state = moved;
+    }
+    Ok(())
+}
+
+/// Whether the gateway's own answer to this attempt stands as accepted; read anew, since it may have been stored meanwhile.
+async fn answered(tx: &mut Tx, engine: &Engine, attempt: &Attempt) -> Result<bool> {
+    let attempt = messages::attempt_by_reference(tx, &engine.controller, &attempt.reference).await?;
+    Ok(attempt.is_some_and(|a| a.outcome.as_deref() == Some("accepted")))
+}
+
+/// Receipts that came before their attempt knew its provider id, tried again now that it does.
+pub async fn match_late(tx: &mut Tx, engine: &Engine, gateway: &str, settled: &[Settled]) -> Result<()> {
+    let learned: Vec<&str> = settled.iter().filter_map(|s| s.provider_id.as_deref()).collect();
+    for (receipt, provider_id, status, class, error) in inbound::unmatched(tx, gateway, &learned).await? {
+        let Some(attempt) = messages::attempt_by_provider_id(tx, gateway, &provider_id).await? else { continue };
+        inbound::match_receipt(tx, receipt, attempt.id).await?;
+        if let Some(status) = Receipt::parse(&status) {
+            let told = Told { status, class: class.as_deref().and_then(Class::parse), error: error.as_deref() };
+            apply(tx, engine, gateway, &attempt, told).await?;
+        }
+    }
+    Ok(())
+}
