@@ -86,7 +86,7 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
             Some(row) => Some((row.id, engine.revision(&mut tx, row.revision_id).await?.limits.rate)),
             None => None,
         };
-        let wanted = messages::count_due(&mut tx, &batch, engine.now(), SLICE as i64).await?;
+        let wanted = messages::count_due(&mut tx, &batch, engine.now(), engine.slice as i64).await?;
         tx.rollback().await?;
         if wanted == 0 {
             return rest(engine, batch_id).await;
@@ -94,7 +94,7 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
         let gateway = engine.gateways.get(&batch.gateway).with_context(|| {
             format!("gateway `{}` of batch {batch_id} is not configured; remedy: put it back into permesso.toml", batch.gateway)
         })?;
-        let wanted = usize::try_from(wanted).unwrap_or(SLICE);
+        let wanted = usize::try_from(wanted).unwrap_or(engine.slice);
         let permits = engine.limits.permits(&batch.gateway, &batch.sender, rate, wanted).await;
         if permits == 0 {
             continue;

@@ -73,6 +73,8 @@ pub struct Engine {
     pub receivers: BTreeMap<String, Receiver>,
     pub classifier: Classifier,
     pub limits: limits::Limits,
+    /// Most messages one claim takes, 1 to [`deliver::SLICE`].
+    pub slice: usize,
     /// This process in leases and attempts.
     pub worker: String,
     /// An outcome could not be stored yet: nothing is claimed meanwhile.
@@ -108,6 +110,7 @@ impl Engine {
             receivers,
             classifier,
             limits,
+            slice: deliver::SLICE,
             worker,
             storing: AtomicBool::new(false),
             calls: group::Group::default(),

@@ -35,6 +35,9 @@ mod why;
 mod words;
 mod yes;
 
+/// For `postgres.rs`: these clusters live no longer than their tests.
+pub const FSYNC: &str = "off";
+
 /// One story, on both stores.
 #[macro_export]
 macro_rules! both {

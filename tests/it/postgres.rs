@@ -24,7 +24,7 @@ as() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
 for bin in $(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V); do PATH="$bin:$PATH"; done
 if [ "$(id -u)" = 0 ]; then chown postgres "$DIR"; fi
 as "$(command -v initdb)" -D "$DIR/data" -U app -A trust -E UTF8 --locale=C.UTF-8 --no-sync >"$DIR/log" 2>&1
-as "$(command -v pg_ctl)" -D "$DIR/data" -l "$DIR/server.log" -w -o "-k $DIR -p $PORT -c listen_addresses='' -c fsync=off -c max_connections=400" start >>"$DIR/log" 2>&1
+as "$(command -v pg_ctl)" -D "$DIR/data" -l "$DIR/server.log" -w -o "-k $DIR -p $PORT -c listen_addresses='' -c fsync=$FSYNC -c max_connections=400" start >>"$DIR/log" 2>&1
 echo ready
 cat >/dev/null
 as "$(command -v pg_ctl)" -D "$DIR/data" -m immediate stop >>"$DIR/log" 2>&1 || true
@@ -41,6 +41,7 @@ impl Cluster {
             .arg(SCRIPT)
             .env("DIR", &dir)
             .env("PORT", port.to_string())
+            .env("FSYNC", crate::FSYNC)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -109,6 +110,14 @@ pub async fn empty() -> String {
     let name = format!("e{}", NUMBER.fetch_add(1, Ordering::SeqCst));
     let sql = format!("CREATE DATABASE {name};");
     tokio::task::spawn_blocking(move || cluster_sql(&sql)).await.expect("created");
+    cluster().url(&name)
+}
+
+/// Another database with all that is in this one, to which nobody may be connected.
+#[allow(dead_code, reason = "the benches copy, the tests do not")]
+pub fn copy(database: &str) -> String {
+    let name = format!("c{}", NUMBER.fetch_add(1, Ordering::SeqCst));
+    cluster_sql(&format!("CREATE DATABASE {name} TEMPLATE {database} STRATEGY file_copy; CHECKPOINT;"));
     cluster().url(&name)
 }
 

@@ -1,0 +1,92 @@
+//! Figures, and what a process costs.
+
+use std::future::Future;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+/// One line of the table.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Figure {
+    pub bench: String,
+    pub store: String,
+    pub unit: &'static str,
+    pub value: f64,
+    pub ceiling: f64,
+    pub ratio: f64,
+    /// What the ratio should be: at least, or at most where less is better.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<f64>,
+    #[serde(flatten)]
+    pub more: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Figure {
+    /// The median of pairs of value and ceiling, by their ratio.
+    pub fn of(bench: &str, store: impl ToString, unit: &'static str, pairs: &[(f64, f64)]) -> Figure {
+        let mut sorted = pairs.to_vec();
+        sorted.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
+        let (value, ceiling) = sorted[sorted.len() / 2];
+        let ratio = value / ceiling;
+        Figure {
+            bench: bench.into(),
+            store: store.to_string(),
+            unit,
+            value,
+            ceiling,
+            ratio,
+            target: None,
+            more: Default::default(),
+        }
+    }
+
+    pub fn target(mut self, target: f64) -> Figure {
+        self.target = Some(target);
+        self
+    }
+
+    pub fn with(mut self, name: &str, value: impl serde::Serialize) -> Figure {
+        self.more.insert(name.into(), serde_json::to_value(value).unwrap_or_default());
+        self
+    }
+}
+
+pub fn print(figures: &[Figure]) {
+    println!("\n{:<16} {:<9} {:>12} {:>12} {:>7} {:>7}  unit", "bench", "store", "value", "ceiling", "ratio", "target");
+    for f in figures {
+        let target = f.target.map_or_else(|| "-".to_owned(), |t| format!("{t:.2}"));
+        println!("{:<16} {:<9} {:>12.1} {:>12.1} {:>7.3} {target:>7}  {}", f.bench, f.store, f.value, f.ceiling, f.ratio, f.unit);
+    }
+    println!();
+    for f in figures {
+        println!("{}", serde_json::to_string(f).unwrap_or_default());
+    }
+}
+
+/// Seconds it took.
+pub async fn timed<T>(what: impl Future<Output = Result<T>>) -> Result<(f64, T)> {
+    let begin = Instant::now();
+    let done = what.await?;
+    Ok((begin.elapsed().as_secs_f64(), done))
+}
+
+/// Processor seconds this process has used: user and system time, in hundredths as Linux counts them.
+pub fn cpu() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let after = stat.rsplit_once(')').context("an odd /proc/self/stat")?.1;
+    let ticks: Vec<f64> = after.split_whitespace().skip(11).take(2).filter_map(|t| t.parse().ok()).collect();
+    Ok(ticks.iter().sum::<f64>() / 100.0)
+}
+
+/// Resident memory of this process, megabytes.
+pub fn resident() -> Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).context("an odd /proc/self/status")?;
+    let kilobytes: f64 = line.split_whitespace().nth(1).context("an odd VmRSS")?.parse()?;
+    Ok(kilobytes / 1024.0)
+}
+
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
