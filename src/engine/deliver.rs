@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::claim::{Claimed, Letter, PROBE_AFTER, claim};
+use super::limits;
 use super::openings::Openings;
 use super::outcome::{self, store_outcomes};
 use super::recover;
@@ -95,7 +96,7 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
             format!("gateway `{}` of batch {batch_id} is not configured; remedy: put it back into permesso.toml", batch.gateway)
         })?;
         let wanted = usize::try_from(wanted).unwrap_or(engine.slice);
-        let permits = engine.limits.permits(&batch.gateway, &batch.sender, rate, wanted).await;
+        let permits = limits::permits(engine, &batch.gateway, &batch.sender, rate, wanted).await?;
         if permits == 0 {
             continue;
         }

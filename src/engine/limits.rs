@@ -1,56 +1,56 @@
-//! How fast: one governor a gateway, a sender and a campaign, inside this process. A message needs a permit of each
-//! before it is claimed, so what is claimed can leave at once.
+//! How fast: a rate each of a gateway, a sender and a campaign. A message needs a permit of each before it is claimed, so what is claimed
+//! can leave at once. One process works a SQLite file, and a governor keeps its rates; on Postgres any number of processes lease their
+//! permits from rows that they share, so that together they are no faster than one may be.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
+use super::Engine;
 use crate::config::Config;
+use crate::store::rates::{self, Lease, Rate};
 
 /// How long a slice may wait for permits before it takes what it has.
 const GATHER: Duration = Duration::from_millis(250);
 
+/// Rates by their names, messages a second.
+type Wanted = [(String, f64)];
+
 #[derive(Debug)]
 pub struct Limits {
+    fixed: HashMap<String, f64>,
     clock: DefaultClock,
-    fixed: HashMap<String, Arc<DefaultDirectRateLimiter>>,
-    campaigns: Mutex<HashMap<i64, (u64, Arc<DefaultDirectRateLimiter>)>>,
+    governors: Mutex<HashMap<String, (u64, Arc<DefaultDirectRateLimiter>)>>,
 }
 
 impl Limits {
     pub fn new(config: &Config) -> Limits {
-        let mut fixed = HashMap::new();
-        for gateway in &config.gateways {
-            fixed.insert(format!("gateway {}", gateway.name()), limiter(gateway.rate));
-        }
-        for sender in &config.senders {
-            fixed.insert(format!("sender {}", sender.id), limiter(sender.rate));
-        }
-        Limits { clock: DefaultClock::default(), fixed, campaigns: Mutex::default() }
+        let gateways = config.gateways.iter().map(|gateway| (format!("gateway {}", gateway.name()), gateway.rate));
+        let senders = config.senders.iter().map(|sender| (format!("sender {}", sender.id), sender.rate));
+        Limits { fixed: gateways.chain(senders).collect(), clock: DefaultClock::default(), governors: Mutex::default() }
     }
 
-    /// Waits up to a quarter of a second for permits and answers how many there are, at most `wanted`.
-    pub async fn permits(&self, gateway: &str, sender: &str, campaign: Option<(i64, f64)>, wanted: usize) -> usize {
-        let mut limiters: Vec<Arc<DefaultDirectRateLimiter>> = Vec::with_capacity(3);
-        limiters.extend(self.fixed.get(&format!("gateway {gateway}")).cloned());
-        limiters.extend(self.fixed.get(&format!("sender {sender}")).cloned());
-        if let Some((id, rate)) = campaign {
-            let mut campaigns = self.campaigns.lock().expect("no panic while held");
-            let entry = campaigns.entry(id).or_insert_with(|| (rate.to_bits(), limiter(rate)));
-            if entry.0 != rate.to_bits() {
-                *entry = (rate.to_bits(), limiter(rate));
-            }
-            limiters.push(entry.1.clone());
+    fn governor(&self, name: &str, rate: f64) -> Arc<DefaultDirectRateLimiter> {
+        let mut governors = self.governors.lock().expect("no panic while held");
+        let entry = governors.entry(name.to_owned()).or_insert_with(|| (rate.to_bits(), governor(rate)));
+        if entry.0 != rate.to_bits() {
+            *entry = (rate.to_bits(), governor(rate));
         }
+        entry.1.clone()
+    }
+
+    async fn governed(&self, rates: &Wanted, wanted: usize) -> usize {
+        let governors: Vec<_> = rates.iter().map(|(name, rate)| self.governor(name, *rate)).collect();
         let until = Instant::now() + GATHER;
         let mut granted = 0;
         'next: while granted < wanted {
-            for limiter in &limiters {
-                while let Err(not_until) = limiter.check() {
+            for governor in &governors {
+                while let Err(not_until) = governor.check() {
                     let wait = not_until.wait_time_from(self.clock.now());
                     if Instant::now() + wait > until {
                         break 'next;
@@ -64,11 +64,56 @@ impl Limits {
     }
 }
 
-/// `rate` messages a second, at most a quarter of a second's worth at once.
-fn limiter(rate: f64) -> Arc<DefaultDirectRateLimiter> {
+/// Waits up to a quarter of a second for permits and answers how many there are, at most `wanted`.
+///
+/// # Errors
+/// The database is away.
+pub async fn permits(engine: &Engine, gateway: &str, sender: &str, campaign: Option<(i64, f64)>, wanted: usize) -> Result<usize> {
+    let fixed = [format!("gateway {gateway}"), format!("sender {sender}")];
+    let fixed = fixed.into_iter().filter_map(|name| engine.limits.fixed.get(&name).map(|rate| (name.clone(), *rate)));
+    let rates: Vec<(String, f64)> = fixed.chain(campaign.map(|(id, rate)| (format!("campaign {id}"), rate))).collect();
+    match engine.store.is_sqlite() {
+        true => Ok(engine.limits.governed(&rates, wanted).await),
+        false => leased(engine, &rates, wanted).await,
+    }
+}
+
+/// A whole burst, if it comes within the time a slice may wait; else what there is then.
+async fn leased(engine: &Engine, rates: &Wanted, wanted: usize) -> Result<usize> {
+    let rates: Vec<Rate> = rates.iter().map(|(name, rate)| shared(name, *rate)).collect();
+    let wanted = i64::try_from(wanted)?;
+    let mut least = rates.iter().map(|rate| rate.burst).min().unwrap_or(wanted).min(wanted);
+    loop {
+        let mut tx = engine.store.write().await?;
+        let now = tx.db_now().await?;
+        let lease = rates::lease(&mut tx, &engine.controller, &rates, least, wanted, now).await?;
+        tx.commit().await?;
+        match lease {
+            Lease::Permits(permits) => return Ok(usize::try_from(permits)?),
+            Lease::NotFor(wait) => tokio::time::sleep(GATHER.min(Duration::from_micros(wait.unsigned_abs()))).await,
+        }
+        if least == 1 {
+            return Ok(0);
+        }
+        least = 1;
+    }
+}
+
+/// A quarter of a second's worth, at least one: so many may leave at once.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what a u32 holds")]
+fn burst(rate: f64) -> NonZeroU32 {
+    NonZeroU32::new((rate / 4.0).clamp(1.0, 100_000.0) as u32).unwrap_or(NonZeroU32::MIN)
+}
+
+fn governor(rate: f64) -> Arc<DefaultDirectRateLimiter> {
     let period = Duration::from_secs_f64(1.0 / rate.clamp(0.001, 1_000_000.0));
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what a u32 holds")]
-    let burst = NonZeroU32::new((rate / 4.0).clamp(1.0, 100_000.0) as u32).unwrap_or(NonZeroU32::MIN);
-    let quota = Quota::with_period(period).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN)).allow_burst(burst);
+    let quota = Quota::with_period(period).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN)).allow_burst(burst(rate));
     Arc::new(RateLimiter::direct(quota))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "at most 1,000 seconds in microseconds")]
+fn shared(name: &str, rate: f64) -> Rate {
+    // Rounded up: rather a little slower than a little too fast.
+    let period = (1e6 / rate.clamp(0.001, 1_000_000.0)).ceil() as i64;
+    Rate { name: name.to_owned(), period, burst: i64::from(burst(rate).get()) }
 }

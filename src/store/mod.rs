@@ -22,6 +22,7 @@ pub mod migrations;
 pub mod outbox;
 pub mod paces;
 pub mod queue;
+pub mod rates;
 pub mod report;
 pub mod screenings;
 pub mod suppressions;

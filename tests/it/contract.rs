@@ -16,6 +16,7 @@ use permesso::store::control::{Health, Silence};
 use permesso::store::conversations::Opening;
 use permesso::store::messages::{Batch, Claim, Claimant, New, NotNow, Route, Settled};
 use permesso::store::queue::{self, Job};
+use permesso::store::rates::{self, Lease, Rate};
 use permesso::store::{
     Store, Tx, answers, campaigns, contacts, control, conversations, facts, humans, inbound, ledger, legs, messages, paces,
     report, screenings, suppressions,
@@ -1159,7 +1160,7 @@ both!(receipts_and_inbound_events_are_stored_once, |app| {
     assert!(early.0 > late.0, "by the provider's time, though it came later");
     assert_eq!((early.1.as_str(), early.2.as_str(), &early.3, &early.4), ("x", "sent", &None, &None));
     inbound::match_receipt(&mut tx, early.0, 1).await.unwrap();
-    assert_eq!(inbound::unmatched(&mut tx, "g", &["x"]).await.unwrap(), [late.clone()]);
+    assert_eq!(inbound::unmatched(&mut tx, "g", &["x"]).await.unwrap(), std::slice::from_ref(late));
     let reply = |event_id, intent| inbound::NewInbound {
         event_id,
         mac: "m",
@@ -1464,4 +1465,61 @@ fn every_function_of_the_store_is_named_in_a_test() {
     }
     assert!(functions > 80, "the sources were read: {functions}");
     assert!(missing.is_empty(), "neither tested nor excused, or both: {missing:?}");
+}
+
+// Rates that several processes share.
+
+fn rate(name: &str, a_second: i64, burst: i64) -> Rate {
+    Rate { name: name.into(), period: 1_000_000 / a_second, burst }
+}
+
+both!(processes_together_are_no_faster_than_a_rate_and_use_it, |app| {
+    let rates = [rate("gateway", 100, 25), rate("sender", 50, 12)];
+    let mut tx = write(app).await;
+    // Three processes that look at odd moments, for ten seconds.
+    let mut taken: Vec<(i64, i64)> = Vec::new();
+    let (mut now, mut dice) = (1_000_000_000, 7_u64);
+    while now < 1_010_000_000 {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let wanted = 1 + i64::try_from(dice >> 60).unwrap();
+        match rates::lease(&mut tx, C, &rates, 1.min(wanted), wanted, now).await.unwrap() {
+            Lease::Permits(n) => taken.push((now, n)),
+            Lease::NotFor(wait) => assert!((1..=20_000).contains(&wait), "{wait}"),
+        }
+        now += 1_000 + i64::try_from((dice >> 40) % 40_000).unwrap();
+    }
+    let all: i64 = taken.iter().map(|(_, n)| n).sum();
+    assert!((450..=512).contains(&all), "{all} of 500 in ten seconds");
+    for (from, _) in &taken {
+        let second: i64 = taken.iter().filter(|(at, _)| (*from..from + 1_000_000).contains(at)).map(|(_, n)| n).sum();
+        assert!(second <= 62, "{second} in a second");
+    }
+    // A process that asks for a whole burst is told when there is one.
+    let Lease::NotFor(wait) = rates::lease(&mut tx, C, &rates, 12, 12, now).await.unwrap() else { panic!("there is none") };
+    assert_eq!(rates::lease(&mut tx, C, &rates, 12, 12, now + wait).await.unwrap(), Lease::Permits(12));
+    // After a rest there is one burst and no more, for this controller; another has its own.
+    assert_eq!(rates::lease(&mut tx, C, &rates, 1, 500, now + 60_000_000).await.unwrap(), Lease::Permits(12));
+    assert_eq!(rates::lease(&mut tx, "another", &rates, 1, 500, now).await.unwrap(), Lease::Permits(12));
+    assert_eq!(rates::lease(&mut tx, C, &[], 1, 500, now).await.unwrap(), Lease::Permits(500), "no rate, no limit");
+    tx.rollback().await.unwrap();
+});
+
+#[tokio::test]
+async fn two_processes_that_ask_at_the_same_moment_get_one_burst_postgres() {
+    let mut app = TestApp::new(crate::app::Kind::Postgres).await;
+    let rates = [rate("gateway", 100, 25)];
+    let mut first = write(&app).await;
+    assert_eq!(rates::lease(&mut first, C, &rates, 1, 1, 1_000_000).await.unwrap(), Lease::Permits(1));
+    first.commit().await.unwrap();
+    let (mut one, mut other) = (write(&app).await, write(&app).await);
+    assert_eq!(rates::lease(&mut one, C, &rates, 1, 20, 1_000_000).await.unwrap(), Lease::Permits(20));
+    let (second, ()) = tokio::join!(rates::lease(&mut other, C, &rates, 1, 20, 1_000_000), async {
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+        one.commit().await.unwrap();
+    });
+    assert_eq!(second.unwrap(), Lease::Permits(4));
+    other.commit().await.unwrap();
+    app.end().await;
 }

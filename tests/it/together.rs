@@ -42,7 +42,7 @@ both!(calls_that_come_while_another_is_stored_are_all_on_disk_when_answered, |ap
             receipt(&sent, &ask.id, &ask.reference, Status::Sent, None, now),
             receipt(&delivered, &ask.id, &ask.reference, Status::Delivered, None, now),
         ];
-        if n % 10 == 0 {
+        if n.is_multiple_of(10) {
             events.push(inbound(&format!("stop{n}"), number, REPLY_NUMBER, "STOP", now));
         }
         app.gateway.deliver(events)
@@ -150,12 +150,12 @@ both!(receipts_by_the_hundred_mean_what_they_mean_one_by_one, |app| {
         let (one, other) = (&app.inbox(&TestApp::it(n))[0], &app.inbox(&TestApp::it(PAIRS + n))[0]);
         for k in 0..1 + dice() % 5 {
             let status = all[dice() % all.len()];
-            let code = (status == Status::Failed && dice() % 2 == 0).then_some("not_on_channel");
+            let code = (status == Status::Failed && dice().is_multiple_of(2)).then_some("not_on_channel");
             // Some name our reference alone, some repeat the event before.
-            let known = dice() % 3 > 0;
+            let known = !dice().is_multiple_of(3);
             let id =
                 |ask: &permesso::gateway::mock::book::Accepted| if known { ask.id.clone() } else { format!("other-{}", ask.id) };
-            let event = if dice() % 5 == 0 { k.saturating_sub(1) } else { k };
+            let event = if dice().is_multiple_of(5) { k.saturating_sub(1) } else { k };
             let at = app.clock.now();
             together.push((dice(), n, receipt(&format!("t{n}-{event}"), &id(one), &one.reference, status, code, at)));
             apart.push(receipt(&format!("a{n}-{event}"), &id(other), &other.reference, status, code, at));
