@@ -1,4 +1,4 @@
-//! `db migrate`, `db backup`
+//! `db migrate`, `db backup`, `db restore`
 
 use std::path::{Path, PathBuf};
 
@@ -24,6 +24,19 @@ pub enum Command {
         /// A new file; a name with version and time in the folder `backups` beside the database if left out.
         #[arg(long)]
         to: Option<PathBuf>,
+    },
+    /// Put a copy in the place of the database. First it learns every no, ask and unclear reply since; then all sending is halted
+    /// until `permesso resume`. Stop every permesso before.
+    #[command(after_help = "Example: permesso db restore backups/permesso-0015-20261201T094500Z.db")]
+    Restore {
+        /// What `db backup` made.
+        copy: PathBuf,
+        /// Learn from this file, which an earlier try wrote, and not from the database as it is.
+        #[arg(long, conflicts_with = "nothing_kept")]
+        kept: Option<PathBuf>,
+        /// The database of before is gone and nothing of it was kept: give every list of noes you have before you resume.
+        #[arg(long)]
+        nothing_kept: bool,
     },
 }
 
@@ -60,6 +73,9 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                 true => println!("{}", serde_json::json!({ "backup": path })),
                 false => println!("backed up to {}", path.display()),
             }
+        }
+        Command::Restore { copy, kept, nothing_kept } => {
+            super::restore::run(context, config, copy, kept.as_deref(), *nothing_kept).await?;
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ mod mock;
 mod out;
 mod preview;
 mod reply;
+mod restore;
 mod run;
 mod webhooks;
 
@@ -99,7 +100,7 @@ enum Command {
     /// Run pretended phones for trying out: the mock gateway, in place of a real provider.
     #[command(after_help = "Example: permesso mock-gateway --listen 127.0.0.1:8082")]
     MockGateway(mock::Args),
-    /// Create, upgrade or back up the database.
+    /// Create, upgrade, back up or restore the database.
     #[command(subcommand, after_help = "Example: permesso db migrate")]
     Db(database::Command),
 }

@@ -234,7 +234,7 @@ async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed], ties: &[Tie]
 }
 
 /// Every no of these humans for all their numbers.
-async fn spread(tx: &mut Tx, engine: &Engine, humans: &[String], now: i64) -> Result<()> {
+pub(super) async fn spread(tx: &mut Tx, engine: &Engine, humans: &[String], now: i64) -> Result<()> {
     if !humans.is_empty() {
         let granted = suppressions::spread_over_humans(tx, &engine.controller, humans, now).await?;
         confirm::end_grants_of(tx, engine, &granted, &confirm::inherited(now)).await?;

@@ -28,6 +28,7 @@ mod receipts;
 pub mod receive;
 pub mod recover;
 pub mod report;
+pub mod restore;
 pub mod screening;
 pub mod seen;
 pub mod settle;

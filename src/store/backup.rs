@@ -1,5 +1,5 @@
 //! A copy of the whole database beside it, while others go on reading and writing: SQLite makes its own, Postgres' is made by
-//! `pg_dump`. It holds whatever the database holds, so that only its owner may read it.
+//! `pg_dump`. It holds whatever the database holds, so that only its owner may read it. And the way back: a copy in place of the database.
 
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
@@ -72,10 +72,7 @@ async fn sqlite(from: &str, to: &Path) -> std::result::Result<(), Failure> {
         let mut source = SqliteConnectOptions::new().filename(from).connect().await?;
         sqlx::query("VACUUM INTO $1").bind(to).execute(&mut source).await?;
         source.close().await?;
-        let mut copy = SqliteConnectOptions::new().filename(to).read_only(true).connect().await?;
-        let sound: String = sqlx::query_scalar("PRAGMA quick_check").fetch_one(&mut copy).await?;
-        copy.close().await?;
-        Ok::<String, sqlx::Error>(sound)
+        check(to).await
     };
     match copied.await {
         Ok(sound) if sound == "ok" => Ok(()),
@@ -87,16 +84,90 @@ async fn sqlite(from: &str, to: &Path) -> std::result::Result<(), Failure> {
     }
 }
 
+async fn check(file: &str) -> sqlx::Result<String> {
+    let mut copy = SqliteConnectOptions::new().filename(file).read_only(true).connect().await?;
+    let sound: String = sqlx::query_scalar("PRAGMA quick_check").fetch_one(&mut copy).await?;
+    copy.close().await?;
+    Ok(sound)
+}
+
+/// Writes a copy into a new SQLite file, to be made ready there before it takes the database's place. What an earlier try left is removed.
+///
+/// # Errors
+/// The copy is no whole SQLite database, or there is no room.
+pub async fn unpack(copy: &Path, to: &Path) -> Result<()> {
+    let failed = |why: String| {
+        let remedy = "name a whole copy that `permesso db backup` made, and make room for it";
+        Error::Restore(copy.display().to_string(), why, remedy.to_owned())
+    };
+    for left in [to.to_owned(), beside(to, "-wal"), beside(to, "-shm")] {
+        let _ = fs::remove_file(left);
+    }
+    let written = || -> std::io::Result<()> {
+        let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+        std::io::copy(&mut fs::File::open(copy)?, &mut new)?;
+        new.sync_all()
+    };
+    written().map_err(|error| failed(error.to_string()))?;
+    match check(&to.display().to_string()).await {
+        Ok(sound) if sound == "ok" => Ok(()),
+        Ok(found) => Err(failed(found)),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+/// Puts a file that is ready in the place of the database, and leaves that one under the name `aside`. There is no moment without one.
+///
+/// # Errors
+/// Something still writes to the database, or the files lie on two disks; then nothing has changed.
+pub fn swap(ready: &Path, database: &Path, aside: &Path) -> Result<()> {
+    let failed = |why: String, remedy: &str| Error::Restore(ready.display().to_string(), why, remedy.to_owned());
+    if fs::metadata(beside(database, "-wal")).is_ok_and(|log| log.len() > 0) {
+        return Err(failed("something still uses the database".into(), "stop whatever has it open, and restore again"));
+    }
+    let swapped = || -> std::io::Result<()> {
+        if database.exists() {
+            fs::hard_link(database, aside)?;
+        }
+        fs::rename(ready, database)?;
+        fs::File::open(database.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    swapped().map_err(|error| failed(error.to_string(), "let permesso write in the database's folder and in `backups` beside it"))
+}
+
+fn beside(file: &Path, end: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+/// Puts a copy that `pg_dump` made in the place of everything in a Postgres database, in one transaction.
+///
+/// # Errors
+/// `pg_restore` is missing or says why it cannot; then nothing has changed.
+pub async fn put_back(url: &str, copy: &Path) -> Result<()> {
+    let failed = |(why, remedy): Failure| Error::Restore(copy.display().to_string(), why, remedy.to_owned());
+    let (mut restore, database) = tool("pg_restore", url).map_err(failed)?;
+    restore.args(["--clean", "--if-exists", "--no-owner", "--single-transaction", "--no-password", "--dbname"]);
+    restore.arg(database).arg(copy);
+    finished("pg_restore", restore).await.map_err(failed)
+}
+
 async fn postgres(url: &str, to: &Path) -> std::result::Result<(), Failure> {
+    let (mut dump, database) = tool("pg_dump", url)?;
+    dump.args(["--format=custom", "--no-password", "--file"]).arg(to).env("PGDATABASE", database);
+    finished("pg_dump", dump).await
+}
+
+/// A program of Postgres' own that knows the way to the database, and the database's name.
+fn tool(program: &str, url: &str) -> std::result::Result<(Command, String), Failure> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|_| ("the database's address cannot be read".to_owned(), "write postgres://user@host/name"))?;
     let host = options.get_socket().map_or_else(|| options.get_host().into(), |socket| socket.as_os_str().to_owned());
-    let mut dump = Command::new("pg_dump");
-    dump.args(["--format=custom", "--no-password", "--file"]).arg(to);
+    let mut command = Command::new(program);
     // By the environment: the command line is everybody's to read.
-    dump.env("PGHOST", host).env("PGPORT", options.get_port().to_string()).env("PGUSER", options.get_username());
-    dump.env("PGDATABASE", options.get_database().unwrap_or(options.get_username()));
-    dump.env(
+    command.env("PGHOST", host).env("PGPORT", options.get_port().to_string()).env("PGUSER", options.get_username());
+    command.env(
         "PGSSLMODE",
         match options.get_ssl_mode() {
             PgSslMode::Disable => "disable",
@@ -109,16 +180,20 @@ async fn postgres(url: &str, to: &Path) -> std::result::Result<(), Failure> {
     );
     if let Ok(url) = Url::parse(url) {
         if let Some(password) = password(&url) {
-            dump.env("PGPASSWORD", password);
+            command.env("PGPASSWORD", password);
         }
         for (key, value) in url.query_pairs().filter(|(key, _)| key == "sslrootcert") {
-            dump.env(key.to_uppercase().replacen("SSL", "PGSSL", 1), value.as_ref());
+            command.env(key.to_uppercase().replacen("SSL", "PGSSL", 1), value.as_ref());
         }
     }
-    let done = dump.output().await.map_err(|error| match error.kind() {
+    Ok((command, options.get_database().unwrap_or(options.get_username()).to_owned()))
+}
+
+async fn finished(program: &str, mut command: Command) -> std::result::Result<(), Failure> {
+    let done = command.output().await.map_err(|error| match error.kind() {
         ErrorKind::NotFound => (
-            "there is no pg_dump".to_owned(),
-            "install postgresql-client of the server's version, and put its pg_dump on the PATH",
+            format!("there is no {program}"),
+            "install postgresql-client of the server's version, and put its programs on the PATH",
         ),
         _ => (error.to_string(), ROOM),
     })?;
@@ -126,7 +201,7 @@ async fn postgres(url: &str, to: &Path) -> std::result::Result<(), Failure> {
         true => Ok(()),
         false => {
             let said = String::from_utf8_lossy(&done.stderr).trim().replace('\n', "; ");
-            Err((format!("pg_dump: {said}"), "mend what pg_dump names; it must be of the server's version or newer"))
+            Err((format!("{program}: {said}"), "mend what it names; it must be of the server's version or newer"))
         }
     }
 }

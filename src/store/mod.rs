@@ -15,6 +15,7 @@ pub mod conversations;
 pub mod facts;
 pub mod humans;
 pub mod inbound;
+pub mod keep;
 pub mod ledger;
 pub mod legs;
 pub mod messages;
@@ -48,6 +49,8 @@ pub enum Error {
     Older,
     #[error("the backup {0} cannot be made, so nothing was changed: {1}; remedy: {2}")]
     Backup(String, String, String),
+    #[error("the copy {0} cannot be put back, so the database is as it was: {1}; remedy: {2}")]
+    Restore(String, String, String),
     #[error("the database is read-only; remedy: give the user that runs permesso the right to write the file and its folder")]
     ReadOnly,
     #[error("the database is locked by another process for over {BUSY_S} s; remedy: stop that process")]

@@ -26,6 +26,7 @@ mod proxy;
 mod replies;
 mod reports;
 mod restart;
+mod restore;
 mod run;
 mod stories;
 mod together;

@@ -1,0 +1,104 @@
+//! `db restore`: what the database knows is kept aside, the copy takes its place, and learns it before anything can be sent.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use chrono::Utc;
+
+use super::{Context, clock, database, run};
+use crate::app;
+use crate::config::Config;
+use crate::engine::restore::{self, Replayed};
+use crate::store::{Store, backup, migrations};
+use crate::vault::Vault;
+
+pub async fn run(context: &Context, config: Config, copy: &Path, kept: Option<&Path>, nothing_kept: bool) -> Result<()> {
+    if !copy.is_file() {
+        bail!("there is no copy {}; remedy: name a file that `permesso db backup` made", copy.display());
+    }
+    let folder = database::backups(&config);
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let stamp = Utc::now().format("%Y%m%dT%H%M%S%3fZ");
+    let kept = match (kept, nothing_kept) {
+        (Some(file), _) => Some(file.to_owned()),
+        (None, true) => None,
+        (None, false) => Some(keep(&config, folder.join(format!("kept-{stamp}.jsonl"))).await?),
+    };
+    let (aside, done) = match config.database.strip_prefix("sqlite:") {
+        Some(path) => {
+            let path = PathBuf::from(path.trim_start_matches("//"));
+            let aside = folder.join(format!("aside-{stamp}.db"));
+            (aside.clone(), sqlite(context, &config, copy, &path, &aside, kept.as_deref()).await?)
+        }
+        None => postgres(context, &config, copy, &folder, kept.as_deref()).await?,
+    };
+    if context.json {
+        println!("{}", serde_json::json!({ "restored": copy, "aside": aside, "kept": kept, "replayed": done }));
+        return Ok(());
+    }
+    println!("restored {}; the database of before is {}", copy.display(), aside.display());
+    println!("{:>9} noes, {} marks of asks, {} ended consents and {} unclear replies since", done.noes, done.asked, done.ended, done.unclear);
+    if kept.is_none() {
+        println!("nothing was kept: import every list of noes you have (`permesso import suppressions`), now");
+    }
+    println!("sending is halted: import what was imported since, look at the campaigns, then `permesso resume`");
+    Ok(())
+}
+
+/// Writes down what the database knows.
+async fn keep(config: &Config, file: PathBuf) -> Result<PathBuf> {
+    let store = Store::open(&config.database).await.context(
+        "the database of before cannot be read, and an old copy alone knows no no since; remedy: --kept FILE with what an earlier \
+         try kept, or --nothing-kept",
+    )?;
+    restore::nobody_runs(&store, &config.controller.id).await?;
+    restore::keep(&store, &config.controller.id, &file).await?;
+    store.close().await;
+    Ok(file)
+}
+
+/// The copy becomes ready under another name, and then takes the place of the database at one stroke.
+async fn sqlite(
+    context: &Context,
+    config: &Config,
+    copy: &Path,
+    database: &Path,
+    aside: &Path,
+    kept: Option<&Path>,
+) -> Result<Replayed> {
+    let ready = database.with_extension("restoring");
+    backup::unpack(copy, &ready).await?;
+    let done = make_ready(context, config, format!("sqlite:{}", ready.display()), kept).await?;
+    backup::swap(&ready, database, aside)?;
+    Ok(done)
+}
+
+/// Everything in the database gives way to the copy, which then learns what was kept. Whoever stops this in between does it again with
+/// `--kept`.
+async fn postgres(
+    context: &Context,
+    config: &Config,
+    copy: &Path,
+    folder: &Path,
+    kept: Option<&Path>,
+) -> Result<(PathBuf, Replayed)> {
+    let version = migrations::version(&config.database).await?;
+    let aside = backup::copy_into(&config.database, folder, version).await?;
+    backup::put_back(&config.database, copy).await?;
+    let done = make_ready(context, config, config.database.clone(), kept).await.with_context(|| match kept {
+        Some(kept) => format!("the copy is in place and must not run yet; remedy: restore again with --kept {}", kept.display()),
+        None => "the copy is in place and must not run yet; remedy: restore again".to_owned(),
+    })?;
+    Ok((aside, done))
+}
+
+async fn make_ready(context: &Context, config: &Config, database: String, kept: Option<&Path>) -> Result<Replayed> {
+    let store = Store::migrate(&database).await?;
+    let mut config = config.clone();
+    config.database = database;
+    let vault = Vault::open(&config.key_file)?;
+    let engine = app::build(config, vault, store, clock(&context.dir)?)?;
+    let done = restore::replay(&engine, kept, &run::operator()).await;
+    engine.store.close().await;
+    done
+}

@@ -1,0 +1,210 @@
+//! What an old copy of the database must learn before it goes live (compliance T21): the noes, asks and unclear replies since. A line of
+//! JSON each, from the database of before to a file, and from there into the copy.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::confirm::{self, Deed, Situation};
+use super::{Engine, LEASE_DB, import};
+use crate::domain::answer::By;
+use crate::domain::channel::{Channel, Permission, Purpose};
+use crate::domain::suppression::Reason;
+use crate::store::humans::{self, Tie};
+use crate::store::keep::{self, Asked, Ended, No, Tied, Unclear};
+use crate::store::{Store, Tx, control, inbound, suppressions};
+use crate::vault::Keyed;
+
+/// Rows read or written at once.
+const PAGE: i64 = 2_000;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Tied(Tied),
+    No(No),
+    Asked(Asked),
+    Ended(Ended),
+    Unclear(Unclear),
+    /// The last one: a file without it is cut off.
+    End(u64),
+}
+
+/// What a copy had not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Replayed {
+    /// Numbers that said no since, or were listed.
+    pub noes: u64,
+    /// Marks of asks and reminders sent since.
+    pub asked: u64,
+    /// People of whom something granted has ended since.
+    pub ended: u64,
+    /// Replies since that wait for an operator.
+    pub unclear: u64,
+}
+
+/// Fails while a permesso uses the database, or did so within half a minute.
+pub async fn nobody_runs(store: &Store, controller: &str) -> Result<()> {
+    let mut tx = store.read().await?;
+    let lately = |ago: Option<i64>| ago.is_some_and(|ago| ago < LEASE_DB);
+    let (web, worker) = (control::heard_ago(&mut tx, controller).await?, keep::worked_ago(&mut tx).await?);
+    tx.rollback().await?;
+    if lately(web) || lately(worker) {
+        bail!(
+            "a permesso uses this database, or did until a moment ago; remedy: stop it, wait for half a minute, and restore again"
+        );
+    }
+    Ok(())
+}
+
+/// Writes what the database knows into a new file, mode 0600: hashes and times, and encrypted replies; no number in the clear.
+pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
+    let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    let new = new.with_context(|| format!("cannot write {}; remedy: let permesso write there", file.display()))?;
+    let mut out = BufWriter::new(new);
+    let mut lines = 0;
+    let mut tx = store.read().await?;
+    let mut write = |line: Line| -> Result<()> {
+        serde_json::to_writer(&mut out, &line)?;
+        lines += 1;
+        Ok(out.write_all(b"\n")?)
+    };
+    let mut after = String::new();
+    loop {
+        let page = keep::tied_after(&mut tx, controller, &after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.mac.clone();
+        page.into_iter().try_for_each(|row| write(Line::Tied(row)))?;
+    }
+    let mut after = 0;
+    loop {
+        let page = keep::noes_after(&mut tx, controller, after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.0;
+        page.into_iter()
+            .try_for_each(|(_, mac, key_id, scope, reason, at)| write(Line::No(No { mac, key_id, scope, reason, at })))?;
+    }
+    let mut after = (i64::MIN, String::new(), String::new());
+    loop {
+        let page = keep::asked_after(&mut tx, controller, (after.0, &after.1, &after.2), PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = (last.message_id, last.mac.clone(), last.kind.clone());
+        page.into_iter().try_for_each(|row| write(Line::Asked(row)))?;
+    }
+    let mut after = (String::new(), String::new(), String::new());
+    loop {
+        let page = keep::ended_after(&mut tx, controller, (&after.0, &after.1, &after.2), PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = (last.subject.clone(), last.channel.clone(), last.purpose.clone());
+        page.into_iter().try_for_each(|row| write(Line::Ended(row)))?;
+    }
+    keep::unclear(&mut tx, controller).await?.into_iter().try_for_each(|row| write(Line::Unclear(row)))?;
+    tx.rollback().await?;
+    let all = lines;
+    serde_json::to_writer(&mut out, &Line::End(all))?;
+    out.flush()?;
+    out.get_ref().sync_all()?;
+    Ok(())
+}
+
+/// Brings a copy up to date with what was kept, in one transaction, and halts all sending until an operator resumes it.
+///
+/// # Errors
+/// The key does not fit the copy, or the file is cut off or none of ours; then the copy is as it was.
+pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Replayed> {
+    let now = engine.now();
+    let mut done = Replayed::default();
+    let mut tx = engine.store.write().await?;
+    if let Some(number) = keep::a_number(&mut tx, &engine.controller).await? {
+        engine.vault.decrypt_number(&number).context(
+            "this copy's numbers cannot be read with this key; remedy: put the key file of that time back, its lines before those of today",
+        )?;
+    }
+    humans::take_turn(&mut tx, &engine.controller).await?;
+    control::take_turn(&mut tx, &engine.controller).await?;
+    if let Some(file) = file {
+        let opened = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let mut chunk: Vec<Line> = Vec::new();
+        let (mut lines, mut whole) = (0, false);
+        for (n, line) in BufReader::new(opened).lines().enumerate() {
+            let line: Line = serde_json::from_str(&line?)
+                .with_context(|| format!("{}, line {}: nothing that `db restore` wrote", file.display(), n + 1))?;
+            if let Line::End(all) = line {
+                whole = all == lines;
+                break;
+            }
+            lines += 1;
+            let other = chunk.last().is_some_and(|last| std::mem::discriminant(last) != std::mem::discriminant(&line));
+            if other || chunk.len() as i64 == PAGE {
+                write_back(&mut tx, engine, std::mem::take(&mut chunk), &mut done).await?;
+            }
+            chunk.push(line);
+        }
+        if !whole {
+            bail!("{} is cut off: its last line is missing; remedy: give a whole one by --kept", file.display());
+        }
+        write_back(&mut tx, engine, chunk, &mut done).await?;
+        inbound::adopt(&mut tx, &engine.controller, now).await?;
+    }
+    keep::forget_hearing(&mut tx, &engine.controller).await?;
+    control::set_halt(&mut tx, &engine.controller, Some(now), &format!("{by}: db restore")).await?;
+    tx.commit().await?;
+    Ok(done)
+}
+
+/// Lines of one kind.
+async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut Replayed) -> Result<()> {
+    let (controller, now) = (engine.controller.as_str(), engine.now());
+    let (mut ties, mut noes, mut asked, mut ended, mut unclear) = (vec![], vec![], vec![], vec![], vec![]);
+    for line in chunk {
+        match line {
+            Line::Tied(row) => {
+                ties.push(Tie { number: vec![Keyed { key_id: row.key_id, mac: row.mac }], id: Some(row.human) });
+            }
+            Line::No(row) => noes.push(row),
+            Line::Asked(row) => asked.push(row),
+            Line::Ended(row) => ended.push(row),
+            Line::Unclear(row) => unclear.push(row),
+            Line::End(_) => {}
+        }
+    }
+    if !ties.is_empty() {
+        let humans = humans::tie(tx, controller, &ties).await?;
+        import::spread(tx, engine, &humans, now).await?;
+    }
+    let mut by_reason: BTreeMap<String, Vec<Keyed>> = BTreeMap::new();
+    for (keyed, reason) in keep::add_noes(tx, controller, &noes, now).await? {
+        done.noes += 1;
+        by_reason.entry(reason).or_default().push(keyed);
+    }
+    for (reason, keyed) in by_reason {
+        let reason = Reason::parse(&reason).with_context(|| format!("`{reason}` is no reason for a no"))?;
+        suppressions::suppress(tx, controller, &keyed, reason, By::List, now, now).await?;
+        confirm::end_grants(tx, engine, &keyed, &restored(now)).await?;
+    }
+    done.asked += keep::add_asked(tx, controller, &asked).await?;
+    let mut gone: BTreeMap<i64, Vec<Permission>> = BTreeMap::new();
+    for (contact, channel, purpose) in keep::still_granted(tx, controller, &ended).await? {
+        if let Some((channel, purpose)) = Channel::parse(&channel).zip(Purpose::parse(&purpose)) {
+            gone.entry(contact).or_default().push(Permission { channel, purpose });
+        }
+    }
+    for (contact, gone) in gone {
+        let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+        confirm::withdraw(tx, engine, &situation, &restored(now), gone).await?;
+        done.ended += 1;
+    }
+    done.unclear += keep::add_unclear(tx, controller, &unclear).await?;
+    Ok(())
+}
+
+/// How the ledger tells it: the entry of that time is in the database of before, which is kept aside.
+fn restored(now: i64) -> Deed {
+    let evidence = "ended since the copy was made; the entry is in the database kept aside".into();
+    Deed { at: now, channel: "import", action: "restored", evidence, text_hash: None }
+}

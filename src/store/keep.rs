@@ -1,0 +1,208 @@
+//! What a database hands on to an older copy of itself before that takes its place: who belongs together, every no that stands, whom was
+//! asked, what consent has ended, and unclear replies that wait. Read by pages, since there may be millions, and written back by chunks.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use crate::vault::Keyed;
+
+/// A keyed number, or an id that lost in a merge, and the human it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, sqlx::FromRow)]
+pub struct Tied {
+    pub mac: String,
+    pub key_id: i64,
+    pub human: String,
+}
+
+/// A no that stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, sqlx::FromRow)]
+pub struct No {
+    pub mac: String,
+    pub key_id: i64,
+    pub scope: String,
+    pub reason: String,
+    pub at: i64,
+}
+
+/// The mark of an ask or a reminder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, sqlx::FromRow)]
+pub struct Asked {
+    pub mac: String,
+    pub key_id: i64,
+    pub family: String,
+    pub kind: String,
+    pub asked_at: i64,
+    pub message_id: i64,
+}
+
+/// A permission that was refused, or granted once and is no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, sqlx::FromRow)]
+pub struct Ended {
+    pub subject: String,
+    pub channel: String,
+    pub purpose: String,
+}
+
+/// A reply that waits for an operator's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, sqlx::FromRow)]
+pub struct Unclear {
+    pub gateway: String,
+    pub event_id: String,
+    pub mac: String,
+    pub key_id: i64,
+    pub to_sender: String,
+    pub channel: String,
+    pub body_enc: String,
+    pub intent: String,
+    pub at: i64,
+    pub received_at: i64,
+}
+
+pub async fn tied_after(tx: &mut Tx, controller: &str, after: &str, limit: i64) -> Result<Vec<Tied>> {
+    fetch_all!(
+        tx,
+        "SELECT w.mac, w.key_id, w.human FROM (
+           SELECT n.mac, n.key_id, c.human FROM number_macs n JOIN contacts c ON c.id = n.contact_id
+           WHERE n.controller = $1 AND c.human IS NOT NULL
+           UNION
+           SELECT h.alias, 0, h.human FROM humans h WHERE h.controller = $1 AND h.alias <> h.human) AS w
+         WHERE w.mac > $2 ORDER BY w.mac LIMIT $3",
+        controller,
+        after,
+        limit
+    )
+}
+
+/// Each with its id, for the next page.
+pub async fn noes_after(
+    tx: &mut Tx,
+    controller: &str,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<(i64, String, i64, String, String, i64)>> {
+    fetch_all!(
+        tx,
+        "SELECT id, mac, key_id, scope, reason, at FROM suppressions WHERE controller = $1 AND id > $2 AND lifted_at IS NULL
+         ORDER BY id LIMIT $3",
+        controller,
+        after,
+        limit
+    )
+}
+
+pub async fn asked_after(tx: &mut Tx, controller: &str, after: (i64, &str, &str), limit: i64) -> Result<Vec<Asked>> {
+    fetch_all!(
+        tx,
+        "SELECT mac, key_id, family, kind, asked_at, message_id FROM asked_marks
+         WHERE controller = $1 AND (message_id, mac, kind) > ($2, $3, $4) ORDER BY message_id, mac, kind LIMIT $5",
+        controller,
+        after.0,
+        after.1,
+        after.2,
+        limit
+    )
+}
+
+pub async fn ended_after(tx: &mut Tx, controller: &str, after: (&str, &str, &str), limit: i64) -> Result<Vec<Ended>> {
+    fetch_all!(
+        tx,
+        "SELECT subject, channel, purpose FROM preferences
+         WHERE controller = $1 AND state <> 'granted' AND (subject, channel, purpose) > ($2, $3, $4)
+         ORDER BY subject, channel, purpose LIMIT $5",
+        controller,
+        after.0,
+        after.1,
+        after.2,
+        limit
+    )
+}
+
+/// All of them: an operator reads each, so there are never many.
+pub async fn unclear(tx: &mut Tx, controller: &str) -> Result<Vec<Unclear>> {
+    fetch_all!(
+        tx,
+        "SELECT gateway, event_id, mac, key_id, to_sender, channel, body_enc, intent, at, received_at FROM inbound_events
+         WHERE controller = $1 AND effect = 'held' AND resolved_at IS NULL ORDER BY id",
+        controller
+    )
+}
+
+/// Writes back noes that do not stand here. Answers those; what follows from a no is up to `suppressions::suppress`.
+pub async fn add_noes(tx: &mut Tx, controller: &str, noes: &[No], now: i64) -> Result<Vec<(Keyed, String)>> {
+    let added: Vec<(String, i64, String)> = fetch_all!(
+        tx,
+        "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at, learned_at)
+         SELECT $2, j.value->>'mac', CAST(j.value->>'key_id' AS BIGINT), j.value->>'scope', j.value->>'reason',
+           CAST(j.value->>'at' AS BIGINT), $3 FROM EACH($1) WHERE true
+         ON CONFLICT DO NOTHING RETURNING mac, key_id, reason",
+        &json(noes),
+        controller,
+        now
+    )?;
+    Ok(added.into_iter().map(|(mac, key_id, reason)| (Keyed { key_id, mac }, reason)).collect())
+}
+
+/// Writes back marks that are not here, as those of no message: the copy may have that message still planned, and a message does not
+/// stand in its own way. Answers how many.
+pub async fn add_asked(tx: &mut Tx, controller: &str, asked: &[Asked]) -> Result<u64> {
+    execute!(
+        tx,
+        "INSERT INTO asked_marks (controller, mac, key_id, family, kind, asked_at, message_id)
+         SELECT $2, j.value->>'mac', CAST(j.value->>'key_id' AS BIGINT), j.value->>'family', j.value->>'kind',
+           CAST(j.value->>'asked_at' AS BIGINT), -ABS(CAST(j.value->>'message_id' AS BIGINT)) FROM EACH($1)
+         WHERE NOT EXISTS (SELECT 1 FROM asked_marks a WHERE a.controller = $2 AND a.mac = j.value->>'mac'
+           AND a.key_id = CAST(j.value->>'key_id' AS BIGINT) AND a.family = j.value->>'family' AND a.kind = j.value->>'kind'
+           AND a.message_id = CAST(j.value->>'message_id' AS BIGINT))
+         ON CONFLICT DO NOTHING",
+        &json(asked),
+        controller
+    )
+}
+
+/// Of these, what stands as granted here: the contact and the permission.
+pub async fn still_granted(tx: &mut Tx, controller: &str, ended: &[Ended]) -> Result<Vec<(i64, String, String)>> {
+    fetch_all!(
+        tx,
+        "SELECT c.id, p.channel, p.purpose FROM EACH($1)
+         THEN JOIN preferences p ON p.controller = $2 AND p.subject = j.value->>'subject' AND p.channel = j.value->>'channel'
+           AND p.purpose = j.value->>'purpose' AND p.state = 'granted'
+         THEN JOIN contacts c ON c.controller = p.controller AND c.subject = p.subject
+         ORDER BY c.id, p.channel, p.purpose",
+        &json(ended),
+        controller
+    )
+}
+
+/// Writes back replies that are not here; `inbound::adopt` gives them to their people.
+pub async fn add_unclear(tx: &mut Tx, controller: &str, unclear: &[Unclear]) -> Result<u64> {
+    execute!(
+        tx,
+        "INSERT INTO inbound_events (controller, gateway, event_id, mac, key_id, contact_id, to_sender, channel, body_enc, intent, effect, at,
+           received_at)
+         SELECT $2, j.value->>'gateway', j.value->>'event_id', j.value->>'mac', CAST(j.value->>'key_id' AS BIGINT), NULL,
+           j.value->>'to_sender', j.value->>'channel', j.value->>'body_enc', j.value->>'intent', 'held',
+           CAST(j.value->>'at' AS BIGINT), CAST(j.value->>'received_at' AS BIGINT) FROM EACH($1) WHERE true
+         ON CONFLICT DO NOTHING",
+        &json(unclear),
+        controller
+    )
+}
+
+/// From now on nobody has listened since the copy was made: what was said since has to be read, or vouched for, before anything is sent.
+pub async fn forget_hearing(tx: &mut Tx, controller: &str) -> Result<()> {
+    execute!(tx, "UPDATE listening SET heard_db = 0 WHERE controller = $1", controller)?;
+    Ok(())
+}
+
+/// Microseconds since a worker renewed its lease, by the database's clock; none where there is none.
+pub async fn worked_ago(tx: &mut Tx) -> Result<Option<i64>> {
+    let row: Option<(Option<i64>,)> = fetch_optional!(tx, "SELECT CAST(DBNOW() - MAX(renewed_db) AS BIGINT) FROM leases")?;
+    Ok(row.and_then(|(ago,)| ago))
+}
+
+/// Some number, encrypted, to see whether the key fits.
+pub async fn a_number(tx: &mut Tx, controller: &str) -> Result<Option<String>> {
+    let row: Option<(String,)> =
+        fetch_optional!(tx, "SELECT number_enc FROM contacts WHERE controller = $1 ORDER BY id DESC LIMIT 1", controller)?;
+    Ok(row.map(|(number,)| number))
+}

@@ -1,0 +1,224 @@
+//! An old copy of the database in the place of the newer one: nobody who said no since, or was asked since, is written to (T21).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use permesso::domain::ledger::Preference;
+use permesso::engine::{inbox, restore, steer};
+use permesso::gateway::mock::faults::Faults;
+use permesso::store::keep::{self, Asked, Ended, No, Tied, Unclear};
+use permesso::store::{backup, control, ledger, suppressions};
+
+use crate::after::preferences_are_the_ledgers_replay;
+use crate::app::{LINK, REPLY_NUMBER, TestApp};
+use crate::both;
+use crate::run::ask;
+
+/// What `db backup` writes now, in a folder of the test's own.
+async fn copy(app: &TestApp) -> PathBuf {
+    let to = app.dir.path().join("copy");
+    let (code, _, err) = ask(app.dir.path(), &["db", "backup", "--to", to.to_str().expect("text")]).await;
+    assert_eq!(code, 0, "{err}");
+    to
+}
+
+/// Stops everything that uses the database, half a minute ago.
+async fn stop_all(app: &mut TestApp) {
+    app.hang_up().await;
+    app.execute("UPDATE listening SET heard_db = 0").await.unwrap();
+    app.execute("UPDATE leases SET renewed_db = 0").await.unwrap();
+    app.engine.store.close().await;
+}
+
+/// Opens the database anew, since another lies in its place.
+async fn open(app: &mut TestApp) {
+    app.engine = app.another().await;
+}
+
+async fn grants(app: &TestApp, number: &str) {
+    app.submit(&app.link(number), "chosen", &["sms.promotions"]).await;
+    app.advance(Duration::from_secs(60));
+    app.reply(number, REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(number).await, ["sms.promotions"]);
+}
+
+both!(after_an_old_copy_is_restored_nobody_who_said_no_or_was_asked_since_is_written_to, |app| {
+    let [withdraws, stops, tied, unclear, listed, asked, later] = std::array::from_fn(|n| TestApp::it(n as u32));
+    let stranger = TestApp::it(90);
+    let id = |number: &str, id: &str| TestApp::good(number).replace(",,,\n", &format!(",,{id},\n"));
+    app.people(&[withdraws.clone(), stops.clone()]).await;
+    app.send(LINK).await;
+    grants(app, &withdraws).await;
+    grants(app, &stops).await;
+    // The rest is planned, and nothing of it has left when the copy is made.
+    app.people(&[tied.clone(), unclear.clone(), listed.clone(), asked.clone(), later.clone()]).await;
+    app.plan(LINK).await;
+    let copy = copy(app).await;
+
+    // Everything that follows the copy does not know.
+    let before = app.gateway.stats().accepted;
+    app.submit(&app.link(&withdraws), "chosen", &["whatsapp.promotions"]).await;
+    app.gateway.reply(&stops, REPLY_NUMBER, "STOP").await;
+    app.gateway.reply(&stranger, REPLY_NUMBER, "STOP").await;
+    let [one, two] = [id(&TestApp::it(80), "H1"), id(&tied, "H1")];
+    app.import(&(one + &two)).await;
+    app.gateway.reply(&TestApp::it(80), REPLY_NUMBER, "STOP").await;
+    app.gateway.reply(&unclear, REPLY_NUMBER, "mah, vediamo un po").await;
+    app.import(&TestApp::good(&listed).replace("unticked,", "unticked,yes")).await;
+    assert_eq!(app.gateway.stats().accepted, before, "nothing of the plan has left");
+    app.gateway.set_faults(Faults { refused_numbers: [later.clone()].into(), ..Faults::default() });
+    app.settle().await;
+    app.gateway.set_faults(Faults::default());
+    assert_eq!((app.asks(&asked), app.asks(&later)), (1, 0), "one was asked since, one was not");
+
+    let command = ["db", "restore", copy.to_str().expect("text")];
+    let (code, _, err) = ask(app.dir.path(), &command).await;
+    assert!(code == 1 && err.contains("uses this database") && err.contains("remedy"), "not while it listens: {err}");
+    stop_all(app).await;
+    let (code, out, err) = ask(app.dir.path(), &command).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("halted"), "{out}");
+    open(app).await;
+    assert_eq!(app.granted(&withdraws).await, Vec::<String>::new(), "what was withdrawn since is withdrawn");
+    assert_eq!(app.granted(&stops).await, Vec::<String>::new());
+    assert_eq!(inbox::waiting(&app.engine, 0, 9).await.unwrap().len(), 1, "the unclear reply waits again");
+    preferences_are_the_ledgers_replay(app).await;
+    app.listen().await;
+    app.settle().await;
+    assert_eq!((app.asks(&later), app.count("SELECT COUNT(*) FROM gaps").await), (0, 1), "halted, and a gap to be vouched for");
+    steer::resume(&app.engine, "test", Some("the provider's inbox was read")).await.unwrap();
+    app.people(&[stranger.clone()]).await;
+    app.settle().await;
+    // And by another campaign of another family, which would ask whoever may be asked.
+    app.plan_as(LINK, |c| (c.name, c.family) = ("another".into(), "other".into())).await;
+    app.settle().await;
+    assert_eq!(app.asks(&later), 1, "who was not asked and said nothing is");
+    for (number, asks) in [(&withdraws, 1), (&stops, 1), (&tied, 0), (&unclear, 0), (&listed, 0), (&asked, 1), (&stranger, 0)] {
+        assert_eq!(app.asks(number), asks, "{:?}", app.decisions(number).await);
+    }
+    assert!(app.gateway.stats().max_per_reference <= 1);
+});
+
+both!(a_copy_that_cannot_be_made_ready_leaves_the_database_as_it_was, |app| {
+    app.people(&[TestApp::it(1)]).await;
+    let copy = copy(app).await;
+    app.people(&[TestApp::it(2)]).await;
+    app.reply(&TestApp::it(3), REPLY_NUMBER, "STOP").await;
+    let (dir, letter) = (app.dir.path().to_owned(), app.dir.path().join("letter"));
+    std::fs::write(&letter, "this is no database at all, but a letter to my aunt").unwrap();
+    let kept = app.dir.path().join("kept");
+    restore::keep(&app.engine.store, &app.engine.controller, &kept).await.unwrap();
+    let whole = std::fs::read_to_string(&kept).unwrap();
+    let (cut, _) = whole.trim_end().rsplit_once('\n').unwrap();
+    std::fs::write(app.dir.path().join("cut"), cut).unwrap();
+    stop_all(app).await;
+    let restore = async |args: &[&str]| ask(&dir, &[&["db", "restore"], args].concat()).await;
+    let (code, _, err) = restore(&[letter.to_str().unwrap()]).await;
+    assert!(code == 1 && err.contains("as it was") && err.contains("remedy"), "{err}");
+    let (code, _, err) = restore(&["no-such-copy"]).await;
+    assert!(code == 1 && err.contains("no copy no-such-copy"), "{err}");
+    open(app).await;
+    assert_eq!(app.count("SELECT COUNT(*) FROM contacts").await, 2);
+    app.engine.store.close().await;
+    let cut = dir.join("cut");
+    let (code, _, err) = restore(&[copy.to_str().unwrap(), "--kept", cut.to_str().unwrap()]).await;
+    assert!(code == 1 && err.contains("is cut off"), "{err}");
+    let (code, out, err) = restore(&[copy.to_str().unwrap(), "--kept", kept.to_str().unwrap()]).await;
+    assert!(code == 0 && out.contains("restored"), "{err}");
+    open(app).await;
+    assert_eq!(app.count("SELECT COUNT(*) FROM contacts").await, 1);
+    // What a lost database knew nobody can say.
+    app.engine.store.close().await;
+    if let Some(path) = app.engine.config.database.strip_prefix("sqlite:") {
+        std::fs::write(path, "gone").unwrap();
+        let (code, _, err) = restore(&[copy.to_str().unwrap()]).await;
+        assert!(code == 1 && err.contains("--nothing-kept"), "{err}");
+        let (code, out, err) = restore(&[copy.to_str().unwrap(), "--nothing-kept"]).await;
+        assert!(code == 0 && out.contains("import suppressions"), "{err}");
+    }
+    open(app).await;
+    app.listen().await;
+});
+
+const C: &str = "contract";
+
+both!(what_is_kept_is_read_by_pages_and_written_back_once, |app| {
+    let mut tx = app.engine.store.write().await.unwrap();
+    let no = |n: i64| No { mac: format!("m{n}"), key_id: 1, scope: "marketing".into(), reason: "stopped".into(), at: n };
+    assert_eq!(keep::add_noes(&mut tx, C, &[no(1), no(2), no(1)], 9).await.unwrap().len(), 2);
+    assert!(keep::add_noes(&mut tx, C, &[no(2)], 9).await.unwrap().is_empty(), "it stands already");
+    let page = keep::noes_after(&mut tx, C, 0, 1).await.unwrap();
+    assert_eq!((page.len(), page[0].1.as_str()), (1, "m1"));
+    assert_eq!(keep::noes_after(&mut tx, C, page[0].0, 9).await.unwrap().len(), 1);
+    let mark = |n: i64, kind: &str| Asked {
+        mac: format!("m{n}"),
+        key_id: 1,
+        family: "f".into(),
+        kind: kind.into(),
+        asked_at: 5,
+        message_id: n,
+    };
+    assert_eq!(keep::add_asked(&mut tx, C, &[mark(1, "ask"), mark(1, "reminder"), mark(2, "ask")]).await.unwrap(), 3);
+    assert_eq!(keep::add_asked(&mut tx, C, &[mark(2, "ask")]).await.unwrap(), 0, "written back once");
+    let all = keep::asked_after(&mut tx, C, (i64::MIN, "", ""), 9).await.unwrap();
+    assert_eq!(all.iter().map(|m| m.message_id).collect::<Vec<_>>(), [-2, -1, -1], "of no message that is here");
+    let rest = keep::asked_after(&mut tx, C, (-1, "m1", "ask"), 9).await.unwrap();
+    assert_eq!(rest.iter().map(|m| m.kind.as_str()).collect::<Vec<_>>(), ["reminder"]);
+    let unclear = Unclear {
+        gateway: "mock".into(),
+        event_id: "e1".into(),
+        mac: "m1".into(),
+        key_id: 1,
+        to_sender: "ACME".into(),
+        channel: "sms".into(),
+        body_enc: "?".into(),
+        intent: "unclear".into(),
+        at: 1,
+        received_at: 2,
+    };
+    assert_eq!(keep::add_unclear(&mut tx, C, &[unclear.clone()]).await.unwrap(), 1);
+    assert_eq!(keep::add_unclear(&mut tx, C, &[unclear.clone()]).await.unwrap(), 0);
+    assert_eq!(keep::unclear(&mut tx, C).await.unwrap(), [unclear]);
+    assert!(keep::tied_after(&mut tx, C, "", 9).await.unwrap().is_empty());
+    assert!(keep::ended_after(&mut tx, C, ("", "", ""), 9).await.unwrap().is_empty());
+    assert_eq!(keep::a_number(&mut tx, C).await.unwrap(), None);
+    assert_eq!(control::heard_ago(&mut tx, C).await.unwrap(), None);
+    tx.rollback().await.unwrap();
+
+    let person = TestApp::it(1);
+    app.import(&TestApp::good(&person).replace(",,,\n", ",,H1,\n")).await;
+    app.send(LINK).await;
+    grants(app, &person).await;
+    let ours = app.engine.controller.clone();
+    let mut tx = app.engine.store.write().await.unwrap();
+    let tied: Vec<Tied> = keep::tied_after(&mut tx, &ours, "", 9).await.unwrap();
+    assert_eq!(tied.len(), 1);
+    assert!(keep::tied_after(&mut tx, &ours, &tied[0].mac, 9).await.unwrap().is_empty());
+    let (subject, channel, purpose, state) = ledger::all_preferences(&mut tx, &ours).await.unwrap().remove(0);
+    assert_eq!(state, Preference::Granted.code());
+    let ended = Ended { subject, channel, purpose };
+    assert_eq!(keep::still_granted(&mut tx, &ours, &[ended.clone()]).await.unwrap().len(), 1);
+    assert!(keep::a_number(&mut tx, &ours).await.unwrap().is_some());
+    assert!(control::heard_ago(&mut tx, &ours).await.unwrap().is_some_and(|ago| ago < 60_000_000));
+    keep::forget_hearing(&mut tx, &ours).await.unwrap();
+    assert!(control::heard_ago(&mut tx, &ours).await.unwrap().is_some_and(|ago| ago > 60_000_000));
+    let _: Option<i64> = keep::worked_ago(&mut tx).await.unwrap();
+    tx.rollback().await.unwrap();
+    app.submit(&app.link(&person), "none", &[]).await;
+    let mut tx = app.engine.store.read().await.unwrap();
+    assert!(keep::ended_after(&mut tx, &ours, ("", "", ""), 99).await.unwrap().contains(&ended));
+    assert!(keep::still_granted(&mut tx, &ours, &[ended]).await.unwrap().is_empty());
+    let keyed = app.engine.vault.keyed_all(&TestApp::number(&person));
+    assert_eq!(suppressions::of(&mut tx, &ours, &keyed).await.unwrap().len(), 1);
+    tx.rollback().await.unwrap();
+});
+
+#[tokio::test]
+async fn what_is_no_copy_is_neither_unpacked_nor_put_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (letter, to) = (dir.path().join("letter"), dir.path().join("to"));
+    std::fs::write(&letter, "to my aunt").unwrap();
+    assert!(backup::unpack(&letter, &to).await.unwrap_err().to_string().contains("as it was"));
+    let url = crate::postgres::database().await;
+    assert!(backup::put_back(&url, &letter).await.unwrap_err().to_string().contains("pg_restore"));
+}
