@@ -12,8 +12,12 @@ const PAGE: i64 = 100;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Replies nobody could read for sure; their senders get nothing more until an operator decides.
-    #[command(after_help = "Example: permesso inbox list")]
-    List,
+    #[command(after_help = "Example: permesso inbox list\n         permesso inbox list --dead-letters")]
+    List {
+        /// Only callbacks that are authentic and that Permesso could not read. Look at each, and settle it by hand.
+        #[arg(long)]
+        dead_letters: bool,
+    },
     /// Decide about one: a stop, or nothing at all. Nobody but the person can say yes.
     #[command(after_help = "Example: permesso inbox resolve 17 --as stop")]
     Resolve {
@@ -43,15 +47,26 @@ fn verdict(text: &str) -> Result<Verdict, String> {
 pub async fn run(context: &Context, command: &Command) -> Result<()> {
     let engine = context.engine().await?;
     match command {
-        Command::List => {
+        Command::List { dead_letters } => {
             let (mut after, mut none) = (0, true);
             loop {
                 let page = inbox::waiting(&engine, after, PAGE).await?;
                 let Some(last) = page.last() else { break };
-                (after, none) = (last.id, false);
-                for reply in &page {
+                after = last.id;
+                for reply in page.iter().filter(|reply| reply.dead_letter || !dead_letters) {
+                    none = false;
                     if context.json {
                         println!("{}", serde_json::to_string(reply)?);
+                        continue;
+                    }
+                    if reply.dead_letter {
+                        println!(
+                            "{:>6}  {} UTC  a callback of {} that could not be read  {:?}",
+                            reply.id,
+                            minute(&reply.at),
+                            reply.gateway,
+                            reply.text
+                        );
                         continue;
                     }
                     let from = reply.number.as_deref().unwrap_or(if reply.stranger { "unknown number" } else { "no number" });
@@ -59,7 +74,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                     println!(
                         "{:>6}  {} UTC  {:<8}  {from}  {}  {:?}",
                         reply.id,
-                        reply.at[..16].replace('T', " "),
+                        minute(&reply.at),
                         reply.channel,
                         reply.locale,
                         reply.text
@@ -78,4 +93,9 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A time in RFC 3339, as people read it.
+fn minute(at: &str) -> String {
+    at[..16].replace('T', " ")
 }

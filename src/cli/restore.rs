@@ -37,7 +37,10 @@ pub async fn run(context: &Context, config: Config, copy: &Path, kept: Option<&P
         return Ok(());
     }
     println!("restored {}; the database of before is {}", copy.display(), aside.display());
-    println!("{:>9} noes, {} marks of asks, {} ended consents and {} unclear replies since", done.noes, done.asked, done.ended, done.unclear);
+    println!(
+        "{:>9} noes, {} marks of asks, {} ended consents and {} unclear replies since",
+        done.noes, done.asked, done.ended, done.unclear
+    );
     if kept.is_none() {
         println!("nothing was kept: import every list of noes you have (`permesso import suppressions`), now");
     }

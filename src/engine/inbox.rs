@@ -16,6 +16,10 @@ pub struct Waiting {
     /// When it was said, RFC 3339.
     pub at: String,
     pub channel: String,
+    /// The account it came from.
+    pub gateway: String,
+    /// No reply that we know of, but a callback, authentic all the same, that names no number we can read: a stop reaches nobody.
+    pub dead_letter: bool,
     /// The number with its last digits alone; none where the event names no number we can read, or a stranger's.
     pub number: Option<String>,
     /// It came from a number that is in no list of ours, of which only a keyed hash is kept.
@@ -62,6 +66,8 @@ pub async fn waiting(engine: &Engine, after: i64, limit: i64) -> Result<Vec<Wait
                 id: row.id,
                 at: instant(row.at).to_rfc3339(),
                 channel: row.channel,
+                gateway: row.gateway,
+                dead_letter: row.mac.is_empty(),
                 number: number.map(|n| n.to_string()),
                 stranger: row.subject.is_none() && !row.mac.is_empty(),
                 subject: row.subject,

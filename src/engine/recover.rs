@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::{Engine, LEASE_DB};
 use crate::clock::SECOND;
 use crate::domain::campaign::CampaignState;
+use crate::domain::message::State;
 use crate::store::queue::{self, Job};
 use crate::store::{campaigns, control, messages, outbox, report};
 
@@ -33,6 +34,21 @@ pub async fn at_start(engine: &Engine) -> Result<Found> {
     // A sweep of the process that died put its batches off; they are looked at now, and what is not due stays.
     let mut found = sweep_until(engine, engine.now() + 60 * SECOND).await?;
     found.abandoned += abandoned;
+    Ok(found)
+}
+
+/// What nobody knows the outcome of, by campaign: it counts as asked until somebody settles it.
+pub async fn unsettled(engine: &Engine) -> Result<Vec<(String, i64)>> {
+    let mut tx = engine.store.read().await?;
+    let mut found = Vec::new();
+    for row in campaigns::all(&mut tx, &engine.controller).await? {
+        let messages = report::messages(&mut tx, row.id).await?;
+        let unknown = messages.iter().filter(|(_, state, _)| state == State::Unknown.code()).map(|(_, _, count)| count).sum();
+        if unknown > 0 {
+            found.push((row.name, unknown));
+        }
+    }
+    tx.rollback().await?;
     Ok(found)
 }
 

@@ -275,6 +275,7 @@ pub enum WebhookError {
     ContentType(&'static str),
     #[error("the method is not {0}")]
     Method(&'static str),
+    /// Only where the call is authentic: it is kept for the operator.
     #[error("the body is not what this gateway sends: {0}")]
     Body(String),
 }

@@ -75,6 +75,13 @@ pub async fn add_gap(tx: &mut Tx, controller: &str, from: i64, to: i64) -> Resul
     Ok(())
 }
 
+/// Microseconds since a web role gave a sign of life, by the database's clock; none where none ever did.
+pub async fn heard_ago(tx: &mut Tx, controller: &str) -> Result<Option<i64>> {
+    let row: Option<(i64,)> =
+        fetch_optional!(tx, "SELECT CAST(DBNOW() - heard_db AS BIGINT) FROM listening WHERE controller = $1", controller)?;
+    Ok(row.map(|(ago,)| ago))
+}
+
 /// Gaps in hearing not yet settled: (id, from, to).
 pub async fn open_gaps(tx: &mut Tx, controller: &str) -> Result<Vec<(i64, i64, i64)>> {
     fetch_all!(tx, "SELECT id, from_at, to_at FROM gaps WHERE controller = $1 AND settled_at IS NULL ORDER BY id", controller)
@@ -112,9 +119,7 @@ pub async fn silence(tx: &mut Tx, controller: &str, deaf_db: i64) -> Result<Opti
     if halted.is_some_and(|(at,)| at.is_some()) {
         return Ok(Some(Silence::Halted));
     }
-    let heard: Option<(i64,)> =
-        fetch_optional!(tx, "SELECT CAST(DBNOW() - heard_db AS BIGINT) FROM listening WHERE controller = $1", controller)?;
-    if heard.is_none_or(|(silence,)| silence > deaf_db) {
+    if heard_ago(tx, controller).await?.is_none_or(|silence| silence > deaf_db) {
         return Ok(Some(Silence::Deaf));
     }
     Ok((!open_gaps(tx, controller).await?.is_empty()).then_some(Silence::Gap))

@@ -182,6 +182,7 @@ pub async fn held(tx: &mut Tx, controller: &str) -> Result<Vec<Inbound>> {
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Held {
     pub id: i64,
+    pub gateway: String,
     pub subject: Option<String>,
     pub number_enc: Option<String>,
     /// Empty where the event names no number.
@@ -198,7 +199,7 @@ pub struct Held {
 pub async fn held_after(tx: &mut Tx, controller: &str, after: i64, limit: i64) -> Result<Vec<Held>> {
     fetch_all!(
         tx,
-        "SELECT i.id, c.subject, c.number_enc, i.mac, i.channel, i.body_enc, i.intent, i.at,
+        "SELECT i.id, i.gateway, c.subject, c.number_enc, i.mac, i.channel, i.body_enc, i.intent, i.at,
            COALESCE((SELECT m.locale FROM messages m WHERE m.contact_id = i.contact_id AND m.kind IN ('ask', 'reminder')
              ORDER BY m.id DESC LIMIT 1), c.locale) AS locale
          FROM inbound_events i LEFT JOIN contacts c ON c.id = i.contact_id

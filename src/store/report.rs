@@ -222,3 +222,32 @@ pub async fn fallbacks(tx: &mut Tx, controller: &str) -> Result<i64> {
     )?;
     Ok(rows.first().map_or(0, |(n,)| *n))
 }
+
+/// What shows whether the promises hold at this moment. Times are microseconds of our clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct Gauges {
+    /// Authentic callbacks that nobody could read and no operator has looked at.
+    pub dead_letters: i64,
+    /// Receipts of messages that we do not know.
+    pub unmatched_receipts: i64,
+    pub in_flight: i64,
+    /// When the oldest of those was claimed.
+    pub in_flight_since: Option<i64>,
+    /// When the oldest message of the oldest batch that waits was due.
+    pub due_since: Option<i64>,
+}
+
+pub async fn gauges(tx: &mut Tx, controller: &str) -> Result<Gauges> {
+    fetch_one!(
+        tx,
+        "SELECT
+           (SELECT COUNT(*) FROM inbound_events WHERE controller = $1 AND effect = 'held' AND resolved_at IS NULL AND mac = '')
+             AS dead_letters,
+           (SELECT COUNT(*) FROM receipts WHERE attempt_id IS NULL) AS unmatched_receipts,
+           (SELECT COUNT(*) FROM attempts WHERE outcome IS NULL) AS in_flight,
+           (SELECT MIN(claimed_at) FROM attempts WHERE outcome IS NULL) AS in_flight_since,
+           (SELECT MIN(due_at) FROM messages WHERE state = 'planned'
+             AND batch_id = (SELECT MIN(id) FROM batches WHERE controller = $1 AND open = 1)) AS due_since",
+        controller
+    )
+}

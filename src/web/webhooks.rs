@@ -14,8 +14,9 @@ use subtle::ConstantTimeEq;
 use super::error::Error;
 use super::{Web, address, contains};
 use crate::config::{GatewayConfig, Secret};
+use crate::domain::ledger::body_hash;
 use crate::engine::group;
-use crate::gateway::{Callback, Heard, WebhookError};
+use crate::gateway::{Callback, Event, Heard, WebhookError};
 
 /// Largest body taken, bytes: Meta's go up to 3 MB (its webhook reference).
 pub const LARGEST: usize = 3 << 20;
@@ -69,6 +70,10 @@ async fn take(web: &Web, call: &Call) -> Result<Response, Error> {
             Callback { method: call.method.as_str(), target: &call.target, header: &header, body: &call.body, now: engine.now() };
         driver.read_webhook(&callback)
     });
+    if let Err(WebhookError::Body(_)) = &heard {
+        // Past the guard and the signature: it may be somebody's no, so an operator has to see it, whatever the provider does next.
+        group::store(engine, name, vec![unread(call)]).await?;
+    }
     let heard = heard.map_err(|error| {
         tracing::warn!(gateway = %name, %error, "Refused a webhook");
         let status = match error {
@@ -91,6 +96,18 @@ async fn take(web: &Web, call: &Call) -> Result<Response, Error> {
         }
         Heard::Challenge(text) => Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()),
     }
+}
+
+/// Characters kept of a callback that cannot be read.
+const UNREAD: usize = 20_000;
+
+/// A callback that is none of its provider's known forms, for the operator's inbox; the same one again is the same event.
+fn unread(call: &Call) -> Event {
+    let text = match call.body.is_empty() {
+        true => call.target.split_once('?').map_or("", |(_, query)| query).to_owned(),
+        false => String::from_utf8_lossy(&call.body).chars().take(UNREAD).collect(),
+    };
+    Event::Unreadable { event_id: format!("unread-{}", body_hash(&text)), body: text }
 }
 
 /// Whether a call may be a provider's that signs nothing. For one that signs, the signature alone speaks.

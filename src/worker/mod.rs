@@ -49,6 +49,14 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
         found.batches
     );
 
+    for (campaign, unknown) in recover::unsettled(&engine).await? {
+        tracing::warn!(
+            campaign.name = campaign,
+            messages.unknown = unknown,
+            "{unknown} sends of campaign {campaign} are of unknown outcome and never sent again; `permesso campaign settle {campaign}` asks the gateway"
+        );
+    }
+
     let keeper = tokio::spawn(keep(engine.clone(), stop.clone()));
     // Tasks of their own: a CRM that is slow or down delays no message.
     let told: Vec<_> =

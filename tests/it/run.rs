@@ -114,6 +114,7 @@ async fn sigkill_in_the_middle_of_a_slice_asks_nobody_twice(kind: Kind) {
     assert!(second.wait().expect("ended").success());
     let log = std::fs::read_to_string(app.dir.path().join("run.log")).expect("the log");
     assert!(log.contains("sends of a lost worker are now unknown"), "recovery is visible:\n{log}");
+    assert!(log.contains("`permesso campaign settle rinnovo-consensi` asks the gateway"), "and what to do about it:\n{log}");
     for number in &numbers {
         assert!(!log.contains(number.trim_start_matches('+')), "the log holds a number");
     }

@@ -23,8 +23,8 @@ pub(super) struct Courier {
     pending: watch::Sender<usize>,
     pub delivered: AtomicU64,
     pub failed: AtomicU64,
-    /// The ids of the events that the webhook answered 2xx, once a time.
-    pub taken: Mutex<Vec<String>>,
+    /// The events that the webhook answered 2xx, once a time.
+    pub taken: Mutex<Vec<Event>>,
 }
 
 impl Courier {
@@ -93,8 +93,8 @@ impl Courier {
 
     async fn post(&self, events: Vec<Event>) -> bool {
         let count = events.len() as u64;
-        let ids: Vec<String> = events.iter().map(|event| event.id().to_owned()).collect();
-        let body = serde_json::to_vec(&EventBatch { events }).expect("events are plain JSON");
+        let batch = EventBatch { events };
+        let body = serde_json::to_vec(&batch).expect("events are plain JSON");
         let mut pauses = PAUSES.iter();
         let taken = loop {
             if self.post_once(&body).await {
@@ -108,7 +108,7 @@ impl Courier {
         let counter = if taken { &self.delivered } else { &self.failed };
         counter.fetch_add(count, Ordering::Relaxed);
         if taken {
-            self.taken.lock().unwrap().extend(ids);
+            self.taken.lock().unwrap().extend(batch.events);
         }
         taken
     }

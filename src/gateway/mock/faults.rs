@@ -24,6 +24,8 @@ pub struct Faults {
     pub accept_then_reset: f64,
     /// Not accepted, and the connection closes without an answer.
     pub reset_before_accept: f64,
+    /// Accepted, and the answer breaks off in the middle of its body.
+    pub cut: f64,
     /// Accepted, answered by a 200 nobody can read.
     pub garbage: f64,
     /// 500; half of these messages are accepted all the same.
@@ -76,6 +78,7 @@ impl Default for Faults {
             accept_then_timeout: 0.0,
             accept_then_reset: 0.0,
             reset_before_accept: 0.0,
+            cut: 0.0,
             garbage: 0.0,
             server_error: 0.0,
             slow: 0.0,
@@ -111,6 +114,7 @@ pub enum Fate {
     ServerError { accepted: bool },
     AcceptThenTimeout,
     AcceptThenReset,
+    AcceptThenCut,
     Garbage,
     Accept,
 }
@@ -118,7 +122,7 @@ pub enum Fate {
 impl Fate {
     pub fn accepts(self) -> bool {
         use Fate::*;
-        matches!(self, Accept | Garbage | AcceptThenReset | AcceptThenTimeout | ServerError { accepted: true })
+        matches!(self, Accept | Garbage | AcceptThenReset | AcceptThenCut | AcceptThenTimeout | ServerError { accepted: true })
     }
 }
 
@@ -176,6 +180,8 @@ impl Faults {
             Fate::AcceptThenTimeout
         } else if strikes("accept_then_reset", self.accept_then_reset) {
             Fate::AcceptThenReset
+        } else if strikes("cut", self.cut) {
+            Fate::AcceptThenCut
         } else if strikes("garbage", self.garbage) {
             Fate::Garbage
         } else {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -102,6 +102,10 @@ async fn submit(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
         Fate::AcceptThenTimeout => {
             tokio::time::sleep(timeout).await;
             hang_up()
+        }
+        Fate::AcceptThenCut => {
+            let half = futures::stream::iter([Ok("{\"id\":\""), Err(std::io::Error::other("breaking off on purpose"))]);
+            (StatusCode::ACCEPTED, Body::from_stream(half)).into_response()
         }
         Fate::AcceptThenReset | Fate::ResetBefore => hang_up(),
         Fate::NoCredit => refusal(StatusCode::PAYMENT_REQUIRED, "no_credit", "the account is out of credit"),

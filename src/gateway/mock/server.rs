@@ -108,7 +108,12 @@ impl MockGateway {
 
     /// The ids of all events that the webhook answered 2xx: what the other side must have.
     pub fn taken(&self) -> Vec<String> {
-        self.shared.courier.taken.lock().unwrap().clone()
+        self.shared.courier.taken.lock().unwrap().iter().map(|event| event.id().to_owned()).collect()
+    }
+
+    /// These events, from the `first` on, to be told once more.
+    pub fn told_since(&self, first: usize) -> Vec<Event> {
+        self.shared.courier.taken.lock().unwrap()[first..].to_vec()
     }
 
     /// Every message accepted so far, oldest first.

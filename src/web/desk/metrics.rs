@@ -7,8 +7,9 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::problem::Problem;
+use crate::clock::SECOND;
 use crate::engine::report;
-use crate::store;
+use crate::store::{self, control};
 use crate::web::Web;
 
 /// Ready = the database answers. Whether anything is sent is another question, answered by the overview.
@@ -24,9 +25,13 @@ pub async fn metrics(State(web): State<Web>) -> Result<Response, Problem> {
     let overview = report::overview(&web.engine).await?;
     let mut tx = web.engine.store.read().await?;
     let messages = store::report::all_messages(&mut tx, &web.engine.controller).await?;
+    let gauges = store::report::gauges(&mut tx, &web.engine.controller).await?;
+    let heard_ago = control::heard_ago(&mut tx, &web.engine.controller).await?;
+    let gaps = control::open_gaps(&mut tx, &web.engine.controller).await?.len();
+    let health = control::all_health(&mut tx, &web.engine.controller).await?;
     tx.rollback().await?;
     let mut out = String::from("# HELP permesso_messages Messages by kind and state.\n# TYPE permesso_messages gauge\n");
-    for (kind, state, count) in messages {
+    for (kind, state, count) in &messages {
         let _ = writeln!(out, "permesso_messages{{kind=\"{kind}\",state=\"{state}\"}} {count}");
     }
     out.push_str("# HELP permesso_inbound Inbound messages by intent.\n# TYPE permesso_inbound gauge\n");
@@ -66,5 +71,30 @@ pub async fn metrics(State(web): State<Web>) -> Result<Response, Problem> {
         "# HELP permesso_inbox_waiting Unclear replies that wait for an operator.\n# TYPE permesso_inbox_waiting gauge\npermesso_inbox_waiting {}",
         overview.inbox_waiting
     );
+    let now = web.engine.now();
+    let age = |since: Option<i64>| since.map_or(0, |since| (now - since).max(0) / SECOND);
+    let unknown: i64 = messages.iter().filter(|(_, state, _)| state == "unknown").map(|(_, _, count)| count).sum();
+    // A gauge for each promise that can be seen to fail.
+    for (name, help, value) in [
+        ("unknown", "Messages of which nobody knows whether they were taken; `campaign settle` asks.", unknown),
+        ("in_flight", "Messages claimed whose outcome is not stored yet.", gauges.in_flight),
+        ("in_flight_oldest_seconds", "Age of the oldest of them; over 120 it is given up.", age(gauges.in_flight_since)),
+        ("due_oldest_seconds", "How long the oldest message that waits has been due.", age(gauges.due_since)),
+        (
+            "heard_seconds",
+            "Since a web role gave a sign of life; over 30 nothing is sent. -1: never.",
+            heard_ago.map_or(-1, |ago| ago / SECOND),
+        ),
+        ("gaps_open", "Times in which nobody listened, neither read from the gateways nor vouched for.", gaps as i64),
+        ("dead_letters", "Authentic callbacks that could not be read and wait for an operator.", gauges.dead_letters),
+        ("unmatched_receipts", "Receipts of messages that are not known.", gauges.unmatched_receipts),
+    ] {
+        let _ = writeln!(out, "# HELP permesso_{name} {help}\n# TYPE permesso_{name} gauge\npermesso_{name} {value}");
+    }
+    out.push_str("# HELP permesso_gateway_breaker_open Whether a breaker lets nothing but probes through.\n# TYPE permesso_gateway_breaker_open gauge\n");
+    for gateway in web.engine.gateways.keys() {
+        let open = health.iter().any(|health| health.name == *gateway && health.opened_at.is_some());
+        let _ = writeln!(out, "permesso_gateway_breaker_open{{gateway=\"{gateway}\"}} {}", u8::from(open));
+    }
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out).into_response())
 }
