@@ -33,7 +33,38 @@ rm -rf "$DIR"
 
 impl Cluster {
     fn start() -> Cluster {
-        let dir = std::env::temp_dir().join(format!("permesso-pg-{}", std::process::id()));
+        Cluster::start_in("")
+    }
+
+    /// A cluster of one test's own, which may be crashed.
+    pub fn alone() -> Cluster {
+        Cluster::start_in(&format!("-{}", NUMBER.fetch_add(1, Ordering::SeqCst)))
+    }
+
+    /// As if the machine had gone down: no checkpoint, every connection cut.
+    pub fn crash(&self) {
+        self.pg_ctl("stop");
+    }
+
+    /// Up again, by recovery from the log.
+    pub fn start_again(&self) {
+        self.pg_ctl("start");
+    }
+
+    fn pg_ctl(&self, what: &str) {
+        let script = r#"
+as() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
+for bin in $(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V); do PATH="$bin:$PATH"; done
+if [ "$WHAT" = stop ]; then as "$(command -v pg_ctl)" -D "$DIR/data" -m immediate stop; exit; fi
+as "$(command -v pg_ctl)" -D "$DIR/data" -l "$DIR/server.log" -w -o "-k $DIR -p $PORT -c listen_addresses='' -c fsync=off -c max_connections=400" start
+"#;
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script).env("DIR", &self.dir).env("PORT", self.port.to_string()).env("WHAT", what);
+        assert!(command.stdout(Stdio::null()).status().expect("sh").success(), "pg_ctl {what}");
+    }
+
+    fn start_in(name: &str) -> Cluster {
+        let dir = std::env::temp_dir().join(format!("permesso-pg-{}{name}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a temporary folder");
         let port = 5432;
         let mut child = Command::new("sh")

@@ -87,7 +87,7 @@ both!(after_an_old_copy_is_restored_nobody_who_said_no_or_was_asked_since_is_wri
     app.settle().await;
     assert_eq!((app.asks(&later), app.count("SELECT COUNT(*) FROM gaps").await), (0, 1), "halted, and a gap to be vouched for");
     steer::resume(&app.engine, "test", Some("the provider's inbox was read")).await.unwrap();
-    app.people(&[stranger.clone()]).await;
+    app.people(std::slice::from_ref(&stranger)).await;
     app.settle().await;
     // And by another campaign of another family, which would ask whoever may be asked.
     app.plan_as(LINK, |c| (c.name, c.family) = ("another".into(), "other".into())).await;
@@ -176,8 +176,8 @@ both!(what_is_kept_is_read_by_pages_and_written_back_once, |app| {
         at: 1,
         received_at: 2,
     };
-    assert_eq!(keep::add_unclear(&mut tx, C, &[unclear.clone()]).await.unwrap(), 1);
-    assert_eq!(keep::add_unclear(&mut tx, C, &[unclear.clone()]).await.unwrap(), 0);
+    assert_eq!(keep::add_unclear(&mut tx, C, std::slice::from_ref(&unclear)).await.unwrap(), 1);
+    assert_eq!(keep::add_unclear(&mut tx, C, std::slice::from_ref(&unclear)).await.unwrap(), 0);
     assert_eq!(keep::unclear(&mut tx, C).await.unwrap(), [unclear]);
     assert!(keep::tied_after(&mut tx, C, "", 9).await.unwrap().is_empty());
     assert!(keep::ended_after(&mut tx, C, ("", "", ""), 9).await.unwrap().is_empty());
@@ -197,7 +197,7 @@ both!(what_is_kept_is_read_by_pages_and_written_back_once, |app| {
     let (subject, channel, purpose, state) = ledger::all_preferences(&mut tx, &ours).await.unwrap().remove(0);
     assert_eq!(state, Preference::Granted.code());
     let ended = Ended { subject, channel, purpose };
-    assert_eq!(keep::still_granted(&mut tx, &ours, &[ended.clone()]).await.unwrap().len(), 1);
+    assert_eq!(keep::still_granted(&mut tx, &ours, std::slice::from_ref(&ended)).await.unwrap().len(), 1);
     assert!(keep::a_number(&mut tx, &ours).await.unwrap().is_some());
     assert!(control::heard_ago(&mut tx, &ours).await.unwrap().is_some_and(|ago| ago < 60_000_000));
     keep::forget_hearing(&mut tx, &ours).await.unwrap();

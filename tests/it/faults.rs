@@ -1,0 +1,251 @@
+//! What breaks around a campaign: the database, the web role, the disk, the clock, the gateway. Afterwards everything [`after`] says must hold.
+
+use std::cell::Cell;
+use std::process::Child;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use permesso::clock::{Clock, HOUR};
+use permesso::domain::campaign::CampaignState;
+use permesso::engine::{plan, recover};
+use permesso::gateway::mock::faults::Faults;
+use permesso::store::Store;
+
+use crate::after::after;
+use crate::app::{Kind, LINK, MORNING, REPLY_NUMBER, TestApp};
+use crate::both;
+use crate::crash::{closed, end, in_flight, kill, patient, plan_more, run_to_the_end};
+use crate::postgres::Cluster;
+use crate::run::{spawn, until};
+
+const PEOPLE: u32 = 160;
+
+/// A gateway that takes its time, so that something is always under way.
+fn leisurely(app: &TestApp) {
+    app.gateway.set_faults(Faults { slow: 1.0, slow_ms: 5, spread_ms: 45, duplicate: 0.2, reordered: 0.2, ..Faults::default() });
+}
+
+async fn some_are_asked(app: &TestApp, some: u64) {
+    until("some are asked", async || app.gateway.stats().requests >= some).await;
+}
+
+#[tokio::test]
+async fn postgres_crashed_and_brought_back_in_the_middle_of_a_campaign_loses_nothing() {
+    let cluster = Arc::new(tokio::task::spawn_blocking(Cluster::alone).await.unwrap());
+    let url = cluster.url("postgres");
+    let clock = Clock::starting(MORNING.parse::<DateTime<Utc>>().unwrap());
+    Store::migrate(&url).await.unwrap().close().await;
+    let mut app = TestApp::on(Kind::Postgres, clock, tempfile::tempdir().unwrap(), &url).await;
+    app.hang_up().await;
+    patient(&app);
+    leisurely(&app);
+    let mut run = spawn(&app, &["run"], "");
+    let mut before = 0;
+    for _ in 0..3 {
+        plan_more(&app, before, PEOPLE).await;
+        some_are_asked(&app, u64::from(before) + 30).await;
+        before += PEOPLE;
+        // On another thread: the gateway answers on this one.
+        let crashed = cluster.clone();
+        tokio::task::spawn_blocking(move || crashed.crash()).await.unwrap();
+        // What is said meanwhile is not answered 2xx, since it is on no disk.
+        let unheard = app.gateway.reply(&TestApp::it(before - 1), REPLY_NUMBER, "STOP").await;
+        assert!(!app.gateway.taken().contains(&unheard));
+        let crashed = cluster.clone();
+        tokio::task::spawn_blocking(move || crashed.start_again()).await.unwrap();
+        until("the database answers", async || app.engine.store.read().await.is_ok()).await;
+        run_to_the_end(&app).await;
+        // The process lived, so it knows what became of all it sent.
+        after(&app, before as usize, 0).await;
+    }
+    assert!(run.try_wait().unwrap().is_none(), "it goes on");
+    kill(&app, run).await;
+    end(app).await;
+}
+
+/// Two processes, of which the one that hears dies.
+async fn nobody_is_asked_while_the_web_role_is_dead(kind: Kind) {
+    let app = closed(kind).await;
+    leisurely(&app);
+    let web = spawn(&app, &["run", "--roles", "web"], "");
+    let worker = spawn(&app, &["run", "--roles", "worker"], "");
+    plan_more(&app, 0, PEOPLE).await;
+    some_are_asked(&app, 20).await;
+    kill_alone(web);
+    // As if it had been dead for half a minute.
+    app.execute("UPDATE listening SET heard_db = heard_db - 31000000").await.unwrap();
+    until("what was claimed before is out", async || in_flight(&app).await == 0).await;
+    let asked = app.gateway.stats().requests;
+    assert!(asked < u64::from(PEOPLE), "the campaign is not over");
+    // Whoever says stop now is heard by nobody: the gateway alone knows.
+    let not_asked: Vec<String> = (0..PEOPLE).map(TestApp::it).filter(|number| app.asks(number) == 0).collect();
+    let unheard = app.gateway.reply(&not_asked[0], REPLY_NUMBER, "STOP").await;
+    assert!(!app.gateway.taken().contains(&unheard));
+    // Four slices' time, in each of which it may look and must not claim.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(app.gateway.stats().requests, asked, "nobody listens, and it speaks");
+    let web = spawn(&app, &["run", "--roles", "web"], "");
+    run_to_the_end(&app).await;
+    assert_eq!(app.asks(&not_asked[0]), 0, "what was said meanwhile was read before anybody was asked");
+    assert_eq!(app.count("SELECT COUNT(*) FROM gaps WHERE settled_at IS NOT NULL").await, 1);
+    after(&app, PEOPLE as usize, 0).await;
+    // Both at once, in the middle of the next part.
+    plan_more(&app, PEOPLE, PEOPLE).await;
+    some_are_asked(&app, u64::from(PEOPLE) + 20).await;
+    kill_alone(web);
+    let unsettled = kill(&app, worker).await;
+    let (web, worker) = (spawn(&app, &["run", "--roles", "web"], ""), spawn(&app, &["run", "--roles", "worker"], ""));
+    run_to_the_end(&app).await;
+    kill_alone(web);
+    kill(&app, worker).await;
+    after(&app, 2 * PEOPLE as usize, unsettled).await;
+    end(app).await;
+}
+
+fn kill_alone(mut process: Child) {
+    process.kill().expect("killed");
+    process.wait().expect("gone");
+}
+
+#[tokio::test]
+async fn nobody_is_asked_while_the_web_role_is_dead_sqlite() {
+    nobody_is_asked_while_the_web_role_is_dead(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn nobody_is_asked_while_the_web_role_is_dead_postgres() {
+    nobody_is_asked_while_the_web_role_is_dead(Kind::Postgres).await;
+}
+
+#[tokio::test]
+async fn of_two_workers_one_dies_and_the_other_asks_the_rest_once() {
+    let app = closed(Kind::Postgres).await;
+    leisurely(&app);
+    let web = spawn(&app, &["run", "--roles", "web"], "");
+    let mut workers = Vec::from([(); 2].map(|()| spawn(&app, &["run", "--roles", "worker"], "")));
+    let (mut before, mut unsettled) = (0, 0);
+    for _ in 0..2 {
+        plan_more(&app, before, PEOPLE).await;
+        some_are_asked(&app, u64::from(before) + 30).await;
+        before += PEOPLE;
+        kill_alone(workers.remove(0));
+        // Its lease runs out; the other renews its own.
+        app.execute("UPDATE leases SET renewed_db = 0").await.unwrap();
+        unsettled += in_flight(&app).await;
+        workers.push(spawn(&app, &["run", "--roles", "worker"], ""));
+        run_to_the_end(&app).await;
+        after(&app, before as usize, unsettled).await;
+    }
+    kill_alone(web);
+    workers.into_iter().for_each(kill_alone);
+    end(app).await;
+}
+
+/// The ramp-up pauses a campaign in its middle, where it has come so far.
+async fn go_on(app: &TestApp) {
+    _ = plan::set_state(&app.engine, LINK, CampaignState::Running).await;
+}
+
+both!(a_clock_that_is_stepped_asks_nobody_twice, |app| {
+    let people: Vec<String> = (0..60).map(TestApp::it).collect();
+    app.people(&people).await;
+    app.plan_as(LINK, |campaign| campaign.limits.first = Some(20)).await;
+    app.gateway.set_faults(Faults { slow: 1.0, slow_ms: 100, ..Faults::default() });
+    let step = async |hours: i64| {
+        // While a slice is out: what it finds out counts all the same, and a sweep meanwhile takes it for lost or not.
+        let all_sent = Cell::new(false);
+        let sent = async {
+            app.deliver().await;
+            all_sent.set(true);
+        };
+        let stepped = async {
+            until("a slice is out", async || in_flight(app).await > 0 || all_sent.get()).await;
+            app.clock.advance(hours * HOUR);
+            recover::sweep(&app.engine).await.unwrap();
+        };
+        tokio::join!(sent, stepped);
+        app.gateway.idle().await;
+        go_on(app).await;
+    };
+    // Into the night, which forbids; back to where it was, and a day on.
+    for hours in [1, -1, -12, 12, 24] {
+        step(hours).await;
+        let asked = app.gateway.stats().accepted;
+        assert!(asked <= 60);
+    }
+    for _ in 0..4 {
+        app.deliver().await;
+        app.advance(Duration::from_secs(3600));
+        go_on(app).await;
+    }
+    app.gateway.idle().await;
+    after(app, 60, 0).await;
+    assert_eq!(app.gateway.stats().accepted, 60);
+});
+
+type Weather = (&'static str, fn(&mut Faults));
+
+/// Every kind of bad weather, each for the first half of a campaign, and then the sky clears.
+const WEATHERS: [Weather; 9] = [
+    ("a storm of 5xx", |f| f.server_error = 1.0),
+    ("throttling", |f| f.throttle = 0.6),
+    ("answers cut in their middle", |f| f.cut = 0.5),
+    ("answers nobody can read", |f| f.garbage = 0.5),
+    ("taken, and hung up", |f| f.accept_then_reset = 0.5),
+    ("hung up before", |f| f.reset_before_accept = 0.5),
+    ("taken, and silence", |f| f.accept_then_timeout = 0.1),
+    ("slow", |f| (f.slow, f.slow_ms) = (0.5, 200)),
+    ("refusals", |f| f.refuse = 0.3),
+];
+
+both!(in_any_weather_nobody_is_asked_twice_and_what_is_unknown_was_in_doubt, |app| {
+    let (mut people, mut told) = (0, 0);
+    for (weather, change) in WEATHERS {
+        let numbers: Vec<String> = (people..people + 30).map(TestApp::it).collect();
+        people += 30;
+        app.people(&numbers).await;
+        app.plan_as(LINK, |campaign| campaign.limits.first = Some(15)).await;
+        let mut faults =
+            Faults { seed: u64::from(people), timeout_ms: 1_500, duplicate: 0.3, reordered: 0.3, ..Faults::default() };
+        change(&mut faults);
+        app.gateway.set_faults(faults);
+        app.deliver().await;
+        // A storm of what was told before, while the gateway is in trouble: whole callbacks again, in any order.
+        let again = app.gateway.told_since(told);
+        assert!(again.is_empty() || app.gateway.deliver(again.into_iter().rev().collect()).await);
+        app.gateway.set_faults(Faults::default());
+        for _ in 0..12 {
+            go_on(app).await;
+            app.advance(Duration::from_secs(60));
+            app.deliver().await;
+        }
+        app.gateway.idle().await;
+        println!("after {weather}");
+        told = app.gateway.taken().len();
+        let stats = app.gateway.stats();
+        after(app, people as usize, stats.accepted_unanswered + stats.dropped_unanswered).await;
+    }
+});
+
+both!(two_planners_at_once_decide_about_everybody_once, |app| {
+    let people: Vec<String> = (0..500).map(TestApp::it).collect();
+    app.people(&people).await;
+    let campaign = app.engine.config.campaign(LINK).unwrap();
+    let counts = plan::preview(&app.engine, &campaign, |_| {}).await.unwrap();
+    let plan_id = plan::save(&app.engine, &campaign, &counts).await.unwrap();
+    let id = plan::start(&app.engine, LINK, &plan_id).await.unwrap().campaign_id;
+    let second = app.another().await;
+    let plans = [app.engine.clone(), second.clone()]
+        .map(|engine| tokio::spawn(async move { while plan::plan_next(&engine, id).await.expect("planned") {} }));
+    for planner in plans {
+        planner.await.unwrap();
+    }
+    second.store.close().await;
+    assert_eq!(app.count("SELECT COUNT(*) FROM messages").await, 500);
+    assert_eq!(app.count("SELECT COUNT(DISTINCT contact_id) FROM messages").await, 500);
+    assert_eq!(app.count("SELECT COUNT(*) FROM decisions").await, 500);
+    app.settle().await;
+    after(app, 500, 0).await;
+    assert_eq!(app.gateway.stats().accepted, 500);
+});
