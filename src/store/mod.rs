@@ -35,7 +35,7 @@ pub(crate) use sql::{execute, fetch_all, fetch_one, fetch_optional, statement};
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction};
+use sqlx::{Connection, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -144,7 +144,12 @@ impl Store {
                 .synchronous(SqliteSynchronous::Full)
                 .foreign_keys(true)
                 .busy_timeout(Duration::from_secs(BUSY_S));
-            let pool = |n| SqlitePoolOptions::new().max_connections(n).acquire_timeout(Duration::from_secs(60));
+            // A full disk makes SQLite roll back by itself. sqlx believes then for good that the transaction is open and lets none begin:
+            // such a connection is closed and another opened.
+            let pool = |n| {
+                let pool = SqlitePoolOptions::new().max_connections(n).acquire_timeout(Duration::from_secs(60));
+                pool.before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
+            };
             let write = pool(1).connect_with(options.clone()).await?;
             let read = pool(4).connect_lazy_with(options.clone());
             let queue = pool(4).connect_lazy_with(options);
