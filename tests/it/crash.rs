@@ -3,7 +3,6 @@
 //!
 //! `PERMESSO_TRIALS`, `PERMESSO_TRIAL_PEOPLE` and `PERMESSO_TRIAL_SEED` make it more, larger, and the same again; `scripts/endurance` does.
 
-use std::process::Child;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -12,7 +11,7 @@ use permesso::gateway::mock::faults::Faults;
 
 use crate::after::{Left, after};
 use crate::app::{HEADER, Kind, LINK, MORNING, REPLY_NUMBER, TestApp, field};
-use crate::run::{ask, spawn, until};
+use crate::run::{Process, ask, spawn, until};
 
 /// SplitMix64: one seed is one trial, as far as two processes allow.
 struct Dice(u64);
@@ -92,7 +91,7 @@ pub async fn done(app: &TestApp) -> bool {
 
 /// SIGKILL. Answers how much was in flight. On Postgres another worker may live, so recovery would wait for the lease of the dead one to
 /// run out; here it has.
-pub async fn kill(app: &TestApp, mut run: Child) -> u64 {
+pub async fn kill(app: &TestApp, mut run: Process) -> u64 {
     run.kill().expect("killed");
     run.wait().expect("gone");
     app.execute("UPDATE leases SET renewed_db = 0").await.expect("the lease is over");

@@ -1,7 +1,7 @@
 //! What breaks around a campaign: the database, the web role, the disk, the clock, the gateway. Afterwards everything [`after`] says must hold.
 
 use std::cell::Cell;
-use std::process::Child;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::app::{Kind, LINK, MORNING, REPLY_NUMBER, TestApp};
 use crate::both;
 use crate::crash::{closed, end, in_flight, kill, patient, plan_more, run_to_the_end};
 use crate::postgres::Cluster;
-use crate::run::{spawn, until};
+use crate::run::{Process, permesso, spawn, started, until};
 
 const PEOPLE: u32 = 160;
 
@@ -72,7 +72,7 @@ async fn nobody_is_asked_while_the_web_role_is_dead(kind: Kind) {
     let worker = spawn(&app, &["run", "--roles", "worker"], "");
     plan_more(&app, 0, PEOPLE).await;
     some_are_asked(&app, 20).await;
-    kill_alone(web);
+    drop(web);
     // As if it had been dead for half a minute.
     app.execute("UPDATE listening SET heard_db = heard_db - 31000000").await.unwrap();
     until("what was claimed before is out", async || in_flight(&app).await == 0).await;
@@ -93,19 +93,14 @@ async fn nobody_is_asked_while_the_web_role_is_dead(kind: Kind) {
     // Both at once, in the middle of the next part.
     plan_more(&app, PEOPLE, PEOPLE).await;
     some_are_asked(&app, u64::from(PEOPLE) + 20).await;
-    kill_alone(web);
+    drop(web);
     let unsettled = kill(&app, worker).await;
     let (web, worker) = (spawn(&app, &["run", "--roles", "web"], ""), spawn(&app, &["run", "--roles", "worker"], ""));
     run_to_the_end(&app).await;
-    kill_alone(web);
+    drop(web);
     kill(&app, worker).await;
     after(&app, 2 * PEOPLE as usize, unsettled).await;
     end(app).await;
-}
-
-fn kill_alone(mut process: Child) {
-    process.kill().expect("killed");
-    process.wait().expect("gone");
 }
 
 #[tokio::test]
@@ -129,7 +124,7 @@ async fn of_two_workers_one_dies_and_the_other_asks_the_rest_once() {
         plan_more(&app, before, PEOPLE).await;
         some_are_asked(&app, u64::from(before) + 30).await;
         before += PEOPLE;
-        kill_alone(workers.remove(0));
+        drop(workers.remove(0));
         // Its lease runs out; the other renews its own.
         app.execute("UPDATE leases SET renewed_db = 0").await.unwrap();
         unsettled += in_flight(&app).await;
@@ -137,8 +132,49 @@ async fn of_two_workers_one_dies_and_the_other_asks_the_rest_once() {
         run_to_the_end(&app).await;
         after(&app, before as usize, unsettled).await;
     }
-    kill_alone(web);
-    workers.into_iter().for_each(kill_alone);
+    drop(web);
+    workers.into_iter().for_each(drop);
+    end(app).await;
+}
+
+/// No file may grow beyond so many bytes: a full disk for one process, on any machine and without a mount. `unlimited` makes room again.
+fn limit_files(process: &Process, bytes: &str) {
+    let limit = format!("--fsize={bytes}:unlimited");
+    let done = Command::new("prlimit").args(["--pid", &process.id().to_string(), &limit]).status();
+    assert!(done.expect("prlimit").success());
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_everything_and_room_lets_it_go_on() {
+    let app = closed(Kind::Sqlite).await;
+    leisurely(&app);
+    let run = permesso(app.dir.path());
+    // Without the signal that a shell's child would die of, a write beyond the limit is an error, as on a full disk.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(run.get_program()).args(run.get_args()).arg("run");
+    shell.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let log = std::fs::File::create(app.dir.path().join("run.log")).unwrap();
+    let mut run = started(shell.stderr(log));
+    let mut before = 0;
+    for _ in 0..2 {
+        plan_more(&app, before, PEOPLE).await;
+        some_are_asked(&app, u64::from(before) + 30).await;
+        before += PEOPLE;
+        limit_files(&run, "4096");
+        until("nothing can be stored", async || {
+            let said = app.gateway.reply(&TestApp::it(9_999), REPLY_NUMBER, "mah").await;
+            !app.gateway.taken().contains(&said)
+        })
+        .await;
+        let asked = app.gateway.stats().requests;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(app.gateway.stats().requests <= asked + 100, "what could not be written down is not sent");
+        limit_files(&run, "unlimited");
+        run_to_the_end(&app).await;
+        after(&app, before as usize, 0).await;
+    }
+    assert!(run.try_wait().unwrap().is_none(), "it goes on");
+    kill(&app, run).await;
     end(app).await;
 }
 

@@ -56,16 +56,44 @@ pub fn permesso(dir: &Path) -> Command {
     command
 }
 
-pub fn spawn_run(app: &TestApp) -> Child {
+/// A process that ends with the test that started it, also where that fails.
+pub struct Process(Child);
+
+impl std::ops::Deref for Process {
+    type Target = Child;
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Process {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+pub fn spawn_run(app: &TestApp) -> Process {
     spawn(app, &["run"], "")
 }
 
 /// A long command whose clock goes on with the test's; `crash` names the place at which it dies, if any.
-pub fn spawn(app: &TestApp, args: &[&str], crash: &str) -> Child {
+pub fn spawn(app: &TestApp, args: &[&str], crash: &str) -> Process {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(app.dir.path().join("run.log")).expect("a log");
     let mut command = permesso(app.dir.path());
     command.args(args).env("PERMESSO_CLOCK", app.clock.date_time().to_rfc3339()).env("PERMESSO_CRASH", crash);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("a permesso")
+    started(command.stderr(log))
+}
+
+/// Starts a long command.
+pub fn started(command: &mut Command) -> Process {
+    Process(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("a process"))
 }
 
 /// Waits for something another process does; the bound is for a broken build, not for speed.
