@@ -183,6 +183,8 @@ fn log_to_stderr(service: bool) {
     // That crate logs whole PDUs, numbers and texts in them, whatever `RUST_LOG` says (promise 9).
     let filter = filter.add_directive("rusmpp=off".parse().expect("a directive"));
     let format = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A log that cannot be written, on a full disk, must not end the task that wrote it: the fallback is `eprintln!`, which panics there.
+    let format = format.log_internal_errors(false);
     let _ = if std::io::stderr().is_terminal() { format.try_init() } else { format.with_ansi(false).try_init() };
 }
 
