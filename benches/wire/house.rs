@@ -97,7 +97,7 @@ impl House {
                 format!("sqlite:{}", to.display())
             }
             Kind::Postgres => {
-                let name = self.database.rsplit('/').next().and_then(|n| n.split('?').next()).unwrap_or_default().to_owned();
+                let name = self.database.split('?').next().and_then(|url| url.rsplit('/').next()).unwrap_or_default().to_owned();
                 tokio::task::spawn_blocking(move || postgres::copy(&name)).await?
             }
         };

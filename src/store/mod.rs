@@ -143,14 +143,22 @@ impl Store {
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full)
                 .foreign_keys(true)
-                .busy_timeout(Duration::from_secs(BUSY_S));
+                .busy_timeout(Duration::from_secs(BUSY_S))
+                // More than there are statements: preparing one again costs more than running it.
+                .statement_cache_capacity(1_000)
+                // A slice's rows come from SQLite's thread in one go, not fifty at a time.
+                .row_buffer_size(1_000)
+                .pragma("temp_store", "memory");
             // A full disk makes SQLite roll back by itself. sqlx believes then for good that the transaction is open and lets none begin:
             // such a connection is closed and another opened.
             let pool = |n| {
                 let pool = SqlitePoolOptions::new().max_connections(n).acquire_timeout(Duration::from_secs(60));
                 pool.before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
             };
-            let write = pool(1).connect_with(options.clone()).await?;
+            // Negative: kilobytes. A campaign's indexes do not fit into the 2 MB that SQLite has by itself, and a checkpoint every 4 MB writes
+            // the same pages again and again.
+            let writing = options.clone().pragma("cache_size", "-32768").pragma("wal_autocheckpoint", "8000");
+            let write = pool(1).connect_with(writing).await?;
             let read = pool(4).connect_lazy_with(options.clone());
             let queue = pool(4).connect_lazy_with(options);
             Ok(Store::Sqlite { write, read, queue })
