@@ -362,19 +362,17 @@ async fn words_for_coming_back(kind: Kind) {
         assert!(stage.app.story(&people[0]).await.verdict.contains("stopped"), "{text} lifts nothing");
     }
     assert!(stage.app.granted(&people[0]).await.is_empty());
-    // A yes to our question is one, whatever Twilio took it for beside: the second step of whoever has chosen on the page.
-    let ask = stage.to(&people[1])[0].clone();
-    let token = ask.text.split("/p/").nth(1).expect("a link").split_whitespace().next().expect("a token").trim_end_matches('.');
-    let link = format!("{}/p/{token}", stage.app.base);
-    let (_, page) = stage.app.get(&link).await;
-    assert_eq!(stage.app.post(&link, &crate::app::field(&page, "nonce"), "chosen", &["sms.promotions"]).await, 303);
-    stage.app.deliver().await;
-    hear(&stage, &people[1], "SI", "6", "START").await;
-    assert_eq!(stage.app.granted(&people[1]).await, ["sms.promotions"]);
-    // START is none: it waits for an operator.
-    hear(&stage, &people[2], "START", "7", "START").await;
-    assert_eq!(stage.to(&people[2]).len(), 1, "nothing follows from it");
-    assert_eq!(stage.app.count("SELECT COUNT(*) FROM conversations WHERE state = 'asked'").await, 1);
+    // A yes to our question is one, whatever Twilio took it for beside: the second step of whoever has chosen on the page. START is none.
+    for (number, said, id, granted) in [(&people[1], "SI", "6", true), (&people[2], "START", "7", false)] {
+        let ask = stage.to(number)[0].clone();
+        let token = ask.text.split("/p/").nth(1).expect("a link").split_whitespace().next().expect("a token");
+        let link = format!("{}/p/{}", stage.app.base, token.trim_end_matches('.'));
+        let (_, page) = stage.app.get(&link).await;
+        assert_eq!(stage.app.post(&link, &crate::app::field(&page, "nonce"), "chosen", &["sms.promotions"]).await, 303);
+        stage.app.deliver().await;
+        hear(&stage, number, said, id, "START").await;
+        assert_eq!(!stage.app.granted(number).await.is_empty(), granted, "{said}");
+    }
     stage.app.end().await;
 }
 
