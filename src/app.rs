@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::engine::{Engine, group};
+use crate::engine::{Engine, group, keys};
 use crate::gateway::crm::Receiver;
 use crate::gateway::driver::Tools;
 use crate::gateway::{Gateway, Sink, http};
@@ -30,6 +30,7 @@ pub async fn open(dir: &Path, clock: Clock) -> Result<Engine> {
     let config = load(dir)?;
     let vault = Vault::open(&config.key_file)?;
     let store = Store::open(&config.database).await?;
+    keys::fit(&store, &vault).await?;
     build(config, vault, store, clock)
 }
 

@@ -82,7 +82,7 @@ impl Vault {
         }
         let name = file.display();
         let text = std::fs::read_to_string(file).with_context(|| {
-            format!("cannot read the key file {name}; remedy: `permesso init` makes one, or set {KEY_VARIABLE}")
+            format!("cannot read the key file {name}; remedy: put your copy of it back, or set {KEY_VARIABLE}; for a new database `permesso init` makes one")
         })?;
         #[cfg(unix)]
         {
@@ -146,6 +146,11 @@ impl Vault {
     pub fn is_code(&self, message: i64, typed: &str, mac: &str) -> bool {
         use subtle::ConstantTimeEq;
         self.code_mac(message, typed).as_bytes().ct_eq(mac.as_bytes()).into()
+    }
+
+    /// By what a database knows each key again: its id, and a hash that only it makes.
+    pub fn proofs(&self) -> Vec<(i64, String)> {
+        self.keys.iter().map(|k| (k.id, mac_of(k, "proof", "the key of this database").mac)).collect()
     }
 
     /// The hash of a new ledger row, keyed, so that whoever can write to the database alone cannot make one. 0.1 wrote rows without.

@@ -4,7 +4,8 @@ use anyhow::{Context as _, Result};
 
 use super::Context;
 use crate::domain::plural::counted;
-use crate::store::migrations;
+use crate::engine::keys;
+use crate::store::{Store, migrations};
 use crate::vault::Vault;
 
 /// The files that ship, as they are in the repository.
@@ -46,14 +47,17 @@ pub async fn run(context: &Context) -> Result<()> {
         written += 1;
     }
     let config = crate::app::load(dir)?;
+    // Somebody's older database may be there.
+    migrations::upgrade(&config.database, Some(&super::database::backups(&config))).await?;
     if config.key_file.exists() {
         println!("kept the key {}", config.key_file.display());
     } else {
+        let store = Store::open(&config.database).await?;
+        keys::may_be_made(&store).await?;
+        store.close().await;
         Vault::create(&config.key_file)?;
         println!("made the key {} (back it up apart from the database)", config.key_file.display());
     }
-    // Somebody's older database may be there.
-    migrations::upgrade(&config.database, Some(&super::database::backups(&config))).await?;
     println!("{} written to {}, database ready", counted(written, "file", "files"), dir.display());
     println!(
         "next: your names in {}, or first an afternoon with the sample list: README.md, \"Your first afternoon\"",

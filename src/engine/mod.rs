@@ -17,6 +17,7 @@ pub mod group;
 pub mod history;
 pub mod import;
 pub mod inbox;
+pub mod keys;
 mod legs;
 pub mod limits;
 pub mod notify;

@@ -16,6 +16,7 @@ pub mod facts;
 pub mod humans;
 pub mod inbound;
 pub mod keep;
+pub mod keys;
 pub mod ledger;
 pub mod legs;
 pub mod messages;

@@ -18,7 +18,7 @@ use permesso::store::messages::{Batch, Claim, Claimant, New, NotNow, Route, Sett
 use permesso::store::queue::{self, Job};
 use permesso::store::rates::{self, Lease, Rate};
 use permesso::store::{
-    Store, Tx, answers, campaigns, contacts, control, conversations, facts, humans, inbound, ledger, legs, messages, paces,
+    Store, Tx, answers, campaigns, contacts, control, conversations, facts, humans, inbound, keys, ledger, legs, messages, paces,
     report, screenings, suppressions,
 };
 use permesso::vault::Keyed;
@@ -1523,3 +1523,21 @@ async fn two_processes_that_ask_at_the_same_moment_get_one_burst_postgres() {
     other.commit().await.unwrap();
     app.end().await;
 }
+
+// Keys.
+
+both!(a_database_knows_its_keys_and_whether_anybody_is_in_it, |app| {
+    let mut tx = write(app).await;
+    assert!(!keys::is_in_use(&mut tx).await.unwrap());
+    let proof = |id: i64, text: &str| (id, text.to_owned());
+    keys::add_proofs(&mut tx, &[proof(1, "one")]).await.unwrap();
+    keys::add_proofs(&mut tx, &[proof(1, "another"), proof(2, "two")]).await.unwrap();
+    assert_eq!(keys::proofs(&mut tx).await.unwrap(), [proof(1, "one"), proof(2, "two")], "whoever was first stays");
+    assert!(keys::some_numbers(&mut tx).await.unwrap().is_empty());
+    for n in 1..4 {
+        contact(&mut tx, app, n).await;
+    }
+    assert_eq!(keys::some_numbers(&mut tx).await.unwrap().len(), 2, "the first and the last");
+    assert!(keys::is_in_use(&mut tx).await.unwrap());
+    tx.rollback().await.unwrap();
+});

@@ -14,6 +14,7 @@ mod durable;
 mod faults;
 mod gateways;
 mod humans;
+mod keys;
 mod legs;
 mod lists;
 mod model;

@@ -1,0 +1,95 @@
+//! Another key file than the database's own opens nothing: with it everybody would be a stranger, and who said no would be asked.
+
+use std::path::Path;
+
+use permesso::store::{Store, keys};
+
+use crate::app::{HEADER, Kind, LINK, TestApp, write_config};
+use crate::run::ask;
+
+/// A folder with a database in which one person may be asked and one said no.
+async fn folder(kind: Kind) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let database = match kind {
+        Kind::Sqlite => format!("sqlite:{}", dir.path().join("permesso.db").display()),
+        Kind::Postgres => crate::postgres::empty_database().await,
+    };
+    write_config(dir.path(), 1, 2, 3, &database);
+    done(dir.path(), &["init"]).await;
+    let list = dir.path().join("list.csv");
+    std::fs::write(&list, format!("{HEADER}{}{}", TestApp::good(&TestApp::it(1)), TestApp::good(&TestApp::it(2))))
+        .expect("written");
+    done(dir.path(), &["import", "contacts", list.to_str().expect("text")]).await;
+    std::fs::write(&list, format!("number\n{}\n", TestApp::it(2))).expect("written");
+    done(dir.path(), &["import", "suppressions", list.to_str().expect("text")]).await;
+    (dir, database)
+}
+
+async fn done(dir: &Path, args: &[&str]) {
+    let (code, out, err) = ask(dir, args).await;
+    assert_eq!(code, 0, "{args:?}: {out}{err}");
+}
+
+/// Every command that opens the database says so, and what the remedy is.
+async fn refused(dir: &Path, what: &str) {
+    let list = dir.join("list.csv");
+    let list = list.to_str().expect("text");
+    for args in [
+        &["import", "contacts", list][..],
+        &["import", "suppressions", list],
+        &["campaign", "plan", LINK],
+        &["campaign", "report", LINK],
+        &["ledger", "verify"],
+        &["run"],
+    ] {
+        let (code, out, err) = ask(dir, args).await;
+        assert!(code == 1 && err.contains(what) && err.contains("copy of permesso.key"), "{args:?}: {out}{err}");
+    }
+}
+
+async fn only_the_own_key_opens(kind: Kind) {
+    let (dir, database) = folder(kind).await;
+    let dir = dir.path();
+    let key = dir.join("config").join("permesso.key");
+    let own = std::fs::read_to_string(&key).expect("the key");
+
+    // It is gone, and nothing makes another one over people.
+    std::fs::remove_file(&key).expect("removed");
+    let (code, _, err) = ask(dir, &["init"]).await;
+    assert!(code == 1 && err.contains("not here") && !key.exists(), "{err}");
+
+    // Somebody makes one all the same.
+    permesso::vault::Vault::create(&key).expect("made");
+    let other = std::fs::read_to_string(&key).expect("the other key");
+    refused(dir, "key 1 is another one").await;
+
+    // An earlier version kept no proofs; what it encrypted is one.
+    let store = Store::open(&database).await.expect("opened");
+    let forget = "DELETE FROM vault_keys";
+    match &store {
+        Store::Sqlite { write, .. } => sqlx::query(forget).execute(write).await.map(drop).expect("forgotten"),
+        Store::Postgres { pool, .. } => sqlx::query(forget).execute(pool).await.map(drop).expect("forgotten"),
+    }
+    refused(dir, "cannot be read with it").await;
+
+    // The own key beside a new one: a rotation, which is remembered.
+    let line = other.lines().last().expect("a line").replacen("1:", "2:", 1);
+    std::fs::write(&key, format!("{own}{line}\n")).expect("written");
+    done(dir, &["campaign", "plan", LINK]).await;
+    let mut tx = store.read().await.expect("a transaction");
+    assert_eq!(keys::proofs(&mut tx).await.expect("read").iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1, 2]);
+    tx.rollback().await.expect("rolled back");
+    store.close().await;
+    std::fs::write(&key, &own).expect("written");
+    refused(dir, "key 2 is missing from it").await;
+}
+
+#[tokio::test]
+async fn only_the_own_key_opens_a_database_sqlite() {
+    only_the_own_key_opens(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn only_the_own_key_opens_a_database_postgres() {
+    only_the_own_key_opens(Kind::Postgres).await;
+}
