@@ -113,6 +113,17 @@ fn line(count: u64, one: &str, many: &str) {
     println!("{count:>9} {}", word(count, one, many));
 }
 
+/// Of the rows that say no, those taken by their external id alone.
+fn print_by_id(summary: &Summary) {
+    if summary.by_id > 0 {
+        line(
+            summary.by_id,
+            "row without a number that can be read: its no was taken for everybody with its external_id",
+            "rows without a number that can be read: their noes were taken for everybody with their external_id",
+        );
+    }
+}
+
 /// Under a summary's counts: the rejected rows by reason, and where they stand.
 fn print_rejected(summary: &Summary, file: &Path) {
     for (reason, count) in &summary.rejected_by_reason {
@@ -143,6 +154,7 @@ fn print_suppressions(summary: &Summary, file: &Path) {
     line(summary.rows, "row", "rows");
     line(summary.new, "row with a number left in peace from now on", "rows with a number left in peace from now on");
     line(summary.repeated, "row with a number left in peace already", "rows with a number left in peace already");
+    print_by_id(summary);
     line(summary.rejected, "row rejected", "rows rejected");
     print_rejected(summary, file);
     print_ignored(summary);
@@ -172,6 +184,7 @@ pub fn print_contacts(summary: &Summary, file: &Path) {
     if summary.unsubscribed > 0 {
         line(summary.unsubscribed, "of the rows says no: suppressed", "of the rows say no: suppressed");
     }
+    print_by_id(summary);
     if summary.quarantined > 0 {
         line(
             summary.quarantined,

@@ -268,7 +268,11 @@ const NAMES: [(&str, &[&str]); 8] = [
     ("FR", &["francia", "france", "francja", "frankreich", "fra"]),
     ("ES", &["spagna", "spain", "hiszpania", "spanien", "espagne", "españa", "espana", "esp"]),
     ("GB", &["regno unito", "united kingdom", "great britain", "gran bretagna", "wielka brytania", "vereinigtes königreich",
-             "großbritannien", "grossbritannien", "royaume-uni", "grande-bretagne", "reino unido", "gran bretaña", "uk", "gbr"]),
+             "großbritannien", "grossbritannien", "royaume-uni", "grande-bretagne", "reino unido", "gran bretaña", "uk", "gbr",
+             // Its parts: one country by ISO 3166, one numbering plan, one law of electronic marketing (PECR).
+             "england", "inghilterra", "anglia", "angleterre", "inglaterra", "scotland", "scozia", "szkocja", "schottland", "écosse", "ecosse",
+             "escocia", "wales", "galles", "walia", "pays de galles", "gales", "northern ireland", "irlanda del nord", "irlandia północna",
+             "nordirland", "irlande du nord", "irlanda del norte"]),
     ("AT", &["austria", "österreich", "oesterreich", "autriche", "aut"]),
     ("CH", &["svizzera", "switzerland", "szwajcaria", "schweiz", "suisse", "suiza", "che"]),
 ];
@@ -370,8 +374,9 @@ mod tests {
             }
         }
         assert_eq!(
-            ["it", "GB", "Spagna", "EU", "XX", "Iberia", ""].map(|cell| code_of(cell).unwrap_or_default()),
-            ["IT", "GB", "ES", "", "", "", ""]
+            ["it", "GB", "Spagna", "Inghilterra", "SCOTLAND", "EU", "XX", "Iberia", "Ireland", ""]
+                .map(|cell| code_of(cell).unwrap_or_default()),
+            ["IT", "GB", "ES", "GB", "GB", "", "", "", "", ""]
         );
     }
 

@@ -42,13 +42,16 @@ pub struct Summary {
     /// Rows known already, from this file or an earlier import.
     pub repeated: u64,
     pub rejected: u64,
-    /// Rows that say no; counted within the others.
+    /// Rows that say no, rejected ones too where the no was taken; counted within the others.
     pub unsubscribed: u64,
+    /// Of these, rows without a number that can be read: the no was taken for everybody with the row's `external_id`. In a list of noes
+    /// a row that has no number but an id is in order, and counted here alone.
+    pub by_id: u64,
     /// Rows from bought or unknown sources; counted within the others.
     pub quarantined: u64,
     /// People who lost a consent because a register lists them.
     pub withdrawn: u64,
-    /// Rejected rows that say no, or may, and whose no was not taken; of a register's answer and of a list of suppressions, every
+    /// Rejected rows that say no, or may, and whose no was not taken, neither by number nor by `external_id`; of a register's answer every
     /// row without a number that can be read. While there is one, the command fails, and a screening frees nobody.
     pub unread: u64,
     pub rejected_by_reason: BTreeMap<String, u64>,
@@ -151,6 +154,7 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
                     match noes_of(engine, broken) {
                         Some(taken) if taken.is_empty() => {}
                         Some(taken) => {
+                            summary.unsubscribed += 1;
                             noes.extend(taken);
                             noes.extend(ids_of(engine, broken));
                         }
@@ -167,14 +171,22 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
                 }
                 Err(rejected) => {
                     if let Ok(row) = &row {
+                        let mut taken = is_no(row);
                         match tie_of(engine, row) {
                             Some(tie) if !tie.number.is_empty() => ties.push(tie),
                             // Nobody knows of which number, but of which human.
-                            Some(tie) if is_no(row) => noes.extend(tie.id.map(keyed_id)),
+                            Some(tie) if taken => {
+                                summary.by_id += 1;
+                                noes.extend(tie.id.map(keyed_id));
+                            }
+                            None if taken && rejected.is_of_nobody() => {
+                                summary.unread += 1;
+                                taken = false;
+                            }
                             _ => {}
                         }
+                        summary.unsubscribed += u64::from(taken);
                     }
-                    summary.unread += u64::from(rejected.is_of_nobody() && row.as_ref().is_ok_and(is_no));
                     summary.reject(&rejected, line, &mut rejects)?;
                 }
             }
@@ -489,23 +501,31 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
                     if numbers.is_empty() { reject("row", broken.reason.clone()) } else { Ok(numbers) }
                 }
             };
+            let mut by_id = false;
             match &row {
                 Ok(row) => match tie_of(engine, row) {
                     Some(tie) if !tie.number.is_empty() => ties.push(tie),
-                    Some(tie) => ids.extend(tie.id.map(keyed_id)),
+                    Some(tie) => {
+                        by_id = true;
+                        ids.extend(tie.id.map(keyed_id));
+                    }
                     None => {}
                 },
+                // Which of its cells is the id is a guess: that takes a no, and vouches for none.
                 Err(broken) => ids.extend(ids_of(engine, broken)),
             }
+            summary.by_id += u64::from(by_id);
             match numbers {
                 Ok(numbers) => chunk.push(numbers.iter().flat_map(|number| engine.vault.keyed_all(number)).collect()),
+                Err(_) if by_id && row.as_ref().is_ok_and(|row| row.get("number").is_none()) => summary.unsubscribed += 1,
                 Err(rejected) => {
-                    summary.unread += 1;
+                    summary.unsubscribed += u64::from(by_id);
+                    summary.unread += u64::from(!by_id);
                     summary.reject(&rejected, line, &mut rejects)?;
                 }
             }
         }
-        if chunk.len() >= CHUNK || (end && !(chunk.is_empty() && ids.is_empty())) {
+        if chunk.len() >= CHUNK || ids.len() >= CHUNK || (end && !(chunk.is_empty() && ids.is_empty())) {
             let mut tx = engine.store.write().await?;
             humans::take_turn(&mut tx, &engine.controller).await?;
             let now = engine.now();

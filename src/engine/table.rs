@@ -108,7 +108,7 @@ impl Table {
     /// Opens a file and reads its header.
     ///
     /// # Errors
-    /// The file cannot be read, is empty or not UTF-8, or lacks the number's column or one that the settings promise; the message says
+    /// The file cannot be read, is empty, no text or not UTF-8, or lacks the number's column or one that the settings promise; the message says
     /// what to do.
     pub fn open(file: &Path, headers: &Columns) -> Result<Table> {
         let name = file.display();
@@ -116,6 +116,11 @@ impl Table {
         let start = input.fill_buf().with_context(|| format!("cannot read {name}"))?;
         if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
             bail!("{name} is UTF-16; remedy: save it as UTF-8 (in Excel: \"CSV UTF-8\")");
+        }
+        if let Some(other) = other_than_text(start) {
+            bail!(
+                "{name} is {other}, not CSV; remedy: save it as CSV UTF-8 (in Excel: Save as, \"CSV UTF-8\") and import that file"
+            );
         }
         let bom = if start.starts_with(&[0xef, 0xbb, 0xbf]) { 3 } else { 0 };
         input.consume(bom);
@@ -346,6 +351,19 @@ impl Foreign {
     fn told(&self) -> NotUtf8 {
         NotUtf8 { line: self.line, rows: self.rows, encoding: self.detector.guess(None, Utf8Detection::Deny).name() }
     }
+}
+
+/// What a file is that is no text at all, by how it begins; none where it may be text, in whatever encoding.
+fn other_than_text(start: &[u8]) -> Option<&'static str> {
+    // ECMA-376 (.xlsx) and OpenDocument (.ods) are ZIP archives; before them Excel wrote OLE compound files.
+    if start.starts_with(b"PK\x03\x04") {
+        return Some("an Excel workbook (or another ZIP archive)");
+    }
+    if start.starts_with(&[0xd0, 0xcf, 0x11, 0xe0]) {
+        return Some("an old Excel workbook (.xls)");
+    }
+    let header = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    header.iter().any(|byte| *byte < b' ' && !b"\t\r".contains(byte)).then_some("a binary file")
 }
 
 /// How to make UTF-8 of a file.

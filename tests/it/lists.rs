@@ -151,3 +151,24 @@ both!(a_country_is_understood_by_its_name_or_the_row_is_named, |app| {
         "{rejected}"
     );
 });
+
+both!(a_workbook_or_other_binary_is_named_and_not_read_as_a_list, |app| {
+    for (name, bytes, what) in [
+        ("list.xlsx", &b"PK\x03\x04\x14\x00\x06\x00[Content_Types].xml\n+393000000001\n"[..], "an Excel workbook"),
+        ("list.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\n", "an old Excel workbook"),
+        ("list.gz", b"\x1f\x8b\x08\x00\xe8\n", "a binary file"),
+    ] {
+        let path = file(app, name, bytes);
+        for error in [
+            import::contacts(&app.engine, &path, |_| {}).await.unwrap_err(),
+            import::suppressions(&app.engine, &path, |_| {}).await.unwrap_err(),
+        ] {
+            let error = error.to_string();
+            let remedy = "not CSV; remedy: save it as CSV UTF-8 (in Excel: Save as, \"CSV UTF-8\") and import that file";
+            assert!(error.contains(&format!("{name} is {what}")) && error.ends_with(remedy), "{error}");
+        }
+    }
+    // What begins alike and is a list.
+    let path = file(app, "no.csv", "PK;number\n7;+393000000001\n");
+    assert_eq!(import::suppressions(&app.engine, &path, |_| {}).await.unwrap().new, 1);
+});

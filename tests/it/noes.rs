@@ -6,6 +6,7 @@ use permesso::engine::import;
 
 use crate::app::{LINK, TestApp};
 use crate::both;
+use crate::run::ask;
 
 both!(a_no_in_a_row_that_the_crm_cut_short_is_taken, |app| {
     let rows = [
@@ -125,6 +126,44 @@ both!(a_no_that_could_not_be_read_is_said_loudly, |app| {
         assert_eq!(said.contains("1 row could not be read: this no was NOT taken"), !rows.is_empty(), "{said}");
         assert_eq!(noes(app).await, 1, "the others are taken");
     }
+});
+
+both!(a_no_taken_by_its_external_id_is_no_error_and_every_no_taken_is_counted, |app| {
+    let row = |n: u32, id: &str| format!("{},,prospect,,web shop,prior_consent,form 1,2026-01-10,unticked,,{id},\n", it(n));
+    app.import(&(row(1, "C21") + &row(2, "C22") + &row(3, "C23") + &row(4, "C24"))).await;
+    let path = app.dir.path().join("list.csv");
+    let file = path.to_str().expect("text");
+    std::fs::write(&path, "number,external_id\n,C21\n3.93E+11,C22\n").unwrap();
+    let (code, out, err) = ask(app.dir.path(), &["import", "suppressions", file]).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let expected = "        2 rows without a number that can be read: their noes were taken for everybody with their external_id\n        \
+                    1 row rejected\n";
+    assert!(out.contains(expected) && !out.contains("C21") && !out.contains("C22"), "{out}");
+    // Of a list of contacts: by its id, cut short, in another encoding, wrong elsewhere; and one that nobody can take.
+    let rows = [
+        b"nonsense,yes,C23,x,\n".to_vec(),
+        format!("{},yes\n", it(11)).into_bytes(),
+        [it(12).as_bytes(), b",yes,,caff\xe8,\n"].concat(),
+        format!("{},yes,,x,friend\n", it(13)).into_bytes(),
+    ]
+    .concat();
+    let header = b"number,unsubscribed,external_id,source,kind\n";
+    std::fs::write(&path, [&header[..], &rows].concat()).unwrap();
+    let (code, out, err) = ask(app.dir.path(), &["import", "contacts", file]).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    for line in [
+        "        4 rows rejected\n",
+        "        4 of the rows say no: suppressed\n",
+        "        1 row without a number that can be read: its no was taken for everybody with its external_id\n",
+    ] {
+        assert!(out.contains(line) && !out.contains("C23"), "{line}: {out}");
+    }
+    std::fs::write(&path, [&header[..], &rows, b"nonsense,yes,,x,\n"].concat()).unwrap();
+    let (code, out, err) = ask(app.dir.path(), &["import", "contacts", file]).await;
+    assert!(code == 1 && err.contains("1 row that says no") && err.contains("this no was NOT taken"), "{err}");
+    assert!(out.contains("        4 of the rows say no: suppressed\n"), "{out}");
+    app.send(LINK).await;
+    assert_eq!([1, 2, 3, 4].map(|n| app.asks(&it(n))), [0, 0, 0, 1]);
 });
 
 fn it(n: u32) -> String {
