@@ -42,9 +42,7 @@ pub fn build(config: Config, vault: Vault, store: Store, clock: Clock) -> Result
     let mut gateways: BTreeMap<String, Arc<dyn Gateway>> = BTreeMap::new();
     let tools = Tools { http: http::pool()?, clock: clock.clone() };
     for gateway in &config.gateways {
-        let opened = (gateway.driver.open)(&gateway.account, &tools);
-        let opened = opened.map_err(|error| anyhow::anyhow!("gateway `{}`: {error}", gateway.name()))?;
-        gateways.insert(gateway.name().to_owned(), opened);
+        gateways.insert(gateway.name().to_owned(), (gateway.driver.open)(&gateway.account, &tools));
     }
     let mut receivers = BTreeMap::new();
     for webhook in &config.webhooks {

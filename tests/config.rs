@@ -253,7 +253,7 @@ fn a_price_that_cannot_be_read_is_named() {
             "price.gateway: permesso.toml has no gateway `mocks`; remedy: write one of: mock",
         ),
         ("country = \"PL\"", "country = \"IT\"", "price.price: there is another price of mock for sms to IT"),
-        ("country = \"IT\"", "country = \"Italy\"", "price.country: `Italy` is no country code"),
+        ("country = \"IT\"", "country = \"Italy\"", "price.country: `Italy` is no ISO 3166 code; remedy: write IT"),
         ("channel = \"sms\"", "channel = \"mail\"", "price.channel: `mail` is no channel to send on"),
         ("channel = \"sms\"", "chanel = \"sms\"", "price.chanel: there is no such key; remedy: did you mean `channel`?"),
     ] {
@@ -791,4 +791,110 @@ fn hours_that_cannot_be_read_are_answered_with_an_example() {
     let (example, _) = example.split_once('"').unwrap();
     let folder = Folder::new().edit(CAMPAIGN, "hours = \"country\"", &format!("hours = \"{example}\""));
     assert_eq!(folder.campaign(), Vec::<String>::new(), "the example serves");
+}
+
+#[test]
+fn an_account_that_could_not_be_opened_is_named_at_its_key() {
+    let smpp = |id: &str, password: &str| {
+        let account = format!("driver = \"smpp\"\nsimulator = true\nsystem_id = \"{id}\"\npassword = \"{password}\"");
+        Folder::new()
+            .edit("permesso.toml", "driver = \"mock\"", &account)
+            .edit("permesso.toml", "http://127.0.0.1:8082", "smpp://127.0.0.1:2775")
+            .settings()
+            .into_iter()
+            .filter(|problem| problem.contains("longer than"))
+            .collect::<Vec<_>>()
+    };
+    // Where a key is unknown, as the mock's are here, the rest of the account is not judged yet.
+    assert_eq!(smpp("acme", "ninechars"), Vec::<String>::new());
+    let account = |text: &str| {
+        let folder = Folder::new();
+        let file = std::fs::read_to_string(folder.dir().join("permesso.toml")).unwrap();
+        let (before, rest) = file.split_once("[[gateway]]").unwrap();
+        let (_, after) = rest.split_once("[[sender]]").unwrap();
+        let senders = after.split("[[sender]]\nid = \"acme-wa\"").next().unwrap();
+        let tail = after.split("[import.columns]").nth(1).unwrap();
+        let text = format!("{before}[[gateway]]\nname = \"mock\"\n{text}\n[[sender]]{senders}\n[import.columns]{tail}");
+        let line = |word: &str| text.lines().position(|line| line.starts_with(word)).map_or(0, |at| at + 1);
+        (line("password"), line("system_id"), folder.write("secret", "ninechars\n").write("permesso.toml", &text).settings())
+    };
+    let smpp = |more: &str| {
+        account(&format!("driver = \"smpp\"\nurl = \"smpp://127.0.0.1:2775\"\nsimulator = true\nrate = 200.0\n{more}"))
+    };
+    assert_eq!(smpp("system_id = \"acme\"\npassword = \"eightchr\"").2, Vec::<String>::new());
+    let (line, _, problems) = smpp("system_id = \"acme\"\npassword_file = \"secret\"");
+    let expected = format!(
+        "permesso.toml:{line}: gateway.password_file: is longer than 8 plain characters; remedy: write it as the carrier gave it"
+    );
+    assert_eq!(problems, [expected]);
+    let (_, line, problems) = smpp("system_id = \"sixteencharacter\"\npassword = \"x\"");
+    only(&problems, &format!("permesso.toml:{line}: gateway.system_id: is longer than 15 plain characters"), "; remedy: ");
+    let infobip = |url: &str| {
+        let keys = "simulator = true\napi_key = \"x\"\ncallback_token = \"0123456789abcdef\"";
+        account(&format!("driver = \"infobip\"\nurl = \"{url}\"\n{keys}")).2
+    };
+    assert_eq!(infobip("https://p9k3.api.infobip.com"), Vec::<String>::new());
+    only(
+        &infobip("https://XXXXX.api.infobip.com"),
+        "permesso.toml:",
+        "gateway.url: `https://XXXXX.api.infobip.com` is a stand-in",
+    );
+}
+
+#[test]
+fn a_text_in_another_encoding_is_one_error_with_its_line() {
+    let folder = Folder::new();
+    let texts = folder.dir().join("../templates/messages");
+    std::fs::create_dir_all(&texts).unwrap();
+    std::fs::write(texts.join("help.it.txt"), b"{{ brand }}: ciao\nperch\xe9 no, caff\xe8\n").unwrap();
+    let problems = folder.settings();
+    only(
+        &problems,
+        "",
+        "help.it.txt:2: is not UTF-8, but probably windows-1252; remedy: save it as UTF-8, or `iconv -f windows-1252",
+    );
+    // Nor does a language of our own seem to lack it.
+    let folder = folder.edit("permesso.toml", "default_locale = \"it\"", "default_locale = \"pt\"");
+    assert_eq!(folder.settings(), problems);
+    let folder = Folder::new();
+    let text = std::fs::read(folder.dir().join(CAMPAIGN)).unwrap();
+    std::fs::write(folder.dir().join(CAMPAIGN), [&b"# caff\xe8\n"[..], &text].concat()).unwrap();
+    only(&folder.campaign(), &format!("{CAMPAIGN}:1: is not UTF-8, but probably windows-1252"), "");
+}
+
+#[test]
+fn a_brand_that_no_text_can_carry_is_one_error() {
+    let brand = |brand: &str| {
+        let folder = Folder::new().edit("permesso.toml", "brand = \"ACME\"", &format!("brand = \"{brand}\""));
+        folder.shown(Config::check_all(&folder.dir()).err().map(|problems| problems.0).unwrap_or_default())
+    };
+    let problems = brand("ACME 🎉");
+    only(&problems, "permesso.toml:", "controller.brand: `🎉` at character 6 halves what an SMS holds (it forces UCS-2), so ");
+    assert!(problems[0].contains("remedy: write it without, as in \"ACME\""), "{problems:#?}");
+    only(&brand(&"ACME ".repeat(40)), "permesso.toml:", "controller.brand: is so long (199 characters) that ");
+    assert_eq!(brand("ACME Italia"), Vec::<String>::new());
+}
+
+#[test]
+fn a_change_of_provider_says_each_thing_once() {
+    let folder = Folder::new().edit("permesso.toml", "name = \"mock\"", "name = \"other\"");
+    let problems = folder.settings();
+    let prices: Vec<_> = problems.iter().filter(|problem| problem.starts_with("prices.toml:")).collect();
+    assert_eq!(prices.len(), 1, "{prices:#?}");
+    assert!(
+        prices[0].contains("permesso.toml has no gateway `mock`, and 12 prices of it stand here; remedy: write one of: other")
+    );
+    // A number that was refused is not missing, too.
+    let folder = Folder::new().edit("permesso.toml", "reply_number = \"+393001234567\"", "reply_number = \"+39300\"");
+    let problems = folder.shown(Config::check_all(&folder.dir()).err().map(|problems| problems.0).unwrap_or_default());
+    only(&problems, "permesso.toml:", "sender.reply_number: ");
+    // A number of fiction is well written: only another one helps.
+    let problems = Folder::new().edit("permesso.toml", "driver = \"mock\"", "driver = \"twilio\"").settings();
+    let tester = problems.iter().find(|problem| problem.contains(": testers: ")).unwrap();
+    assert!(
+        tester.ends_with("; remedy: write a real number: a colleague's to test with, the account's own to send from"),
+        "{tester}"
+    );
+    let problems = Folder::new().edit(CAMPAIGN, "[\"IT\", \"PL\", \"ES\"]", "[\"IT\", \"UK\"]").campaign();
+    only(&problems, "campaigns/rinnovo-consensi.toml:", "audience.countries: `UK` is no ISO 3166 code; remedy: write GB");
 }

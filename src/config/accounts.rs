@@ -11,10 +11,11 @@ use super::values::{self, alphanumeric};
 use super::{GatewayConfig, Secret};
 use crate::domain::campaign::{ApprovedTemplate, Registration, RegistrationState, Sender};
 use crate::domain::channel::Channel;
+use crate::domain::country::code_of;
 use crate::domain::phone::Fiction;
 use crate::domain::wording::PLACEHOLDERS;
 use crate::gateway;
-use crate::gateway::driver::{Account, Driver, Given, Key, Take};
+use crate::gateway::driver::{Account, Driver, Given, Key, Misfit, Take};
 
 /// Where callbacks of a provider that signs nothing are guarded by a secret: its least length, characters.
 const CALLBACK_SECRET: usize = 16;
@@ -34,6 +35,7 @@ pub fn gateways(root: &Table, public_url: Option<&Url>, dir: &Path, env: &dyn Fn
     }
     let mut gateways: Vec<GatewayConfig> = Vec::new();
     for table in root.tables("gateway") {
+        let before = table.file.noted();
         let name = table.need::<String>("name");
         if table.has("name") {
             table.parsed("name", &name, values::name);
@@ -87,6 +89,13 @@ pub fn gateways(root: &Table, public_url: Option<&Url>, dir: &Path, env: &dyn Fn
         table.end();
         // Kept even so, lest every sender of it be reported too.
         let account = account(name, url.unwrap_or_else(placeholder), public_url, token, given, timeout_ms);
+        // Only where each value is right by itself: what is missing fits nothing.
+        if table.file.noted() == before
+            && let Err(Misfit { key, what, remedy }) = (driver.fits)(&account)
+        {
+            let written = [key.to_owned(), format!("{key}_env"), format!("{key}_file")].into_iter().find(|key| table.has(key));
+            table.note(written.as_deref().unwrap_or(key), what, remedy);
+        }
         gateways.push(GatewayConfig {
             driver,
             account,
@@ -130,6 +139,10 @@ fn address(text: &str, driver: &Driver, pretended: bool) -> values::Parsed<Url> 
     let clear = |url: &Url| pretended || is_local(url) || !driver.calls_back();
     let fits = |url: &Url| driver.schemes.contains(&url.scheme()) && (url.scheme() == tls || clear(url));
     match Url::parse(text) {
+        // As in this project's own README: it resolves to nobody's account.
+        Ok(url) if url.host_str().is_some_and(|host| host.to_lowercase().contains("xxxxx")) => {
+            Err((format!("`{text}` is a stand-in for an address"), "write the one your provider gave the account".into()))
+        }
         Ok(url) if fits(&url) && url.has_host() && url.fragment().is_none() && url.password().is_none() => Ok(url),
         _ => {
             let serves = if driver.calls_back() { "serves this machine alone" } else { "only inside a VPN" };
@@ -274,6 +287,8 @@ pub fn senders(root: &Table, gateways: &[GatewayConfig], fiction: Fiction) -> Ve
             table.note("reply_number", "this sender takes answers itself", "remove it");
         }
         reply_numbers.extend(reply_number.clone().map(|number| (table.line("reply_number"), number)));
+        // One that was refused stands in, or every campaign would be told that there is none.
+        let reply_number = reply_number.or_else(|| table.get("reply_number"));
         let registered = table.each("registered", country);
         let registrations = registrations(&table, &registered);
         let rate = table.read("rate", values::rate);
@@ -365,6 +380,10 @@ fn templates(sender: &Table) -> Vec<ApprovedTemplate> {
 
 /// An ISO 3166 code.
 pub fn country(text: &str) -> values::Parsed<String> {
+    // `UK` is of the form, and means Great Britain to everybody but the standard.
+    if let Some(code) = code_of(text).filter(|code| code != text) {
+        return Err((format!("`{text}` is no ISO 3166 code"), format!("write {code}")));
+    }
     match text.len() == 2 && text.bytes().all(|b| b.is_ascii_uppercase()) {
         true => Ok(text.to_owned()),
         false => Err((format!("`{text}` is no country code"), "write ISO 3166 codes, as in [\"IT\", \"PL\"]".into())),

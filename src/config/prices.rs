@@ -1,5 +1,6 @@
 //! Reads `prices.toml`: what gateways charge, a row a gateway, country and channel. A folder without it knows no prices.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::GatewayConfig;
@@ -8,6 +9,7 @@ use super::problem::{Problem, Problems};
 use super::read::{File, Table};
 use super::values;
 use crate::domain::channel::Channel;
+use crate::domain::plural::counted;
 use crate::domain::price::Price;
 
 /// The file beside `permesso.toml`.
@@ -35,12 +37,12 @@ pub fn read(dir: &Path, gateways: &[GatewayConfig], found: &mut Vec<Problem>) ->
 
 fn rows(root: &Table, gateways: &[GatewayConfig]) -> Vec<Price> {
     let mut prices: Vec<Price> = Vec::new();
+    // Where each gateway that permesso.toml does not have is first named, and how often: a renamed one is one mistake.
+    let mut unknown: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for table in root.tables("price") {
         let gateway = table.need::<String>("gateway");
         if table.has("gateway") && !gateways.iter().any(|known| known.name() == gateway) {
-            let known: Vec<&str> = gateways.iter().map(GatewayConfig::name).collect();
-            let remedy = format!("write one of: {}", known.join(", "));
-            table.note("gateway", format!("permesso.toml has no gateway `{gateway}`"), remedy);
+            unknown.entry(gateway.clone()).or_insert((table.line("gateway"), 0)).1 += 1;
         }
         let country = table.read_needed("country", accounts::country);
         let channel = table.read_or("channel", "sms", |text| match Channel::parse(text) {
@@ -54,6 +56,12 @@ fn rows(root: &Table, gateways: &[GatewayConfig]) -> Vec<Price> {
             table.note("price", format!("there is another price of {gateway} for {} to {country}", channel.code()), "keep one");
         }
         prices.push(Price { gateway, channel, country, price });
+    }
+    for (gateway, (line, rows)) in unknown {
+        let known: Vec<&str> = gateways.iter().map(GatewayConfig::name).collect();
+        let of = if rows > 1 { format!(", and {} of it stand here", counted(rows, "price", "prices")) } else { String::new() };
+        let remedy = format!("write one of: {}; or take its prices out", known.join(", "));
+        root.file.note(line, "price.gateway", format!("permesso.toml has no gateway `{gateway}`{of}"), remedy);
     }
     root.end();
     prices

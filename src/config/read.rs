@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::path::Path;
 
+use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -21,11 +22,7 @@ pub struct File {
 
 impl File {
     pub fn open(path: &Path) -> Result<File, Problems> {
-        let name = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Ok(File { name, text, found: RefCell::default() }),
-            Err(error) => Err(Problems::one(name, format!("cannot be read: {error}"), "check the name and the permissions")),
-        }
+        Ok(File { name: path.display().to_string(), text: text(path)?, found: RefCell::default() })
     }
 
     pub fn text(&self) -> &str {
@@ -76,12 +73,35 @@ impl File {
     }
 
     pub fn is_sound(&self) -> bool {
-        self.found.borrow().is_empty()
+        self.noted() == 0
+    }
+
+    /// How much was found wrong so far.
+    pub fn noted(&self) -> usize {
+        self.found.borrow().len()
     }
 
     pub fn found(self) -> Vec<Problem> {
         self.found.into_inner()
     }
+}
+
+/// The text of a file; one in another encoding than UTF-8 is named with its first line that is not, and what it seems to be.
+pub fn text(path: &Path) -> Result<String, Problems> {
+    let file = path.display().to_string();
+    let bytes = std::fs::read(path)
+        .map_err(|error| Problems::one(file.clone(), format!("cannot be read: {error}"), "check the name and the permissions"))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let (valid, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
+        let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
+        detector.feed(bytes, true);
+        let encoding = detector.guess(None, Utf8Detection::Deny).name();
+        let line = 1 + bytes[..valid].iter().filter(|b| **b == b'\n').count();
+        let what = format!("is not UTF-8, but probably {encoding}");
+        let remedy =
+            format!("save it as UTF-8, or `iconv -f {encoding} -t utf-8 {file} > utf8.txt`; look whether its accents are right");
+        Problems(vec![Problem { file, line, key: String::new(), what, remedy }])
+    })
 }
 
 /// Line and message of the first syntax error from line `from` on.

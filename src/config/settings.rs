@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::problem::{Problem, Problems};
 use super::read::{File, Table};
+use super::templates::Wording;
 use super::values::{self, web_address};
 use super::{Config, Controller, accounts, campaign, columns, lint, packs, prices, templates, webhooks};
 use crate::domain::country::CountryPack;
 use crate::domain::phone::Fiction;
+use crate::domain::plural::counted;
+use crate::domain::sms;
 use crate::domain::wording::Values;
 
 /// The form of permesso.toml and of the files beside it. It is raised when a file written for the form before would be read wrongly;
@@ -49,15 +52,7 @@ pub fn read_what_can_be(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Res
     };
     // Without a name to write under, every text would seem wrong.
     if let Some(config) = config.as_ref().filter(|config| config.has_brand()) {
-        // These texts go out from the sender that was written to, so they need no number to answer to.
-        let (brand, link) = (&config.controller.brand, config.sample_link());
-        let is_service = |name: &str| templates::SERVICE.contains(&name.split('.').next().unwrap_or_default());
-        let service = config.wordings.iter().filter(|(name, _)| is_service(name));
-        found.extend(service.flat_map(|(name, text)| {
-            // A code's message names no link: whoever has it asked for it on the page.
-            let (link, code) = if name.starts_with("code.") { ("", "123456") } else { (link.as_str(), "") };
-            lint::service(name, text, &Values { brand, link, reply_number: "", code })
-        }));
+        found.extend(service(config, &config.controller.brand, |_| true));
     }
     found.extend(file.found());
     Ok((found, config))
@@ -109,14 +104,15 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
         root.note("default_country", format!("`{code}` has no country pack"), "write the code of a file in countries/");
     }
     let templates = templates_folder(root, dir);
-    let wordings = templates::load(templates.as_deref()).unwrap_or_else(|problems| {
-        found.extend(problems.0);
-        templates::Wordings::new()
-    });
+    let (wordings, unread) =
+        templates::load(templates.as_deref()).unwrap_or_else(|Problems(problems)| (templates::Wordings::new(), problems));
+    // Whatever a text that cannot be read is seems to be missing.
+    let all_texts = unread.is_empty();
+    found.extend(unread);
     let default_locale = root.need::<String>("default_locale");
     let service = templates::SERVICE.iter().map(|name| format!("{name}.{default_locale}"));
     let lacking: Vec<String> = service.filter(|name| !wordings.contains_key(name)).collect();
-    if root.has("default_locale") && !lacking.is_empty() {
+    if root.has("default_locale") && all_texts && !lacking.is_empty() {
         let texts = lacking.iter().map(|name| format!("{name}.txt")).collect::<Vec<_>>().join(", ");
         let remedy = "add them to templates/messages, or write it, en, pl, de, fr or es";
         root.note("default_locale", format!("there is no text {texts}"), remedy);
@@ -131,7 +127,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
     let link_days = root.within("link_days", 30, 1..=365);
     let import = columns::import(&root.table("import"));
     root.end();
-    Some(Config {
+    let mut config = Config {
         dir: dir.to_owned(),
         controller: controller?,
         database: database?,
@@ -158,6 +154,48 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
         pending_days,
         link_days,
         wordings,
+    };
+    if let Some((what, remedy)) = unfit_brand(&config) {
+        root.table("controller").note("brand", what, remedy);
+        // Under it every text would seem wrong.
+        config.controller.brand.clear();
+    }
+    Some(config)
+}
+
+/// What is wrong with the messages that belong to no campaign, under this brand.
+fn service(config: &Config, brand: &str, which: impl Fn(&Wording) -> bool) -> Vec<Problem> {
+    // These texts go out from the sender that was written to, so they need no number to answer to.
+    let link = config.sample_link();
+    let is_service = |name: &str| templates::SERVICE.contains(&name.split('.').next().unwrap_or_default());
+    let texts = config.wordings.iter().filter(|(name, text)| is_service(name) && which(text));
+    let check = |(name, text): (&String, &Wording)| {
+        // A code's message names no link: whoever has it asked for it on the page.
+        let (link, code) = if name.starts_with("code.") { ("", "123456") } else { (link.as_str(), "") };
+        lint::service(name, text, &Values { brand, link, reply_number: "", code })
+    };
+    texts.flat_map(check).collect()
+}
+
+/// Why the texts that ship cannot be sent under this brand, where they could under a short and plain one, and the remedy.
+fn unfit_brand(config: &Config) -> Option<(String, String)> {
+    let brand = config.controller.brand.trim();
+    let unfit = if config.has_brand() { service(config, brand, Wording::is_built_in).len() } else { 0 };
+    if unfit == 0 || !service(config, "ACME", Wording::is_built_in).is_empty() {
+        return None;
+    }
+    let texts = counted(unfit, "text that ships is", "texts that ship are");
+    let own = "texts of your own (`permesso config texts`) may be shorter";
+    Some(match sms::forcing_ucs2(brand).first() {
+        Some((at, c)) => {
+            let plain = sms::without_accents(brand);
+            let so = if sms::forcing_ucs2(&plain).is_empty() { format!(", as in \"{}\"", plain.trim()) } else { String::new() };
+            let what = format!("`{c}` at character {} halves what an SMS holds (it forces UCS-2), so {texts} too long", at + 1);
+            (what, format!("write it without{so}; {own}"))
+        }
+        None => {
+            (format!("is so long ({} characters) that {texts} too long", brand.chars().count()), format!("shorten it; {own}"))
+        }
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::problem::{Problem, Problems};
-use super::values;
+use super::{read, values};
 
 /// One text and where to mend it.
 #[derive(Debug, Clone)]
@@ -12,6 +12,16 @@ pub struct Wording {
     pub text: String,
     pub file: String,
 }
+
+impl Wording {
+    /// Whether it is one of those that ship, as it ships.
+    pub fn is_built_in(&self) -> bool {
+        self.file.ends_with(BUILT_IN_MARK)
+    }
+}
+
+/// What the name of a built-in text ends in, since there is no such file.
+const BUILT_IN_MARK: &str = " (built in)";
 
 /// By `NAME.LOCALE`, as in `repermission.it`.
 pub type Wordings = BTreeMap<String, Wording>;
@@ -51,10 +61,16 @@ pub fn folder(dir: &Path, named: Option<&Path>) -> PathBuf {
     named.map_or_else(|| values::path(dir, "../templates/messages"), Path::to_owned)
 }
 
-/// The built-in texts, with those of `folder` over them.
-pub fn load(folder: Option<&Path>) -> Result<Wordings, Problems> {
+/// The built-in texts, with those of `folder` over them, and what of it cannot be read.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn load(folder: Option<&Path>) -> Result<(Wordings, Vec<Problem>), Problems> {
     let built_in = |(name, text): (&str, &str)| {
-        (name.to_owned(), Wording { text: text.trim_end().to_owned(), file: format!("templates/messages/{name}.txt (built in)") })
+        (
+            name.to_owned(),
+            Wording { text: text.trim_end().to_owned(), file: format!("templates/messages/{name}.txt{BUILT_IN_MARK}") },
+        )
     };
     let mut wordings: Wordings = BUILT_IN.into_iter().map(built_in).collect();
     let mut found = Vec::new();
@@ -66,12 +82,12 @@ pub fn load(folder: Option<&Path>) -> Result<Wordings, Problems> {
             found.push(Problem { file, line: 0, key: String::new(), what: what.into(), remedy: "rename or move it".into() });
             continue;
         }
-        match std::fs::read_to_string(&path) {
+        match read::text(&path) {
             Ok(text) => drop(wordings.insert(name.to_owned(), Wording { text: text.trim_end().to_owned(), file })),
-            Err(error) => found.extend(Problems::one(file, format!("cannot be read: {error}"), "save it as UTF-8 text").0),
+            Err(Problems(problems)) => found.extend(problems),
         }
     }
-    Problems::or(found, Some(wordings))
+    Ok((wordings, found))
 }
 
 /// The files of a folder that end in `.ext`, by name.

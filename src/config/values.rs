@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 use url::Url;
 
 use crate::domain::money::Money;
-use crate::domain::phone::{Fiction, PhoneNumber};
+use crate::domain::phone::{Fiction, PhoneError, PhoneNumber};
 
 pub type Parsed<T> = Result<T, (String, String)>;
 
@@ -51,6 +51,9 @@ pub fn host(text: &str) -> Parsed<String> {
 pub fn number(text: &str, fiction: Fiction) -> Parsed<String> {
     match PhoneNumber::parse(text, None, fiction) {
         Ok(number) => Ok(number.e164().to_owned()),
+        Err(error @ PhoneError::Fiction) => {
+            wrong(error.to_string(), "write a real number: a colleague's to test with, the account's own to send from")
+        }
         Err(error) => wrong(error.to_string(), "write it with its country code, as in \"+393001234567\""),
     }
 }

@@ -28,7 +28,9 @@ pub struct Driver {
     /// What an account needs to say beside name, address and pace.
     pub keys: &'static [Key],
     pub can: Can,
-    pub open: fn(&Account, &Tools) -> Opened,
+    /// What of an account's settings, each right by itself, keeps it from being opened.
+    pub fits: fn(&Account) -> Result<(), Misfit>,
+    pub open: fn(&Account, &Tools) -> Arc<dyn Gateway>,
 }
 
 impl Driver {
@@ -38,8 +40,19 @@ impl Driver {
     }
 }
 
-/// A gateway ready to send, or what of its settings contradicts itself and the remedy.
-pub type Opened = Result<Arc<dyn Gateway>, String>;
+/// Why an account cannot be opened: the key to mend, what is wrong, and the remedy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    pub key: &'static str,
+    pub what: String,
+    pub remedy: String,
+}
+
+impl Misfit {
+    pub fn at(key: &'static str, what: impl Into<String>, remedy: impl Into<String>) -> Result<(), Misfit> {
+        Err(Misfit { key, what: what.into(), remedy: remedy.into() })
+    }
+}
 
 /// What a provider can do. `config check` and `campaign check` refuse what it cannot, and the rule for sends of unknown outcome follows from it.
 #[derive(Debug, Clone, Copy)]

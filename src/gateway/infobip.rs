@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-use super::driver::{Account, Can, Class, Driver, Key, Take};
+use super::driver::{Account, Can, Class, Driver, Key, Misfit, Take};
 use super::http::{self, Answer};
 use super::sign::Hash;
 use super::{Callback, Event, Gateway, Handled, Heard, Outgoing, Sent, WebhookError, in_time, sign};
@@ -51,12 +51,11 @@ pub const DRIVER: Driver = Driver {
         inbound_pull: false,
         templates: true,
     },
-    open: |account, tools| {
-        if account.secret("hmac_secret").is_empty() != account.text("hmac_header").is_empty() {
-            return Err("hmac_secret and hmac_header belong together; remedy: give both, or neither".to_owned());
-        }
-        Ok(Arc::new(Infobip { account: account.clone(), http: tools.http.clone(), clock: tools.clock.clone() }))
+    fits: |account| match account.secret("hmac_secret").is_empty() == account.text("hmac_header").is_empty() {
+        true => Ok(()),
+        false => Misfit::at("hmac_header", "hmac_secret and hmac_header belong together", "give both, or neither"),
     },
+    open: |account, tools| Arc::new(Infobip { account: account.clone(), http: tools.http.clone(), clock: tools.clock.clone() }),
 };
 
 pub struct Infobip {

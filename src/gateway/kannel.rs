@@ -8,7 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use url::form_urlencoded;
 
-use super::driver::{self, Account, Can, Class, Driver, Key, Take, Tools};
+use super::driver::{self, Account, Can, Class, Driver, Key, Misfit, Take, Tools};
 use super::http::{self, Answer};
 use super::{Callback, Event, Gateway, Heard, Outgoing, Sent, WebhookError, in_time, number, own_number, sign, smpp};
 use crate::clock::{Clock, SECOND};
@@ -47,13 +47,15 @@ pub const DRIVER: Driver = Driver {
         inbound_pull: false,
         templates: false,
     },
-    open: |account, tools| {
-        if account.callback_token.is_none() {
-            let why = "Kannel carries no password to the address of its receipts";
-            return Err(format!("{why}; remedy: give callback_token_env or callback_token_file"));
-        }
-        Ok(Arc::new(Kannel::new(account, tools)))
+    fits: |account| match account.callback_token {
+        Some(_) => Ok(()),
+        None => Misfit::at(
+            "callback_token",
+            "Kannel carries no password to the address of its receipts",
+            "give callback_token_env or callback_token_file",
+        ),
     },
+    open: |account, tools| Arc::new(Kannel::new(account, tools)),
 };
 
 pub struct Kannel {

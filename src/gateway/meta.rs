@@ -48,7 +48,8 @@ pub const DRIVER: Driver = Driver {
         inbound_pull: false,
         templates: true,
     },
-    open: |account, tools| Ok(Arc::new(Meta { account: account.clone(), http: tools.http.clone(), clock: tools.clock.clone() })),
+    fits: |_| Ok(()),
+    open: |account, tools| Arc::new(Meta { account: account.clone(), http: tools.http.clone(), clock: tools.clock.clone() }),
 };
 
 /// The version these pages describe.

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::driver::{Account, Can, Class, Driver, Key, Take};
+use super::driver::{Account, Can, Class, Driver, Key, Misfit, Take};
 use super::http::{self, Answer};
 use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Sent, WebhookError, in_time, sign};
 use crate::clock::{Clock, instant};
@@ -49,13 +49,16 @@ pub const DRIVER: Driver = Driver {
         inbound_pull: true,
         templates: false,
     },
-    open: |account, tools| {
-        let names = REPLY.map(|key| !account.text(key).is_empty());
-        if names.contains(&true) && names.contains(&false) {
-            return Err(format!("a reply is read only by all of {}; remedy: give all four, or none", REPLY.join(", ")));
+    fits: |account| {
+        let missing = REPLY.into_iter().find(|key| account.text(key).is_empty());
+        match missing.filter(|_| REPLY.iter().any(|key| !account.text(key).is_empty())) {
+            Some(key) => {
+                Misfit::at(key, format!("a reply is read only by all of {}", REPLY.join(", ")), "give all four, or none")
+            }
+            None => Ok(()),
         }
-        Ok(Arc::new(Mobyt { account: account.clone(), http: tools.http.clone(), clock: tools.clock.clone() }))
     },
+    open: |account, tools| Arc::new(Mobyt { account: account.clone(), http: tools.http.clone(), clock: tools.clock.clone() }),
 };
 
 const REPLY: [&str; 4] = ["reply_from", "reply_to", "reply_text", "reply_id"];

@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use serde::Deserialize;
 use url::form_urlencoded;
 
-use super::driver::{Account, Can, Class, Driver, Key, Take, Tools};
+use super::driver::{Account, Can, Class, Driver, Key, Misfit, Take, Tools};
 use super::http::{self, Answer};
 use super::sign::Hash;
 use super::{Callback, Event, Gateway, Handled, Heard, Outgoing, Sent, WebhookError, in_time, sign};
@@ -61,12 +61,11 @@ pub const DRIVER: Driver = Driver {
         inbound_pull: true,
         templates: true,
     },
-    open: |account, tools| {
-        if account.text("api_key").is_empty() != account.secret("api_secret").is_empty() {
-            return Err("api_key and api_secret belong together; remedy: give both, or neither".to_owned());
-        }
-        Ok(Arc::new(Twilio::new(account, tools)))
+    fits: |account| match account.text("api_key").is_empty() == account.secret("api_secret").is_empty() {
+        true => Ok(()),
+        false => Misfit::at("api_key", "api_key and api_secret belong together", "give both, or neither"),
     },
+    open: |account, tools| Arc::new(Twilio::new(account, tools)),
 };
 
 /// Pages read at most when a gap is listed, a thousand messages each. Twilio lists by day and cannot leave out what we sent ourselves.

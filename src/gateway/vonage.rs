@@ -50,9 +50,8 @@ pub const DRIVER: Driver = Driver {
         inbound_pull: false,
         templates: true,
     },
-    open: |account, tools| {
-        Ok(Arc::new(Vonage { account: account.clone(), http: tools.http.clone(), clock: tools.clock.clone() }))
-    },
+    fits: |_| Ok(()),
+    open: |account, tools| Arc::new(Vonage { account: account.clone(), http: tools.http.clone(), clock: tools.clock.clone() }),
 };
 
 /// Vonage calls again for 24 hours, and does not say whether it signs anew each time: an older signature is a replay. Within that time a

@@ -10,7 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use self::template::{Checked, Values};
-use super::driver::{self, Account, Can, Class, Driver, Key, Take};
+use super::driver::{self, Account, Can, Class, Driver, Key, Misfit, Take};
 use super::http::{self, Answer};
 use super::{Callback, Gateway, Heard, Outgoing, Refusal, Sent, WebhookError, in_time};
 use crate::clock::Clock;
@@ -94,16 +94,18 @@ pub const DRIVER: Driver = Driver {
         inbound_pull: false,
         templates: false,
     },
-    open: |account, tools| {
+    fits: |account| {
         if account.text("id_pointer").is_empty() && account.list("accepted_status").is_empty() {
             let why = "nothing says what an accepted message is answered";
-            return Err(format!("{why}; remedy: give id_pointer, accepted_status, or both"));
+            return Misfit::at("id_pointer", why, "give id_pointer, accepted_status, or both");
         }
         let templates = [account.text("path"), account.text("body")].into_iter();
         let templates: Vec<&str> = templates.chain(account.list("headers").iter().map(String::as_str)).collect();
         if !["{{ to", "text"].iter().all(|name| templates.iter().any(|template| template.contains(name))) {
-            return Err(
-                "the request says neither to whom nor what; remedy: write {{ to }} and {{ text }} into body or path".to_owned()
+            return Misfit::at(
+                "body",
+                "the request says neither to whom nor what",
+                "write {{ to }} and {{ text }} into body or path",
             );
         }
         let known = |name: &str| templates.iter().any(|template| template.contains(name));
@@ -112,10 +114,11 @@ pub const DRIVER: Driver = Driver {
             || known("reference") && !account.text("receipt_reference").is_empty();
         if !comes_back && !ours {
             let remedy = "give id_pointer and receipt_id; or {{ reference }} and receipt_reference; or {{ callback }}, unless its calls are signed";
-            return Err(format!("nothing says which message a receipt is about; remedy: {remedy}"));
+            return Misfit::at("receipt_id", "nothing says which message a receipt is about", remedy);
         }
-        Ok(Arc::new(Generic { account: account.clone(), http: tools.http.clone(), clock: tools.clock.clone() }))
+        Ok(())
     },
+    open: |account, tools| Arc::new(Generic { account: account.clone(), http: tools.http.clone(), clock: tools.clock.clone() }),
 };
 
 pub struct Generic {

@@ -49,7 +49,8 @@ pub const DRIVER: Driver = Driver {
         inbound_pull: true,
         templates: false,
     },
-    open: |account, tools| Ok(Arc::new(Mock::new(account, tools))),
+    fits: |_| Ok(()),
+    open: |account, tools| Arc::new(Mock::new(account, tools)),
 };
 
 pub struct Mock {

@@ -19,7 +19,7 @@ use self::ear::{Alphabet, Ear};
 use self::pdu::{Envelope, Login, Part};
 use self::receipt::Ids;
 use self::session::{Down, Link, Place, Unanswered};
-use super::driver::{Account, Can, Class, Driver, Key, Take, Tools};
+use super::driver::{Account, Can, Class, Driver, Key, Misfit, Take, Tools};
 use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Refusal, Sent, Sink, WebhookError};
 use crate::clock::{Clock, SECOND, instant};
 use crate::domain::channel::Channel;
@@ -93,19 +93,21 @@ pub const DRIVER: Driver = Driver {
         inbound_pull: true,
         templates: false,
     },
-    open: |account, tools| {
-        let fits = |key: &str, text: &str, most: usize| match pdu::fits(text, most) {
+    fits: |account| {
+        let fits = |key, text: &str, most: usize| match pdu::fits(text, most) {
             true => Ok(()),
-            false => Err(format!("{key} is longer than {most} plain characters; remedy: write it as the carrier gave it")),
+            false => Misfit::at(key, format!("is longer than {most} plain characters"), "write it as the carrier gave it"),
         };
         fits("system_id", account.text("system_id"), 15)?;
         fits("password", account.secret("password"), 8)?;
         fits("system_type", account.text("system_type"), 12)?;
         if !account.secret("ca").is_empty() {
-            session::trust(account.secret("ca")).map_err(|why| format!("{why}; remedy: a file of PEM certificates"))?;
+            let trusted = session::trust(account.secret("ca"));
+            trusted.map_or_else(|why| Misfit::at("ca", why.to_string(), "give a file of PEM certificates"), |_| Ok(()))?;
         }
-        Ok(Arc::new(Smpp::new(account, tools)))
+        Ok(())
     },
+    open: |account, tools| Arc::new(Smpp::new(account, tools)),
 };
 
 /// Port of SMPP, where the address names none (IANA).

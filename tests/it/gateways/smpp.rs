@@ -8,7 +8,7 @@ use std::time::Duration;
 use permesso::clock::Clock;
 use permesso::domain::campaign::CampaignState;
 use permesso::engine::{gateways, plan};
-use permesso::gateway::driver::{Given, Secret, Tools};
+use permesso::gateway::driver::{Given, Secret};
 use permesso::web;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -645,9 +645,8 @@ async fn an_account_is_checked_without_hearing_anything() {
     // A password that SMPP has no room for is no password at all.
     let secret = Given::Secret(Secret::new("ninechars"));
     config.account.given.insert("password", secret);
-    let tools = Tools { http: permesso::gateway::http::pool().expect("a pool"), clock: stage.app.clock.clone() };
-    let refused = (config.driver.open)(&config.account, &tools).map(|_| ()).expect_err("refused");
-    assert_eq!(refused, "password is longer than 8 plain characters; remedy: write it as the carrier gave it");
+    let refused = (config.driver.fits)(&config.account).expect_err("refused");
+    assert_eq!((refused.key, refused.what.as_str()), ("password", "is longer than 8 plain characters"));
     stage.end().await;
 }
 
