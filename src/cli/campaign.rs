@@ -15,7 +15,7 @@ use crate::domain::campaign::{Campaign, CampaignState, local};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::told;
 use crate::domain::message::State;
-use crate::domain::phone::PhoneNumber;
+use crate::domain::phone::{PhoneError, PhoneNumber};
 use crate::domain::plural::{self, counted};
 use crate::domain::preview::Shown;
 use crate::engine::Engine;
@@ -213,8 +213,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Test { name, to, locale, channel, wait } => {
             let engine = context.engine().await?;
             let campaign = engine.config.campaign(name)?;
-            let number = PhoneNumber::parse(to, engine.config.default_country.as_deref(), engine.fiction())
-                .context("this is no number to write to; remedy: write it as +39 300 123 4567")?;
+            let number = tester(&engine, to)?;
             let channel = match channel.as_deref() {
                 Some(code) => Some(
                     Channel::parse(code)
@@ -267,6 +266,17 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     }
 }
 
+/// The number a test message goes to.
+pub(super) fn tester(engine: &Engine, to: &str) -> Result<PhoneNumber> {
+    PhoneNumber::parse(to, engine.config.default_country.as_deref(), engine.fiction()).map_err(|error| {
+        let remedy = match error {
+            PhoneError::Fiction => "write a colleague's real number, one of `testers`",
+            _ => "write it as +39 300 123 4567",
+        };
+        anyhow::anyhow!("this is no number to write to: {error}; remedy: {remedy}")
+    })
+}
+
 /// How long `--wait` waits for what became of a test message.
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -280,7 +290,7 @@ pub(super) async fn report_test(
     let waits = planned.waits_until.map(|at| campaign.local(instant(at)));
     let until = Instant::now() + WAIT;
     let (mut state, mut reason) = trial::outcome(engine, planned.message).await?;
-    let held_back = trial::held_back(engine).await?;
+    let mut held_back = trial::held_back(engine).await?;
     let mut out_of_reach = trial::out_of_reach(engine, &planned.gateway).await?;
     let probe = out_of_reach.as_ref().map(|(_, probe_at)| *probe_at);
     // Told once a probe has failed since: the next one may be this very message. A session that is down has no probes.
@@ -295,8 +305,10 @@ pub(super) async fn report_test(
         tokio::time::sleep(Duration::from_millis(250)).await;
         (state, reason) = trial::outcome(engine, planned.message).await?;
         out_of_reach = trial::out_of_reach(engine, &planned.gateway).await?;
+        held_back = trial::held_back(engine).await?;
     }
     let out_of_reach = out_of_reach.map(|(why, _)| why).filter(|_| state == "planned");
+    let idle = wait && state == "planned" && waits.is_none() && held_back == Some(trial::IDLE);
     if context.json {
         println!(
             "{}",
@@ -318,6 +330,12 @@ pub(super) async fn report_test(
             }
             _ => {}
         }
+    }
+    if idle {
+        bail!(
+            "{}, so the message was not sent; remedy: start `permesso run`, and test again; this one waits an hour, then it lapses",
+            trial::IDLE
+        );
     }
     match out_of_reach {
         Some(why) if wait => bail!(

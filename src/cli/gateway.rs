@@ -7,7 +7,6 @@ use serde_json::json;
 use super::{Context, campaign};
 use crate::config::GatewayConfig;
 use crate::domain::channel::Channel;
-use crate::domain::phone::PhoneNumber;
 use crate::engine::{Engine, gateways, trial};
 use crate::gateway::driver::Can;
 
@@ -17,7 +16,7 @@ pub enum Command {
     #[command(after_help = "Example: permesso gateway list")]
     List,
     /// Ask the provider whether the account works; with --to, send one test message and wait for its receipt, a minute at most. The worker
-    /// of a running permesso sends it.
+    /// of a running permesso sends it. Not every provider can be asked: without --to such an account is not tested, exit code 1.
     #[command(after_help = "Example: permesso gateway test mock --to +393001234500")]
     Test {
         /// Its name in permesso.toml.
@@ -40,10 +39,14 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                 let known: Vec<&str> = engine.config.gateways.iter().map(GatewayConfig::name).collect();
                 bail!("there is no gateway `{name}`; remedy: write one of: {}", known.join(", "));
             };
-            check(context, &engine, gateway).await?;
+            let works = check(context, &engine, gateway).await?;
             match to {
                 Some(to) => send(context, &engine, name, to, campaign.as_deref()).await,
-                None => Ok(()),
+                None if works => Ok(()),
+                None => bail!(
+                    "gateway {name} was not tested: {} can only be tried by sending; remedy: --to with a number of `testers`",
+                    gateway.driver.title
+                ),
             }
         }
     }
@@ -112,8 +115,8 @@ fn abilities(can: &Can) -> [(&'static str, bool); 10] {
     ]
 }
 
-/// Asks the provider about the account.
-async fn check(context: &Context, engine: &Engine, gateway: &GatewayConfig) -> Result<()> {
+/// Asks the provider about the account; false where it cannot be asked.
+async fn check(context: &Context, engine: &Engine, gateway: &GatewayConfig) -> Result<bool> {
     let name = gateway.name();
     let driver = engine.gateways.get(name).context("the gateway is not open")?;
     let said = driver.check().await;
@@ -127,16 +130,18 @@ async fn check(context: &Context, engine: &Engine, gateway: &GatewayConfig) -> R
     }
     match said {
         Some(Err(error)) => bail!("gateway {name}: {error}; remedy: look at its keys in permesso.toml"),
-        Some(Ok(says)) if !context.json => println!("gateway {name}: {says}"),
-        None if !context.json => println!("gateway {name}: {} can only be tried by sending: --to NUMBER", gateway.driver.title),
-        _ => {}
+        Some(Ok(says)) => {
+            if !context.json {
+                println!("gateway {name}: {says}");
+            }
+            Ok(true)
+        }
+        None => Ok(false),
     }
-    Ok(())
 }
 
 async fn send(context: &Context, engine: &Engine, gateway: &str, to: &str, named: Option<&str>) -> Result<()> {
-    let number = PhoneNumber::parse(to, engine.config.default_country.as_deref(), engine.fiction())
-        .context("this is no number to write to; remedy: write it as +39 300 123 4567")?;
+    let number = campaign::tester(engine, to)?;
     let names = match named {
         Some(name) => vec![name.to_owned()],
         None => engine.config.campaign_names()?,

@@ -325,7 +325,7 @@ pub(super) fn moment(times: Times, at: i64, kind: &'static str, campaign: Option
 pub(super) fn said(body: &Body, times: Times) -> Option<String> {
     let (on, what) = (times.minute(body.at), allowed(&body.permissions));
     Some(match body.entry {
-        Entry::Pending => format!("a first yes to {what} on {on}, whose second step has not come"),
+        Entry::Pending => format!("a first yes to {what} on {on}, to be confirmed by a second step"),
         Entry::Granted => format!("granted {what} on {on}"),
         Entry::Refused => format!("refused on {on}"),
         Entry::Withdrawn if body.channel == "import" => format!("{what} withdrawn {} on {on}", By::List.words()),

@@ -17,10 +17,11 @@ use crate::domain::ledger::body_hash;
 use crate::domain::message::Kind;
 use crate::domain::phone::{Line, PhoneNumber};
 use crate::store::contacts::{self, Enrolled};
+use crate::store::control::Silence;
 use crate::store::facts::Person;
 use crate::store::messages::{self, New, Route};
 use crate::store::queue::{self, Job};
-use crate::store::{Tx, campaigns, control};
+use crate::store::{Tx, campaigns, control, keep};
 use crate::vault;
 
 /// A test message on its way.
@@ -134,12 +135,19 @@ pub(super) fn verdict(
     Ok(decide(Cause::Test { tester, opening: &opening }, &person.facts, now))
 }
 
-/// Why no message leaves at the moment, test messages too.
+/// Why a test message stays where it is: nobody is there to send it.
+pub const IDLE: &str = "no worker of a `permesso run` is at work";
+
+/// Why no message leaves at the moment, test messages too; [`IDLE`] where it is for want of a worker.
 pub async fn held_back(engine: &Engine) -> Result<Option<&'static str>> {
     let mut tx = engine.store.read().await?;
     let silence = control::silence(&mut tx, &engine.controller, LEASE_DB).await?;
+    let works = keep::worked_ago(&mut tx).await?.is_some_and(|ago| ago < LEASE_DB);
     tx.rollback().await?;
-    Ok(silence.map(control::Silence::sentence))
+    Ok(match silence {
+        None | Some(Silence::Deaf) if !works => Some(IDLE),
+        silence => silence.map(Silence::sentence),
+    })
 }
 
 /// Since when and why its gateway is out of reach, if it is, and when the next probe may leave (microseconds UTC).

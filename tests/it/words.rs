@@ -196,3 +196,37 @@ both!(a_test_message_that_cannot_leave_says_why_at_once, |app| {
     let out = said(app, &test[1..]).await;
     assert!(out.contains("nothing leaves at the moment: halted") && out.contains("lapses"), "{out}");
 });
+
+both!(a_test_message_that_nobody_is_there_to_send_fails_at_once, |app| {
+    // The web role was heard a moment ago, and no worker is at work.
+    let test = ["campaign", "test", LINK, "--to", "+39 300 123 4500", "--wait"];
+    for args in [&test[..], &["gateway", "test", "mock", "--to", "+39 300 123 4500"]] {
+        let err = refused(app, args).await;
+        assert!(
+            err.contains("no worker of a `permesso run` is at work") && err.contains("remedy: start `permesso run`"),
+            "{err}"
+        );
+    }
+    let out = said(app, &test[..5]).await;
+    assert!(out.contains("nothing leaves at the moment: no worker of a `permesso run` is at work"), "{out}");
+    // Nor is one whose lease has run out; where one works, that is not the reason.
+    let mut tx = app.engine.store.write().await.expect("a transaction");
+    permesso::store::control::register(&mut tx, "w", "worker").await.expect("registered");
+    tx.commit().await.expect("committed");
+    let why = async |app: &TestApp| permesso::engine::trial::held_back(&app.engine).await.expect("read");
+    assert_eq!(why(app).await, None);
+    app.execute("UPDATE leases SET renewed_db = renewed_db - 31000000").await.expect("run out");
+    assert_eq!(why(app).await, Some(permesso::engine::trial::IDLE));
+});
+
+both!(a_first_yes_in_the_history_does_not_contradict_the_grant_below_it, |app| {
+    app.people(&[TestApp::it(1)]).await;
+    app.send(LINK).await;
+    app.submit(&app.link(&TestApp::it(1)), "chosen", &["sms.promotions"]).await;
+    app.advance(std::time::Duration::from_secs(60));
+    app.reply(&TestApp::it(1), crate::app::REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(&TestApp::it(1)).await.len(), 1);
+    let out = said(app, &["contact", "explain", &TestApp::it(1)]).await;
+    assert!(out.contains("a first yes to") && out.contains("to be confirmed by a second step"), "{out}");
+    assert!(out.contains("granted") && !out.contains("has not come"), "{out}");
+});
