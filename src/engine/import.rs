@@ -1,7 +1,7 @@
 //! Import contacts and suppressions from CSV: streaming, set-based, safe to run again. Every row is counted once; what is
 //! rejected is named with its line, field and reason; a no in a row that is otherwise rejected is still taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -22,7 +22,7 @@ use crate::domain::phone::{Line, PhoneError, PhoneNumber};
 use crate::domain::suppression::Reason;
 use crate::store::contacts::{self, Imported};
 use crate::store::humans::{self, Tie};
-use crate::store::{Tx, inbound, suppressions};
+use crate::store::{Tx, inbound, is_deadlock, suppressions};
 use crate::vault::{Keyed, token};
 
 const CHUNK: usize = 2000;
@@ -192,7 +192,7 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
             }
         }
         if chunk.len() >= CHUNK || ties.len() >= CHUNK || (end && !(chunk.is_empty() && noes.is_empty() && ties.is_empty())) {
-            let merged = store(engine, &chunk, &noes, &ties).await?;
+            let merged = again(async || store(engine, &chunk, &noes, &ties).await).await?;
             summary.new += merged.new;
             summary.new_people += merged.people;
             summary.merged += merged.evidence - merged.new;
@@ -216,6 +216,19 @@ pub async fn record(engine: &Engine, kind: &str, name: &str, summary: &Summary) 
     let mut tx = engine.store.write().await?;
     contacts::save_import(&mut tx, &engine.controller, kind, name, &serde_json::to_string(summary)?, engine.now()).await?;
     Ok(tx.commit().await?)
+}
+
+/// Does a chunk again where it met an answer of one of its people head-on.
+async fn again<T>(mut chunk: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    let mut tries = 0;
+    loop {
+        let done = chunk().await;
+        tries += 1;
+        match done {
+            Err(error) if tries < 6 && is_deadlock(&error) => {}
+            done => return done,
+        }
+    }
 }
 
 /// A chunk is one transaction: contacts, evidence, ties and every no of them together.
@@ -526,16 +539,10 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
             }
         }
         if chunk.len() >= CHUNK || ids.len() >= CHUNK || (end && !(chunk.is_empty() && ids.is_empty())) {
-            let mut tx = engine.store.write().await?;
-            humans::take_turn(&mut tx, &engine.controller).await?;
-            let now = engine.now();
-            let tied = match ties.is_empty() {
-                true => Vec::new(),
-                false => humans::tie(&mut tx, &engine.controller, &ties).await?,
-            };
             let mut noes: Vec<Keyed> = chunk.iter().flatten().cloned().collect();
+            noes.append(&mut ids);
             // Counted by the rows: a no reaches the human's other numbers too, and these stand in no list.
-            let mut left = suppressions::live_among(&mut tx, &engine.controller, &noes).await?;
+            let mut left = again(async || leave_in_peace(engine, &noes, &ties).await).await?;
             for row in chunk.drain(..) {
                 summary.unsubscribed += 1;
                 match row.iter().any(|keyed| left.contains(&keyed.mac)) {
@@ -544,11 +551,6 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
                 }
                 left.extend(row.into_iter().map(|keyed| keyed.mac));
             }
-            noes.append(&mut ids);
-            suppressions::suppress(&mut tx, &engine.controller, &noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
-            confirm::end_grants(&mut tx, engine, &noes, &listed(now)).await?;
-            spread(&mut tx, engine, &tied, now).await?;
-            tx.commit().await?;
             ties.clear();
             progress(table.position());
         }
@@ -563,4 +565,21 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
     summary.not_utf8 = table.not_utf8();
     record(engine, "suppressions", &name, &summary).await?;
     Ok(summary)
+}
+
+/// A chunk of a list of noes is one transaction. Answers whose no was known before, by their hashes.
+async fn leave_in_peace(engine: &Engine, noes: &[Keyed], ties: &[Tie]) -> Result<HashSet<String>> {
+    let mut tx = engine.store.write().await?;
+    humans::take_turn(&mut tx, &engine.controller).await?;
+    let now = engine.now();
+    let tied = match ties.is_empty() {
+        true => Vec::new(),
+        false => humans::tie(&mut tx, &engine.controller, ties).await?,
+    };
+    let known = suppressions::live_among(&mut tx, &engine.controller, noes).await?;
+    suppressions::suppress(&mut tx, &engine.controller, noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
+    confirm::end_grants(&mut tx, engine, noes, &listed(now)).await?;
+    spread(&mut tx, engine, &tied, now).await?;
+    tx.commit().await?;
+    Ok(known)
 }

@@ -1,8 +1,6 @@
 //! Receive what gateways tell: inbound messages become acts, receipts move messages on (`receipts`). Stored first, once, and together
 //! with everything that follows, so that a 2xx means it is on disk.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
@@ -60,13 +58,11 @@ pub async fn store_all(engine: &Engine, calls: &[(&str, &[Event])]) -> Result<()
     }
 }
 
+/// Calls in the order they came, neighbours of one gateway together: what is unclear holds a yes that came after it.
 async fn receive_all(tx: &mut Tx, engine: &Engine, calls: &[(&str, &[Event])]) -> Result<()> {
-    let mut by_gateway: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
-    for (gateway, events) in calls {
-        by_gateway.entry(gateway).or_default().extend(*events);
-    }
-    for (gateway, events) in by_gateway {
-        receive(tx, engine, gateway, &events).await?;
+    for neighbours in calls.chunk_by(|(one, _), (next, _)| one == next) {
+        let events: Vec<&Event> = neighbours.iter().flat_map(|(_, events)| *events).collect();
+        receive(tx, engine, neighbours[0].0, &events).await?;
     }
     Ok(())
 }

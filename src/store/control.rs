@@ -2,6 +2,9 @@
 
 use super::{Result, Tx, execute, fetch_all, fetch_optional};
 
+/// A heartbeat that lies so far ahead was written before the clock was set back: how long nobody has heard since is not known.
+const BACK: i64 = -2_000_000;
+
 pub async fn register(tx: &mut Tx, worker: &str, roles: &str) -> Result<()> {
     execute!(
         tx,
@@ -40,7 +43,7 @@ pub async fn hear(tx: &mut Tx, controller: &str, deaf_db: i64, now: i64) -> Resu
         now
     )?;
     match last {
-        Some((silence, heard_at)) if silence > deaf_db => {
+        Some((silence, heard_at)) if silence > deaf_db || silence < BACK => {
             let gap: Option<(i64,)> = fetch_optional!(
                 tx,
                 "INSERT INTO gaps (controller, from_at, to_at) VALUES ($1, $2, $3) RETURNING id",

@@ -34,7 +34,10 @@ pub async fn lease(tx: &mut Tx, controller: &str, rates: &[Rate], least: i64, wa
         )?;
         free = locked(tx, controller, rates).await?;
     }
-    let free_of = |rate: &Rate| free.iter().find(|(name, _)| *name == rate.name).map_or(0, |(_, free)| *free).max(now_db);
+    // Farther ahead than a burst it was never written: the database's clock was set back, or the rate was slower.
+    let believed = |rate: &Rate, free: i64| if free > now_db + rate.burst * rate.period { now_db } else { free.max(now_db) };
+    let free_of =
+        |rate: &Rate| free.iter().find(|(name, _)| *name == rate.name).map_or(now_db, |(_, free)| believed(rate, *free));
     // So many may leave that the last of them is due no later than a burst from now.
     let within = |rate: &Rate| (now_db + (rate.burst - 1) * rate.period - free_of(rate)).div_euclid(rate.period) + 1;
     let permits = rates.iter().map(within).min().unwrap_or(wanted).min(wanted);

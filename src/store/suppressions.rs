@@ -49,6 +49,13 @@ pub async fn suppress(
     now: i64,
 ) -> Result<(u64, u64)> {
     let rows = json(keyed.iter().map(|k| serde_json::json!({ "mac": k.mac, "key": k.key_id })).collect::<Vec<_>>());
+    // Whoever is completing a yes at this moment holds their contact's row: we wait for them, or they for us and read the no.
+    let _: Vec<(i64,)> = fetch_all!(
+        tx,
+        concat!("SELECT c.id FROM contacts c WHERE c.id IN (", reached!(), ") ORDER BY c.id FOR NO KEY UPDATE"),
+        &rows,
+        controller
+    )?;
     let added = execute!(
         tx,
         concat!(
@@ -180,6 +187,14 @@ pub async fn granted_among(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Re
 /// already is left alone: they may be on their way back by their own act.
 pub async fn spread_over_humans(tx: &mut Tx, controller: &str, humans: &[String], now: i64) -> Result<Vec<i64>> {
     let humans = json(humans.iter().map(|human| serde_json::json!({ "human": human })).collect::<Vec<_>>());
+    // As in `suppress`.
+    let _: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT c.id FROM contacts c WHERE c.controller = $2 AND c.human IN (SELECT j.value->>'human' FROM EACH($1))
+         ORDER BY c.id FOR NO KEY UPDATE",
+        &humans,
+        controller
+    )?;
     let new: Vec<(String, i64, String)> = fetch_all!(
         tx,
         "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at, learned_at)

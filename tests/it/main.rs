@@ -27,6 +27,7 @@ mod postgres;
 mod preview;
 mod promises;
 mod proxy;
+mod races;
 mod replies;
 mod reports;
 mod restart;

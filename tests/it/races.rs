@@ -1,0 +1,154 @@
+//! Two things said about one human at the same moment, at two processes: a no never ends beside a consent.
+
+use std::time::Duration;
+
+use permesso::domain::channel::Channel;
+use permesso::engine::{deliver, import, receive};
+use permesso::gateway::Event;
+use permesso::store::{Store, Tx, contacts, messages};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{Kind, LINK, REPLY, REPLY_NUMBER, TestApp};
+use crate::both;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn said(id: &str, from: &str, to: &str, text: &str, at: i64) -> Event {
+    Event::Inbound {
+        event_id: id.into(),
+        from: Some(TestApp::number(from)),
+        answers: None,
+        to: to.into(),
+        channel: Channel::Sms,
+        text: text.into(),
+        button: None,
+        at: Some(at),
+        handled: None,
+    }
+}
+
+fn row(number: &str, id: &str) -> String {
+    format!("{number},,prospect,,web shop,prior_consent,form 1,2026-01-10,unticked,,{id},\n")
+}
+
+/// A human of two numbers, of whom one was asked and has ticked something; answers that one and the other.
+async fn about_to_say_yes(app: &TestApp) -> (String, String) {
+    let (a, b) = (TestApp::it(1), TestApp::it(2));
+    app.import(&(row(&a, "EX1") + &row(&b, "EX1"))).await;
+    app.send(LINK).await;
+    let (a, b) = if app.asks(&a) == 1 { (a, b) } else { (b, a) };
+    app.submit(&app.link(&a), "chosen", &["sms.promotions"]).await;
+    app.advance(MINUTE);
+    (a, b)
+}
+
+/// The second yes, granted and not committed.
+async fn half_way(app: &TestApp, number: &str) -> Tx {
+    let yes = said("yes", number, REPLY_NUMBER, "SI", app.clock.now());
+    let mut tx = app.engine.store.write().await.unwrap();
+    receive::receive(&mut tx, &app.engine, "mock", &[&yes]).await.unwrap();
+    tx
+}
+
+async fn commit(tx: Tx) {
+    for _ in 0..500 {
+        tokio::task::yield_now().await;
+    }
+    tx.commit().await.unwrap();
+}
+
+both!(a_no_of_another_number_meets_a_yes_half_way, |app| {
+    let (a, b) = about_to_say_yes(app).await;
+    let yes = half_way(app, &a).await;
+    let no = [said("no", &b, REPLY_NUMBER, "STOP", app.clock.now())];
+    let (stored, ()) = tokio::join!(receive::store(&app.engine, "mock", &no), commit(yes));
+    stored.unwrap();
+    assert_eq!(app.granted(&a).await, Vec::<String>::new(), "the no of the same human is newer");
+});
+
+both!(a_list_of_noes_meets_a_yes_half_way, |app| {
+    let (a, b) = about_to_say_yes(app).await;
+    let yes = half_way(app, &a).await;
+    let file = app.dir.path().join("no.csv");
+    std::fs::write(&file, format!("number\n{b}\n")).unwrap();
+    let (imported, ()) = tokio::join!(import::suppressions(&app.engine, &file, |_| {}), commit(yes));
+    imported.unwrap();
+    assert_eq!(app.granted(&a).await, Vec::<String>::new(), "the list says no for the human");
+});
+
+both!(a_tie_to_somebody_who_said_no_meets_a_yes_half_way, |app| {
+    let (a, b) = (TestApp::it(1), TestApp::it(2));
+    app.import(&(row(&a, "") + &row(&b, "EX1"))).await;
+    app.send(LINK).await;
+    app.submit(&app.link(&a), "chosen", &["sms.promotions"]).await;
+    app.reply(&b, REPLY_NUMBER, "STOP").await;
+    app.advance(MINUTE);
+    let yes = half_way(app, &a).await;
+    // The rest of the row is rejected; what ties the two numbers is not.
+    let rejected = format!("{a},,nonsense,,web shop,prior_consent,form 1,2026-01-10,unticked,,EX1,\n");
+    let (_, ()) = tokio::join!(app.import(&rejected), commit(yes));
+    assert_eq!(app.granted(&a).await, Vec::<String>::new(), "the human had said no");
+});
+
+/// The import holds the first number's row and waits for the second's; whoever holds that one wants the first.
+#[tokio::test]
+async fn an_import_that_meets_an_answer_head_on_is_done_again_postgres() {
+    let mut app = TestApp::new(Kind::Postgres).await;
+    let numbers = [TestApp::it(1), TestApp::it(2)];
+    app.people(&numbers).await;
+    let file = app.dir.path().join("no.csv");
+    std::fs::write(&file, format!("number\n{}\n", numbers.join("\n"))).unwrap();
+    let mut answer = app.engine.store.write().await.unwrap();
+    let mut ids = Vec::new();
+    for number in &numbers {
+        let keyed = app.engine.vault.keyed_all(&TestApp::number(number));
+        ids.push(contacts::by_number(&mut answer, &app.engine.controller, &keyed).await.unwrap().unwrap().id);
+    }
+    ids.sort_unstable();
+    contacts::lock(&mut answer, ids[1]).await.unwrap();
+    let Store::Postgres { pool, .. } = &app.engine.store else { panic!("Postgres") };
+    let (imported, ()) = tokio::join!(import::suppressions(&app.engine, &file, |_| {}), async {
+        let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while sqlx::query_scalar::<_, i64>(waits).fetch_one(pool).await.unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+        contacts::lock(&mut answer, ids[0]).await.unwrap();
+        answer.commit().await.unwrap();
+    });
+    assert_eq!(imported.unwrap().new, 2);
+    app.end().await;
+}
+
+both!(what_is_unclear_holds_a_yes_that_came_after_it_at_another_gateway, |app| {
+    let number = TestApp::gb(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(REPLY).await;
+    let from = app.inbox(&number)[0].from.clone();
+    app.advance(MINUTE);
+    app.reply(&number, &from, "YES").await;
+    app.advance(MINUTE);
+    let now = app.clock.now();
+    let first = [said("unclear", &number, "+447700900999", "hmm what is this about", now - 1_000_000)];
+    let second = [said("second", &number, &from, "YES", now)];
+    receive::store_all(&app.engine, &[("zulu", &first), ("mock", &second)]).await.unwrap();
+    assert_eq!(app.granted(&number).await, Vec::<String>::new());
+});
+
+both!(a_heartbeat_from_before_the_clock_was_set_back_is_none, |app| {
+    app.people(&[TestApp::it(1)]).await;
+    app.plan(LINK).await;
+    permesso::web::hear_once(&app.engine).await.unwrap();
+    app.hang_up().await;
+    // What was written an hour ago now lies 58 minutes ahead.
+    let ahead = "UPDATE listening SET heard_db = heard_db + 3480000000";
+    app.execute(ahead).await.unwrap();
+    app.advance(2 * MINUTE);
+    let mut tx = app.engine.store.read().await.unwrap();
+    let due = messages::due_batches(&mut tx, &app.engine.controller, app.engine.now(), 10).await.unwrap();
+    tx.rollback().await.unwrap();
+    assert_eq!(due.len(), 1);
+    deliver::deliver(&app.engine, due[0].0, &CancellationToken::new()).await.unwrap();
+    assert_eq!(app.asks(&TestApp::it(1)), 0, "nobody listens");
+    app.listen().await;
+    assert_eq!(app.count("SELECT COUNT(*) FROM gaps").await, 1);
+});
