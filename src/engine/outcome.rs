@@ -211,6 +211,10 @@ pub async fn out_of_reach(engine: &Engine, gateway: &str, why: &str) -> Result<(
     if health.out_of_reach().is_some_and(|(_, known)| known == why) {
         return Ok(());
     }
+    // Open for unknown outcomes, it keeps its half minute: each probe may cost a person's ask.
+    if health.opened_at.is_some() && health.open_reason.is_none() {
+        return Ok(());
+    }
     let opened_at = health.out_of_reach().map_or(engine.now(), |(since, _)| since);
     let turn = if health.out_of_reach().is_some() { Turn::Stays } else { Turn::Opened(Some(why.to_owned())) };
     let health = Health { opened_at: Some(opened_at), open_reason: Some(why.to_owned()), probe_at: 0, ..health };

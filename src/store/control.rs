@@ -122,7 +122,7 @@ pub async fn silence(tx: &mut Tx, controller: &str, deaf_db: i64) -> Result<Opti
     if halted.is_some_and(|(at,)| at.is_some()) {
         return Ok(Some(Silence::Halted));
     }
-    if heard_ago(tx, controller).await?.is_none_or(|silence| silence > deaf_db) {
+    if heard_ago(tx, controller).await?.is_none_or(|silence| silence > deaf_db || silence < BACK) {
         return Ok(Some(Silence::Deaf));
     }
     Ok((!open_gaps(tx, controller).await?.is_empty()).then_some(Silence::Gap))

@@ -17,7 +17,6 @@ mod humans;
 mod keys;
 mod legs;
 mod lists;
-mod model;
 mod noes;
 mod outage;
 mod packs;

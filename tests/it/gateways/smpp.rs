@@ -569,6 +569,31 @@ async fn nothing_is_answered_before_it_is_on_disk() {
     stage.end().await;
 }
 
+/// Each message is unknown then, and counts as asked for good.
+#[tokio::test]
+async fn an_smsc_that_breaks_the_session_at_every_message_is_probed_once_in_half_a_minute() {
+    let mut stage = Stage::new(Kind::Sqlite).await;
+    let people: Vec<String> = (1..=20).map(it).collect();
+    for number in &people {
+        stage.smsc.play(number, "destroy").await;
+    }
+    stage.ask(&people).await;
+    let unknown = "SELECT COUNT(*) FROM messages WHERE state = 'unknown'";
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM gateways WHERE opened_at IS NOT NULL").await, 1, "the breaker is open");
+    let before = stage.app.count(unknown).await;
+    stage.smsc.order(json!({ "command": "away" })).await;
+    stage.down().await;
+    stage.app.deliver().await;
+    stage.smsc.order(json!({ "command": "back" })).await;
+    stage.up().await;
+    stage.app.deliver().await;
+    assert_eq!(stage.app.count(unknown).await, before, "no time has passed since");
+    stage.app.advance(Duration::from_secs(31));
+    stage.app.deliver().await;
+    assert_eq!(stage.app.count(unknown).await, before + 1);
+    stage.end().await;
+}
+
 #[tokio::test]
 async fn while_the_session_is_down_nothing_is_claimed_and_after_it_all_goes_on() {
     let mut stage = Stage::new(Kind::Sqlite).await;
