@@ -3,6 +3,7 @@
 //!
 //! `PERMESSO_TRIALS`, `PERMESSO_TRIAL_PEOPLE` and `PERMESSO_TRIAL_SEED` make it more, larger, and the same again; `scripts/endurance` does.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -110,10 +111,14 @@ async fn ticks_and_submits(app: &TestApp, link: &str) -> bool {
     request.send().await.is_ok_and(|answer| answer.status() == 303)
 }
 
-/// People answer as their asks arrive, and some say stop before: every fifth of those after `before`, as long as what it runs beside.
-async fn answers(app: &TestApp, before: u32, people: u32, mut heard: usize) {
+/// People answer as their asks arrive, and some say stop before: every fifth of those after `before`, until what it runs beside is over and
+/// all of them have spoken. It is never dropped in the middle of a reply, which would cause something nobody waits for.
+async fn answers(app: &TestApp, before: u32, people: u32, mut heard: usize, over: &Cell<bool>) {
     loop {
         let news = app.gateway.log().split_off(heard);
+        if news.is_empty() && over.get() {
+            return;
+        }
         heard += news.len();
         for message in news.into_iter().filter(|m| m.reference.starts_with("ask")) {
             let n = message.to[6..].parse::<u32>().expect("a number of ours") - before;
@@ -151,6 +156,7 @@ async fn trials_of(kind: Kind, seed: u64, trials: u64, people: u32) -> (u64, Lef
     for _ in 0..trials {
         let (requests, heard) = (app.gateway.stats().requests, app.gateway.log().len());
         plan_more(&app, before, people).await;
+        let over = Cell::new(false);
         let story = async {
             for _ in 0..1 + dice.below(4) / 3 {
                 let moment = requests + 1 + dice.below(u64::from(people));
@@ -161,12 +167,10 @@ async fn trials_of(kind: Kind, seed: u64, trials: u64, people: u32) -> (u64, Lef
                 run = spawn(&app, &["run"], "");
             }
             until("everything is out", async || done(&app).await).await;
+            over.set(true);
             run
         };
-        run = tokio::select! {
-            run = story => run,
-            () = answers(&app, before, people, heard) => unreachable!("they answer as long as it runs"),
-        };
+        (run, ()) = tokio::join!(story, answers(&app, before, people, heard, &over));
         run_to_the_end(&app).await;
         before += people;
         left = after(&app, before as usize, unsettled).await;
