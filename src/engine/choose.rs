@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use super::Engine;
 use super::answer;
 use super::code::{self, Step};
 use super::confirm::{self, Deed, Situation};
+use super::{Engine, Tries};
 use crate::clock::DAY;
 use crate::domain::answer::Answer;
 use crate::domain::campaign::{Ask, Campaign, Mode};
@@ -138,12 +138,11 @@ pub enum Submitted {
 ///
 /// `locale` is the language of the page that was submitted, for the proof.
 pub async fn submit(engine: &Engine, token: &str, choice: &Choice, locale: Option<&str>) -> Result<Submitted> {
-    let mut tries = 0;
+    let mut tries = Tries::default();
     loop {
-        tries += 1;
-        match try_submit(engine, token, choice, locale).await {
-            Err(error) if tries < 6 && crate::store::is_deadlock(&error) => {}
-            done => return done,
+        let done = try_submit(engine, token, choice, locale).await;
+        if !tries.again(&done) {
+            return done;
         }
     }
 }

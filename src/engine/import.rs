@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 use chrono::NaiveDate;
 use serde::Serialize;
 
-use super::Engine;
 use super::confirm::{self, Deed};
 use super::table::{Broken, NotUtf8, Row, Table};
+use super::{Engine, Tries};
 use crate::clock::instant;
 use crate::config::List;
 use crate::crash;
@@ -22,7 +22,7 @@ use crate::domain::phone::{Line, PhoneError, PhoneNumber};
 use crate::domain::suppression::Reason;
 use crate::store::contacts::{self, Imported};
 use crate::store::humans::{self, Tie};
-use crate::store::{Tx, inbound, is_deadlock, suppressions};
+use crate::store::{Tx, inbound, suppressions};
 use crate::vault::{Keyed, token};
 
 const CHUNK: usize = 2000;
@@ -220,13 +220,11 @@ pub async fn record(engine: &Engine, kind: &str, name: &str, summary: &Summary) 
 
 /// Does a chunk again where it met an answer of one of its people head-on.
 async fn again<T>(mut chunk: impl AsyncFnMut() -> Result<T>) -> Result<T> {
-    let mut tries = 0;
+    let mut tries = Tries::default();
     loop {
         let done = chunk().await;
-        tries += 1;
-        match done {
-            Err(error) if tries < 6 && is_deadlock(&error) => {}
-            done => return done,
+        if !tries.again(&done) {
+            return done;
         }
     }
 }

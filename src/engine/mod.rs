@@ -153,3 +153,15 @@ impl Engine {
         Ok(campaign)
     }
 }
+
+/// How often a transaction was begun that met another one head-on: doing it again is all it takes, at most five times.
+#[derive(Debug, Default)]
+struct Tries(u32);
+
+impl Tries {
+    /// Whether what was done has to be done again.
+    fn again<T>(&mut self, done: &Result<T>) -> bool {
+        self.0 += 1;
+        self.0 < 6 && done.as_ref().is_err_and(store::is_deadlock)
+    }
+}

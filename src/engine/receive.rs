@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
 use super::receipts::{self, Told};
-use super::{Engine, answer, notify, outcome, storable, waiting};
+use super::{Engine, Tries, answer, notify, outcome, storable, waiting};
 use crate::domain::answer::By;
 use crate::domain::button::Tap;
 use crate::domain::campaign::Mode;
@@ -43,17 +43,15 @@ pub async fn store(engine: &Engine, gateway: &str, events: &[Event]) -> Result<(
 /// Takes in several calls' events in one transaction, again where it met another one head-on: most gateways do not repeat a
 /// callback that failed.
 pub async fn store_all(engine: &Engine, calls: &[(&str, &[Event])]) -> Result<()> {
-    let mut tries = 0;
+    let mut tries = Tries::default();
     loop {
         let mut tx = engine.store.write().await?;
         let done = match receive_all(&mut tx, engine, calls).await {
             Ok(()) => tx.commit().await.map_err(anyhow::Error::from),
             Err(error) => Err(error),
         };
-        tries += 1;
-        match done {
-            Err(error) if tries < 6 && crate::store::is_deadlock(&error) => {}
-            done => return done,
+        if !tries.again(&done) {
+            return done;
         }
     }
 }

@@ -17,7 +17,6 @@ use hmac::{Hmac, Mac};
 use permesso::clock::Clock;
 use permesso::engine::notify::{self, Round};
 use permesso::engine::{receive, report};
-use permesso::gateway::Event;
 use permesso::store::outbox;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -25,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{Kind, LINK, MORNING, REPLY_NUMBER, TestApp};
 use crate::both;
+use crate::promises::said;
 use crate::run::{ask, logs_hold_none_of, spawn_run, until};
 
 const SECRET: &str = "whsec_bmV3IHNlY3JldCBvZiB0aGUgY3JtIHdpdGggMzIgYnl0ZXM=";
@@ -307,17 +307,7 @@ both!(a_receiver_that_is_gone_is_closed_until_an_operator_resumes_it, |app| {
 both!(what_is_rolled_back_is_not_told, |app| {
     let crm = Crm::of(app, "").await;
     app.people(&[TestApp::it(1)]).await;
-    let stop = [Event::Inbound {
-        event_id: "one".into(),
-        from: Some(TestApp::number(&TestApp::it(1))),
-        answers: None,
-        to: REPLY_NUMBER.into(),
-        channel: permesso::domain::channel::Channel::Sms,
-        text: "STOP".into(),
-        button: None,
-        at: Some(app.clock.now()),
-        handled: None,
-    }];
+    let stop = [said("one", &TestApp::it(1), REPLY_NUMBER, "STOP", app.clock.now())];
     let mut tx = app.engine.store.write().await.expect("a transaction");
     receive::receive(&mut tx, &app.engine, "mock", &[&stop[0]]).await.expect("received");
     tx.rollback().await.expect("rolled back");

@@ -504,6 +504,21 @@ pub fn inbound(id: &str, from: &str, to: &str, text: &str, at: i64) -> protocol:
     })
 }
 
+/// The same as a driver reads it.
+pub fn said(id: &str, from: &str, to: &str, text: &str, at: i64) -> permesso::gateway::Event {
+    permesso::gateway::Event::Inbound {
+        event_id: id.into(),
+        from: Some(TestApp::number(from)),
+        answers: None,
+        to: to.into(),
+        channel: permesso::domain::channel::Channel::Sms,
+        text: text.into(),
+        button: None,
+        at: Some(at),
+        handled: None,
+    }
+}
+
 // 7. Proof.
 
 both!(the_ledger_cannot_be_changed_and_tampering_shows, |app| {

@@ -2,30 +2,15 @@
 
 use std::time::Duration;
 
-use permesso::domain::channel::Channel;
 use permesso::engine::{deliver, import, receive};
-use permesso::gateway::Event;
 use permesso::store::{Store, Tx, contacts, messages};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{Kind, LINK, REPLY, REPLY_NUMBER, TestApp};
 use crate::both;
+use crate::promises::said;
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn said(id: &str, from: &str, to: &str, text: &str, at: i64) -> Event {
-    Event::Inbound {
-        event_id: id.into(),
-        from: Some(TestApp::number(from)),
-        answers: None,
-        to: to.into(),
-        channel: Channel::Sms,
-        text: text.into(),
-        button: None,
-        at: Some(at),
-        handled: None,
-    }
-}
 
 fn row(number: &str, id: &str) -> String {
     format!("{number},,prospect,,web shop,prior_consent,form 1,2026-01-10,unticked,,{id},\n")

@@ -4,13 +4,12 @@
 use futures::FutureExt;
 use futures::future::join_all;
 use permesso::engine::group;
-use permesso::gateway::Event;
 use permesso::gateway::mock::protocol::{self, Status};
 use permesso::store::{Store, contacts};
 
 use crate::app::{LINK, REPLY_NUMBER, TestApp, WHATSAPP_FIRST};
 use crate::both;
-use crate::promises::inbound;
+use crate::promises::{inbound, said};
 
 fn receipt(event_id: &str, id: &str, reference: &str, status: Status, code: Option<&str>, at: i64) -> protocol::Event {
     protocol::Event::Receipt(protocol::Receipt {
@@ -108,17 +107,7 @@ both!(a_caller_that_hangs_up_takes_nothing_back, |app| {
     let numbers = [TestApp::it(1), TestApp::it(2)];
     app.people(&numbers).await;
     app.plan(LINK).await;
-    let stop = |n: usize| Event::Inbound {
-        event_id: format!("stop{n}"),
-        from: Some(TestApp::number(&numbers[n])),
-        answers: None,
-        to: REPLY_NUMBER.into(),
-        channel: permesso::domain::channel::Channel::Sms,
-        text: "STOP".into(),
-        button: None,
-        at: Some(app.clock.now()),
-        handled: None,
-    };
+    let stop = |n: usize| said(&format!("stop{n}"), &numbers[n], REPLY_NUMBER, "STOP", app.clock.now());
     // Polled once and dropped, as a request is whose client went away.
     assert!(group::store(&app.engine, "mock", vec![stop(0)]).now_or_never().is_none());
     group::store(&app.engine, "mock", vec![stop(1)]).await.unwrap();
