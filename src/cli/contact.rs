@@ -1,11 +1,15 @@
-//! `contact explain`
+//! `contact explain`, `contact erase`, `contact requests`
 
 use anyhow::{Context as _, Result};
+use chrono::NaiveDate;
 use clap::Subcommand;
 
-use super::Context;
+use super::{Context, run};
 use crate::domain::phone::PhoneNumber;
-use crate::engine::explain;
+use crate::domain::plural::counted;
+use crate::engine::erase::{self, Erased};
+use crate::engine::requests::{self, Asked};
+use crate::engine::{Engine, explain};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -15,14 +19,147 @@ pub enum Command {
         /// With its country code, in any spelling.
         number: String,
     },
+    /// Erase a person who asked for it, with every number tied to theirs, for good. A no as keyed hashes and pseudonymous proof remain.
+    #[command(
+        after_help = "Example: permesso contact erase \"+39 300 123 4567\" --dry-run\n         permesso contact erase \"+39 300 123 4567\" --received 2026-11-20"
+    )]
+    Erase {
+        /// With its country code, in any spelling.
+        number: String,
+        /// The day the request came (UTC), from which its month runs: today if left out.
+        #[arg(long, value_name = "DAY")]
+        received: Option<NaiveDate>,
+        /// Change nothing, and say what would be erased.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// What people asked for about their data: when it is due, and what providers still have to do.
+    #[command(subcommand, after_help = "Example: permesso contact requests list")]
+    Requests(Requests),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Requests {
+    /// Requests, oldest first, with what to ask of each provider.
+    #[command(after_help = "Example: permesso contact requests list --open")]
+    List {
+        /// Only those not done yet.
+        #[arg(long)]
+        open: bool,
+    },
+    /// A provider has done its part. With the last one the request is done.
+    #[command(after_help = "Example: permesso contact requests done 17 --gateway mock")]
+    Done {
+        /// The number at the beginning of its line in `contact requests list`.
+        id: i64,
+        /// The provider's account, as in permesso.toml.
+        #[arg(long)]
+        gateway: String,
+    },
 }
 
 pub async fn run(context: &Context, command: &Command) -> Result<()> {
-    let Command::Explain { number } = command;
     let engine = context.engine().await?;
-    let number = PhoneNumber::parse(number, engine.config.default_country.as_deref(), engine.fiction())
-        .context("this is no number to explain; remedy: write it as +39 300 123 4567")?;
-    let story = explain::explain(&engine, &number).await?;
+    match command {
+        Command::Explain { number } => explain(context, &engine, number).await,
+        Command::Erase { number, received, dry_run } => {
+            let number = parsed(&engine, number)?;
+            let asked = asked(&engine, *received, "contact erase");
+            let erased = erase::erase(&engine, &number, &asked, *dry_run).await?;
+            match context.json {
+                true => println!("{}", serde_json::to_string(&erased)?),
+                false => print_erased(&erased, *dry_run),
+            }
+            Ok(())
+        }
+        Command::Requests(Requests::List { open }) => list(context, &engine, *open).await,
+        Command::Requests(Requests::Done { id, gateway }) => {
+            requests::done(&engine, *id, gateway, &run::operator()).await?;
+            println!("request {id}: {gateway} has done its part");
+            Ok(())
+        }
+    }
+}
+
+fn parsed(engine: &Engine, number: &str) -> Result<PhoneNumber> {
+    PhoneNumber::parse(number, engine.config.default_country.as_deref(), engine.fiction())
+        .context("this is no number; remedy: write it as +39 300 123 4567")
+}
+
+/// A request that came to the operator.
+fn asked(engine: &Engine, received: Option<NaiveDate>, command: &str) -> Asked {
+    let by = run::operator();
+    let at = received.map(|day| day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros());
+    Asked {
+        channel: "operator",
+        evidence: format!("{command}, by {by}"),
+        by,
+        received_at: at.map_or(engine.now(), |at| at.min(engine.now())),
+    }
+}
+
+fn print_erased(erased: &Erased, rehearsal: bool) {
+    if erased.already {
+        println!("this person was erased before: nothing of them is here");
+        return;
+    }
+    let (would, is) = if rehearsal { ("would be ", "nothing was changed") } else { ("", "done") };
+    match erased.numbers {
+        0 => println!("the number is no contact: a no that keeps it out {would}noted"),
+        n => println!(
+            "{would}erased: {}, {}, {}; links in messages sent end",
+            counted(n, "number", "numbers"),
+            counted(erased.rows, "imported row", "imported rows"),
+            counted(erased.replies, "reply", "replies")
+        ),
+    }
+    println!("kept: the no, as keyed hashes; the pseudonymous proof in the ledger, until {}", erased.proof_until);
+    for (gateway, messages) in &erased.gateways {
+        println!("{gateway} has to do its part ({}), by {}", counted(*messages, "message", "messages"), erased.due);
+    }
+    for request in &erased.requests {
+        if !rehearsal {
+            println!("request {request}: `permesso contact requests list --open` says what is left to do");
+        }
+    }
+    println!("{is}");
+}
+
+async fn list(context: &Context, engine: &Engine, open: bool) -> Result<()> {
+    let all = requests::list(engine, open).await?;
+    if context.json {
+        println!("{}", serde_json::to_string(&all)?);
+        return Ok(());
+    }
+    for request in &all {
+        let state = match (&request.done, request.overdue) {
+            (Some(day), _) => format!("done {day}"),
+            (None, true) => format!("OVERDUE since {}", request.due),
+            (None, false) => format!("due {}", request.due),
+        };
+        let subject = request.subject.as_deref().unwrap_or("no contact");
+        println!(
+            "{:>6}  {:<13} {}  received {} by {} ({})  {subject}",
+            request.id, request.kind, state, request.received, request.channel, request.by
+        );
+        for provider in &request.providers {
+            let done = provider.done.as_ref().map_or(String::new(), |day| {
+                format!(" (done {day}, said by {})", provider.done_by.as_deref().unwrap_or_default())
+            });
+            println!("        {}: {}{done}", provider.gateway, provider.ask);
+            for passed in &provider.messages {
+                println!("          {}  {}", passed.reference, passed.provider_id.as_deref().unwrap_or("-"));
+            }
+        }
+    }
+    if all.is_empty() {
+        println!("nothing {}", if open { "is open" } else { "was asked for" });
+    }
+    Ok(())
+}
+
+async fn explain(context: &Context, engine: &Engine, number: &str) -> Result<()> {
+    let story = explain::explain(engine, &parsed(engine, number)?).await?;
     if context.json {
         println!("{}", serde_json::to_string(&story)?);
         return Ok(());
@@ -50,6 +187,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     let parts = [
         ("Preferences", &story.preferences),
         ("Suppressions", &story.suppressions),
+        ("Requests", &story.requests),
         ("Opposition registers", &story.registers),
         ("Imported", &story.imported),
         ("Ledger", &story.ledger),

@@ -185,6 +185,13 @@ pub fn print_contacts(summary: &Summary, file: &Path) {
         line(summary.unsubscribed, "of the rows says no: suppressed", "of the rows say no: suppressed");
     }
     print_by_id(summary);
+    if summary.erased > 0 {
+        line(
+            summary.erased,
+            "row about somebody who was erased at their request: nothing of it was kept",
+            "rows about people who were erased at their request: nothing of them was kept",
+        );
+    }
     if summary.quarantined > 0 {
         line(
             summary.quarantined,

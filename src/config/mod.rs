@@ -11,6 +11,7 @@ mod packs;
 mod prices;
 mod problem;
 mod read;
+mod retention;
 mod settings;
 mod templates;
 mod values;
@@ -28,6 +29,7 @@ use url::Url;
 pub use crate::gateway::driver::Secret;
 pub use columns::{Columns, List};
 pub use problem::{Problem, Problems};
+pub use retention::Retention;
 
 use crate::domain::campaign::{Campaign, Sender};
 use crate::domain::channel::Channel;
@@ -80,6 +82,7 @@ pub struct Config {
     pub pending_days: i64,
     /// Days a link can still grant.
     pub link_days: i64,
+    pub retention: Retention,
     wordings: templates::Wordings,
 }
 

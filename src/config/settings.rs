@@ -7,7 +7,7 @@ use super::problem::{Problem, Problems};
 use super::read::{File, Table};
 use super::templates::Wording;
 use super::values::{self, web_address};
-use super::{Config, Controller, accounts, campaign, columns, lint, packs, prices, templates, webhooks};
+use super::{Config, Controller, accounts, campaign, columns, lint, packs, prices, retention, templates, webhooks};
 use crate::domain::country::CountryPack;
 use crate::domain::phone::Fiction;
 use crate::domain::plural::counted;
@@ -126,6 +126,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
     let pending_days = root.within("pending_days", 7, 1..=30);
     let link_days = root.within("link_days", 30, 1..=365);
     let import = columns::import(&root.table("import"));
+    let retention = retention::retention(&root.table("retention"));
     root.end();
     let mut config = Config {
         dir: dir.to_owned(),
@@ -153,6 +154,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
         pack_warn_days,
         pending_days,
         link_days,
+        retention: retention?,
         wordings,
     };
     if let Some((what, remedy)) = unfit_brand(&config) {

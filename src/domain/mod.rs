@@ -19,6 +19,7 @@ pub mod preview;
 pub mod price;
 pub mod register;
 pub mod reply;
+pub mod rights;
 pub mod sms;
 pub mod suppression;
 pub mod webhook;

@@ -46,9 +46,9 @@ impl News {
             Entry::Granted => Some(News::Granted),
             Entry::Refused => Some(News::Refused),
             Entry::Withdrawn => Some(News::Withdrawn),
-            Entry::Stopped | Entry::OperatorStop => Some(News::Stopped),
+            Entry::Stopped | Entry::OperatorStop | Entry::Erased => Some(News::Stopped),
             Entry::WrongPerson => Some(News::WrongPerson),
-            Entry::Pending | Entry::Expired | Entry::LateNo | Entry::Erased | Entry::Retention => None,
+            Entry::Pending | Entry::Expired | Entry::LateNo | Entry::Retention => None,
         }
     }
 

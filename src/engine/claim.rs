@@ -113,6 +113,8 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
                 None => None,
             };
             let decision = match row.kind() {
+                // It came back from the gateway after its person was erased.
+                _ if person.number_enc.is_empty() => Decision::Skip(Reason::Erased),
                 Some(Kind::Test) => trial::verdict(engine, revision.as_deref(), person, openings, now)?,
                 _ => verdict(&row, person, revision.as_deref(), batch, openings, &arrived, now),
             };

@@ -32,7 +32,7 @@ pub struct Deed {
 
 impl Deed {
     /// Who did it, as the report counts it.
-    fn by(&self) -> By {
+    pub fn by(&self) -> By {
         match self.channel {
             "operator" => By::Operator,
             "gateway" => By::Gateway,
@@ -354,6 +354,14 @@ pub async fn withdraw(tx: &mut Tx, engine: &Engine, situation: &Situation, deed:
     Ok(())
 }
 
+/// Says in the ledger that everything personal of this contact is deleted; what was granted ends with it.
+pub async fn erased(tx: &mut Tx, engine: &Engine, contact: i64, deed: &Deed) -> Result<()> {
+    let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+    let body = situation.body(engine, Entry::Erased, deed, Vec::new());
+    engine.append(tx, &body).await?;
+    Ok(())
+}
+
 /// Notes a no that came late, after the person had said yes in a conversation opened since: it changes nothing.
 pub async fn late_no(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed) -> Result<()> {
     let body = situation.body(engine, Entry::LateNo, deed, Vec::new());
@@ -382,6 +390,9 @@ async fn stop_by_other(
 ) -> Result<()> {
     let now = engine.now();
     let row = contacts::lock(tx, contact).await?.context("the contact is gone")?;
+    if row.is_erased() {
+        return Ok(());
+    }
     let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&row.number_enc)?);
     let mut situation = Situation::read(tx, engine, contact, keyed).await?;
     let deed = Deed { at: now, channel, action: "stop", evidence: evidence.to_owned(), text_hash: None };

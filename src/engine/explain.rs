@@ -16,7 +16,7 @@ use crate::domain::eligibility::{self, Reason};
 use crate::domain::ledger::{Body, GENESIS, Preference, apply, body_hash, row_hash};
 use crate::domain::phone::PhoneNumber;
 use crate::store::contacts::Contact;
-use crate::store::{Tx, campaigns, contacts, ledger, screenings, suppressions};
+use crate::store::{Tx, campaigns, contacts, ledger, requests, screenings, suppressions};
 use crate::vault::SEALED;
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -34,6 +34,8 @@ pub struct Story {
     pub history: Vec<Moment>,
     pub imported: Vec<String>,
     pub suppressions: Vec<String>,
+    /// What the person asked for about their data.
+    pub requests: Vec<String>,
     /// What the public opposition registers say.
     pub registers: Vec<String>,
     pub preferences: Vec<String>,
@@ -136,6 +138,7 @@ pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
         history: Vec::new(),
         imported: Vec::new(),
         suppressions: Vec::new(),
+        requests: Vec::new(),
         registers: Vec::new(),
         preferences: Vec::new(),
         ledger: Vec::new(),
@@ -151,8 +154,32 @@ pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
         let lifted = lifted.map_or(String::new(), |at| format!(", lifted {} by the person's own fresh opt-in", times.minute(at)));
         story.suppressions.push(format!("{reason} since {since}{lifted}"));
     }
+    for row in requests::of_number(&mut tx, &engine.controller, &keyed).await? {
+        let request = &row.request;
+        let done = request
+            .done_at
+            .map_or_else(|| format!("due {}", times.minute(request.due_at - 1)), |at| format!("done {}", times.minute(at)));
+        story.requests.push(format!("#{} {}, received {}, {done}", row.id, request.kind, times.minute(request.received_at)));
+        // Whoever was erased is no contact any more; their proof is found by the request alone.
+        if let (None, Some(subject)) = (&contact, &request.subject) {
+            for entry in ledger::entries_of(&mut tx, &engine.controller, subject).await? {
+                story.ledger.push(line(times, &entry));
+            }
+        }
+    }
     tx.rollback().await?;
     Ok(story)
+}
+
+/// A ledger entry on one line.
+fn line(times: Times, (seq, _, kind, at, _, _, hash, body): &ledger::Row) -> String {
+    let body = body.as_ref().and_then(|b| serde_json::from_str::<Body>(b).ok());
+    let what = body.map_or("evidence deleted".to_owned(), |b| {
+        let permissions = b.permissions.iter().map(|p| p.code()).collect::<Vec<_>>().join(" ");
+        let evidence = b.evidence.as_deref().unwrap_or_default();
+        format!("by {} ({}) {permissions}; evidence {evidence}", b.channel, b.action)
+    });
+    format!("#{seq} {} {kind} {what}; hash {}", times.minute(*at), &hash[..12])
 }
 
 /// Everything about a person who was imported.
@@ -189,14 +216,10 @@ async fn tell(
         story.registers.push(format!("{}: {listed}; {at}", screened.register));
     }
     let mut bodies = Vec::new();
-    for (seq, _, kind, at, _, _, hash, body) in ledger::entries_of(tx, &engine.controller, &contact.subject).await? {
+    for entry in ledger::entries_of(tx, &engine.controller, &contact.subject).await? {
+        story.ledger.push(line(times, &entry));
+        let (_, _, kind, at, _, _, _, body) = entry;
         let body = body.and_then(|b| serde_json::from_str::<Body>(&b).ok());
-        let what = body.as_ref().map_or("evidence deleted".to_owned(), |b| {
-            let permissions = b.permissions.iter().map(|p| p.code()).collect::<Vec<_>>().join(" ");
-            let evidence = b.evidence.as_deref().unwrap_or_default();
-            format!("by {} ({}) {permissions}; evidence {evidence}", b.channel, b.action)
-        });
-        story.ledger.push(format!("#{seq} {} {kind} {what}; hash {}", times.minute(at), &hash[..12]));
         moments.push(match &body {
             Some(body) => consent(times, body),
             None => moment(times, at, "consent", None, format!("Ledger: {}; evidence deleted", kind.replace('_', " "))),

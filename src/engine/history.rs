@@ -335,7 +335,8 @@ pub(super) fn said(body: &Body, times: Times) -> Option<String> {
         Entry::WrongPerson => format!("wrong person, said on {on}"),
         Entry::Expired => format!("a first yes to {what}, whose second step never came; expired on {on}"),
         Entry::OperatorStop => format!("in a reply of which an operator said: stop, on {on}"),
-        Entry::LateNo | Entry::Erased | Entry::Retention => return None,
+        Entry::Erased => format!("erased on {on}"),
+        Entry::LateNo | Entry::Retention => return None,
     })
 }
 

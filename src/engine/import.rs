@@ -47,6 +47,8 @@ pub struct Summary {
     /// Of these, rows without a number that can be read: the no was taken for everybody with the row's `external_id`. In a list of noes
     /// a row that has no number but an id is in order, and counted here alone.
     pub by_id: u64,
+    /// Rows of somebody who was erased at their own request: nothing of them is kept.
+    pub erased: u64,
     /// Rows from bought or unknown sources; counted within the others.
     pub quarantined: u64,
     /// People who lost a consent because a register lists them.
@@ -192,11 +194,12 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
             }
         }
         if chunk.len() >= CHUNK || ties.len() >= CHUNK || (end && !(chunk.is_empty() && noes.is_empty() && ties.is_empty())) {
-            let merged = again(async || store(engine, &chunk, &noes, &ties).await).await?;
+            let (merged, erased) = again(async || store(engine, &chunk, &noes, &ties).await).await?;
             summary.new += merged.new;
             summary.new_people += merged.people;
             summary.merged += merged.evidence - merged.new;
-            summary.repeated += chunk.len() as u64 - merged.evidence;
+            summary.erased += erased;
+            summary.repeated += chunk.len() as u64 - erased - merged.evidence;
             chunk.clear();
             noes.clear();
             ties.clear();
@@ -229,11 +232,20 @@ async fn again<T>(mut chunk: impl AsyncFnMut() -> Result<T>) -> Result<T> {
     }
 }
 
-/// A chunk is one transaction: contacts, evidence, ties and every no of them together.
-async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed], ties: &[Tie]) -> Result<contacts::Merged> {
+/// A chunk is one transaction: contacts, evidence, ties and every no of them together. Answers, too, how many rows are about somebody
+/// erased and were passed over.
+async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed], ties: &[Tie]) -> Result<(contacts::Merged, u64)> {
     let mut tx = engine.store.write().await?;
     humans::take_turn(&mut tx, &engine.controller).await?;
     let now = engine.now();
+    let hashes = |row: &'_ Imported| -> Vec<String> {
+        row.other_macs.iter().map(|k| &k.mac).chain([&row.mac]).chain(&row.human).cloned().collect()
+    };
+    let all: Vec<String> = chunk.iter().flat_map(hashes).collect();
+    let erased = suppressions::erased_among(&mut tx, &engine.controller, all.iter().map(String::as_str)).await?;
+    let (gone, kept): (Vec<Imported>, Vec<Imported>) =
+        chunk.iter().cloned().partition(|row| hashes(row).iter().any(|hash| erased.contains(hash)));
+    let chunk = kept.as_slice();
     // A row known already said its no when it first came; since then the person may have said yes by their own act.
     let known = contacts::known_rows(&mut tx, &engine.controller, chunk).await?;
     let mut merged = contacts::merge(&mut tx, &engine.controller, chunk, now).await?;
@@ -253,7 +265,7 @@ async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed], ties: &[Tie]
     inbound::adopt(&mut tx, &engine.controller, now).await?;
     crash::point("mid-import");
     tx.commit().await?;
-    Ok(merged)
+    Ok((merged, gone.len() as u64))
 }
 
 /// Every no of these humans for all their numbers.

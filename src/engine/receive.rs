@@ -16,7 +16,7 @@ use crate::domain::phone::PhoneNumber;
 use crate::domain::reply::Intent;
 use crate::domain::suppression::Reason;
 use crate::gateway::{Event, Handled};
-use crate::store::inbound::NewInbound;
+use crate::store::inbound::{ERASED, NewInbound};
 use crate::store::messages::Attempt;
 use crate::store::{Tx, answers, contacts, conversations, inbound, messages, suppressions};
 use crate::vault::Keyed;
@@ -160,10 +160,13 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                     text_hash: engine.vault.fingerprint("reply", text),
                 };
                 let effect = match contact {
-                    Some(contact) => reply(tx, engine, contact.id, keyed, &heard).await?,
+                    Some(contact) => reply(tx, engine, contact.id, from, keyed, &heard).await?,
                     None => reply_of_stranger(tx, engine, from, &keyed, &heard).await?,
                 };
                 inbound::set_effect(tx, id, effect).await?;
+                if effect == ERASED {
+                    inbound::blank(tx, id).await?;
+                }
             }
         }
     }
@@ -201,14 +204,26 @@ async fn keep(tx: &mut Tx, engine: &Engine, gateway: &str, event_id: &str, body:
 /// The number of whoever got this message of ours.
 async fn number_of(tx: &mut Tx, engine: &Engine, answered: Option<&Attempt>) -> Result<Option<PhoneNumber>> {
     let Some(attempt) = answered else { return Ok(None) };
-    let Some(contact) = contacts::lock(tx, attempt.contact_id).await? else { return Ok(None) };
+    let contact = contacts::lock(tx, attempt.contact_id).await?;
+    let Some(contact) = contact.filter(|c| !c.is_erased()) else { return Ok(None) };
     Ok(Some(engine.vault.decrypt_number(&contact.number_enc)?))
 }
 
 /// A person we know said something. Answers what became of it, as a word for the record.
-async fn reply(tx: &mut Tx, engine: &Engine, contact: i64, keyed: Vec<Keyed>, heard: &Heard<'_>) -> Result<&'static str> {
+async fn reply(
+    tx: &mut Tx,
+    engine: &Engine,
+    contact: i64,
+    from: &PhoneNumber,
+    keyed: Vec<Keyed>,
+    heard: &Heard<'_>,
+) -> Result<&'static str> {
     let now = engine.now();
     let mut situation = Situation::read(tx, engine, contact, keyed).await?;
+    if situation.contact.is_erased() {
+        // Since we looked.
+        return reply_of_stranger(tx, engine, from, &situation.keyed, heard).await;
+    }
     messages::settle_by_person(tx, contact, now).await?;
     answers::replied(tx, contact, now).await?;
     let said_at = heard.said_at.unwrap_or(now);
@@ -332,10 +347,13 @@ async fn reply_of_stranger(
     keyed: &[Keyed],
     heard: &Heard<'_>,
 ) -> Result<&'static str> {
+    let erased = !suppressions::erased_among(tx, &engine.controller, keyed.iter().map(|k| k.mac.as_str())).await?.is_empty();
     let reason = match heard.intent {
         Intent::Stop => Reason::Stopped,
         Intent::Refuse => Reason::Refused,
         Intent::WrongPerson => Reason::WrongPerson,
+        // They are written to by nobody, whatever they say: there is nothing for an operator to decide.
+        _ if erased => return Ok(ERASED),
         Intent::Unclear => return Ok("held"),
         Intent::OptIn | Intent::Help => return Ok("ignored: unknown number"),
     };
@@ -343,7 +361,7 @@ async fn reply_of_stranger(
     suppressions::suppress(tx, &engine.controller, keyed, reason, By::Person, now, now).await?;
     confirm::end_grants(tx, engine, keyed, &confirm::inherited(now)).await?;
     notify::no_of_stranger(tx, engine, number, reason).await?;
-    Ok("applied")
+    Ok(if erased { ERASED } else { "applied" })
 }
 
 /// What an operator's word did.

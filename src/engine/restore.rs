@@ -1,4 +1,4 @@
-//! What an old copy of the database must learn before it goes live (compliance T21): the noes, asks and unclear replies since. A line of
+//! What an old copy of the database must learn before it goes live (compliance T21): the noes, asks, unclear replies and erasures since. A line of
 //! JSON each, from the database of before to a file, and from there into the copy.
 
 use std::collections::BTreeMap;
@@ -11,13 +11,15 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::confirm::{self, Deed, Situation};
-use super::{Engine, LEASE_DB, import};
+use super::{Engine, LEASE_DB, erase, import};
 use crate::domain::answer::By;
 use crate::domain::channel::{Channel, Permission, Purpose};
+use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
 use crate::store::humans::{self, Tie};
 use crate::store::keep::{self, Asked, Ended, No, Tied, Unclear};
-use crate::store::{Store, Tx, control, inbound, suppressions};
+use crate::store::requests::{self, Part, Request};
+use crate::store::{self, Store, Tx, contacts, control, inbound, suppressions};
 use crate::vault::Keyed;
 
 /// Rows read or written at once.
@@ -31,6 +33,7 @@ enum Line {
     Asked(Asked),
     Ended(Ended),
     Unclear(Unclear),
+    Request(Request, Vec<Part>),
     /// The last one: a file without it is cut off.
     End(u64),
 }
@@ -46,6 +49,8 @@ pub struct Replayed {
     pub ended: u64,
     /// Replies since that wait for an operator.
     pub unclear: u64,
+    /// People erased since, and erased here now.
+    pub erased: u64,
 }
 
 /// Fails while a permesso uses the database, or did so within half a minute.
@@ -104,6 +109,16 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
         page.into_iter().try_for_each(|row| write(Line::Ended(row)))?;
     }
     keep::unclear(&mut tx, controller).await?.into_iter().try_for_each(|row| write(Line::Unclear(row)))?;
+    let mut after = 0;
+    loop {
+        let page = requests::after(&mut tx, controller, after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.id;
+        for row in page {
+            let parts = requests::parts(&mut tx, controller, row.id).await?;
+            write(Line::Request(row.request, parts))?;
+        }
+    }
     tx.rollback().await?;
     let all = lines;
     serde_json::to_writer(&mut out, &Line::End(all))?;
@@ -160,7 +175,7 @@ pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Re
 /// Lines of one kind.
 async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut Replayed) -> Result<()> {
     let (controller, now) = (engine.controller.as_str(), engine.now());
-    let (mut ties, mut noes, mut asked, mut ended, mut unclear) = (vec![], vec![], vec![], vec![], vec![]);
+    let (mut ties, mut noes, mut asked, mut ended, mut unclear, mut wishes) = (vec![], vec![], vec![], vec![], vec![], vec![]);
     for line in chunk {
         match line {
             Line::Tied(row) => {
@@ -170,6 +185,7 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
             Line::Asked(row) => asked.push(row),
             Line::Ended(row) => ended.push(row),
             Line::Unclear(row) => unclear.push(row),
+            Line::Request(request, parts) => wishes.push((request, parts)),
             Line::End(_) => {}
         }
     }
@@ -200,7 +216,25 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
         done.ended += 1;
     }
     done.unclear += keep::add_unclear(tx, controller, &unclear).await?;
+    for (request, parts) in wishes {
+        let new = requests::add(tx, controller, &request, &parts).await?.is_some();
+        if new && request.kind == Right::Erasure.code() {
+            done.erased += erase_again(tx, engine, &request).await?;
+        }
+    }
     Ok(())
+}
+
+/// Erases whom the copy still has. Found by pseudonym: the same number may have come back since by the person's own act, under another.
+async fn erase_again(tx: &mut Tx, engine: &Engine, request: &Request) -> Result<u64> {
+    let Some(subject) = &request.subject else { return Ok(0) };
+    let Some(contact) = contacts::by_subject(tx, &engine.controller, subject).await?.filter(|c| !c.is_erased()) else {
+        return Ok(0);
+    };
+    let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+    erase::one(tx, engine, &contact, &restored(engine.now())).await?;
+    store::erase::replies(tx, &engine.controller, &keyed, &[contact.id]).await?;
+    Ok(1)
 }
 
 /// How the ledger tells it: the entry of that time is in the database of before, which is kept aside.

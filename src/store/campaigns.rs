@@ -328,13 +328,13 @@ pub struct Skipped {
     pub at: i64,
 }
 
-/// Up to `limit` people left out of a campaign for this reason, after this contact.
+/// Up to `limit` people left out of a campaign for this reason, after this contact; whoever was erased since can be shown no more.
 pub async fn skipped(tx: &mut Tx, campaign: i64, code: &str, after: i64, limit: i64) -> Result<Vec<Skipped>> {
     fetch_all!(
         tx,
         "SELECT d.contact_id, c.subject, c.number_enc, c.country, c.kind, d.stage, d.at
          FROM decisions d JOIN contacts c ON c.id = d.contact_id
-         WHERE d.campaign_id = $1 AND d.code = $2 AND d.standing = 1 AND d.outcome = 'skip' AND d.contact_id > $3
+         WHERE d.campaign_id = $1 AND d.code = $2 AND d.standing = 1 AND d.outcome = 'skip' AND d.contact_id > $3 AND c.number_enc <> ''
          ORDER BY d.contact_id LIMIT $4",
         campaign,
         code,

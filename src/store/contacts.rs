@@ -215,6 +215,13 @@ pub struct Contact {
     pub created_at: i64,
 }
 
+impl Contact {
+    /// Everything personal is gone, and the row is about nobody.
+    pub fn is_erased(&self) -> bool {
+        self.number_enc.is_empty()
+    }
+}
+
 /// The contact of a number, whatever key it was stored under.
 pub async fn by_number(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Option<Contact>> {
     fetch_optional!(
@@ -228,10 +235,24 @@ pub async fn by_number(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result
     )
 }
 
-/// The encrypted number of a pseudonym.
+pub async fn by_subject(tx: &mut Tx, controller: &str, subject: &str) -> Result<Option<Contact>> {
+    fetch_optional!(
+        tx,
+        "SELECT id, subject, number_enc, country, line, locale, zone, kind, last_action, restricted, held_at, created_at
+         FROM contacts WHERE controller = $1 AND subject = $2",
+        controller,
+        subject
+    )
+}
+
+/// The encrypted number of a pseudonym; none of somebody erased.
 pub async fn number_of_subject(tx: &mut Tx, controller: &str, subject: &str) -> Result<Option<String>> {
-    let row: Option<(String,)> =
-        fetch_optional!(tx, "SELECT number_enc FROM contacts WHERE controller = $1 AND subject = $2", controller, subject)?;
+    let row: Option<(String,)> = fetch_optional!(
+        tx,
+        "SELECT number_enc FROM contacts WHERE controller = $1 AND subject = $2 AND number_enc <> ''",
+        controller,
+        subject
+    )?;
     Ok(row.map(|(number,)| number))
 }
 

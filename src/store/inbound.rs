@@ -228,6 +228,15 @@ pub async fn adopt(tx: &mut Tx, controller: &str, now: i64) -> Result<()> {
     Ok(())
 }
 
+/// Effect of what somebody erased wrote: nothing of it is kept but that it came.
+pub const ERASED: &str = "erased";
+
+/// Forgets what an event says and by whom.
+pub async fn blank(tx: &mut Tx, id: i64) -> Result<()> {
+    execute!(tx, "UPDATE inbound_events SET body_enc = '', mac = '' WHERE id = $1", id)?;
+    Ok(())
+}
+
 /// Effects of a second yes that waits until the person's unclear replies are read.
 pub const YES_WAITS: &str = "waits";
 pub const TAP_WAITS: &str = "waits, tapped";

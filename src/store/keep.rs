@@ -202,7 +202,10 @@ pub async fn worked_ago(tx: &mut Tx) -> Result<Option<i64>> {
 
 /// Some number, encrypted, to see whether the key fits.
 pub async fn a_number(tx: &mut Tx, controller: &str) -> Result<Option<String>> {
-    let row: Option<(String,)> =
-        fetch_optional!(tx, "SELECT number_enc FROM contacts WHERE controller = $1 ORDER BY id DESC LIMIT 1", controller)?;
+    let row: Option<(String,)> = fetch_optional!(
+        tx,
+        "SELECT number_enc FROM contacts WHERE controller = $1 AND number_enc <> '' ORDER BY id DESC LIMIT 1",
+        controller
+    )?;
     Ok(row.map(|(number,)| number))
 }

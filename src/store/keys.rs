@@ -21,7 +21,11 @@ pub async fn add_proofs(tx: &mut Tx, proofs: &[(i64, String)]) -> Result<()> {
 
 /// The first number and the last, encrypted: what an earlier version left that kept no proofs.
 pub async fn some_numbers(tx: &mut Tx) -> Result<Vec<(String,)>> {
-    fetch_all!(tx, "SELECT number_enc FROM contacts WHERE id IN ((SELECT MIN(id) FROM contacts), (SELECT MAX(id) FROM contacts))")
+    fetch_all!(
+        tx,
+        "SELECT number_enc FROM contacts WHERE id IN (
+           (SELECT MIN(id) FROM contacts WHERE number_enc <> ''), (SELECT MAX(id) FROM contacts WHERE number_enc <> ''))"
+    )
 }
 
 /// Whether anything here can be found again by a key alone: people, noes, marks of asks.

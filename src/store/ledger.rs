@@ -196,7 +196,7 @@ pub async fn consents_since(tx: &mut Tx, controller: &str, since: i64, always: &
         "SELECT c.id AS contact, c.number_enc, c.country, c.locale, p.channel, p.purpose, p.state, p.since, p.seq, e.body
          FROM preferences p JOIN contacts c ON c.controller = p.controller AND c.subject = p.subject
          LEFT JOIN evidence e ON e.seq = p.seq
-         WHERE p.controller = $1
+         WHERE p.controller = $1 AND c.number_enc <> ''
            AND (p.learned_at >= $2 OR (p.state = 'granted' AND p.channel IN (SELECT j.value->>'channel' FROM EACH($3))))
          ORDER BY p.seq, p.channel, p.purpose",
         controller,

@@ -12,6 +12,7 @@ pub mod codes;
 pub mod contacts;
 pub mod control;
 pub mod conversations;
+pub mod erase;
 pub mod facts;
 pub mod humans;
 pub mod inbound;
@@ -26,6 +27,7 @@ pub mod paces;
 pub mod queue;
 pub mod rates;
 pub mod report;
+pub mod requests;
 pub mod screenings;
 pub mod suppressions;
 

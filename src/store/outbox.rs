@@ -65,7 +65,7 @@ pub struct Claimed {
     pub at: i64,
     pub tries: i64,
     pub lease_db: i64,
-    /// Of the contact, else of the row.
+    /// Of the contact, else of the row: a stranger's, or that of somebody erased since.
     pub number_enc: Option<String>,
     /// The ledger entry's body, as long as it is kept.
     pub evidence: Option<String>,
@@ -97,7 +97,7 @@ pub async fn claim(tx: &mut Tx, controller: &str, webhook: &str, lease_db: i64, 
     fetch_all!(
         tx,
         "SELECT o.id, o.event_id, o.kind, o.seq, o.permissions, o.at, o.tries, o.lease_db,
-           COALESCE(c.number_enc, o.number_enc) AS number_enc, e.body AS evidence FROM EACH($1)
+           COALESCE(NULLIF(c.number_enc, ''), o.number_enc) AS number_enc, e.body AS evidence FROM EACH($1)
          THEN JOIN outbox o ON o.id = CAST(j.value->>'id' AS BIGINT)
          LEFT JOIN contacts c ON c.controller = o.controller AND c.subject = o.subject
          LEFT JOIN evidence e ON e.seq = o.seq ORDER BY o.id",

@@ -95,6 +95,40 @@ pub async fn live_among(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Resul
     Ok(known.into_iter().map(|(mac,)| mac).collect())
 }
 
+/// Whom a no by these keyed numbers reaches: the contacts, and by what else their humans are known (external ids, numbers that are no
+/// contact).
+pub async fn reach(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<(Vec<i64>, Vec<Keyed>)> {
+    let rows = json(keyed);
+    let contacts: Vec<(i64,)> =
+        fetch_all!(tx, concat!("SELECT r.contact_id FROM (", reached!(), ") AS r ORDER BY r.contact_id"), &rows, controller)?;
+    let aliases: Vec<(String,)> = fetch_all!(
+        tx,
+        concat!(
+            "SELECT h.alias FROM humans h WHERE h.controller = $2 AND h.human IN (
+               SELECT c.human FROM contacts c WHERE c.human IS NOT NULL AND c.id IN (",
+            reached!(),
+            ") UNION SELECT a.human FROM EACH($1) THEN JOIN humans a ON a.controller = $2 AND a.alias = j.value->>'mac')"
+        ),
+        &rows,
+        controller
+    )?;
+    let ids = contacts.into_iter().map(|(id,)| id).collect();
+    Ok((ids, aliases.into_iter().map(|(mac,)| Keyed { key_id: 0, mac }).collect()))
+}
+
+/// Which of these hashes, of numbers or of external ids, are of somebody erased.
+pub async fn erased_among<'a>(tx: &mut Tx, controller: &str, macs: impl IntoIterator<Item = &'a str>) -> Result<HashSet<String>> {
+    let macs = json(macs.into_iter().map(|mac| serde_json::json!({ "mac": mac })).collect::<Vec<_>>());
+    let known: Vec<(String,)> = fetch_all!(
+        tx,
+        "SELECT DISTINCT s.mac FROM EACH($1)
+         THEN JOIN suppressions s ON s.controller = $2 AND s.mac = j.value->>'mac' AND s.reason = 'erased' AND s.lifted_at IS NULL",
+        &macs,
+        controller
+    )?;
+    Ok(known.into_iter().map(|(mac,)| mac).collect())
+}
+
 /// What a no of this kind is as an answer, and as the state of a question that it closes.
 fn answer(reason: Reason) -> Answer {
     match reason {

@@ -643,3 +643,15 @@ both!(the_outbox_claims_settles_and_forgets, |app| {
     assert_eq!(outbox::untold(&mut tx, C, "pending", 10).await.expect("listed").len(), 3);
     tx.rollback().await.expect("rolled back");
 });
+
+both!(whoever_is_erased_is_told_as_a_stop_after_everything_before, |app| {
+    let crm = Crm::of(app, "").await;
+    let number = TestApp::it(1);
+    grant(app, &number).await;
+    assert_eq!(crate::erasure::erase(app, &number).await.numbers, 1);
+    while round(app).await.delivered > 0 {}
+    let told: Vec<(String, Value)> = crm.calls().iter().map(|c| (c.kind(), c.json()["data"]["number"].clone())).collect();
+    let number = json!(number);
+    assert_eq!(told, [("consent.granted".to_owned(), number.clone()), ("consent.stopped".to_owned(), number)]);
+    assert_eq!(app.count("SELECT COUNT(*) FROM outbox WHERE number_enc IS NOT NULL").await, 0, "forgotten once it is told");
+});

@@ -11,6 +11,7 @@ mod crash;
 mod crm;
 mod desk;
 mod durable;
+mod erasure;
 mod faults;
 mod gateways;
 mod humans;

@@ -15,7 +15,7 @@ use crate::both;
 use crate::run::ask;
 
 /// What `db backup` writes now, in a folder of the test's own.
-async fn copy(app: &TestApp) -> PathBuf {
+pub async fn copy(app: &TestApp) -> PathBuf {
     let to = app.dir.path().join("copy");
     let (code, _, err) = ask(app.dir.path(), &["db", "backup", "--to", to.to_str().expect("text")]).await;
     assert_eq!(code, 0, "{err}");
@@ -23,7 +23,7 @@ async fn copy(app: &TestApp) -> PathBuf {
 }
 
 /// Stops everything that uses the database, half a minute ago.
-async fn stop_all(app: &mut TestApp) {
+pub async fn stop_all(app: &mut TestApp) {
     app.hang_up().await;
     app.execute("UPDATE listening SET heard_db = 0").await.unwrap();
     app.execute("UPDATE leases SET renewed_db = 0").await.unwrap();
@@ -31,7 +31,7 @@ async fn stop_all(app: &mut TestApp) {
 }
 
 /// Opens the database anew, since another lies in its place.
-async fn open(app: &mut TestApp) {
+pub async fn open(app: &mut TestApp) {
     app.engine = app.another().await;
 }
 

@@ -139,11 +139,12 @@ struct ContactPage {
 }
 
 impl ContactPage {
-    fn parts(&self) -> [(&'static str, &[String]); 5] {
+    fn parts(&self) -> [(&'static str, &[String]); 6] {
         let s = &self.story;
         [
             ("Preferences", &s.preferences),
             ("Suppressions", &s.suppressions),
+            ("Requests", &s.requests),
             ("Opposition registers", &s.registers),
             ("Imported", &s.imported),
             ("Ledger", &s.ledger),

@@ -1,0 +1,117 @@
+//! Erase a person (Art. 17 GDPR): first the no that keeps them out whatever comes later, then everything personal, in one transaction.
+//! What stays is that no as keyed hashes, and the pseudonymous proof in the ledger for as long as the configuration says.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::confirm::{self, Deed};
+use super::requests::{self, Asked};
+use super::{Engine, Tries};
+use crate::clock::DAY;
+use crate::crash;
+use crate::domain::phone::PhoneNumber;
+use crate::domain::rights::Right;
+use crate::domain::suppression::Reason;
+use crate::store::contacts::Contact;
+use crate::store::requests::Part;
+use crate::store::{Tx, contacts, erase, humans, suppressions};
+use crate::vault::Keyed;
+
+/// What an erasure did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Erased {
+    /// Numbers of the person that were here: their own, and those tied to it by an `external_id`.
+    pub numbers: u64,
+    /// Nothing of them was here, and they were erased before.
+    pub already: bool,
+    /// Imported rows deleted, and replies blanked.
+    pub rows: u64,
+    pub replies: u64,
+    /// The requests recorded, one a number.
+    pub requests: Vec<i64>,
+    /// The providers that have to do their part, with how many messages each has had.
+    pub gateways: BTreeMap<String, u64>,
+    /// The day by which all that has to be done.
+    pub due: String,
+    /// Until when the pseudonymous proof is kept.
+    pub proof_until: String,
+}
+
+/// Erases the person with this number, and with every number tied to it. `rehearsal` changes nothing and answers what would go.
+pub async fn erase(engine: &Engine, number: &PhoneNumber, asked: &Asked, rehearsal: bool) -> Result<Erased> {
+    let mut tries = Tries::default();
+    loop {
+        let mut tx = engine.store.write().await?;
+        let done = match within(&mut tx, engine, number, asked).await {
+            Ok(erased) if rehearsal => tx.rollback().await.map(|()| erased).map_err(anyhow::Error::from),
+            Ok(erased) => tx.commit().await.map(|()| erased).map_err(anyhow::Error::from),
+            Err(error) => Err(error),
+        };
+        if !tries.again(&done) {
+            return done;
+        }
+    }
+}
+
+/// As [`erase`], in the caller's transaction, which must have locked nothing yet.
+pub async fn within(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<Erased> {
+    let (controller, now) = (engine.controller.as_str(), engine.now());
+    // No import may bring in a row of theirs meanwhile.
+    humans::take_turn(tx, controller).await?;
+    let mut keyed = engine.vault.keyed_all(number);
+    let before = suppressions::erased_among(tx, controller, keyed.iter().map(|k| k.mac.as_str())).await?;
+    let (reached, aliases) = suppressions::reach(tx, controller, &keyed).await?;
+    keyed.extend(aliases);
+    let deed = Deed { at: now, channel: asked.channel, action: "erasure", evidence: asked.evidence.clone(), text_hash: None };
+    suppressions::suppress(tx, controller, &keyed, Reason::Erased, deed.by(), now, now).await?;
+    crash::point("between-no-and-erasure");
+    let mut erased = Erased {
+        already: reached.is_empty() && !before.is_empty(),
+        due: requests::day(asked.due_at() - 1),
+        proof_until: requests::day(now + engine.config.retention.proof_days * DAY),
+        ..Erased::default()
+    };
+    for &id in &reached {
+        let Some(contact) = contacts::lock(tx, id).await?.filter(|c| !c.is_erased()) else { continue };
+        let number = engine.vault.decrypt_number(&contact.number_enc)?;
+        let own = engine.vault.keyed_all(&number);
+        keyed.extend(own.iter().cloned());
+        let parts = parts(tx, id, &mut erased.gateways).await?;
+        if let Some(request) = requests::add(tx, engine, Right::Erasure, &own, Some(&contact.subject), asked, &parts).await? {
+            erased.requests.push(request);
+        }
+        erased.rows += one(tx, engine, &contact, &deed).await?;
+        erased.numbers += 1;
+    }
+    if reached.is_empty() && before.is_empty() {
+        // The number was no contact: the no is all there is to keep.
+        let own: Vec<Keyed> = engine.vault.keyed_all(number);
+        erased.requests.extend(requests::add(tx, engine, Right::Erasure, &own, None, asked, &[]).await?);
+    }
+    erased.replies = erase::replies(tx, controller, &keyed, &reached).await?;
+    Ok(erased)
+}
+
+/// Deletes everything personal of one contact, after the ledger has said so. Whoever was told of them by webhook hears of a stop.
+pub(super) async fn one(tx: &mut Tx, engine: &Engine, contact: &Contact, deed: &Deed) -> Result<u64> {
+    confirm::erased(tx, engine, contact.id, deed).await?;
+    let now = engine.now();
+    Ok(erase::contact(tx, &engine.controller, contact.id, &contact.subject, &contact.number_enc, now).await?)
+}
+
+/// What each provider has of this contact, by which it can delete it too.
+async fn parts(tx: &mut Tx, contact: i64, counted: &mut BTreeMap<String, u64>) -> Result<Vec<Part>> {
+    let mut by_gateway: BTreeMap<String, Vec<requests::Passed>> = BTreeMap::new();
+    for (gateway, reference, provider_id) in erase::passed(tx, contact).await? {
+        let passed = by_gateway.entry(gateway).or_default();
+        passed.extend(reference.map(|reference| requests::Passed { reference, provider_id }));
+    }
+    let mut parts = Vec::new();
+    for (gateway, messages) in by_gateway {
+        *counted.entry(gateway.clone()).or_default() += messages.len() as u64;
+        parts.push(Part { gateway, messages: serde_json::to_string(&messages)?, done_at: None, done_by: None });
+    }
+    Ok(parts)
+}

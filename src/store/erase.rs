@@ -1,0 +1,85 @@
+//! What erasing a person deletes, and what it leaves: rows that count in figures and prove what was done, about nobody who could be
+//! named any more.
+
+use super::inbound::{ERASED, TAP_WAITS, YES_WAITS};
+use super::{Result, Tx, execute, fetch_all, json};
+use crate::vault::Keyed;
+
+/// What passed through gateways about a contact: gateway, our reference, the provider's id. A gateway that only brought messages of
+/// theirs has neither.
+pub async fn passed(tx: &mut Tx, contact: i64) -> Result<Vec<(String, Option<String>, Option<String>)>> {
+    fetch_all!(
+        tx,
+        "SELECT a.gateway AS gateway, a.reference AS reference, a.provider_id AS provider_id
+         FROM messages m JOIN attempts a ON a.message_id = m.id
+         WHERE m.contact_id = $1 AND COALESCE(a.outcome, 'unknown') <> 'not_accepted'
+         UNION
+         SELECT i.gateway, CAST(NULL AS TEXT), CAST(NULL AS TEXT) FROM inbound_events i WHERE i.contact_id = $1 ORDER BY gateway, reference",
+        contact
+    )
+}
+
+/// Blanks what these numbers wrote. The event's id stays, so that a gateway that repeats it brings nothing back.
+pub async fn replies(tx: &mut Tx, controller: &str, keyed: &[Keyed], contacts: &[i64]) -> Result<u64> {
+    execute!(
+        tx,
+        "UPDATE inbound_events SET body_enc = '', mac = '', effect = CASE WHEN effect IN ('held', $4, $5) THEN $6 ELSE effect END
+         WHERE controller = $1 AND (contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($3))
+           OR mac IN (SELECT j.value->>'mac' FROM EACH($2)))",
+        controller,
+        json(keyed),
+        json(contacts),
+        YES_WAITS,
+        TAP_WAITS,
+        ERASED
+    )
+}
+
+/// Deletes everything personal of a contact. The row stays, of nobody, because messages and decisions that were counted point at it;
+/// nothing selects it any more. Events that the company's CRM was not told yet carry `number_enc` until it is. Answers how many imported
+/// rows went.
+pub async fn contact(tx: &mut Tx, controller: &str, contact: i64, subject: &str, number_enc: &str, now: i64) -> Result<u64> {
+    execute!(
+        tx,
+        "UPDATE outbox SET number_enc = $3 WHERE controller = $1 AND subject = $2 AND state = 'pending'",
+        controller,
+        subject,
+        number_enc
+    )?;
+    execute!(tx, "DELETE FROM outbox WHERE controller = $1 AND subject = $2 AND state = 'dead'", controller, subject)?;
+    execute!(
+        tx,
+        "UPDATE messages SET state = 'cancelled', reason = 'erased', changed_at = $2 WHERE contact_id = $1 AND state = 'planned'",
+        contact,
+        now
+    )?;
+    execute!(
+        tx,
+        "UPDATE messages SET person = 'erased-' || CAST(id AS TEXT), cause = 'erased-' || CAST(id AS TEXT) WHERE contact_id = $1",
+        contact
+    )?;
+    execute!(
+        tx,
+        "DELETE FROM receipts WHERE attempt_id IN (
+           SELECT a.id FROM messages m JOIN attempts a ON a.message_id = m.id WHERE m.contact_id = $1)",
+        contact
+    )?;
+    // The links in messages sent end here.
+    execute!(
+        tx,
+        "UPDATE attempts SET token_hash = NULL, provider_id = NULL WHERE message_id IN (SELECT id FROM messages WHERE contact_id = $1)",
+        contact
+    )?;
+    execute!(tx, "DELETE FROM codes WHERE message_id IN (SELECT id FROM messages WHERE contact_id = $1)", contact)?;
+    execute!(tx, "UPDATE conversations SET pending = NULL, first_yes = NULL WHERE contact_id = $1", contact)?;
+    execute!(tx, "UPDATE decisions SET facts = '{}', basis = NULL WHERE contact_id = $1", contact)?;
+    let rows = execute!(tx, "DELETE FROM consent_evidence WHERE contact_id = $1", contact)?;
+    execute!(tx, "DELETE FROM number_macs WHERE contact_id = $1", contact)?;
+    execute!(
+        tx,
+        "UPDATE contacts SET number_enc = '', country = NULL, line = 'other', locale = NULL, zone = NULL, kind = NULL,
+           last_action = NULL, human = NULL, restricted = 1, held_at = NULL WHERE id = $1",
+        contact
+    )?;
+    Ok(rows)
+}

@@ -1,0 +1,126 @@
+//! People's requests about their data, and what the providers have to do about each.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use crate::vault::Keyed;
+
+/// A request as it is recorded, and as it goes over to a restored copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, sqlx::FromRow)]
+pub struct Request {
+    pub kind: String,
+    pub mac: String,
+    pub key_id: i64,
+    /// Pseudonym of the proof; none where the number was no contact.
+    pub subject: Option<String>,
+    pub channel: String,
+    pub by_whom: String,
+    pub received_at: i64,
+    pub due_at: i64,
+    pub done_at: Option<i64>,
+}
+
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Row {
+    pub id: i64,
+    #[sqlx(flatten)]
+    pub request: Request,
+}
+
+/// A provider's part in a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, sqlx::FromRow)]
+pub struct Part {
+    pub gateway: String,
+    /// JSON: what the provider finds the person's messages by.
+    pub messages: String,
+    pub done_at: Option<i64>,
+    pub done_by: Option<String>,
+}
+
+/// Records a request; `None` where it is recorded already.
+pub async fn add(tx: &mut Tx, controller: &str, new: &Request, parts: &[Part]) -> Result<Option<i64>> {
+    let id: Option<(i64,)> = fetch_optional!(
+        tx,
+        "INSERT INTO requests (controller, kind, mac, key_id, subject, channel, by_whom, received_at, due_at, done_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING RETURNING id",
+        controller,
+        &new.kind,
+        &new.mac,
+        new.key_id,
+        new.subject.as_deref(),
+        &new.channel,
+        &new.by_whom,
+        new.received_at,
+        new.due_at,
+        new.done_at
+    )?;
+    let Some((id,)) = id else { return Ok(None) };
+    execute!(
+        tx,
+        "INSERT INTO request_gateways (controller, request_id, gateway, messages, done_at, done_by)
+         SELECT $2, $3, j.value->>'gateway', j.value->>'messages', CAST(j.value->>'done_at' AS BIGINT), j.value->>'done_by'
+         FROM EACH($1) WHERE true",
+        json(parts),
+        controller,
+        id
+    )?;
+    Ok(Some(id))
+}
+
+/// Requests with an id above `after`, oldest first.
+pub async fn after(tx: &mut Tx, controller: &str, after: i64, limit: i64) -> Result<Vec<Row>> {
+    fetch_all!(
+        tx,
+        "SELECT id, kind, mac, key_id, subject, channel, by_whom, received_at, due_at, done_at FROM requests
+         WHERE controller = $1 AND id > $2 ORDER BY id LIMIT $3",
+        controller,
+        after,
+        limit
+    )
+}
+
+/// What this number ever asked for.
+pub async fn of_number(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<Row>> {
+    fetch_all!(
+        tx,
+        "SELECT r.id, r.kind, r.mac, r.key_id, r.subject, r.channel, r.by_whom, r.received_at, r.due_at, r.done_at FROM EACH($1)
+         THEN JOIN requests r ON r.controller = $2 AND r.mac = j.value->>'mac' AND r.key_id = CAST(j.value->>'key' AS BIGINT)
+         ORDER BY r.id",
+        json(keyed),
+        controller
+    )
+}
+
+/// The providers' parts in a request.
+pub async fn parts(tx: &mut Tx, controller: &str, request: i64) -> Result<Vec<Part>> {
+    fetch_all!(
+        tx,
+        "SELECT gateway, messages, done_at, done_by FROM request_gateways WHERE controller = $1 AND request_id = $2 ORDER BY gateway",
+        controller,
+        request
+    )
+}
+
+/// A provider has done its part: what it was found by is deleted, and with the last part the request is done. False where no such part
+/// was open.
+pub async fn part_done(tx: &mut Tx, controller: &str, request: i64, gateway: &str, by: &str, now: i64) -> Result<bool> {
+    let done = execute!(
+        tx,
+        "UPDATE request_gateways SET done_at = $5, done_by = $4, messages = '[]'
+         WHERE controller = $1 AND request_id = $2 AND gateway = $3 AND done_at IS NULL",
+        controller,
+        request,
+        gateway,
+        by,
+        now
+    )?;
+    execute!(
+        tx,
+        "UPDATE requests SET done_at = $3 WHERE controller = $1 AND id = $2 AND done_at IS NULL AND NOT EXISTS (
+           SELECT 1 FROM request_gateways g WHERE g.controller = $1 AND g.request_id = $2 AND g.done_at IS NULL)",
+        controller,
+        request,
+        now
+    )?;
+    Ok(done > 0)
+}

@@ -1,0 +1,237 @@
+//! Erasing a person: the no first, then everything personal, and nothing that comes later brings them back.
+
+use std::time::Duration;
+
+use permesso::domain::phone::PhoneNumber;
+use permesso::engine::erase::{self, Erased};
+use permesso::engine::requests::{self as wishes, Asked};
+use permesso::engine::{explain, inbox, receive, report};
+use permesso::store::requests::{self, Part, Request};
+use permesso::store::{contacts, inbound, suppressions};
+
+use crate::after::preferences_are_the_ledgers_replay;
+use crate::app::{LINK, REPLY_NUMBER, TestApp, field};
+use crate::both;
+use crate::promises::said;
+use crate::run::{ask, spawn, until};
+
+/// What a letter to the company asks for.
+pub fn by_letter(app: &TestApp) -> Asked {
+    Asked { channel: "operator", by: "ann".into(), evidence: "letter 1".into(), received_at: app.clock.now() }
+}
+
+pub async fn erase(app: &TestApp, number: &str) -> Erased {
+    erase::erase(&app.engine, &TestApp::number(number), &by_letter(app), false).await.expect("erased")
+}
+
+fn with_id(number: &str, id: &str) -> String {
+    TestApp::good(number).replace(",,,\n", &format!(",,{id},\n"))
+}
+
+/// Says yes by both steps.
+pub async fn grants(app: &TestApp, number: &str) -> String {
+    let link = app.link(number);
+    app.submit(&link, "chosen", &["sms.promotions"]).await;
+    app.advance(Duration::from_secs(60));
+    app.reply(number, REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(number).await, ["sms.promotions"]);
+    link
+}
+
+/// Rows by which anybody could be found or recognised.
+async fn left(app: &TestApp) -> Vec<i64> {
+    let mut left = Vec::new();
+    for sql in [
+        "SELECT COUNT(*) FROM contacts WHERE number_enc <> '' OR human IS NOT NULL OR last_action IS NOT NULL OR country IS NOT NULL",
+        "SELECT COUNT(*) FROM number_macs",
+        "SELECT COUNT(*) FROM consent_evidence",
+        "SELECT COUNT(*) FROM inbound_events WHERE body_enc <> '' OR mac <> ''",
+        "SELECT COUNT(*) FROM attempts WHERE token_hash IS NOT NULL OR provider_id IS NOT NULL",
+        "SELECT COUNT(*) FROM receipts WHERE attempt_id IS NOT NULL",
+        "SELECT COUNT(*) FROM decisions WHERE facts <> '{}' OR basis IS NOT NULL",
+        "SELECT COUNT(*) FROM conversations WHERE closed_at IS NULL OR first_yes IS NOT NULL",
+        "SELECT COUNT(*) FROM messages WHERE state = 'planned' OR person NOT LIKE 'erased-%'",
+    ] {
+        left.push(app.count(sql).await);
+    }
+    left
+}
+
+both!(who_is_erased_is_gone_stays_out_and_the_proof_still_holds, |app| {
+    let [person, other, new] = [1, 2, 3].map(TestApp::it);
+    app.import(&format!("{}{}", with_id(&person, "H1"), with_id(&other, "H1"))).await;
+    app.send(LINK).await;
+    let asked = if app.asks(&person) == 1 { person.clone() } else { other.clone() };
+    let link = grants(app, &asked).await;
+    let unclear = said("again-1", &asked, REPLY_NUMBER, "mah, vediamo un po", app.clock.now());
+    receive::store(&app.engine, "mock", std::slice::from_ref(&unclear)).await.unwrap();
+    assert_eq!(inbox::waiting(&app.engine, 0, 9).await.unwrap().len(), 1);
+    let nonce = field(&app.get(&link).await.1, "nonce");
+    let before = report::campaign(&app.engine, LINK).await.unwrap();
+
+    let rehearsed = erase::erase(&app.engine, &TestApp::number(&person), &by_letter(app), true).await.unwrap();
+    assert_eq!((rehearsed.numbers, rehearsed.rows), (2, 2), "{rehearsed:?}");
+    assert_eq!(app.count("SELECT COUNT(*) FROM number_macs").await, 2, "a rehearsal changes nothing");
+    assert!(app.story(&person).await.suppressions.is_empty());
+
+    // By the one number or the other: they are one human.
+    let erased = erase(app, &person).await;
+    assert_eq!((erased.numbers, erased.rows, erased.requests.len()), (2, 2, 2), "{erased:?}");
+    assert!(erased.replies >= 2 && erased.gateways["mock"] >= 2 && !erased.already, "{erased:?}");
+    assert_eq!((erased.due.as_str(), erased.proof_until.as_str()), ("2027-01-01", "2031-11-30"));
+    assert_eq!(left(app).await, [0; 9]);
+
+    // Their link is as any link that never was.
+    let (status, page) = app.get(&link).await;
+    assert_eq!((status, page), app.get(&format!("{}/p/{}", app.base, "1".repeat(22))).await);
+    assert_eq!(app.post(&link, &nonce, "chosen", &["sms.promotions"]).await, 404, "a form sent again");
+    assert!(inbox::waiting(&app.engine, 0, 9).await.unwrap().is_empty(), "nobody has to read it any more");
+
+    // The figures stand, the chain holds, and what was said can still be proved.
+    let report = report::campaign(&app.engine, LINK).await.unwrap();
+    crate::reports::adds_up(&report);
+    assert_eq!((report.targeted, report.asked, report.confirmed), (before.targeted, before.asked, before.confirmed));
+    assert_eq!(explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    preferences_are_the_ledgers_replay(app).await;
+    assert_eq!(app.count("SELECT COUNT(*) FROM preferences WHERE state = 'granted'").await, 0);
+    let story = app.story(&asked).await;
+    assert!(!story.known && story.verdict.contains("erased"), "{story:?}");
+    assert!(story.ledger.concat().contains(" granted ") && story.ledger.concat().contains(" erased "), "{:?}", story.ledger);
+    for command in [["consents", "export"], ["ledger", "export"], ["ledger", "verify"]] {
+        let (code, out, err) = ask(app.dir.path(), &command).await;
+        assert!(code == 0 && !out.contains(&person), "{command:?}: {err}");
+    }
+
+    // Nothing brings them back: the same rows, a new number under their id, a list of noes, an event told again, or a word of theirs.
+    let again = app.import(&format!("{}{}{}", with_id(&person, "H1"), with_id(&other, "x"), with_id(&new, "H1"))).await;
+    assert_eq!((again.erased, again.new, again.repeated), (3, 0, 0), "{again:?}");
+    let list = app.dir.path().join("noes.csv");
+    std::fs::write(&list, format!("number,external_id\n{person},H1\n")).unwrap();
+    permesso::engine::import::suppressions(&app.engine, &list, |_| {}).await.unwrap();
+    receive::store(&app.engine, "mock", &[unclear]).await.unwrap();
+    app.reply(&person, REPLY_NUMBER, "ma insomma che cosa volete").await;
+    app.reply(&person, REPLY_NUMBER, "SI").await;
+    app.reply(&other, REPLY_NUMBER, "STOP").await;
+    app.plan_as(LINK, |c| (c.name, c.family) = ("another".into(), "other".into())).await;
+    app.settle().await;
+    assert_eq!(left(app).await, [0; 9]);
+    assert_eq!((app.asks(&person) + app.asks(&other), app.asks(&new)), (1, 0));
+    assert!(inbox::waiting(&app.engine, 0, 9).await.unwrap().is_empty());
+    assert!(erase(app, &person).await.already);
+
+    // The request is open until the provider has done its part.
+    let open = wishes::list(&app.engine, true).await.unwrap();
+    assert!(open.iter().all(|r| r.kind == "erasure" && !r.overdue && r.due == "2027-01-01"), "{open:?}");
+    let with = open.iter().find(|r| !r.providers.is_empty()).expect("one that was written to");
+    assert!(with.providers[0].messages.iter().all(|m| m.provider_id.is_some()), "by which the provider finds them: {with:?}");
+    app.advance(Duration::from_secs(32 * 86_400));
+    assert!(wishes::list(&app.engine, true).await.unwrap()[0].overdue);
+    let (code, out, _) = ask(app.dir.path(), &["contact", "requests", "list", "--open"]).await;
+    assert!(code == 0 && out.contains("erasure") && out.contains("mock: delete"), "{out}");
+    for request in &open {
+        let id = request.id.to_string();
+        let (code, _, err) = ask(app.dir.path(), &["contact", "requests", "done", &id, "--gateway", "mock"]).await;
+        assert_eq!(code, 0, "{err}");
+        let (code, _, err) = ask(app.dir.path(), &["contact", "requests", "done", &id, "--gateway", "mock"]).await;
+        assert!(code == 1 && err.contains("remedy"), "{err}");
+    }
+    assert!(wishes::list(&app.engine, true).await.unwrap().is_empty());
+    assert!(wishes::list(&app.engine, false).await.unwrap().iter().all(|r| r.providers.iter().all(|p| p.messages.is_empty())));
+
+    // A number that was nobody's is kept out all the same.
+    let stranger = TestApp::it(9);
+    assert_eq!(erase(app, &stranger).await.numbers, 0);
+    assert_eq!(app.import(&TestApp::good(&stranger)).await.erased, 1);
+});
+
+both!(an_old_copy_learns_of_every_erasure_since, |app| {
+    let [person, stays] = [1, 2].map(TestApp::it);
+    app.people(&[person.clone(), stays.clone()]).await;
+    app.send(LINK).await;
+    grants(app, &person).await;
+    let copy = crate::restore::copy(app).await;
+    erase(app, &person).await;
+    crate::restore::stop_all(app).await;
+    let (code, out, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().unwrap()]).await;
+    assert!(code == 0 && out.contains("1 erased"), "{out}{err}");
+    crate::restore::open(app).await;
+    assert_eq!(app.count("SELECT COUNT(*) FROM contacts WHERE number_enc <> ''").await, 1, "the other alone");
+    assert_eq!(app.count("SELECT COUNT(*) FROM consent_evidence").await, 1);
+    assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events WHERE body_enc <> ''").await, 0);
+    assert_eq!(app.import(&TestApp::good(&person)).await.erased, 1);
+    assert_eq!(wishes::list(&app.engine, true).await.unwrap().len(), 1, "what the provider has to do is remembered");
+    assert_eq!(explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    preferences_are_the_ledgers_replay(app).await;
+    app.listen().await;
+});
+
+both!(dying_in_the_middle_of_an_erasure_leaves_nothing_half_done, |app| {
+    let person = TestApp::it(1);
+    app.people(std::slice::from_ref(&person)).await;
+    let command = ["contact", "erase", person.as_str()];
+    let mut dying = spawn(app, &command, "between-no-and-erasure");
+    until("it has died", async || dying.try_wait().expect("asked").is_some()).await;
+    let counts = ["SELECT COUNT(*) FROM number_macs", "SELECT COUNT(*) FROM suppressions", "SELECT COUNT(*) FROM requests"];
+    let mut found = Vec::new();
+    for sql in counts {
+        found.push(app.count(sql).await);
+    }
+    assert_eq!(found, [1, 0, 0], "as if it had not been asked for");
+    let (code, out, err) = ask(app.dir.path(), &command).await;
+    assert!(code == 0 && out.contains("erased: 1 number"), "{out}{err}");
+    assert_eq!((app.count(counts[0]).await, app.count(counts[1]).await), (0, 1));
+});
+
+const C: &str = "contract";
+
+both!(what_the_store_keeps_of_a_request, |app| {
+    let number: PhoneNumber = TestApp::number(&TestApp::it(1));
+    let keyed = app.engine.vault.keyed_all(&number);
+    let request = Request {
+        kind: "erasure".into(),
+        mac: keyed[0].mac.clone(),
+        key_id: keyed[0].key_id,
+        subject: Some("s1".into()),
+        channel: "page".into(),
+        by_whom: "the person".into(),
+        received_at: 1,
+        due_at: 2,
+        done_at: None,
+    };
+    let part = |gateway: &str| Part { gateway: gateway.into(), messages: "[1]".into(), done_at: None, done_by: None };
+    let mut tx = app.engine.store.write().await.unwrap();
+    let id = requests::add(&mut tx, C, &request, &[part("one"), part("two")]).await.unwrap().unwrap();
+    assert_eq!(requests::add(&mut tx, C, &request, &[]).await.unwrap(), None, "the same one");
+    assert_eq!(requests::after(&mut tx, C, 0, 9).await.unwrap()[0].request, request);
+    assert!(requests::after(&mut tx, C, id, 9).await.unwrap().is_empty());
+    assert_eq!(requests::of_number(&mut tx, C, &keyed).await.unwrap()[0].id, id);
+    assert!(requests::part_done(&mut tx, C, id, "one", "ann", 5).await.unwrap());
+    assert!(!requests::part_done(&mut tx, C, id, "one", "ann", 6).await.unwrap(), "once");
+    assert_eq!(requests::parts(&mut tx, C, id).await.unwrap()[0].messages, "[]");
+    assert_eq!(requests::after(&mut tx, C, 0, 9).await.unwrap()[0].request.done_at, None);
+    assert!(requests::part_done(&mut tx, C, id, "two", "ann", 7).await.unwrap());
+    assert_eq!(requests::after(&mut tx, C, 0, 9).await.unwrap()[0].request.done_at, Some(7));
+    tx.rollback().await.unwrap();
+
+    // One that other stories do not meet: a claim that took the message before, and a reply that came between.
+    app.people(&[TestApp::it(1)]).await;
+    app.send(LINK).await;
+    let ours = app.engine.controller.clone();
+    let mut tx = app.engine.store.write().await.unwrap();
+    let contact = contacts::by_number(&mut tx, &ours, &keyed).await.unwrap().unwrap();
+    assert_eq!(suppressions::reach(&mut tx, &ours, &keyed).await.unwrap(), (vec![contact.id], vec![]));
+    assert!(suppressions::erased_among(&mut tx, &ours, [keyed[0].mac.as_str()]).await.unwrap().is_empty());
+    let passed = permesso::store::erase::passed(&mut tx, contact.id).await.unwrap();
+    assert!(
+        passed.len() == 1 && passed[0].0 == "mock" && passed[0].1.as_deref().is_some_and(|r| r.starts_with("ask-")),
+        "{passed:?}"
+    );
+    let rows =
+        permesso::store::erase::contact(&mut tx, &ours, contact.id, &contact.subject, &contact.number_enc, 9).await.unwrap();
+    assert_eq!(rows, 1);
+    assert_eq!(permesso::store::erase::replies(&mut tx, &ours, &keyed, &[contact.id]).await.unwrap(), 0);
+    let gone = contacts::by_subject(&mut tx, &ours, &contact.subject).await.unwrap().unwrap();
+    assert!(gone.is_erased() && gone.restricted == 1, "{gone:?}");
+    inbound::blank(&mut tx, 1).await.unwrap();
+    tx.rollback().await.unwrap();
+});
