@@ -9,6 +9,7 @@ use axum::response::Html;
 use axum::routing::get;
 use futures::StreamExt;
 use permesso::domain::channel::{Channel, Purpose};
+use permesso::engine::choose::Door;
 use permesso::web;
 use permesso::web::lang::Lang;
 use permesso::web::pages::PreferencesPage;
@@ -109,7 +110,8 @@ async fn still(house: &House, links: &[String]) -> Result<f64> {
             source: Some("web shop".into()),
             controller: "ACME S.p.A.".into(),
             privacy_contact: "privacy@acme.example".into(),
-            can_grant: true,
+            start_number: None,
+            door: Door::Open,
         };
         Html(page.render().unwrap_or_default())
     }

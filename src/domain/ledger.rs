@@ -33,6 +33,24 @@ pub enum Entry {
 }
 
 impl Entry {
+    pub const ALL: [Entry; 11] = [
+        Entry::Pending,
+        Entry::Granted,
+        Entry::Refused,
+        Entry::Withdrawn,
+        Entry::Stopped,
+        Entry::WrongPerson,
+        Entry::Expired,
+        Entry::LateNo,
+        Entry::OperatorStop,
+        Entry::Erased,
+        Entry::Retention,
+    ];
+
+    pub fn parse(code: &str) -> Option<Entry> {
+        Entry::ALL.into_iter().find(|entry| entry.code() == code)
+    }
+
     pub fn code(self) -> &'static str {
         match self {
             Entry::Pending => "pending",

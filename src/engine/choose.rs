@@ -3,19 +3,22 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use chrono::NaiveDate;
+use chrono_tz::Tz;
 
 use super::answer;
 use super::code::{self, Step};
 use super::confirm::{self, Deed, Situation};
 use super::{Engine, Tries};
-use crate::clock::DAY;
+use crate::clock::{DAY, instant};
 use crate::domain::answer::Answer;
 use crate::domain::campaign::{Ask, Campaign, Mode};
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::consent::{Act, State};
-use crate::domain::ledger::Preference;
+use crate::domain::ledger::{Entry, Preference};
 use crate::domain::message::Kind;
 use crate::domain::suppression::Reason;
+use crate::store::contacts::Contact;
 use crate::store::messages::Attempt;
 use crate::store::{Tx, codes, contacts, conversations, ledger, messages, suppressions};
 use crate::vault;
@@ -39,12 +42,37 @@ pub struct View {
     /// Why nothing is sent to this person any more, if so.
     pub suppressed: Option<Reason>,
     pub answered: Option<State>,
-    /// An old link can still say no, but no longer yes (T11).
-    pub can_grant: bool,
+    /// The last entry of the ledger about this person: what it says, since when, and on which day where they live.
+    pub last: Option<Last>,
+    /// A first yes was said in the newest question, and its second step never came.
+    pub lapsed: bool,
+    /// Where START is understood, for whoever stopped us: the provider may keep a block list of its own and swallow the code.
+    pub start_number: Option<String>,
+    pub door: Door,
     pub source: Option<String>,
     pub brand: String,
     /// The link of a test message: the page shows itself, and a submission changes nothing.
     pub test: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Last {
+    pub entry: Entry,
+    /// Microseconds.
+    pub at: i64,
+    pub day: NaiveDate,
+}
+
+/// What can still be said through a link. A no always can, unless nobody is left to say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    Open,
+    /// Too old to grant (T11).
+    Expired,
+    /// The use of this person's data is restricted (Art. 18 GDPR): nothing is granted until that is lifted.
+    Restricted,
+    /// The number turned out to be somebody else's (T16).
+    Closed,
 }
 
 /// What a person submitted.
@@ -56,6 +84,8 @@ pub enum Choice {
     Code(String),
     /// The wish for another code.
     AnotherCode,
+    /// This number is not the person's we look for (T16).
+    WrongNumber,
 }
 
 async fn found(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Option<Attempt>> {
@@ -65,6 +95,23 @@ async fn found(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Option<Attem
 fn can_grant(engine: &Engine, attempt: &Attempt, campaign: Option<&Campaign>) -> bool {
     let days = campaign.map_or(engine.config.link_days, |c| c.link_days);
     engine.now() < attempt.claimed_at + days * DAY
+}
+
+/// The last change of consent, on the day it was where the person lives, as far as that is known.
+async fn last(tx: &mut Tx, engine: &Engine, contact: &Contact) -> Result<Option<Last>> {
+    let entries = ledger::entries_of(tx, &engine.controller, &contact.subject).await?;
+    let Some((_, _, kind, at, ..)) = entries.last() else { return Ok(None) };
+    let pack = contact.country.as_ref().and_then(|code| engine.config.packs.get(code));
+    let zone = contact.zone.as_deref().or(pack.and_then(|pack| pack.zones.first().map(String::as_str)));
+    let zone: Tz = zone.and_then(|name| name.parse().ok()).unwrap_or(Tz::UTC);
+    let day = instant(*at).with_timezone(&zone).date_naive();
+    Ok(Entry::parse(kind).map(|entry| Last { entry, at: *at, day }))
+}
+
+/// The number of this gateway's to which people can write.
+fn start_number(engine: &Engine, gateway: &str) -> Option<String> {
+    let senders = || engine.config.senders.iter().filter(|s| s.gateway == gateway && s.channel == Channel::Sms);
+    senders().find_map(|s| s.reply_number.clone()).or(senders().find(|s| s.two_way).map(|s| s.id.clone()))
 }
 
 /// What is behind a token; `None` where there is nothing. Reads only.
@@ -84,6 +131,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     let evidence = contacts::evidence_of(&mut tx, situation.contact.id).await?;
     let newest = conversations::newest_of(&mut tx, situation.contact.id).await?;
     let code = code::look(&mut tx, engine, &situation, &vault::token_hash(token)).await?;
+    let last = last(&mut tx, engine, &situation.contact).await?;
     tx.rollback().await?;
     let state = newest.as_ref().and_then(|c| State::parse(&c.state));
     let pending = newest
@@ -104,7 +152,19 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         now: engine.now(),
         suppressed,
         answered: state,
-        can_grant: can_grant(engine, &attempt, campaign.as_deref()) && suppressed != Some(Reason::WrongPerson),
+        last,
+        lapsed: newest
+            .as_ref()
+            .is_some_and(|c| c.state == State::Expired.code() && c.first_yes_at.is_some() && c.pending.is_some()),
+        start_number: ask
+            .filter(|a| a.mode == Mode::LinkCode && suppressed == Some(Reason::Stopped))
+            .and_then(|a| start_number(engine, &a.sender.gateway)),
+        door: match () {
+            _ if suppressed == Some(Reason::WrongPerson) => Door::Closed,
+            _ if !can_grant(engine, &attempt, campaign.as_deref()) => Door::Expired,
+            _ if situation.contact.restricted != 0 => Door::Restricted,
+            _ => Door::Open,
+        },
         source: evidence.first().map(|e| e.source.clone()),
         brand: campaign.as_deref().map_or_else(|| engine.config.controller.brand.clone(), |c| c.brand.clone()),
         test: attempt.kind == Kind::Test.code(),
@@ -117,7 +177,10 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
             code: None,
             suppressed: None,
             answered: None,
-            can_grant: true,
+            last: None,
+            lapsed: false,
+            start_number: None,
+            door: Door::Open,
             ..view
         };
     }
@@ -170,7 +233,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
         campaign.as_deref().is_none_or(|c| c.page_channels.contains(&p.channel) && c.page_purposes.contains(&p.purpose))
     };
     let ticked: BTreeSet<Permission> = match choice {
-        Choice::Nothing | Choice::Code(_) | Choice::AnotherCode => BTreeSet::new(),
+        Choice::Nothing | Choice::WrongNumber | Choice::Code(_) | Choice::AnotherCode => BTreeSet::new(),
         // What the page does not offer cannot be granted by asking for it.
         Choice::Ticked(ticked) => ticked.iter().copied().filter(offered).collect(),
     };
@@ -181,10 +244,21 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
         if !can_grant(engine, &attempt, campaign.as_deref()) {
             return Ok(Submitted::TooOld);
         }
+        if situation.contact.restricted != 0 {
+            return Ok(Submitted::Done);
+        }
         match (choice, ask_of(&situation, &attempt)) {
             (Choice::Code(text), _) => code::take(&mut tx, engine, &mut situation, text, &token_hash).await?,
             (_, Some(ask)) => code::again(&mut tx, engine, &situation, &ask, &attempt, &token_hash).await?,
             (_, None) => {}
+        }
+        tx.commit().await?;
+        return Ok(Submitted::Done);
+    }
+
+    if *choice == Choice::WrongNumber {
+        if !is_closed(&mut tx, engine, &situation).await? {
+            confirm::act(&mut tx, engine, &mut situation, Act::WrongPerson, &deed, &[]).await?;
         }
         tx.commit().await?;
         return Ok(Submitted::Done);
@@ -212,11 +286,11 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
         tx.commit().await?;
         return Ok(Submitted::Done);
     }
-    let closed_point = suppressions::of(&mut tx, &engine.controller, &situation.keyed)
-        .await?
-        .iter()
-        .any(|(reason, _, lifted)| lifted.is_none() && reason == Reason::WrongPerson.code());
-    if closed_point || !can_grant(engine, &attempt, campaign.as_deref()) {
+    if situation.contact.restricted != 0 {
+        tx.commit().await?;
+        return Ok(Submitted::Done);
+    }
+    if is_closed(&mut tx, engine, &situation).await? || !can_grant(engine, &attempt, campaign.as_deref()) {
         tx.commit().await?;
         return Ok(Submitted::TooOld);
     }
@@ -229,6 +303,12 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
     }
     tx.commit().await?;
     Ok(Submitted::Done)
+}
+
+/// Whether the number turned out to be somebody else's: nothing can be granted for it any more.
+async fn is_closed(tx: &mut Tx, engine: &Engine, situation: &Situation) -> Result<bool> {
+    let live = suppressions::of(tx, &engine.controller, &situation.keyed).await?;
+    Ok(live.iter().any(|(reason, _, lifted)| lifted.is_none() && reason == Reason::WrongPerson.code()))
 }
 
 /// How the campaign asks whose link was used.

@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use chrono::NaiveDate;
 use serde::Deserialize;
 
 use crate::domain::channel::{Channel, Purpose};
@@ -58,6 +59,12 @@ impl Lang {
         }
     }
 
+    /// A day as the language writes it in figures.
+    pub fn date(self, day: NaiveDate) -> String {
+        let [y, m, d] = ["%Y", "%m", "%d"].map(|part| day.format(part).to_string());
+        self.t().date.replace("{d}", &d).replace("{m}", &m).replace("{y}", &y)
+    }
+
     /// A waiting time, rounded up so that whoever waits so long has waited enough. Units are abbreviated: no plural to inflect.
     pub fn duration(self, seconds: i64) -> String {
         let (n, unit) = match seconds {
@@ -91,7 +98,9 @@ macro_rules! texts {
 
 texts! {
     name yes_word colon languages title description your_number intro call product_info product_info_hint promotions
-    promotions_hint profiling profiling_hint chosen none nothing_ticked any_time change confirmed test refused stopped last_step
+    promotions_hint profiling profiling_hint chosen none nothing_ticked any_time change
+    wrong_number_title wrong_number_text wrong_number_button date answered lapsed restricted wrong_number blocked confirmed test
+    refused stopped last_step
     pending_reply_before pending_reply_to pending_reply_message pending_cost pending_chosen pending_nothing_yet pending_code
     code_label code_button wrong_code tries_left code_dead code_expired code_not_sent code_waits code_none code_again code_again_in
     seconds minutes hours expired_title expired_text new_link source notice_link version controller privacy_contact
@@ -127,8 +136,8 @@ mod tests {
                 let (value, italian) = (value.as_str().unwrap(), italian[&key].as_str().unwrap());
                 assert!(!value.trim().is_empty(), "{code}.toml: {key} is empty");
                 assert_eq!(placeholders(value), placeholders(italian), "{code}.toml: {key}");
-                let same =
-                    ["name", "yes_word", "colon", "version", "call", "seconds", "minutes", "hours"].contains(&key.as_str());
+                let same = ["name", "yes_word", "colon", "version", "call", "seconds", "minutes", "hours", "date"]
+                    .contains(&key.as_str());
                 assert!(code == "it" || same || value != italian, "{code}.toml: {key} is still Italian");
             }
         }

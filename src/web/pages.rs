@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 
 use askama::Template;
+use chrono::NaiveDate;
 
 use super::lang::Lang;
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::code::TRIES;
+use crate::engine::choose::Door;
 use crate::engine::code::Standing;
 
 pub const STYLE_CSS: &str = include_str!("../../templates/pages/style.css");
@@ -21,6 +23,12 @@ pub enum Banner {
     Test,
     Refused,
     Stopped,
+    /// What stands, and since when.
+    Answered(NaiveDate),
+    /// The second step never came.
+    Lapsed,
+    Restricted,
+    WrongNumber,
 }
 
 impl Banner {
@@ -31,6 +39,10 @@ impl Banner {
             Banner::Test => "test",
             Banner::Refused => "refused",
             Banner::Stopped => "stopped",
+            Banner::Answered(_) => "answered",
+            Banner::Lapsed => "lapsed",
+            Banner::Restricted => "restricted",
+            Banner::WrongNumber => "wrong_number",
         }
     }
 
@@ -41,6 +53,10 @@ impl Banner {
             Banner::Test => &t.test,
             Banner::Refused => &t.refused,
             Banner::Stopped => &t.stopped,
+            Banner::Answered(day) => return t.answered.replace("{date}", &lang.date(day)),
+            Banner::Lapsed => &t.lapsed,
+            Banner::Restricted => &t.restricted,
+            Banner::WrongNumber => &t.wrong_number,
         };
         text.replace("{brand}", brand)
     }
@@ -121,7 +137,8 @@ impl PendingView {
     }
 }
 
-/// The page behind `/p/{token}`. Posts `nonce`, `answer` = `chosen` | `none` | `code` | `another`, `grant` once a ticked box, and `code`.
+/// The page behind `/p/{token}`. Posts `nonce`, `answer` = `chosen` | `none` | `code` | `another` |
+/// `wrong_number`, `grant` once a ticked box, and `code`.
 #[derive(Debug, Template)]
 #[template(path = "pages/preferences.html")]
 pub struct PreferencesPage {
@@ -144,8 +161,10 @@ pub struct PreferencesPage {
     pub source: Option<String>,
     pub controller: String,
     pub privacy_contact: String,
-    /// False once the link has expired: only "no to everything" is left.
-    pub can_grant: bool,
+    /// Where START lifts a provider's own block.
+    pub start_number: Option<String>,
+    /// What is left to say.
+    pub door: Door,
 }
 
 /// One purpose of the form with a box for each channel.
@@ -176,6 +195,19 @@ impl PreferencesPage {
             ticks: self.channels.iter().map(|channel| tick(purpose, *channel)).collect(),
         };
         self.purposes.iter().copied().map(set).collect()
+    }
+
+    fn is(&self, door: Door) -> bool {
+        self.door == door
+    }
+
+    /// Whether the one button that is left says no: beside a folded form, and wherever no yes can be said any more.
+    fn only_no(&self) -> bool {
+        match self.door {
+            Door::Open => self.pending.is_some(),
+            Door::Expired | Door::Restricted => true,
+            Door::Closed => false,
+        }
     }
 
     /// After an answer the form waits folded: it can be found, it does not ask again (compliance T24). While a yes is

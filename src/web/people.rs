@@ -6,18 +6,19 @@ use std::net::SocketAddr;
 use askama::Template;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 
 use super::lang::Lang;
 use super::pages::{Banner, CodeView, NoticePage, PendingView, PreferencesPage, STYLE_CSS, StateKind, StatePage};
 use super::{Web, address};
-use crate::clock::{DAY, SECOND};
+use crate::clock::{DAY, HOUR, SECOND};
 use crate::domain::campaign::Mode;
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::consent;
+use crate::domain::ledger::Entry;
 use crate::domain::suppression::Reason;
-use crate::engine::choose::{self, Choice, Submitted, View};
+use crate::engine::choose::{self, Choice, Door, Submitted, View};
 
 /// Largest form taken, bytes.
 const FORM: usize = 16 * 1024;
@@ -42,20 +43,16 @@ async fn page(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
         Err(error) => return failed(web, lang.unwrap_or(preferred(headers)), &error),
     };
     let lang = lang.or_else(|| Lang::parse(&view.locale)).unwrap_or(Lang::EN);
-    let status = if view.can_grant { StatusCode::OK } else { StatusCode::GONE };
+    let status = match view.door {
+        Door::Open | Door::Restricted => StatusCode::OK,
+        Door::Expired | Door::Closed => StatusCode::GONE,
+    };
     (status, Html(render(&preferences(web, token, lang, view)))).into_response()
 }
 
 fn preferences(web: &Web, token: &str, lang: Lang, view: View) -> PreferencesPage {
     let config = &web.engine.config;
-    let state_banner = match (view.suppressed, view.answered) {
-        _ if view.test => Some(Banner::Test),
-        _ if view.pending.is_some() => None,
-        (Some(Reason::Stopped | Reason::Erased | Reason::WrongPerson | Reason::UnsubscribedBefore), _) => Some(Banner::Stopped),
-        (Some(Reason::Refused), _) => Some(Banner::Refused),
-        (None, Some(consent::State::Granted)) if !view.granted.is_empty() => Some(Banner::Confirmed),
-        _ => None,
-    };
+    let state_banner = banner(&view);
     PreferencesPage {
         lang,
         lang_base: Some(format!("/p/{token}")),
@@ -64,11 +61,11 @@ fn preferences(web: &Web, token: &str, lang: Lang, view: View) -> PreferencesPag
         channels: view.channels,
         purposes: view.purposes,
         granted: view.granted,
-        pending: view.pending.map(|permissions| PendingView {
+        pending: view.pending.filter(|_| matches!(view.door, Door::Open | Door::Expired)).map(|permissions| PendingView {
             permissions: permissions.into_iter().collect(),
             reply_number: view.reply_number.filter(|_| view.mode == Mode::LinkReply),
             word: &Lang::parse(&view.locale).unwrap_or(Lang::EN).t().yes_word,
-            code: view.code.filter(|_| view.can_grant).map(|step| CodeView {
+            code: view.code.filter(|_| view.door == Door::Open).map(|step| CodeView {
                 standing: step.standing,
                 again_in: (step.again_at > view.now).then(|| (step.again_at - view.now + SECOND - 1) / SECOND),
             }),
@@ -81,7 +78,28 @@ fn preferences(web: &Web, token: &str, lang: Lang, view: View) -> PreferencesPag
         source: view.source.filter(|s| !s.is_empty()),
         controller: config.controller.identity(),
         privacy_contact: config.controller.privacy_contact.clone(),
-        can_grant: view.can_grant,
+        start_number: view.start_number,
+        door: view.door,
+    }
+}
+
+/// The one state that the page reports, the strictest first.
+fn banner(view: &View) -> Option<Banner> {
+    let unanswered = matches!(view.answered, Some(consent::State::Asked | consent::State::Pending));
+    match (view.suppressed, view.last) {
+        _ if view.test => Some(Banner::Test),
+        (Some(Reason::WrongPerson), _) => Some(Banner::WrongNumber),
+        _ if view.door == Door::Restricted => Some(Banner::Restricted),
+        _ if view.pending.is_some() => None,
+        (Some(Reason::Stopped | Reason::Erased | Reason::UnsubscribedBefore), _) => Some(Banner::Stopped),
+        (Some(Reason::Refused), _) => Some(Banner::Refused),
+        // Asked for more than they allow already.
+        (None, Some(last)) if !view.granted.is_empty() && !unanswered => match last.entry {
+            Entry::Granted if view.now < last.at + HOUR => Some(Banner::Confirmed),
+            _ => Some(Banner::Answered(last.day)),
+        },
+        _ if view.lapsed => Some(Banner::Lapsed),
+        _ => None,
     }
 }
 
@@ -132,6 +150,7 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
     let day = engine.now().div_euclid(DAY);
     let choice = match answer.as_str() {
         "none" => Choice::Nothing,
+        "wrong_number" => Choice::WrongNumber,
         "chosen" => Choice::Ticked(ticked),
         "code" => Choice::Code(code),
         "another" => Choice::AnotherCode,
@@ -139,7 +158,7 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
     };
     // Saying no must work whatever happened to the form; only a yes needs a fresh one.
     let stale = !engine.vault.nonce_is_valid(&given, token, &engine.config.controller.notice_version, day);
-    if stale && choice != Choice::Nothing {
+    if stale && !matches!(choice, Choice::Nothing | Choice::WrongNumber) {
         return refused(StateKind::NonceStale, StatusCode::CONFLICT);
     }
     match choose::submit(engine, token, &choice, lang.map(Lang::code)).await {
@@ -187,7 +206,11 @@ fn state_page(web: &Web, lang: Lang, kind: StateKind, status: StatusCode, back_u
         controller: config.controller.identity(),
         privacy_contact: config.controller.privacy_contact.clone(),
     };
-    (status, Html(render(&page))).into_response()
+    let mut response = (status, Html(render(&page))).into_response();
+    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+    }
+    response
 }
 
 /// Where a STOP is understood.

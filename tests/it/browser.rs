@@ -1,6 +1,10 @@
-//! The people's page in a real browser: headless Chromium, driven through chromedriver, with JavaScript off.
+//! The people's pages in a real browser: headless Chromium, driven through chromedriver; one process for all of it. JavaScript is off
+//! but where axe-core looks at a page.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Stdio;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use fantoccini::key::Key;
@@ -35,14 +39,15 @@ impl Browser {
             "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
                 "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=390,1000",
                 format!("--user-data-dir={}", profile.path().display())],
-            "prefs": { "profile.managed_default_content_settings.javascript": 2 },
         });
         let capabilities = serde_json::json!({ "goog:chromeOptions": options }).as_object().expect("an object").clone();
         let mut builder = ClientBuilder::new(HttpConnector::new());
         builder.capabilities(capabilities);
         for _ in 0..200 {
             if let Ok(client) = builder.connect(&format!("http://127.0.0.1:{port}")).await {
-                return Browser { client, driver, _profile: profile };
+                let browser = Browser { client, driver, _profile: profile };
+                browser.scripts(false).await;
+                return browser;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -63,6 +68,27 @@ impl Browser {
     /// A command of the Chrome DevTools Protocol.
     async fn devtools(&self, cmd: &'static str, params: serde_json::Value) -> serde_json::Value {
         self.client.issue_cmd(DevTools { cmd, params }).await.expect(cmd)
+    }
+
+    /// Whether pages may run scripts of their own. What the driver itself runs always does.
+    async fn scripts(&self, on: bool) {
+        self.devtools("Emulation.setScriptExecutionDisabled", serde_json::json!({ "value": !on })).await;
+    }
+
+    /// Every rule of axe-core over the page that is open: what is wrong, and what it cannot decide.
+    async fn axe(&self) -> (Vec<String>, Vec<String>) {
+        static AXE: LazyLock<String> = LazyLock::new(|| {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/node/node_modules/axe-core/axe.min.js");
+            std::fs::read_to_string(file).expect("axe-core; remedy: scripts/test installs it")
+        });
+        self.scripts(true).await;
+        self.client.execute(&AXE, Vec::new()).await.expect("axe is loaded");
+        let run = "const done = arguments[0];
+            const told = found => found.flatMap(r => r.nodes.map(n => `${r.id}: ${n.target.join(' ')}`));
+            axe.run().then(r => done([told(r.violations), told(r.incomplete)]), e => done([[String(e)], []]));";
+        let found = self.client.execute_async(run, Vec::new()).await.expect("axe has run");
+        self.scripts(false).await;
+        serde_json::from_value(found).expect("two lists")
     }
 
     async fn screen(&self, width: u32, dark: bool) {
@@ -123,13 +149,155 @@ impl WebDriverCompatibleCommand for DevTools {
 }
 
 #[tokio::test]
-async fn in_six_languages_a_phone_is_wide_enough_and_the_code_needs_no_mouse() {
+async fn the_peoples_side_in_a_real_browser() {
+    let browser = Browser::open().await;
+    each_state_in_six_languages_breaks_no_rule_of_axe(&browser).await;
+    in_two_languages_a_phone_is_wide_enough_and_the_code_needs_no_mouse(&browser).await;
+    a_person_ticks_confirms_and_takes_it_back(&browser).await;
+    browser.close().await;
+}
+
+/// Looks at a page in every language: its status, its weight, every rule of axe; in Italian and Polish by night as well, with pictures.
+struct Tour<'a> {
+    browser: &'a Browser,
+    app: &'a TestApp,
+    undecided: BTreeSet<String>,
+    weights: BTreeMap<String, usize>,
+}
+
+impl Tour<'_> {
+    /// `shown`: what only this state has.
+    async fn see(&mut self, name: &str, page: &str, status: u16, shown: &str) {
+        for lang in Lang::ALL.map(Lang::code) {
+            let address = format!("{page}/{lang}");
+            // Tries come back one by one meanwhile.
+            for _ in 0..if status == 429 { 35 } else { 0 } {
+                self.app.get(&address).await;
+            }
+            let (got, html) = self.app.get(&address).await;
+            assert_eq!(got, status, "{name} {lang}");
+            let mut weight = html.len();
+            for asset in html.split("href=\"").chain(html.split("src=\"")).skip(1).filter_map(|r| r.split('"').next()) {
+                if [".css", "/logo"].iter().any(|end| asset.contains(end)) {
+                    weight += self.app.get(&format!("{}{asset}", self.app.base)).await.1.len();
+                }
+            }
+            assert!(weight < 30_000, "{name} {lang}: {weight} bytes in all");
+            self.weights.insert(format!("{name} {lang}"), weight);
+            self.browser.client.goto(&address).await.expect("the page");
+            self.look(name, lang, shown).await;
+        }
+    }
+
+    /// The page that is open.
+    async fn look(&mut self, name: &str, lang: &str, shown: &str) {
+        let html = self.browser.client.find(Locator::Css("html")).await.expect("html");
+        assert_eq!(html.attr("lang").await.expect("read").as_deref(), Some(lang), "{name}");
+        self.browser.client.find(Locator::Css(shown)).await.unwrap_or_else(|e| panic!("{name} {lang}: no {shown}: {e}"));
+        let nights: &[bool] = if ["it", "pl"].contains(&lang) { &[false, true] } else { &[false] };
+        for dark in nights {
+            self.browser.screen(320, *dark).await;
+            let over = self.browser.overflow().await;
+            assert!(over <= 0.0, "{name} {lang}: {over} px too wide for 320");
+            let (wrong, undecided) = self.browser.axe().await;
+            assert!(wrong.is_empty(), "{name} {lang}, dark {dark}: {wrong:?}");
+            self.undecided.extend(undecided.iter().map(|what| format!("{name}: {what}")));
+            if nights.len() > 1 {
+                self.browser.long_picture(&format!("state-{name}-{lang}{}", if *dark { "-dark" } else { "" })).await;
+            }
+        }
+        self.browser.screen(1280, false).await;
+        if nights.len() > 1 {
+            self.browser.long_picture(&format!("state-{name}-{lang}-wide")).await;
+        }
+    }
+}
+
+async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     let mut app = TestApp::new(Kind::Sqlite).await;
-    let languages = Lang::ALL.map(Lang::code);
-    let numbers: Vec<String> = (1..=6).map(de).collect();
+    let numbers: Vec<String> = (1..=7).map(TestApp::it).chain((1..=3).map(de)).collect();
+    app.people(&numbers).await;
+    app.send(LINK).await;
+    app.send(CODE).await;
+    let links: Vec<String> = numbers.iter().map(|n| app.link(n)).collect();
+    let [fresh, kept, refused, stopped, wrong, lapsed, limited, coded, blocked, _] = &links[..] else { unreachable!() };
+    let promo: &[&str] = &["sms.promotions"];
+    assert_eq!(app.submit(limited, "chosen", promo).await, 303);
+    app.execute("UPDATE contacts SET restricted = 1 WHERE id = (SELECT contact_id FROM conversations WHERE state = 'pending')")
+        .await
+        .expect("set");
+    for link in [kept, lapsed, coded] {
+        assert_eq!(app.submit(link, "chosen", promo).await, 303);
+    }
+    app.submit(refused, "none", &[]).await;
+    app.submit(wrong, "wrong_number", &[]).await;
+    app.advance(Duration::from_secs(60));
+    app.reply(&numbers[1], REPLY_NUMBER, "SI").await;
+    app.reply(&numbers[3], REPLY_NUMBER, "STOP").await;
+    app.reply(&numbers[8], REPLY_NUMBER, "STOP").await;
+    app.settle().await;
+    app.advance(Duration::from_secs(300));
+    app.submit(blocked, "chosen", promo).await;
+    app.settle().await;
+
+    let mut tour = Tour { browser, app: &app, undecided: BTreeSet::new(), weights: BTreeMap::new() };
+    let tests = app.base.clone();
+    tour.see("fresh", fresh, 200, "fieldset").await;
+    tour.see("pending", lapsed, 200, ".banner.pending a.number").await;
+    tour.see("code", coded, 200, "#code").await;
+    tour.see("blocked", blocked, 200, ".blocked").await;
+    tour.see("confirmed", kept, 200, ".banner.confirmed").await;
+    tour.see("refused", refused, 200, ".banner.refused").await;
+    tour.see("stopped", stopped, 200, ".banner.stopped").await;
+    tour.see("wrong-number", wrong, 410, ".banner.wrong_number").await;
+    tour.see("restricted", limited, 200, ".banner.restricted").await;
+    tour.see("unknown", &format!("{tests}/p/AAAAAAAAAAAAAAAAAAAAAA"), 404, "h1").await;
+    tour.see("notice", &format!("{tests}/notice"), 200, "h1").await;
+
+    crate::code::enter(&app, coded, "000000").await;
+    tour.see("code-wrong", coded, 200, "#code[aria-invalid=true]").await;
+    app.advance(Duration::from_secs(660));
+    tour.see("code-expired", coded, 200, ".another").await;
+    app.advance(Duration::from_secs(7200));
+    tour.see("answered", kept, 200, ".banner.answered").await;
+
+    // A form that was open for days, one that is not ours, one whose link expired meanwhile.
+    for lang in Lang::ALL.map(Lang::code) {
+        for (name, days, value) in [("stale", 3, "chosen"), ("bad", 0, "maybe")] {
+            browser.client.goto(&format!("{fresh}/{lang}")).await.expect("the page");
+            app.advance(Duration::from_secs(86_400 * days));
+            let set = format!("document.querySelector('button[value=chosen]').value = '{value}'");
+            browser.client.execute(&set, Vec::new()).await.expect("set");
+            let button = browser.client.find(Locator::Css(&format!("button[value={value}]"))).await.expect("the button");
+            button.click().await.expect("submitted");
+            browser.client.wait().for_element(Locator::Css("main h1 + p + p .again")).await.expect("the way back");
+            tour.look(name, lang, ".again").await;
+        }
+    }
+    permesso::engine::expire::expire(&app.engine).await.expect("expired");
+    tour.see("lapsed", lapsed, 200, ".banner.lapsed").await;
+    app.advance(Duration::from_secs(86_400 * 31));
+    tour.see("expired", fresh, 410, "button[value=none]").await;
+
+    tour.see("too-many", &format!("{tests}/p/AAAAAAAAAAAAAAAAAAAAAA"), 429, "h1").await;
+    app.gateway.idle().await;
+    app.engine.store.close().await;
+    tour.see("away", fresh, 503, "h1").await;
+
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let list = |lines: Vec<String>| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    std::fs::write(folder.join("axe-undecided.txt"), list(tour.undecided.into_iter().collect())).expect("written");
+    let weights = tour.weights.iter().map(|(page, bytes)| format!("{bytes} {page}")).collect();
+    std::fs::write(folder.join("page-weights.txt"), list(weights)).expect("written");
+    app.end().await;
+}
+
+async fn in_two_languages_a_phone_is_wide_enough_and_the_code_needs_no_mouse(browser: &Browser) {
+    let mut app = TestApp::new(Kind::Sqlite).await;
+    let languages = ["it", "pl"];
+    let numbers: Vec<String> = (1..=2).map(de).collect();
     app.people(&numbers).await;
     app.send(CODE).await;
-    let browser = Browser::open().await;
     for (number, lang) in numbers.iter().zip(languages) {
         let link = format!("{}/{lang}", app.link(number));
         let look = async |name: &str| {
@@ -146,7 +314,7 @@ async fn in_six_languages_a_phone_is_wide_enough_and_the_code_needs_no_mouse() {
         let html = browser.client.find(Locator::Css("html")).await.expect("html");
         assert_eq!(html.attr("lang").await.expect("read").as_deref(), Some(lang));
         let offered = browser.client.find_all(Locator::Css("header nav a")).await.expect("links");
-        assert_eq!(offered.len(), languages.len(), "every language is offered");
+        assert_eq!(offered.len(), Lang::ALL.len(), "every language is offered");
         look("choose").await;
         browser.tab_to("input[value='sms.promotions']").await.send_keys(" ").await.expect("ticked");
         browser.tab_to("button[value=chosen]").await.send_keys(&String::from(char::from(Key::Enter))).await.expect("submitted");
@@ -175,17 +343,15 @@ async fn in_six_languages_a_phone_is_wide_enough_and_the_code_needs_no_mouse() {
             look(name).await;
         }
     }
-    browser.close().await;
     app.end().await;
 }
 
-#[tokio::test]
-async fn a_person_ticks_confirms_and_takes_it_back_in_a_browser() {
+async fn a_person_ticks_confirms_and_takes_it_back(browser: &Browser) {
     let mut app = TestApp::new(Kind::Sqlite).await;
     let number = TestApp::it(1);
     app.people(std::slice::from_ref(&number)).await;
     app.send(LINK).await;
-    let browser = Browser::open().await;
+    browser.screen(390, false).await;
     browser.client.goto(&app.link(&number)).await.expect("the page");
     browser.picture("fresh").await;
     let boxes = browser.client.find_all(Locator::Css("input[name=grant]")).await.expect("boxes");
@@ -218,6 +384,5 @@ async fn a_person_ticks_confirms_and_takes_it_back_in_a_browser() {
     browser.picture("report").await;
     browser.client.goto(&app.gateway.url()).await.expect("the phones");
     browser.picture("phones").await;
-    browser.close().await;
     app.end().await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use permesso::domain::suppression::Reason;
-use permesso::engine::expire;
+use permesso::engine::{confirm, expire};
 use permesso::gateway::mock::faults::Faults;
 
 use crate::app::{TestApp, field};
@@ -347,6 +347,31 @@ both!(who_comes_back_after_a_stop_has_one_code_a_day, |app| {
     assert_eq!(app.granted(&number).await, PROMO);
     let story = app.story(&number).await;
     assert!(story.suppressions[0].starts_with(Reason::Stopped.code()) && story.suppressions[0].contains("lifted"), "{story:?}");
+});
+
+both!(a_block_list_of_the_providers_is_named_with_the_way_out, |app| {
+    let number = de(1);
+    let link = submitted(app, &number).await;
+    assert!(!app.get(&link).await.1.contains("START"));
+    // The provider holds an opt-out and swallows the code: that is a no, and the page says how to lift it.
+    let contact = app.count("SELECT MIN(id) FROM contacts").await;
+    let mut tx = app.engine.store.write().await.unwrap();
+    confirm::gateway_opt_out(&mut tx, &app.engine, contact).await.unwrap();
+    tx.commit().await.unwrap();
+    let way_out = format!("senden Sie START per SMS an {}", crate::app::REPLY_NUMBER);
+    let (_, page) = app.get(&link).await;
+    assert!(page.contains("banner stopped") && page.contains(&way_out), "{page}");
+    // Whoever chooses again reads it beside the field for the code too; a yes by message is not the code.
+    app.advance(DAY);
+    app.submit(&link, "chosen", PROMO).await;
+    app.reply(&number, crate::app::REPLY_NUMBER, "START").await;
+    assert!(app.granted(&number).await.is_empty());
+    settle(app).await;
+    let (_, page) = app.get(&link).await;
+    assert!(page.contains("id=\"code\"") && page.contains(&way_out), "{page}");
+    enter(app, &link, &newest(app, &number)).await;
+    assert_eq!(app.granted(&number).await, PROMO);
+    assert!(!app.get(&link).await.1.contains("START"));
 });
 
 both!(a_code_of_unknown_outcome_is_never_sent_again, |app| {

@@ -1,6 +1,10 @@
 //! What the law wants on every page of a person, in each language.
 
-use crate::app::{LINK, TestApp};
+use std::time::Duration;
+
+use permesso::engine::expire;
+
+use crate::app::{LINK, REPLY_NUMBER, TestApp, field};
 use crate::both;
 
 /// Who asks, in the six languages of the pages.
@@ -32,4 +36,103 @@ both!(every_page_names_who_asks_with_the_postal_address, |app| {
             assert!(footer.contains(&format!("{label}{colon} {escaped}")), "{address}: {footer}");
         }
     }
+});
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+const PROMO: &[&str] = &["sms.promotions"];
+
+/// Ticks, submits and says SI a minute later.
+async fn grant(app: &TestApp, number: &str) {
+    assert_eq!(app.submit(&app.link(number), "chosen", PROMO).await, 303);
+    app.advance(Duration::from_secs(60));
+    app.reply(number, REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(number).await, PROMO);
+}
+
+both!(each_state_has_its_page_and_its_status, |app| {
+    let numbers: Vec<String> = (1..=6).map(TestApp::it).collect();
+    app.people(&numbers).await;
+    app.send(LINK).await;
+    let [kept, wrong, lapsed, limited, again, silent] = &numbers[..] else { unreachable!() };
+    let shows = async |number: &String, status: u16, banner: &str| {
+        let (got, page) = app.get(&app.link(number)).await;
+        let is = page.split("class=\"banner ").nth(1).and_then(|r| r.split('"').next()).unwrap_or_default();
+        assert_eq!((got, is), (status, banner), "{page}");
+        page
+    };
+    // Just confirmed, and what was confirmed before: with the day on which it was.
+    grant(app, kept).await;
+    shows(kept, 200, "confirmed").await;
+    app.advance(HOUR * 14);
+    let page = shows(kept, 200, "answered").await;
+    assert!(page.contains("01/12/2026"), "the day where the person lives: {page}");
+
+    // The wrong number: one button, taken without a fresh form, ends what was granted and lets nobody grant again.
+    grant(app, wrong).await;
+    let link = app.link(wrong);
+    let nonce = field(&app.get(&link).await.1, "nonce");
+    assert_eq!(app.post(&link, "", "wrong_number", &[]).await, 303);
+    assert_eq!(app.post(&link, "", "wrong_number", &[]).await, 303);
+    assert!(app.granted(wrong).await.is_empty());
+    let page = shows(wrong, 410, "wrong_number").await;
+    assert!(!page.contains("<form"), "nobody is left to say anything: {page}");
+    assert_eq!(app.post(&link, &nonce, "chosen", PROMO).await, 410);
+    assert_eq!(app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'wrong_person'").await, 1, "sent twice, said once");
+
+    // A first yes whose second step never came may be said again.
+    app.submit(&app.link(lapsed), "chosen", PROMO).await;
+    app.advance(DAY * 8);
+    expire::expire(&app.engine).await.unwrap();
+    shows(lapsed, 200, "lapsed").await;
+    grant(app, lapsed).await;
+
+    // Restricted: no yes is taken, neither the first step nor the second; a no is.
+    app.submit(&app.link(limited), "chosen", PROMO).await;
+    app.execute("UPDATE contacts SET restricted = 1 WHERE id IN (SELECT contact_id FROM conversations WHERE state = 'pending')")
+        .await
+        .unwrap();
+    let before = app.count("SELECT COUNT(*) FROM ledger").await;
+    shows(limited, 200, "restricted").await;
+    assert_eq!(app.submit(&app.link(limited), "chosen", &["call.promotions"]).await, 303);
+    assert_eq!(app.count("SELECT COUNT(*) FROM ledger").await, before);
+    assert_eq!(app.submit(&app.link(limited), "none", &[]).await, 303);
+    assert_eq!(app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'refused'").await, 1);
+
+    // Whoever said no undoes it by a fresh yes of both steps, and by nothing less.
+    app.submit(&app.link(again), "none", &[]).await;
+    let page = shows(again, 200, "refused").await;
+    assert!(page.contains("<details><summary>Cambiare scelta"), "it is offered folded, not asked again: {page}");
+    app.reply(again, REPLY_NUMBER, "SI").await;
+    assert!(app.granted(again).await.is_empty());
+    app.advance(HOUR);
+    grant(app, again).await;
+    shows(again, 200, "confirmed").await;
+
+    // Taking back takes no more requests than giving: one form, and no message.
+    app.submit(&app.link(again), "none", &[]).await;
+    assert!(app.granted(again).await.is_empty());
+    shows(again, 200, "refused").await;
+
+    app.advance(DAY * 40);
+    let (status, page) = app.get(&app.link(silent)).await;
+    assert!(status == 410 && page.contains("Questo link è scaduto") && page.contains("No a tutto"), "{page}");
+
+    // Too many tries, and the database away: whoever comes is told when to come again.
+    let asked = async |url: String| {
+        let answer = app.http.get(url).header("accept-language", "pl").send().await.unwrap();
+        let retry = answer.headers().get("retry-after").map(|v| v.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), retry, answer.text().await.unwrap())
+    };
+    let mut last = (0, None, String::new());
+    for n in 0..40 {
+        last = asked(format!("{}/p/111111111111111111{n:04}", app.base)).await;
+    }
+    assert!(last.0 == 429 && last.1.is_some() && last.2.contains("Zbyt wiele żądań"), "{last:?}");
+    let (link, _) = (app.link(silent), app.gateway.idle().await);
+    let nonce = field(&page, "nonce");
+    app.engine.store.close().await;
+    let away = asked(format!("{link}/pl")).await;
+    assert!(away.0 == 503 && away.1.is_some() && away.2.contains("Coś nie zadziałało"), "{away:?}");
+    assert_eq!(app.post(&link, &nonce, "none", &[]).await, 503, "a no that is not on the disk is not said to be taken");
 });

@@ -308,11 +308,11 @@ both!(wrong_person_closes_the_contact_point, |app| {
     let number = TestApp::gb(1);
     app.people(std::slice::from_ref(&number)).await;
     app.send(REPLY).await;
-    let from = app.inbox(&number)[0].from.clone();
+    let (from, link) = (app.inbox(&number)[0].from.clone(), app.link(&number));
+    let nonce = crate::app::field(&app.get(&link).await.1, "nonce");
     app.reply(&number, &from, "wrong number").await;
-    let link = app.link(&number);
     assert_eq!(app.get(&link).await.0, 410);
-    assert_eq!(app.submit(&link, "chosen", &["sms.promotions"]).await, 410);
+    assert_eq!(app.post(&link, &nonce, "chosen", &["sms.promotions"]).await, 410);
     assert!(app.granted(&number).await.is_empty());
 });
 

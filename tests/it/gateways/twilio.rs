@@ -362,7 +362,7 @@ async fn words_for_coming_back(kind: Kind) {
         assert!(stage.app.story(&people[0]).await.verdict.contains("stopped"), "{text} lifts nothing");
     }
     assert!(stage.app.granted(&people[0]).await.is_empty());
-    // A yes to our question is one, whatever Twilio took it for beside: the second step of whoever has chosen on the page. START is none.
+    // A yes to our question is one, whatever Twilio took it for beside: the second step of whoever has chosen on the page. START is none: it gets help.
     for (number, said, id, granted) in [(&people[1], "SI", "6", true), (&people[2], "START", "7", false)] {
         let ask = stage.to(number)[0].clone();
         let token = ask.text.split("/p/").nth(1).expect("a link").split_whitespace().next().expect("a token");

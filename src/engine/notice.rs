@@ -1,0 +1,72 @@
+//! The privacy notice: published once under each version, and without it no campaign is planned or started (compliance S7, L16, T23).
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+use super::Engine;
+use crate::domain::notice::Notice;
+use crate::store::{Tx, notices};
+
+/// One language of what was published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Text {
+    pub locale: String,
+    pub hash: String,
+    pub file: String,
+    pub is_built_in: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Published {
+    pub version: String,
+    pub texts: Vec<Text>,
+    /// It was published before, and reads the same now.
+    pub already: bool,
+}
+
+/// Publishes the notice of the settings under its version. Again is the same as once.
+///
+/// # Errors
+/// A text lacks what a notice must say, or the version was published with another text: what people were shown is never changed.
+pub async fn publish(engine: &Engine) -> Result<Published> {
+    let (version, texts) = (&engine.config.controller.notice_version, engine.config.notices()?);
+    let mut tx = engine.store.write().await?;
+    let before = notices::of_version(&mut tx, &engine.controller, version).await?;
+    if let Some(what) = differs(&before, &texts) {
+        bail!(
+            "notice {version} was published with another text ({what}), and what people were shown is never changed; remedy: write a new controller.notice_version into permesso.toml"
+        );
+    }
+    let rows: Vec<(&str, String, &str)> = texts.iter().map(|t| (t.locale.as_str(), t.hash(), t.text.as_str())).collect();
+    notices::publish(&mut tx, &engine.controller, version, &rows, engine.now()).await?;
+    tx.commit().await?;
+    let text = |t: &Notice| Text { locale: t.locale.clone(), hash: t.hash(), file: t.file.clone(), is_built_in: t.is_built_in };
+    Ok(Published { version: version.clone(), texts: texts.iter().map(text).collect(), already: !before.is_empty() })
+}
+
+/// The languages in which what was published reads differently from the settings.
+fn differs(published: &[notices::Published], texts: &[Notice]) -> Option<String> {
+    let other = |t: &&Notice| published.iter().any(|p| p.locale == t.locale && p.hash != t.hash());
+    let locales: Vec<&str> = texts.iter().filter(other).map(|t| t.locale.as_str()).collect();
+    (!locales.is_empty()).then(|| locales.join(", "))
+}
+
+/// That the notice of the settings is published as it reads now.
+///
+/// # Errors
+/// It is not; with the remedy.
+pub async fn required(tx: &mut Tx, engine: &Engine) -> Result<()> {
+    let (version, texts) = (&engine.config.controller.notice_version, engine.config.notices()?);
+    let published = notices::of_version(tx, &engine.controller, version).await?;
+    let file = engine.config.dir.join("permesso.toml");
+    let file = file.display();
+    if let Some(what) = differs(&published, &texts) {
+        bail!(
+            "{file}: controller.notice_version: notice {version} was published with another text ({what}); remedy: write a new version, then `permesso notice publish`"
+        );
+    }
+    if texts.iter().any(|t| published.iter().all(|p| p.locale != t.locale)) {
+        bail!("{file}: controller.notice_version: notice {version} is not published; remedy: read it, then `permesso notice publish`");
+    }
+    Ok(())
+}
