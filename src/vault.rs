@@ -148,6 +148,16 @@ impl Vault {
         self.code_mac(message, typed).as_bytes().ct_eq(mac.as_bytes()).into()
     }
 
+    /// What shows that whoever has it typed the code of this message on this page.
+    pub fn ticket(&self, token_hash: &str, message: i64) -> String {
+        self.fingerprint("data ticket", &format!("{token_hash}\n{message}"))
+    }
+
+    pub fn is_ticket(&self, token_hash: &str, message: i64, given: &str) -> bool {
+        use subtle::ConstantTimeEq;
+        self.ticket(token_hash, message).as_bytes().ct_eq(given.as_bytes()).into()
+    }
+
     /// By what a database knows each key again: its id, and a hash that only it makes.
     pub fn proofs(&self) -> Vec<(i64, String)> {
         self.keys.iter().map(|k| (k.id, mac_of(k, "proof", "the key of this database").mac)).collect()

@@ -1,15 +1,20 @@
-//! `contact explain`, `contact erase`, `contact requests`
+//! `contact explain`, `contact export`, `contact erase`, `contact requests`
+
+use std::io::Write;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use chrono::NaiveDate;
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 
 use super::{Context, run};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::plural::counted;
 use crate::engine::erase::{self, Erased};
 use crate::engine::requests::{self, Asked};
-use crate::engine::{Engine, explain};
+use crate::engine::{Engine, dossier, explain, record};
+use crate::web::desk::sheet;
+use crate::web::mydata;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -18,6 +23,24 @@ pub enum Command {
     Explain {
         /// With its country code, in any spelling.
         number: String,
+    },
+    /// Everything that is known about a person, for the person: consent records (JSON-LD, ISO/IEC TS 27560) or a table (CSV).
+    #[command(after_help = "Example: permesso contact export \"+39 300 123 4567\" --out anna.jsonld")]
+    Export {
+        /// With its country code, in any spelling.
+        number: String,
+        /// `jsonld` or `csv`.
+        #[arg(long, value_enum, default_value = "jsonld")]
+        format: Format,
+        /// A new file, for its owner alone; standard output if left out.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Write over the file if it exists.
+        #[arg(long, requires = "out")]
+        force: bool,
+        /// The day the request came (UTC): today if left out.
+        #[arg(long, value_name = "DAY")]
+        received: Option<NaiveDate>,
     },
     /// Erase a person who asked for it, with every number tied to theirs, for good. A no as keyed hashes and pseudonymous proof remain.
     #[command(
@@ -36,6 +59,12 @@ pub enum Command {
     /// What people asked for about their data: when it is due, and what providers still have to do.
     #[command(subcommand, after_help = "Example: permesso contact requests list")]
     Requests(Requests),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Jsonld,
+    Csv,
 }
 
 #[derive(Debug, Subcommand)]
@@ -62,6 +91,17 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     let engine = context.engine().await?;
     match command {
         Command::Explain { number } => explain(context, &engine, number).await,
+        Command::Export { number, format, out, force, received } => {
+            let asked = asked(&engine, *received, "contact export");
+            let dossier = dossier::hand_over(&engine, &parsed(&engine, number)?, &asked).await?;
+            let mut target = super::out::open(out.as_deref(), *force)?;
+            match format {
+                Format::Jsonld => writeln!(target, "{:#}", record::json_ld(&engine, &dossier))?,
+                Format::Csv => target.write_all(&sheet::csv(mydata::rows(&dossier)))?,
+            }
+            target.flush()?;
+            Ok(())
+        }
         Command::Erase { number, received, dry_run } => {
             let number = parsed(&engine, number)?;
             let asked = asked(&engine, *received, "contact erase");

@@ -173,7 +173,8 @@ fn service(config: &Config, brand: &str, which: impl Fn(&Wording) -> bool) -> Ve
     let texts = config.wordings.iter().filter(|(name, text)| is_service(name) && which(text));
     let check = |(name, text): (&String, &Wording)| {
         // A code's message names no link: whoever has it asked for it on the page.
-        let (link, code) = if name.starts_with("code.") { ("", "123456") } else { (link.as_str(), "") };
+        let (link, code) =
+            if name.starts_with("code.") || name.starts_with("data_code.") { ("", "123456") } else { (link.as_str(), "") };
         lint::service(name, text, &Values { brand, link, reply_number: "", code })
     };
     texts.flat_map(check).collect()

@@ -33,11 +33,12 @@ macro_rules! built_in {
 }
 
 #[rustfmt::skip]
-const BUILT_IN: [(&str, &str); 72] = built_in![
+const BUILT_IN: [(&str, &str); 78] = built_in![
     "repermission.it" "repermission.en" "repermission.pl" "repermission.de" "repermission.fr" "repermission.es"
     "repermission_reply.it" "repermission_reply.en" "repermission_reply.pl" "repermission_reply.de" "repermission_reply.fr" "repermission_reply.es"
     "repermission_code.it" "repermission_code.en" "repermission_code.pl" "repermission_code.de" "repermission_code.fr" "repermission_code.es"
     "code.it" "code.en" "code.pl" "code.de" "code.fr" "code.es"
+    "data_code.it" "data_code.en" "data_code.pl" "data_code.de" "data_code.fr" "data_code.es"
     "repermission_whatsapp.it" "repermission_whatsapp.en" "repermission_whatsapp.pl" "repermission_whatsapp.de" "repermission_whatsapp.fr" "repermission_whatsapp.es"
     "confirm.it" "confirm.en" "confirm.pl" "confirm.de" "confirm.fr" "confirm.es"
     "ack_yes.it" "ack_yes.en" "ack_yes.pl" "ack_yes.de" "ack_yes.fr" "ack_yes.es"
@@ -54,7 +55,8 @@ pub fn built_in() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 /// The texts every campaign needs beside its ask.
-pub const SERVICE: [&str; 8] = ["confirm", "buttons", "code", "ack_yes", "ack_no", "ack_stop", "ack_wrong_person", "help"];
+pub const SERVICE: [&str; 9] =
+    ["confirm", "buttons", "code", "data_code", "ack_yes", "ack_no", "ack_stop", "ack_wrong_person", "help"];
 
 /// Where our own texts are: the folder that is named, else `templates/messages` beside the configuration folder.
 pub fn folder(dir: &Path, named: Option<&Path>) -> PathBuf {

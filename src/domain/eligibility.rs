@@ -80,9 +80,10 @@ pub enum Cause<'a> {
         today: NaiveDate,
     },
     Confirm,
-    /// A one-time code for a yes on the page, asked for then.
+    /// A one-time code asked for on the page then: for a yes, or to see one's own data.
     Code {
         asked_at: i64,
+        for_a_yes: bool,
     },
     /// An acknowledgement or help: an inbound message received then.
     Answer {
@@ -368,10 +369,10 @@ pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
             }
         }
         // It answers the person's own POST, so neither a suppression nor quiet hours hold it; whoever comes back after a no has
-        // one a day.
-        Cause::Code { asked_at } => {
+        // one a day, but whoever wants to see their data has that right all the same.
+        Cause::Code { asked_at, for_a_yes } => {
             let minute = facts.last_code.map(|at| at + MINUTE);
-            let day = match (facts.suppressions.is_empty(), facts.codes_today) {
+            let day = match (facts.suppressions.is_empty() || !for_a_yes, facts.codes_today) {
                 (true, 5..) => facts.first_code.map(|at| at + DAY),
                 (false, 1..) => facts.last_code.map(|at| at + DAY),
                 _ => None,

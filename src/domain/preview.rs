@@ -150,6 +150,8 @@ pub fn preview(campaign: &Campaign, link: &str) -> Result<Vec<Shown>, WordingErr
                 "buttons" => false,
                 // A code is asked for on the page in one mode; a confirmation is sent in another.
                 "code" => ask.mode == Mode::LinkCode,
+                // The code that opens a person's own data goes by SMS.
+                "data_code" => ask.channel == Channel::Sms,
                 "confirm" => ask.mode == Mode::Reply,
                 _ => true,
             };
@@ -176,7 +178,7 @@ struct Wording<'a> {
 
 fn show(campaign: &Campaign, ask: &Ask, one: Wording, link: &str) -> Result<Shown, WordingError> {
     let reply_number = ask.sender.reply_number.as_deref().unwrap_or_default();
-    let code = if one.template == "code" { CODE } else { "" };
+    let code = if matches!(one.template, "code" | "data_code") { CODE } else { "" };
     let text = render(one.text, &Values { brand: &campaign.brand, link, reply_number, code })?;
     let cost = |text: &str| cost(campaign, ask, text);
     let sms = (ask.channel == Channel::Sms).then(|| {

@@ -11,7 +11,7 @@ use super::deliver::Ended;
 use super::openings::Openings;
 use super::pace::Pace;
 use super::seen::Seen;
-use super::{Engine, LEASE_DB, budget, trial};
+use super::{Engine, LEASE_DB, budget, mydata, trial};
 use crate::clock::{SECOND, instant};
 use crate::domain::campaign::{Campaign, CampaignState};
 use crate::domain::channel::Channel;
@@ -261,7 +261,10 @@ fn verdict(
             decide(cause, &person.facts, now)
         }
         Kind::Confirm => decide(Cause::Confirm, &person.facts, now),
-        Kind::Code => decide(Cause::Code { asked_at: due.created_at }, &person.facts, now),
+        Kind::Code => {
+            let for_a_yes = due.wording.as_deref() != Some(mydata::WORDING);
+            decide(Cause::Code { asked_at: due.created_at, for_a_yes }, &person.facts, now)
+        }
         Kind::Ack | Kind::Help => {
             decide(Cause::Answer { received_at: due.created_at, gateway_answered: false }, &person.facts, now)
         }

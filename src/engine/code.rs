@@ -44,7 +44,7 @@ pub async fn look(tx: &mut Tx, engine: &Engine, situation: &Situation, token_has
     let Some(conversation) = awaiting(situation) else { return Ok(None) };
     let code = codes::live(tx, &engine.controller, conversation).await?;
     let standing = code.filter(|c| c.token_hash == token_hash).map_or(Standing::None, |c| standing(&c, engine.now()));
-    let again_at = match may_send(tx, engine, situation.contact.id).await? {
+    let again_at = match may_send(tx, engine, situation.contact.id, true).await? {
         Decision::Wait { until, .. } => until,
         Decision::Send(_) | Decision::Skip(_) => engine.now(),
     };
@@ -57,7 +57,7 @@ fn awaiting(situation: &Situation) -> Option<i64> {
     situation.conversation.as_ref().filter(|_| pending).map(|c| c.id)
 }
 
-fn standing(code: &Code, now: i64) -> Standing {
+pub(super) fn standing(code: &Code, now: i64) -> Standing {
     use message::State::{Cancelled, Failed, Lapsed, Undelivered};
     match message::State::parse(&code.state) {
         _ if code.typed_at.is_some() => Standing::Waits,
@@ -68,11 +68,12 @@ fn standing(code: &Code, now: i64) -> Standing {
     }
 }
 
-async fn may_send(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<Decision> {
+/// Whether a code may leave now: for a yes, or for the person's own data.
+pub(super) async fn may_send(tx: &mut Tx, engine: &Engine, contact: i64, for_a_yes: bool) -> Result<Decision> {
     let now = engine.now();
     let people = facts::people(tx, "", &[contact], now).await?;
     let person = people.get(&contact).context("the contact is gone")?;
-    Ok(decide(Cause::Code { asked_at: now }, &person.facts, now))
+    Ok(decide(Cause::Code { asked_at: now, for_a_yes }, &person.facts, now))
 }
 
 /// Ends the code there was and plans a new one, unless there were too many: the page then says when there may be another.
@@ -86,7 +87,7 @@ pub async fn plan(
 ) -> Result<()> {
     let Some(conversation) = awaiting(situation) else { return Ok(()) };
     codes::end(tx, &engine.controller, conversation, engine.now()).await?;
-    if !matches!(may_send(tx, engine, situation.contact.id).await?, Decision::Send(_)) {
+    if !matches!(may_send(tx, engine, situation.contact.id, true).await?, Decision::Send(_)) {
         return Ok(());
     }
     let locale = situation.shown_in.clone().unwrap_or_else(|| attempt.locale.clone());
@@ -119,7 +120,7 @@ pub async fn again(
     let planned = |c: &Code| c.token_hash == token_hash && c.state == message::State::Planned.code();
     let kept = |c: &Code| c.typed_at.is_some();
     if code.as_ref().is_some_and(|c| planned(c) || kept(c))
-        || !matches!(may_send(tx, engine, situation.contact.id).await?, Decision::Send(_))
+        || !matches!(may_send(tx, engine, situation.contact.id, true).await?, Decision::Send(_))
     {
         return Ok(());
     }

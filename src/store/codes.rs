@@ -2,6 +2,8 @@
 
 use super::{Result, Tx, execute, fetch_optional, json};
 
+/// `conversation` in these questions is what a code is about: the conversation whose yes it completes or, below zero, the contact whose
+/// data it opens.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Code {
     pub message_id: i64,
@@ -104,4 +106,18 @@ pub async fn keep_typed(tx: &mut Tx, controller: &str, message: i64, locale: Opt
         locale
     )?;
     Ok(())
+}
+
+/// The newest code about this that was rightly typed on this page at or after `since`.
+pub async fn opened(tx: &mut Tx, controller: &str, conversation: i64, token_hash: &str, since: i64) -> Result<Option<i64>> {
+    let row: Option<(i64,)> = fetch_optional!(
+        tx,
+        "SELECT message_id FROM codes WHERE controller = $1 AND conversation_id = $2 AND token_hash = $3 AND typed_at >= $4
+         ORDER BY message_id DESC LIMIT 1",
+        controller,
+        conversation,
+        token_hash,
+        since
+    )?;
+    Ok(row.map(|(message,)| message))
 }

@@ -4,6 +4,8 @@
 pub mod desk;
 pub mod error;
 pub mod lang;
+pub mod mine;
+pub mod mydata;
 pub mod pages;
 pub mod people;
 pub mod webhooks;
@@ -46,6 +48,9 @@ pub fn public(web: Web) -> Router {
     Router::new()
         .route("/p/{token}", get(people::show).post(people::submit))
         .route("/p/{token}/{lang}", get(people::show_in).post(people::submit_in))
+        .route("/p/{token}/data", get(mydata::door).post(mydata::submit))
+        .route("/p/{token}/data/{lang}", get(mydata::door_in).post(mydata::submit_in))
+        .route("/erased/{lang}", get(mydata::erased))
         .route("/notice", get(people::notice))
         .route("/notice/{lang}", get(people::notice_in))
         .route("/style.css", get(people::style))

@@ -83,12 +83,17 @@ pub struct CodeView {
 }
 
 impl CodeView {
-    fn can_be_typed(&self) -> bool {
+    /// Whether there was one on this page.
+    pub fn is_asked_for(&self) -> bool {
+        self.standing != Standing::None
+    }
+
+    pub fn can_be_typed(&self) -> bool {
         matches!(self.standing, Standing::Awaited { .. })
     }
 
     /// Why there is nothing to type, or what to type.
-    fn text(&self, lang: Lang) -> &'static str {
+    pub fn text(&self, lang: Lang) -> &'static str {
         let t = lang.t();
         match self.standing {
             Standing::Awaited { .. } => &t.pending_code,
@@ -101,13 +106,13 @@ impl CodeView {
     }
 
     /// What to say of the wrong code just typed.
-    fn wrong(&self, lang: Lang) -> Option<String> {
+    pub fn wrong(&self, lang: Lang) -> Option<String> {
         let Standing::Awaited { wrong: wrong @ 1.. } = self.standing else { return None };
         let t = lang.t();
         Some(format!("{} {}", t.wrong_code, t.tries_left.replace("{n}", &(TRIES - wrong).to_string())))
     }
 
-    fn again(&self, lang: Lang) -> Option<String> {
+    pub fn again(&self, lang: Lang) -> Option<String> {
         Some(lang.t().code_again_in.replace("{time}", &lang.duration(self.again_in?)))
     }
 }

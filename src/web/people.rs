@@ -103,7 +103,7 @@ fn banner(view: &View) -> Option<Banner> {
     }
 }
 
-fn nonce(web: &Web, token: &str) -> String {
+pub(super) fn nonce(web: &Web, token: &str) -> String {
     let engine = &web.engine;
     engine.vault.nonce(token, &engine.config.controller.notice_version, engine.now().div_euclid(DAY))
 }
@@ -125,15 +125,8 @@ pub async fn submit_in(
 async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: &HeaderMap, body: &Bytes) -> Response {
     let shown = lang.unwrap_or(preferred(headers));
     let refused = |kind, status| state_page(web, shown, kind, status, Some(format!("/p/{token}")));
-    if !same_origin(web, headers) {
-        return refused(StateKind::BadRequest, StatusCode::FORBIDDEN);
-    }
-    if body.len() > FORM {
-        return refused(StateKind::BadRequest, StatusCode::PAYLOAD_TOO_LARGE);
-    }
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-    if !kind.starts_with("application/x-www-form-urlencoded") {
-        return refused(StateKind::BadRequest, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    if let Some((kind, status)) = checked(web, headers, body) {
+        return refused(kind, status);
     }
     let (mut given, mut answer, mut ticked, mut code) = (String::new(), String::new(), BTreeSet::new(), String::new());
     for (name, value) in url::form_urlencoded::parse(body) {
@@ -172,6 +165,18 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
     }
 }
 
+/// What is wrong with a submission before its fields are read.
+pub(super) fn checked(web: &Web, headers: &HeaderMap, body: &Bytes) -> Option<(StateKind, StatusCode)> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let status = match () {
+        () if !same_origin(web, headers) => StatusCode::FORBIDDEN,
+        () if body.len() > FORM => StatusCode::PAYLOAD_TOO_LARGE,
+        () if !kind.starts_with("application/x-www-form-urlencoded") => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        () => return None,
+    };
+    Some((StateKind::BadRequest, status))
+}
+
 /// Our own form says `Sec-Fetch-Site: same-origin`; browsers that do not say it still send their origin.
 fn same_origin(web: &Web, headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
@@ -182,19 +187,19 @@ fn same_origin(web: &Web, headers: &HeaderMap) -> bool {
 }
 
 /// The same answer for an unknown, a foreign and a malformed token; by address only these are limited.
-fn no_such_link(web: &Web, peer: &Peer, headers: &HeaderMap, lang: Lang) -> Response {
+pub(super) fn no_such_link(web: &Web, peer: &Peer, headers: &HeaderMap, lang: Lang) -> Response {
     if web.unknown_tokens.check_key(&address(web, peer, headers)).is_err() {
         return state_page(web, lang, StateKind::TooMany, StatusCode::TOO_MANY_REQUESTS, None);
     }
     state_page(web, lang, StateKind::Unknown, StatusCode::NOT_FOUND, None)
 }
 
-fn failed(web: &Web, lang: Lang, error: &anyhow::Error) -> Response {
+pub(super) fn failed(web: &Web, lang: Lang, error: &anyhow::Error) -> Response {
     tracing::error!(error = format!("{error:#}"), "A page could not be served");
     state_page(web, lang, StateKind::Error, StatusCode::SERVICE_UNAVAILABLE, None)
 }
 
-fn state_page(web: &Web, lang: Lang, kind: StateKind, status: StatusCode, back_url: Option<String>) -> Response {
+pub(super) fn state_page(web: &Web, lang: Lang, kind: StateKind, status: StatusCode, back_url: Option<String>) -> Response {
     let config = &web.engine.config;
     let page = StatePage {
         lang,
@@ -220,14 +225,14 @@ fn reply_number(web: &Web) -> Option<String> {
     senders.iter().find_map(|s| s.reply_number.clone()).or(two_way)
 }
 
-fn render(page: &impl Template) -> String {
+pub(super) fn render(page: &impl Template) -> String {
     page.render().unwrap_or_else(|error| {
         tracing::error!(%error, "A template failed");
         "Service unavailable".to_owned()
     })
 }
 
-fn preferred(headers: &HeaderMap) -> Lang {
+pub(super) fn preferred(headers: &HeaderMap) -> Lang {
     let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok()).unwrap_or("");
     Lang::accepted(accepted).unwrap_or(Lang::EN)
 }

@@ -18,6 +18,7 @@ mod humans;
 mod keys;
 mod legs;
 mod lists;
+mod mydata;
 mod noes;
 mod outage;
 mod packs;

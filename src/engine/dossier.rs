@@ -1,0 +1,141 @@
+//! Everything that is known about one person, for their own eyes (Art. 15 GDPR): gathered once, told as a page, as a table and as
+//! consent records.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+
+use super::Engine;
+use super::requests::{self, Asked, Listed};
+use crate::domain::channel::Permission;
+use crate::domain::ledger::{Body, Preference};
+use crate::domain::phone::PhoneNumber;
+use crate::domain::register::Screened;
+use crate::domain::rights::Right;
+use crate::store::contacts::{Contact, Evidence};
+use crate::store::{self, Tx, campaigns, contacts, inbound, ledger, messages, screenings, suppressions};
+
+/// Times are microseconds UTC.
+#[derive(Debug, Clone)]
+pub struct Dossier {
+    pub number: PhoneNumber,
+    pub contact: Contact,
+    pub imported: Vec<Evidence>,
+    pub permissions: BTreeMap<Permission, Preference>,
+    /// Of the ledger, oldest first, as far as their evidence is kept.
+    pub entries: Vec<Entry>,
+    pub sent: Vec<Sent>,
+    pub received: Vec<Received>,
+    pub decisions: Vec<Decision>,
+    /// Reason, time and lifting time of every no.
+    pub noes: Vec<(String, i64, Option<i64>)>,
+    pub registers: Vec<Screened>,
+    pub requests: Vec<Listed>,
+    /// What the newest campaign asks for, where the person has said nothing yet.
+    pub asked_for: Vec<Permission>,
+    pub zone: chrono_tz::Tz,
+}
+
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub seq: i64,
+    pub prev: String,
+    pub hash: String,
+    pub body: Body,
+}
+
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub at: i64,
+    /// `ask`, `reminder`, …
+    pub kind: String,
+    pub channel: String,
+    pub sender: String,
+    pub campaign: Option<String>,
+    pub reference: String,
+    /// What became of it: `delivered`, …
+    pub state: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Received {
+    pub at: i64,
+    pub channel: String,
+    pub text: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Decision {
+    pub at: i64,
+    pub campaign: String,
+    /// `send`, `wait`, `skip`
+    pub outcome: String,
+    /// The rule that decided.
+    pub code: String,
+}
+
+/// The person's data for an operator who hands them over, noted as a request that is done.
+///
+/// # Errors
+/// The number is no contact.
+pub async fn hand_over(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<Dossier> {
+    let keyed = engine.vault.keyed_all(number);
+    let mut tx = engine.store.write().await?;
+    let contact = contacts::by_number(&mut tx, &engine.controller, &keyed).await?;
+    let contact =
+        contact.context("nothing is known of this number; remedy: `permesso contact explain` says whether it was erased")?;
+    requests::add(&mut tx, engine, Right::Access, &keyed, Some(&contact.subject), asked, &[]).await?;
+    let dossier = gather(&mut tx, engine, contact).await?;
+    tx.commit().await?;
+    Ok(dossier)
+}
+
+/// Reads it all. The caller holds the contact's row, or reads one consistent picture.
+pub async fn gather(tx: &mut Tx, engine: &Engine, contact: Contact) -> Result<Dossier> {
+    let controller = engine.controller.as_str();
+    let number = engine.vault.decrypt_number(&contact.number_enc)?;
+    let keyed = engine.vault.keyed_all(&number);
+    let mut entries = Vec::new();
+    for (seq, _, _, _, _, prev, hash, body) in ledger::entries_of(tx, controller, &contact.subject).await? {
+        let body = body.and_then(|b| serde_json::from_str(&b).ok());
+        entries.extend(body.map(|body| Entry { seq, prev, hash, body }));
+    }
+    let mut sent = Vec::new();
+    for row in messages::story_of(tx, contact.id).await? {
+        if let (Some(at), Some(reference)) = (row.claimed_at, row.reference) {
+            let (kind, channel, sender, state) = (row.kind, row.channel, row.sender, row.state);
+            sent.push(Sent { at, kind, channel, sender, campaign: row.campaign, reference, state });
+        }
+    }
+    let mut received = Vec::new();
+    for row in inbound::of_contact(tx, contact.id).await?.into_iter().filter(|row| !row.body_enc.is_empty()) {
+        let text = engine.vault.decrypt("inbound", &row.body_enc)?;
+        received.push(Received { at: row.at, channel: row.channel, text });
+    }
+    let (mut decisions, mut asked_for) = (Vec::new(), Vec::new());
+    for (campaign, _, outcome, code, _, at, revision) in campaigns::decisions_of(tx, contact.id).await? {
+        asked_for = engine.revision(tx, revision).await?.asks_for.clone();
+        decisions.push(Decision { at, campaign, outcome, code });
+    }
+    let mut asked = Vec::new();
+    for row in store::requests::of_number(tx, controller, &keyed).await? {
+        asked.push(requests::listed(tx, engine, row).await?);
+    }
+    let country_zone = contact.country.as_ref().and_then(|c| engine.config.packs.get(c)).and_then(|pack| pack.zones.first());
+    let zone = contact.zone.as_ref().or(country_zone).and_then(|name| name.parse().ok());
+    Ok(Dossier {
+        imported: contacts::evidence_of(tx, contact.id).await?,
+        permissions: ledger::preferences(tx, controller, &contact.subject).await?,
+        noes: suppressions::of(tx, controller, &keyed).await?,
+        registers: screenings::of(tx, &[contact.id]).await?.remove(&contact.id).unwrap_or_default(),
+        zone: zone.unwrap_or(chrono_tz::Tz::UTC),
+        number,
+        contact,
+        entries,
+        sent,
+        received,
+        decisions,
+        requests: asked,
+        asked_for,
+    })
+}

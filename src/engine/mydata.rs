@@ -1,0 +1,234 @@
+//! A person's own data behind a fresh one-time code to their phone: whoever has the link alone sees the last digits of the number and
+//! nothing else (T7). The code is one like that of `link_code`, with its tries, its life and its limits; the right one opens the data for a
+//! quarter of an hour, to whoever holds the ticket that its page carries.
+
+use anyhow::Result;
+
+use super::code::{self, Standing, Step};
+use super::confirm::Deed;
+use super::dossier::{self, Dossier};
+use super::erase::{self, Erased};
+use super::requests::{self, Asked};
+use super::{Engine, Tries, answer};
+use crate::clock::MINUTE;
+use crate::domain::campaign::Sender;
+use crate::domain::channel::Channel;
+use crate::domain::code::typed;
+use crate::domain::eligibility::Decision;
+use crate::domain::message::{self, Kind};
+use crate::domain::phone::PhoneNumber;
+use crate::domain::rights::Right;
+use crate::domain::suppression::Reason;
+use crate::store::contacts::Contact;
+use crate::store::messages::Attempt;
+use crate::store::{Tx, codes, contacts, messages, suppressions};
+use crate::vault;
+
+/// How long a typed code keeps the data open, microseconds.
+const OPEN: i64 = 15 * MINUTE;
+
+/// The wording that carries the code.
+pub const WORDING: &str = "data_code";
+
+/// What the page shows before a code is typed.
+#[derive(Debug, Clone)]
+pub struct Door {
+    pub masked_number: String,
+    pub locale: String,
+    pub step: Step,
+    pub now: i64,
+    /// The number is another person's by now: a code to it would show them somebody else's data (T16).
+    pub closed: bool,
+}
+
+/// What became of a code.
+#[derive(Debug)]
+pub enum Typed {
+    /// The data, and the ticket that keeps them open.
+    Open(Box<Dossier>, String),
+    /// Not that code, or none that counts: the page says where it stands.
+    Wrong,
+    Unknown,
+}
+
+/// The link, its person, and whether the data behind it are shut.
+struct Inside {
+    attempt: Attempt,
+    contact: Contact,
+    number: PhoneNumber,
+    closed: bool,
+    token_hash: String,
+}
+
+async fn inside(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Option<Inside>> {
+    let token_hash = vault::token_hash(token);
+    let Some(attempt) = messages::attempt_by_token(tx, &engine.controller, &token_hash).await? else { return Ok(None) };
+    let Some(contact) = contacts::lock(tx, attempt.contact_id).await?.filter(|c| !c.is_erased()) else { return Ok(None) };
+    let number = engine.vault.decrypt_number(&contact.number_enc)?;
+    let noes = suppressions::of(tx, &engine.controller, &engine.vault.keyed_all(&number)).await?;
+    let wrong_person = noes.iter().any(|(reason, _, lifted)| lifted.is_none() && reason == Reason::WrongPerson.code());
+    let closed = wrong_person || attempt.kind == Kind::Test.code();
+    Ok(Some(Inside { attempt, contact, number, closed, token_hash }))
+}
+
+/// Under what the code of a contact's data is kept. Codes that complete a yes are kept under their conversation, whose id is positive.
+fn about(contact: &Contact) -> i64 {
+    -contact.id
+}
+
+/// What is behind the link before a code is typed; `None` where there is nothing. Reads only.
+pub async fn look(engine: &Engine, token: &str) -> Result<Option<Door>> {
+    let mut tx = engine.store.read().await?;
+    let Some(inside) = inside(&mut tx, engine, token).await? else { return Ok(None) };
+    let live = codes::live(&mut tx, &engine.controller, about(&inside.contact)).await?;
+    let own = live.filter(|code| code.token_hash == inside.token_hash);
+    let standing = own.map_or(Standing::None, |code| code::standing(&code, engine.now()));
+    let again_at = match code::may_send(&mut tx, engine, inside.contact.id, false).await? {
+        Decision::Wait { until, .. } => until,
+        Decision::Send(_) | Decision::Skip(_) => engine.now(),
+    };
+    tx.rollback().await?;
+    Ok(Some(Door {
+        masked_number: inside.number.masked(),
+        locale: inside.attempt.locale,
+        step: Step { standing, again_at },
+        now: engine.now(),
+        closed: inside.closed,
+    }))
+}
+
+/// Sends a code to the number, unless one is on its way or there were too many. False where there is no such link.
+pub async fn send(engine: &Engine, token: &str, locale: Option<&str>) -> Result<bool> {
+    let mut tries = Tries::default();
+    loop {
+        let done = try_send(engine, token, locale).await;
+        if !tries.again(&done) {
+            return done;
+        }
+    }
+}
+
+async fn try_send(engine: &Engine, token: &str, locale: Option<&str>) -> Result<bool> {
+    let (mut tx, now) = (engine.store.write().await?, engine.now());
+    let Some(inside) = inside(&mut tx, engine, token).await? else { return Ok(false) };
+    if inside.closed {
+        return Ok(true);
+    }
+    let about = about(&inside.contact);
+    let live = codes::live(&mut tx, &engine.controller, about).await?;
+    let on_its_way = live.is_some_and(|c| c.token_hash == inside.token_hash && c.state == message::State::Planned.code());
+    if on_its_way || !matches!(code::may_send(&mut tx, engine, inside.contact.id, false).await?, Decision::Send(_)) {
+        return Ok(true);
+    }
+    let Some(sender) = sender(&mut tx, engine, &inside.attempt).await? else { return Ok(true) };
+    codes::end(&mut tx, &engine.controller, about, now).await?;
+    let from = answer::From {
+        gateway: &sender.gateway,
+        sender: &sender.id,
+        channel: sender.channel.code(),
+        campaign: inside.attempt.campaign_id,
+        revision: inside.attempt.revision_id,
+        locale: locale.unwrap_or(&inside.attempt.locale),
+    };
+    let cause = format!("data:{}", vault::token());
+    if let Some(message) = answer::plan(&mut tx, engine, &inside.contact, &from, Kind::Code, WORDING, &cause).await? {
+        codes::add(&mut tx, &engine.controller, message, about, &inside.token_hash, now).await?;
+    }
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// By which sender the code goes: SMS wherever there is one, since WhatsApp takes free text for a day alone.
+async fn sender(tx: &mut Tx, engine: &Engine, attempt: &Attempt) -> Result<Option<Sender>> {
+    let campaign = match attempt.revision_id {
+        Some(id) => Some(engine.revision(tx, id).await?),
+        None => None,
+    };
+    let asked = campaign.as_deref().and_then(|c| c.ask(Channel::Sms)).map(|ask| ask.sender.clone());
+    let all = &engine.config.senders;
+    let configured = || {
+        let own = all.iter().find(|s| s.id == attempt.sender && s.channel == Channel::Sms);
+        own.or_else(|| all.iter().find(|s| s.channel == Channel::Sms)).or_else(|| all.iter().find(|s| s.id == attempt.sender))
+    };
+    Ok(asked.or_else(|| configured().cloned()))
+}
+
+/// Takes a code. The right one, in time, once, on the page it was sent for, opens the data, and the record of requests says so.
+pub async fn take(engine: &Engine, token: &str, text: &str) -> Result<Typed> {
+    let mut tries = Tries::default();
+    loop {
+        let done = try_take(engine, token, text).await;
+        if !tries.again(&done) {
+            return done;
+        }
+    }
+}
+
+async fn try_take(engine: &Engine, token: &str, text: &str) -> Result<Typed> {
+    let (mut tx, now) = (engine.store.write().await?, engine.now());
+    let Some(inside) = inside(&mut tx, engine, token).await? else { return Ok(Typed::Unknown) };
+    let about = about(&inside.contact);
+    let live = codes::live(&mut tx, &engine.controller, about).await?;
+    let open = live.filter(|c| {
+        !inside.closed && c.token_hash == inside.token_hash && matches!(code::standing(c, now), Standing::Awaited { .. })
+    });
+    let (Some(code), Some(text)) = (open, typed(text)) else { return Ok(Typed::Wrong) };
+    let Some(mac) = &code.mac else { return Ok(Typed::Wrong) };
+    if !engine.vault.is_code(code.message_id, &text, mac) {
+        codes::count_wrong(&mut tx, &engine.controller, code.message_id).await?;
+        tx.commit().await?;
+        return Ok(Typed::Wrong);
+    }
+    let reason = Some("the person typed it");
+    messages::set_state(&mut tx, code.message_id, message::State::Unknown, message::State::Delivered, reason, now).await?;
+    codes::keep_typed(&mut tx, &engine.controller, code.message_id, None, now).await?;
+    codes::end(&mut tx, &engine.controller, about, now).await?;
+    let keyed = engine.vault.keyed_all(&inside.number);
+    requests::add(
+        &mut tx,
+        engine,
+        Right::Access,
+        &keyed,
+        Some(&inside.contact.subject),
+        &on_page(engine, &inside.token_hash),
+        &[],
+    )
+    .await?;
+    let ticket = engine.vault.ticket(&inside.token_hash, code.message_id);
+    let dossier = dossier::gather(&mut tx, engine, inside.contact).await?;
+    tx.commit().await?;
+    Ok(Typed::Open(Box::new(dossier), ticket))
+}
+
+/// The person's own request on their page.
+fn on_page(engine: &Engine, token_hash: &str) -> Asked {
+    let evidence = Deed::on_page(engine.now(), "typed_code", token_hash).evidence;
+    Asked { channel: "page", by: "the person".into(), evidence, received_at: engine.now() }
+}
+
+/// Whoever holds a ticket of a code typed on this page a moment ago.
+async fn admitted(tx: &mut Tx, engine: &Engine, token: &str, ticket: &str) -> Result<Option<Inside>> {
+    let Some(inside) = inside(tx, engine, token).await?.filter(|inside| !inside.closed) else { return Ok(None) };
+    let since = engine.now() - OPEN;
+    let opened = codes::opened(tx, &engine.controller, about(&inside.contact), &inside.token_hash, since).await?;
+    let holds = opened.is_some_and(|message| engine.vault.is_ticket(&inside.token_hash, message, ticket));
+    Ok(holds.then_some(inside))
+}
+
+/// The data again, for a download; `None` where the ticket does not hold, or no more.
+pub async fn again(engine: &Engine, token: &str, ticket: &str) -> Result<Option<Dossier>> {
+    let mut tx = engine.store.read().await?;
+    let Some(inside) = admitted(&mut tx, engine, token, ticket).await? else { return Ok(None) };
+    let dossier = dossier::gather(&mut tx, engine, inside.contact).await?;
+    tx.rollback().await?;
+    Ok(Some(dossier))
+}
+
+/// Erases the person; `None` where the ticket does not hold.
+pub async fn erase(engine: &Engine, token: &str, ticket: &str) -> Result<Option<Erased>> {
+    let mut tx = engine.store.read().await?;
+    let admitted = admitted(&mut tx, engine, token, ticket).await?;
+    tx.rollback().await?;
+    let Some(inside) = admitted else { return Ok(None) };
+    Ok(Some(erase::erase(engine, &inside.number, &on_page(engine, &inside.token_hash), false).await?))
+}

@@ -1,0 +1,350 @@
+//! A person's own data: the door with its code, what is behind it, the files to take along, and the way out for good. GET shows the door
+//! alone and changes nothing; what is behind it is only ever the answer to a POST, and carries no cookie: the ticket stands in the page.
+
+use std::net::SocketAddr;
+
+use askama::Template;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+
+use super::Web;
+use super::desk::sheet;
+use super::lang::Lang;
+use super::mine::word;
+use super::pages::{CodeView, StateKind};
+use super::people::{checked, failed, no_such_link, nonce, preferred, render, state_page};
+use crate::clock::{DAY, SECOND, instant};
+use crate::engine::dossier::Dossier;
+use crate::engine::mydata::{self, Door, Typed};
+use crate::engine::record;
+
+type Peer = ConnectInfo<SocketAddr>;
+
+/// Behind `/p/{token}/data`. Posts `nonce`, `answer` = `another` | `code` | `json` | `csv` | `erase`, `code`, `ticket` and `sure`.
+#[derive(Debug, Template)]
+#[template(path = "pages/mydata.html")]
+struct DataPage {
+    lang: Lang,
+    lang_base: Option<String>,
+    brand: String,
+    masked_number: String,
+    closed: bool,
+    code: Option<CodeView>,
+    open: Option<Opened>,
+    nonce: String,
+    action: String,
+    back: String,
+    controller: String,
+    privacy_contact: String,
+}
+
+/// What the right code opens.
+#[derive(Debug)]
+struct Opened {
+    ticket: String,
+    sections: Vec<Section>,
+}
+
+#[derive(Debug)]
+struct Section {
+    title: String,
+    how: Option<String>,
+    lines: Vec<String>,
+}
+
+/// What stands in the place of a page that is gone.
+#[derive(Debug, Template)]
+#[template(path = "pages/erased.html")]
+struct ErasedPage {
+    lang: Lang,
+    lang_base: Option<String>,
+    brand: String,
+    controller: String,
+    privacy_contact: String,
+}
+
+pub async fn door(State(web): State<Web>, peer: Peer, Path(token): Path<String>, headers: HeaderMap) -> Response {
+    shown(&web, &peer, &token, None, &headers).await
+}
+
+pub async fn door_in(
+    State(web): State<Web>,
+    peer: Peer,
+    Path((token, lang)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    match Lang::parse(&lang) {
+        Some(lang) => shown(&web, &peer, &token, Some(lang), &headers).await,
+        None => state_page(&web, preferred(&headers), StateKind::Unknown, StatusCode::NOT_FOUND, None),
+    }
+}
+
+async fn shown(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: &HeaderMap) -> Response {
+    let door = match mydata::look(&web.engine, token).await {
+        Ok(Some(door)) => door,
+        Ok(None) => return no_such_link(web, peer, headers, lang.unwrap_or(preferred(headers))),
+        Err(error) => return failed(web, lang.unwrap_or(preferred(headers)), &error),
+    };
+    let lang = lang.or_else(|| Lang::parse(&door.locale)).unwrap_or(Lang::EN);
+    Html(render(&page(web, token, lang, &door))).into_response()
+}
+
+fn page(web: &Web, token: &str, lang: Lang, door: &Door) -> DataPage {
+    let again_in = (door.step.again_at > door.now).then(|| (door.step.again_at - door.now + SECOND - 1) / SECOND);
+    let controller = &web.engine.config.controller;
+    DataPage {
+        lang,
+        lang_base: Some(format!("/p/{token}/data")),
+        brand: controller.brand.clone(),
+        masked_number: door.masked_number.clone(),
+        closed: door.closed,
+        code: Some(CodeView { standing: door.step.standing, again_in }),
+        open: None,
+        nonce: nonce(web, token),
+        action: format!("/p/{token}/data/{}", lang.code()),
+        back: format!("/p/{token}/{}", lang.code()),
+        controller: controller.identity(),
+        privacy_contact: controller.privacy_contact.clone(),
+    }
+}
+
+pub async fn submit(state: State<Web>, peer: Peer, Path(token): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
+    take(&state, &peer, &token, None, &headers, &body).await
+}
+
+pub async fn submit_in(
+    state: State<Web>,
+    peer: Peer,
+    Path((token, lang)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    take(&state, &peer, &token, Lang::parse(&lang), &headers, &body).await
+}
+
+async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: &HeaderMap, body: &Bytes) -> Response {
+    let engine = &web.engine;
+    let to = lang.map_or_else(|| format!("/p/{token}/data"), |l| format!("/p/{token}/data/{}", l.code()));
+    let shown = lang.unwrap_or(preferred(headers));
+    let refused = |kind, status| state_page(web, shown, kind, status, Some(to.clone()));
+    if let Some((kind, status)) = checked(web, headers, body) {
+        return refused(kind, status);
+    }
+    let fields: Vec<(String, String)> = url::form_urlencoded::parse(body).into_owned().collect();
+    let field = |name: &str| fields.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value.as_str());
+    let day = engine.now().div_euclid(DAY);
+    if !engine.vault.nonce_is_valid(field("nonce"), token, &engine.config.controller.notice_version, day) {
+        return refused(StateKind::NonceStale, StatusCode::CONFLICT);
+    }
+    let done = match field("answer") {
+        "another" => match mydata::send(engine, token, lang.map(Lang::code)).await {
+            Ok(true) => Ok(Some(Redirect::to(&to).into_response())),
+            Ok(false) => Ok(None),
+            Err(error) => Err(error),
+        },
+        "code" => match mydata::take(engine, token, field("code")).await {
+            Ok(Typed::Open(dossier, ticket)) => opened(web, token, lang, &dossier, ticket).await,
+            Ok(Typed::Wrong) => Ok(Some(Redirect::to(&to).into_response())),
+            Ok(Typed::Unknown) => Ok(None),
+            Err(error) => Err(error),
+        },
+        "json" | "csv" => match mydata::again(engine, token, field("ticket")).await {
+            Ok(Some(dossier)) if field("answer") == "csv" => Ok(Some(sheet::file("my-data.csv", sheet::csv(rows(&dossier))))),
+            Ok(Some(dossier)) => Ok(Some(json_file(record::json_ld(engine, &dossier)))),
+            Ok(None) => Ok(Some(Redirect::to(&to).into_response())),
+            Err(error) => Err(error),
+        },
+        // Whoever has not ticked that they know what it means sees the door again: nothing happened.
+        "erase" if field("sure") != "yes" => Ok(Some(Redirect::to(&to).into_response())),
+        "erase" => match mydata::erase(engine, token, field("ticket")).await {
+            Ok(Some(_)) => Ok(Some(Redirect::to(&format!("/erased/{}", shown.code())).into_response())),
+            Ok(None) => Ok(Some(Redirect::to(&to).into_response())),
+            Err(error) => Err(error),
+        },
+        _ => return refused(StateKind::BadRequest, StatusCode::BAD_REQUEST),
+    };
+    match done {
+        Ok(Some(response)) => response,
+        Ok(None) => no_such_link(web, peer, headers, shown),
+        Err(error) => failed(web, shown, &error),
+    }
+}
+
+async fn opened(web: &Web, token: &str, lang: Option<Lang>, d: &Dossier, ticket: String) -> anyhow::Result<Option<Response>> {
+    let Some(door) = mydata::look(&web.engine, token).await? else { return Ok(None) };
+    let lang = lang.or_else(|| Lang::parse(&door.locale)).unwrap_or(Lang::EN);
+    let open = Opened { ticket, sections: sections(web, lang, d) };
+    let page = DataPage { code: None, open: Some(open), ..page(web, token, lang, &door) };
+    Ok(Some(Html(render(&page)).into_response()))
+}
+
+fn json_file(value: serde_json::Value) -> Response {
+    let headers =
+        [(header::CONTENT_TYPE, "application/ld+json"), (header::CONTENT_DISPOSITION, "attachment; filename=\"my-data.jsonld\"")];
+    (headers, format!("{value:#}\n")).into_response()
+}
+
+pub async fn erased(State(web): State<Web>, Path(lang): Path<String>, headers: HeaderMap) -> Response {
+    let Some(lang) = Lang::parse(&lang) else {
+        return state_page(&web, preferred(&headers), StateKind::Unknown, StatusCode::NOT_FOUND, None);
+    };
+    let controller = &web.engine.config.controller;
+    let page = ErasedPage {
+        lang,
+        lang_base: Some("/erased".into()),
+        brand: controller.brand.clone(),
+        controller: controller.identity(),
+        privacy_contact: controller.privacy_contact.clone(),
+    };
+    Html(render(&page)).into_response()
+}
+
+/// The whole dossier in the person's language.
+fn sections(web: &Web, lang: Lang, d: &Dossier) -> Vec<Section> {
+    let (m, t, c) = (lang.mine(), lang.t(), &d.contact);
+    let colon = &t.colon;
+    let time = |at: i64| instant(at).with_timezone(&d.zone).format("%Y-%m-%d %H:%M").to_string();
+    let day = |at: i64| instant(at).with_timezone(&d.zone).format("%Y-%m-%d").to_string();
+    let channel =
+        |code: &str| crate::domain::channel::Channel::parse(code).map_or_else(|| code.to_owned(), |c| lang.channel(c).to_owned());
+    let section = |title: &str, how: Option<String>, mut lines: Vec<String>| {
+        if lines.is_empty() {
+            lines.push(m.nothing.clone());
+        }
+        Section { title: title.to_owned(), how, lines }
+    };
+    let pair = |label: &str, value: String| format!("{label}{colon} {value}");
+
+    let mut about = vec![pair(&m.number, d.number.e164().to_owned()), pair(&m.since, day(c.created_at))];
+    about.extend(c.country.clone().map(|v| pair(&m.country, v)));
+    about.extend(c.locale.clone().map(|v| pair(&m.language, v)));
+    about.extend(c.zone.clone().map(|v| pair(&m.zone, v)));
+    about.extend(c.kind.as_deref().map(|v| pair(&m.kind, word(&m.kinds, v).to_owned())));
+    about.extend(c.last_action.clone().filter(|d| d != crate::store::contacts::UNDATED).map(|v| pair(&m.last_action, v)));
+    if c.restricted != 0 {
+        about.push(word(&m.reasons, "RESTRICTED").to_owned());
+    }
+    let mut sources = Vec::new();
+    for row in &d.imported {
+        let source = if row.source.is_empty() { "-" } else { &row.source };
+        let mut line = m.imported.replace("{date}", &day(row.at)).replace("{source}", source);
+        if let (Some(basis), Some(evidence), Some(date)) = (&row.basis, &row.evidence, &row.basis_date) {
+            let basis = m.basis.replace("{basis}", word(&m.bases, basis)).replace("{evidence}", evidence).replace("{date}", date);
+            line = format!("{line}; {basis}");
+        }
+        sources.push(line);
+    }
+    let permission = |p: crate::domain::channel::Permission| format!("{} ({})", lang.purpose(p.purpose), lang.channel(p.channel));
+    let mut permissions: Vec<String> =
+        d.permissions.iter().map(|(p, state)| pair(&permission(*p), word(&m.states, state.code()).to_owned())).collect();
+    if permissions.is_empty() {
+        permissions.push(m.no_consents.clone());
+    }
+    let history = d.entries.iter().map(|e| {
+        let of: Vec<String> = e.body.permissions.iter().map(|p| permission(*p)).collect();
+        let of = if of.is_empty() { String::new() } else { format!("{colon} {}", of.join(", ")) };
+        format!("{} {}{of}", time(e.body.at), word(&m.entries, e.body.entry.code()))
+    });
+    let sent = d.sent.iter().map(|s| format!("{} {} {}", time(s.at), channel(&s.channel), word(&m.messages, &s.kind)));
+    let received = d.received.iter().map(|r| format!("{} {}{colon} {}", time(r.at), channel(&r.channel), r.text));
+    let decisions = d.decisions.iter().map(|x| {
+        format!("{} {}{colon} {}. {}", time(x.at), x.campaign, word(&m.outcomes, &x.outcome), word(&m.reasons, &x.code))
+    });
+    let listed = d
+        .registers
+        .iter()
+        .filter_map(|r| Some(m.listed.replace("{register}", &r.register).replace("{date}", &day(r.listed_since?))));
+    let requests = d.requests.iter().map(|r| {
+        let state = r.done.as_ref().map_or_else(|| m.due.replace("{date}", &r.due), |day| m.done.replace("{date}", day));
+        format!("{} {}{} {state}", r.received, word(&m.rights, &r.kind), ",")
+    });
+    let config = &web.engine.config;
+    let recipients = config.gateways.iter().map(|g| g.name().to_owned());
+    let kept = m.kept_how.replace("{days}", &config.retention.proof_days.to_string());
+    vec![
+        section(&m.about, None, about),
+        section(&m.sources, None, sources),
+        section(&m.registers, None, listed.collect()),
+        section(&m.consents, None, permissions),
+        section(&m.history, None, history.collect()),
+        section(&m.sent, None, sent.collect()),
+        section(&m.received, None, received.collect()),
+        section(&m.decisions, Some(m.decisions_how.clone()), decisions.collect()),
+        section(&m.requests, None, requests.collect()),
+        section(&m.recipients, Some(m.recipients_how.clone()), recipients.collect()),
+        section(&m.kept, None, vec![kept]),
+    ]
+}
+
+/// The dossier as a table: what kind of thing, when, and what it is.
+pub fn rows(d: &Dossier) -> Vec<[String; 7]> {
+    let c = &d.contact;
+    let time = |at: i64| instant(at).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let row = |kind: &str, at: String, what: &str, channel: &str, purpose: &str, campaign: &str, detail: String| {
+        [kind.to_owned(), at, what.to_owned(), channel.to_owned(), purpose.to_owned(), campaign.to_owned(), detail]
+    };
+    let mut rows = vec![["kind", "at", "what", "channel", "purpose", "campaign", "detail"].map(str::to_owned)];
+    let facts = [
+        ("number", Some(d.number.e164().to_owned())),
+        ("country", c.country.clone()),
+        ("language", c.locale.clone()),
+        ("time_zone", c.zone.clone()),
+        ("relation", c.kind.clone()),
+        ("last_action", c.last_action.clone().filter(|day| day != crate::store::contacts::UNDATED)),
+        ("restricted", (c.restricted != 0).then(|| "yes".to_owned())),
+    ];
+    rows.extend(facts.into_iter().filter_map(|(what, value)| Some(row("known", time(c.created_at), what, "", "", "", value?))));
+    for e in &d.imported {
+        let basis = e.basis.as_deref().unwrap_or("no ask basis");
+        let detail = format!("{}:{}; {}; {}", e.file, e.import_line, e.source, e.evidence.as_deref().unwrap_or_default());
+        rows.push(row("imported", time(e.at), basis, &e.channels, "", "", detail));
+    }
+    for (p, state) in &d.permissions {
+        rows.push(row("permission", String::new(), state.code(), p.channel.code(), p.purpose.code(), "", String::new()));
+    }
+    for e in &d.entries {
+        let campaign = e.body.campaign.as_deref().unwrap_or_default();
+        let codes: Vec<String> = e.body.permissions.iter().map(|p| p.code()).collect();
+        let detail = format!("{} {}", e.body.action, codes.join(" "));
+        rows.push(row("said", time(e.body.at), e.body.entry.code(), &e.body.channel, "", campaign, detail));
+    }
+    for s in &d.sent {
+        let campaign = s.campaign.as_deref().unwrap_or_default();
+        rows.push(row(
+            "sent",
+            time(s.at),
+            &s.kind,
+            &s.channel,
+            "",
+            campaign,
+            format!("{} {} {}", s.sender, s.state, s.reference),
+        ));
+    }
+    for r in &d.received {
+        rows.push(row("received", time(r.at), "", &r.channel, "", "", r.text.clone()));
+    }
+    for x in &d.decisions {
+        let because = crate::domain::eligibility::sentence(&x.code).unwrap_or_default();
+        rows.push(row("decision", time(x.at), &x.outcome, "", "", &x.campaign, format!("{}: {because}", x.code)));
+    }
+    for (reason, at, lifted) in &d.noes {
+        rows.push(row(
+            "suppression",
+            time(*at),
+            reason,
+            "",
+            "",
+            "",
+            lifted.map_or(String::new(), |at| format!("lifted {}", time(at))),
+        ));
+    }
+    for r in d.registers.iter().filter(|r| r.listed_since.is_some()) {
+        rows.push(row("register", r.listed_since.map(time).unwrap_or_default(), &r.register, "call", "", "", String::new()));
+    }
+    for r in &d.requests {
+        rows.push(row("request", r.received.clone(), &r.kind, &r.channel, "", "", r.done.clone().unwrap_or_default()));
+    }
+    rows
+}

@@ -1,0 +1,253 @@
+//! A person's own data: behind a fresh code to their phone and nothing else, as a page, as a table and as consent records.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use permesso::engine::explain;
+use permesso::engine::requests as wishes;
+use serde_json::Value;
+
+use crate::app::{HEADER, LINK, REPLY_NUMBER, TestApp, field};
+use crate::both;
+use crate::erasure::grants;
+use crate::run::ask;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const EVIL: &str = "=HYPERLINK(\"http://evil.example\";\"<b>boh</b>\")";
+
+/// Posts to the page as its own form does. Answers status, headers as text, and body.
+async fn post(app: &TestApp, page: &str, fields: &[(&str, &str)]) -> (u16, String, String) {
+    send(app, page, fields, "same-origin").await
+}
+
+async fn send(app: &TestApp, page: &str, fields: &[(&str, &str)], site: &str) -> (u16, String, String) {
+    let nonce = field(&app.get(page).await.1, "nonce");
+    let pairs = [("nonce", nonce.as_str())].into_iter().chain(fields.iter().copied());
+    let body: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    let request = app.http.post(page).header("sec-fetch-site", site).body(body);
+    let answer = request.header("content-type", "application/x-www-form-urlencoded").send().await.expect("an answer");
+    let (status, headers) = (answer.status().as_u16(), format!("{:?}", answer.headers()));
+    (status, headers, answer.text().await.expect("text"))
+}
+
+/// The digits of the newest code that opens data.
+fn digits(app: &TestApp, number: &str) -> String {
+    let text = app.inbox(number).into_iter().rev().find(|m| m.reference.starts_with("otp")).expect("a code").text;
+    assert!(text.contains("apre i tuoi dati"), "{text}");
+    text.split(' ').find(|w| w.len() == 6 && w.bytes().all(|b| b.is_ascii_digit())).expect("six digits").to_owned()
+}
+
+fn other_than(code: &str) -> String {
+    format!("{:06}", (code.parse::<u32>().expect("digits") + 1) % 1_000_000)
+}
+
+async fn another(app: &TestApp, page: &str) {
+    assert_eq!(post(app, page, &[("answer", "another")]).await.0, 303);
+    app.settle().await;
+}
+
+/// Asks for a code and types it. Answers the page.
+async fn open(app: &TestApp, page: &str, number: &str) -> String {
+    another(app, page).await;
+    let (status, _, body) = post(app, page, &[("answer", "code"), ("code", &digits(app, number))]).await;
+    assert_eq!(status, 200, "{body}");
+    body
+}
+
+const CODES: &str = "SELECT COUNT(*) FROM messages WHERE kind = 'code'";
+
+both!(one_s_data_open_by_a_fresh_code_alone_and_go_for_good, |app| {
+    let [person, other] = [1, 2].map(TestApp::it);
+    let row = format!("{person},,prospect,,\"=cmd|' /C calc'!A0\",prior_consent,form 1,2026-01-10,unticked,,,\n");
+    app.import_file(&format!("{HEADER}{row}{}", TestApp::good(&other))).await;
+    app.send(LINK).await;
+    let link = grants(app, &person).await;
+    app.reply(&person, REPLY_NUMBER, EVIL).await;
+    let (page, others) = (format!("{link}/data"), format!("{}/data", app.link(&other)));
+    assert!(app.get(&link).await.1.contains("/data/it\">Vedi, scarica o cancella i tuoi dati</a>"));
+
+    // The door shows nothing, does nothing by itself, and obeys its own form alone.
+    for lang in ["", "/it", "/pl", "/en", "/de", "/fr", "/es"] {
+        let (status, door) = app.get(&format!("{page}{lang}")).await;
+        assert!(status == 200 && !door.contains(&person[3..]) && !door.contains("web shop"), "{door}");
+    }
+    assert_eq!(app.http.head(&page).send().await.unwrap().status(), 200);
+    assert_eq!(app.count(CODES).await, 0);
+    assert_eq!(send(app, &page, &[("answer", "another")], "cross-site").await.0, 403);
+    assert_eq!(post(app, &page, &[("answer", "json"), ("ticket", "0")]).await.0, 303);
+    assert_eq!(post(app, &page, &[("answer", "erase"), ("sure", "yes"), ("ticket", "")]).await.0, 303);
+    assert_eq!(post(app, &page, &[("answer", "everything")]).await.0, 400);
+    assert_eq!(app.post_form(&page, &[("nonce", "0".into()), ("answer", "another".into())]).await, 409);
+    assert_eq!(app.count(CODES).await, 0);
+
+    // Guessing: five tries a code, however they come, one code a minute and five a day.
+    another(app, &page).await;
+    let right = digits(app, &person);
+    another(app, &page).await;
+    assert_eq!(app.count(CODES).await, 1, "one a minute");
+    assert_eq!(post(app, &others, &[("answer", "code"), ("code", &right)]).await.0, 303, "it opens the page it was sent for");
+    let wrong = other_than(&right);
+    let guess = [("answer", "code"), ("code", wrong.as_str())];
+    let app_ = &*app;
+    futures::future::join_all((0..9).map(|_| post(app_, &page, &guess))).await;
+    assert_eq!(app.count("SELECT wrong FROM codes").await, 5);
+    assert_eq!(post(app, &page, &[("answer", "code"), ("code", &right)]).await.0, 303, "it is dead");
+    assert!(app.get(&page).await.1.contains("Troppi tentativi"));
+    app.advance(MINUTE);
+
+    // The right one, once.
+    another(app, &page).await;
+    let right = digits(app, &person);
+    let typed = [("answer", "code"), ("code", right.as_str())];
+    let (status, headers, mine) = post(app, &page, &typed).await;
+    assert_eq!(status, 200, "{mine}");
+    assert!(headers.contains("no-store") && headers.contains("noindex") && !headers.contains("set-cookie"), "{headers}");
+    for shown in [&person, "Non c’è nulla che vieti di chiedere.", "Promozioni e offerte (SMS): permesso", "sì, confermato"] {
+        assert!(mine.contains(shown), "{shown}: {mine}");
+    }
+    assert!(mine.contains("&#60;b&#62;boh") && !mine.contains("<b>boh"), "what people wrote stays text");
+    assert_eq!(post(app, &page, &typed).await.0, 303, "the same form again opens nothing");
+    assert!(!app.get(&page).await.1.contains(&person), "nor does the page by itself");
+    let ticket = field(&mine, "ticket");
+
+    // To take along.
+    let (status, headers, file) = post(app, &page, &[("answer", "csv"), ("ticket", &ticket)]).await;
+    assert!(status == 200 && headers.contains("attachment") && headers.contains("no-store"), "{headers}");
+    let mut csv = csv::Reader::from_reader(file.as_bytes());
+    let cells: Vec<String> = csv.records().flat_map(|r| r.unwrap().iter().map(str::to_owned).collect::<Vec<_>>()).collect();
+    assert!(cells.iter().any(|c| c.contains("HYPERLINK")) && cells.iter().any(|c| c.contains("=cmd")), "{cells:?}");
+    assert!(cells.iter().all(|c| !c.starts_with(['=', '+', '-', '@', '\t', '\r'])), "{cells:?}");
+    let (status, headers, file) = post(app, &page, &[("answer", "json"), ("ticket", &ticket)]).await;
+    assert!(status == 200 && headers.contains("application/ld+json"), "{headers}");
+    let exported: Value = serde_json::from_str(&file).unwrap();
+    is_of_the_vocabulary(&exported);
+    let record = &exported["@graph"][0];
+    assert_eq!((&record["@type"], &record["dpv:hasJurisdiction"]), (&"dpv:ConsentRecord".into(), &"loc:IT".into()));
+    let states: Vec<String> = record["dpv:hasConsentStatus"].as_array().unwrap().iter().map(|s| s["@type"].to_string()).collect();
+    let wanted = ["ConsentUnknown", "ConsentRequested", "ConsentRequested", "ConsentGiven"];
+    assert!(states.len() == 4 && states.iter().zip(wanted).all(|(s, w)| s.contains(w)), "{states:?}");
+    assert!(file.contains(&person) && file.contains("HYPERLINK") && file.contains("Nothing speaks against asking."), "{file}");
+    assert_eq!(post(app, &others, &[("answer", "json"), ("ticket", &ticket)]).await.0, 303, "a ticket is of one page");
+    let (code, out, err) = ask(app.dir.path(), &["contact", "export", &person]).await;
+    assert_eq!((code, serde_json::from_str::<Value>(&out).unwrap()["@graph"][0].clone()), (0, record.clone()), "{err}");
+    let (code, out, _) = ask(app.dir.path(), &["contact", "export", &person, "--format", "csv"]).await;
+    assert!(code == 0 && out.starts_with("kind,at,what,") && out.contains("'=HYPERLINK"), "{out}");
+    let (code, _, err) = ask(app.dir.path(), &["contact", "export", &TestApp::it(9)]).await;
+    assert!(code == 1 && err.contains("remedy"), "{err}");
+    let done = wishes::list(&app.engine, false).await.unwrap();
+    assert!(done.iter().all(|r| r.kind == "access" && r.done.is_some()) && done.iter().any(|r| r.channel == "page"), "{done:?}");
+
+    // A quarter of an hour later it is shut.
+    app.advance(15 * MINUTE + Duration::from_secs(1));
+    for answer in ["json", "csv"] {
+        assert_eq!(post(app, &page, &[("answer", answer), ("ticket", &ticket)]).await.0, 303);
+    }
+    assert_eq!(post(app, &page, &[("answer", "erase"), ("sure", "yes"), ("ticket", &ticket)]).await.0, 303);
+    assert!(app.story(&person).await.known);
+
+    // Whoever said STOP has the same right, and as many codes.
+    app.reply(&person, REPLY_NUMBER, "STOP").await;
+    let ticket = field(&open(app, &page, &person).await, "ticket");
+    // For good, if they know that it is.
+    assert_eq!(post(app, &page, &[("answer", "erase"), ("ticket", &ticket)]).await.0, 303);
+    assert!(app.story(&person).await.known, "not without the tick");
+    let (status, headers, _) = post(app, &page, &[("answer", "erase"), ("sure", "yes"), ("ticket", &ticket)]).await;
+    assert!(status == 303 && headers.contains("/erased/"), "{headers}");
+    for lang in ["it", "pl", "en", "de", "fr", "es"] {
+        assert_eq!(app.get(&format!("{}/erased/{lang}", app.base)).await.0, 200);
+    }
+    assert_eq!((app.get(&page).await.0, app.get(&link).await.0), (404, 404));
+    let story = app.story(&person).await;
+    assert!(!story.known && story.requests.iter().any(|r| r.contains("erasure")), "{story:?}");
+    assert_eq!(explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+
+    // Somebody else's number by now: a code to it would show them the data of whoever had it before.
+    let nonce = field(&app.get(&others).await.1, "nonce");
+    app.reply(&other, REPLY_NUMBER, "numero sbagliato").await;
+    let (_, door) = app.get(&others).await;
+    assert!(door.contains("ora è di un’altra persona") && !door.contains("value=\"another\""), "{door}");
+    let before = app.count(CODES).await;
+    assert_eq!(app.post_form(&others, &[("nonce", nonce), ("answer", "another".into())]).await, 303);
+    assert_eq!(app.count(CODES).await, before);
+});
+
+/// Every term of an export is in the vocabulary, and used as what it is there.
+fn is_of_the_vocabulary(exported: &Value) {
+    let terms: BTreeMap<&str, &str> = include_str!("../data/dpv-2.3.tsv").lines().filter_map(|l| l.split_once('\t')).collect();
+    let context = exported["@context"].as_object().expect("a context");
+    let prefixes: Vec<&String> = context.keys().filter(|k| !k.contains(':')).collect();
+    let known = |term: &str, is: &[&str]| {
+        let (prefix, _) = term.split_once(':').unwrap_or_else(|| panic!("`{term}` has no prefix"));
+        assert!(prefixes.iter().any(|p| *p == prefix) || prefix == "urn", "`{term}`: the context has no such prefix");
+        let ours = matches!(prefix, "ev" | "urn");
+        assert!(ours || terms.get(term).is_some_and(|t| is.contains(t)), "`{term}` is no {is:?} of the vocabulary");
+    };
+    let mut to_do = vec![&exported["@graph"]];
+    let mut seen = 0;
+    while let Some(value) = to_do.pop() {
+        match value {
+            Value::Array(items) => to_do.extend(items),
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    match key.as_str() {
+                        "@id" => {}
+                        "@type" => {
+                            let kinds = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+                            kinds.iter().for_each(|kind| known(kind.as_str().expect("a term"), &["class"]));
+                        }
+                        key => {
+                            known(key, &["property"]);
+                            seen += 1;
+                            let is_id = context.get(key).is_some_and(|c| c["@type"] == "@id");
+                            if let Some(text) = value.as_str().filter(|text| is_id && !text.starts_with("http")) {
+                                known(text, &["class", "instance"]);
+                            }
+                            to_do.push(value);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(seen > 60, "{seen} properties");
+    // What ISO/IEC TS 27560 wants of a record, and the GDPR beside it.
+    for record in exported["@graph"].as_array().unwrap().iter().filter(|r| r["@type"] == "dpv:ConsentRecord") {
+        for key in [
+            "dct:identifier",
+            "dct:conformsTo",
+            "dpv:hasDataSubject",
+            "dpv:hasDataController",
+            "dpv:hasDataProcessor",
+            "dpv:hasJurisdiction",
+            "dpv:hasApplicableLaw",
+            "dpv:hasConsentControl",
+            "dpv:hasRight",
+            "dpv:hasNotice",
+            "dpv:hasConsentStatus",
+        ] {
+            assert!(!record[key].is_null(), "{key} is missing");
+        }
+        for key in ["dpv:hasPurpose", "dpv:hasLegalBasis", "dpv:hasPersonalData", "dpv:hasRecipient"] {
+            assert!(!record["dpv:hasProcess"][0][key].is_null(), "{key} is missing");
+        }
+    }
+}
+
+both!(the_store_knows_the_code_that_opened_a_page, |app| {
+    use permesso::store::codes;
+    let person = TestApp::it(1);
+    app.people(std::slice::from_ref(&person)).await;
+    app.send(LINK).await;
+    let page = format!("{}/data", app.link(&person));
+    open(app, &page, &person).await;
+    let token = permesso::vault::token_hash(page.rsplit('/').nth(1).expect("a token"));
+    let mut tx = app.engine.store.read().await.unwrap();
+    let ours = &app.engine.controller;
+    let now = app.clock.now();
+    assert!(codes::opened(&mut tx, ours, -1, &token, now).await.unwrap().is_some());
+    assert_eq!(codes::opened(&mut tx, ours, -1, &token, now + 1).await.unwrap(), None);
+    assert_eq!(codes::opened(&mut tx, ours, -2, &token, now).await.unwrap(), None);
+    assert_eq!(codes::opened(&mut tx, ours, -1, "another", now).await.unwrap(), None);
+    tx.rollback().await.unwrap();
+});
