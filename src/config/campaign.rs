@@ -345,7 +345,7 @@ fn ask(
     }
     let fits = sender.is_some_and(|sender| {
         registered(&table, config, there, channel, sender);
-        fits(&table, channel, mode, sender)
+        fits(&table, config, channel, mode, sender)
     });
     let template = table.need::<String>("template");
     let of_template = |name: &str| name.rsplit_once('.').is_some_and(|(stem, _)| stem == template);
@@ -406,18 +406,25 @@ fn required_texts(
 }
 
 /// Whether the sender can do what the channel and the mode need.
-fn fits(table: &Table, channel: Channel, mode: Option<Mode>, sender: &Sender) -> bool {
+fn fits(table: &Table, config: &Config, channel: Channel, mode: Option<Mode>, sender: &Sender) -> bool {
     let id = &sender.id;
     if sender.channel != channel {
         let remedy = format!("name a sender of channel {}", channel.code());
         table.note("sender", format!("`{id}` sends by {}", sender.channel.code()), remedy);
         return false;
     }
+    let account = config.gateways.iter().find(|account| account.name() == sender.gateway);
     let (key, what, remedy) = match mode {
         Some(Mode::Reply) if !sender.two_way => (
             "mode",
             format!("nobody can reply to `{id}`"),
             "write link_code or link_reply with a text for it (`repermission_code`, `repermission`), or name a sender that is a number",
+        ),
+        // The second step says the same words as the first.
+        Some(Mode::Reply) if account.is_some_and(|account| !account.tells_replies_apart()) => (
+            "mode",
+            format!("gateway {} does not tell a second yes from the first one told again", sender.gateway),
+            "name its inbound_id or inbound_time in permesso.toml, or ask from a name with link_reply or link_code",
         ),
         Some(Mode::LinkReply) if sender.reply_number.is_none() && !sender.two_way => (
             "sender",

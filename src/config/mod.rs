@@ -135,6 +135,14 @@ impl GatewayConfig {
         self.driver.name == "mock"
     }
 
+    /// Whether a reply that is called in again can be told from the same words written again. Each provider's own driver can; where the
+    /// settings say how to read a call, they may name nothing that differs.
+    pub fn tells_replies_apart(&self) -> bool {
+        let mapped = |key: &str| !self.account.text(key).is_empty();
+        let by_settings = self.driver.keys.iter().any(|key| key.name == "inbound_id");
+        !by_settings || mapped("inbound_id") || mapped("inbound_time")
+    }
+
     /// What is weaker about this account than about one with TLS and signed callbacks, to be said at every start.
     pub fn warning(&self) -> Option<String> {
         let name = self.name();

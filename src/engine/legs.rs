@@ -11,6 +11,7 @@ use super::Engine;
 use crate::clock::DAY;
 use crate::domain::campaign::Campaign;
 use crate::domain::channel::Channel;
+use crate::domain::message::Kind;
 use crate::store::messages::{Attempt, Route};
 use crate::store::queue::{self, Job};
 use crate::store::{Tx, conversations, legs, messages};
@@ -66,9 +67,12 @@ async fn move_on(
     Ok(())
 }
 
-/// A leg that had failed has arrived after all, before the next one left: the person was asked there, and may answer there.
+/// What had failed was taken after all, before the next leg or try left: the person was asked there, and may answer there.
 pub async fn arrived_after_all(tx: &mut Tx, engine: &Engine, attempt: &Attempt) -> Result<()> {
     messages::mark_arrived(tx, attempt.message_id).await?;
+    if attempt.kind != Kind::Ask.code() {
+        return Ok(());
+    }
     let (Some(campaign_id), Some(revision_id)) = (attempt.campaign_id, attempt.revision_id) else { return Ok(()) };
     let campaign = engine.revision(tx, revision_id).await?;
     let Some(ask) = campaign.ask(attempt.channel()) else { return Ok(()) };

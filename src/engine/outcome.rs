@@ -183,8 +183,9 @@ fn turn(health: &mut Health, sent: &[(Due, i64, Sent)], now: i64) -> Turn {
     }
     let enough = |in_a_row: i64| was_probe || in_a_row >= i64::from(BREAKER);
     let cause = match why {
-        Some(why) if enough(health.unreached) => Some(Some(why)),
+        // Where both are true, the dearer one: each probe may cost a person's ask.
         _ if unknown && enough(health.unknowns) => Some(None),
+        Some(why) if enough(health.unreached) => Some(Some(why)),
         _ => None,
     };
     if was_probe || cause.is_some() {

@@ -73,7 +73,7 @@ async fn attempts(
     told: &[(NewReceipt<'_>, Told<'_>)],
 ) -> Result<Vec<Option<Attempt>>> {
     let ids: Vec<&str> = told.iter().map(|(new, _)| new.provider_id).collect();
-    let known = messages::attempts_by_provider_id(tx, gateway, &ids).await?;
+    let known = messages::attempts_by_provider_id(tx, gateway, &ids, engine.now()).await?;
     let unknown = told.iter().filter(|(new, _)| !known.contains_key(new.provider_id));
     let references: Vec<&str> = unknown.filter_map(|(new, _)| new.reference).collect();
     let ours: HashMap<String, Attempt> = match references.is_empty() {
@@ -86,18 +86,21 @@ async fn attempts(
 
 /// Receipts that repeat what the message's state says already, and mean nothing more.
 fn says_nothing_new(of: &[Of<'_>]) -> bool {
-    of.iter()
-        .all(|(told, attempt)| told.class.is_none() && !attempt.moved_on && attempt.state().on_receipt(told.status).is_none())
+    of.iter().all(|(told, attempt)| {
+        let counts = attempt.moved_on || proves_taken(attempt, told.status);
+        told.class.is_none() && !counts && attempt.state().on_receipt(told.status).is_none()
+    })
 }
 
-/// The move of a message whose receipts change its state and nothing else: no error with a meaning, no leg left behind, no failure
-/// that arrived after all, no second step.
+/// The move of a message whose receipts change its state and nothing else: no error with a meaning, no leg left behind, nothing that
+/// failed and arrived after all, no second step.
 fn plain(message: i64, of: &[Of<'_>]) -> Option<Move> {
     let from = of.first()?.1.state();
     let way = matches!(from, State::Sending | State::Unknown | State::Accepted | State::Sent | State::Delivered);
     let plain = |(told, attempt): &Of<'_>| {
         let arrives = matches!(told.status, Receipt::Sent | Receipt::Delivered | Receipt::Read);
-        told.class.is_none() && arrives && !attempt.moved_on && attempt.kind != Kind::Confirm.code()
+        let simple = !attempt.moved_on && !attempt.was_turned_down() && attempt.kind != Kind::Confirm.code();
+        told.class.is_none() && arrives && simple
     };
     let to = of.iter().fold(from, |state, (told, _)| state.on_receipt(told.status).unwrap_or(state));
     (way && to != from && of.iter().all(plain)).then_some(Move { message, from: from.code(), to: to.code() })
@@ -113,38 +116,83 @@ async fn apply(tx: &mut Tx, engine: &Engine, gateway: &str, attempt: &Attempt, t
     if class.is_some_and(Class::pauses) {
         outcome::pause(tx, engine, gateway, attempt.campaign_id, told.error.unwrap_or("a receipt says so")).await?;
     }
-    let mut state = attempt.state();
-    if attempt.moved_on {
-        // The next channel has the message now; of the leg that failed only the proof that it arrived after all still counts.
-        if !matches!(status, Receipt::Delivered | Receipt::Read) {
+    let mut attempt = attempt.clone();
+    loop {
+        let state = attempt.state();
+        let taken = proves_taken(&attempt, status);
+        if attempt.was_turned_down() && !taken {
             return Ok(());
         }
-        let reason = Some("arrived on the first channel after all");
-        if messages::set_state(tx, attempt.message_id, State::Planned, State::Delivered, reason, engine.now()).await? {
-            return legs::arrived_after_all(tx, engine, attempt).await;
+        if taken {
+            messages::prove_taken(tx, attempt.id).await?;
+            messages::mark_arrived(tx, attempt.message_id).await?;
+            if state == State::Sending {
+                // It cannot be called back: what left a moment ago may arrive as well.
+                tracing::warn!(
+                    gateway,
+                    message.id = attempt.message_id,
+                    "The gateway took what it said it had not, and it was being sent again"
+                );
+            }
         }
-    }
-    while let Some(next) = state.on_receipt(status) {
-        if messages::set_state(tx, attempt.message_id, state, next, None, engine.now()).await? {
-            // While its own answer is out the message waits for it, and an unknown one stays where it is (design section 7).
-            let may_move = matches!(state, State::Accepted | State::Sent) && next == State::Failed;
-            if not_on_channel && may_move && answered(tx, engine, attempt).await? {
-                legs::fall_back(tx, engine, &[attempt.message_id]).await?;
+        if attempt.moved_on {
+            // The next channel has the message now; of the leg that failed only the proof that it arrived after all still counts.
+            if !matches!(status, Receipt::Delivered | Receipt::Read) {
+                return Ok(());
             }
-            if matches!(next, State::Delivered | State::Read)
-                && matches!(state, State::Failed | State::Undelivered | State::Expired)
-            {
-                messages::mark_arrived(tx, attempt.message_id).await?;
+            let reason = Some("arrived on the first channel after all");
+            if messages::set_state(tx, attempt.message_id, State::Planned, State::Delivered, reason, engine.now()).await? {
+                return legs::arrived_after_all(tx, engine, &attempt).await;
             }
-            if attempt.kind == Kind::Confirm.code() && matches!(next, State::Sent | State::Delivered | State::Read) {
-                // It was taken, whatever its own answer said: the second step may count from now on.
-                conversations::confirmation_arrived(tx, attempt.message_id, engine.now()).await?;
-            }
-            break;
+        }
+        let next = match state {
+            // It waits for its next try, and there is none any more.
+            State::Planned if taken => State::Accepted.on_receipt(status),
+            // Of a later try that is under way only better news of the earlier one says something.
+            _ if taken && matches!(status, Receipt::Undelivered | Receipt::Expired) => None,
+            _ => state.on_receipt(status),
+        };
+        let Some(next) = next else { return Ok(()) };
+        let reason = Some("the gateway took it after all").filter(|_| state == State::Planned);
+        if messages::set_state(tx, attempt.message_id, state, next, reason, engine.now()).await? {
+            return moved(tx, engine, &attempt, next, not_on_channel).await;
         }
         // The answer to our own send was stored between our look and our write: look again.
-        let Some(moved) = messages::state(tx, attempt.message_id).await?.filter(|s| *s != state) else { break };
-        state = moved;
+        match messages::attempt_by_reference(tx, &engine.controller, &attempt.reference).await? {
+            Some(newer) if newer.state() != state => attempt = newer,
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Whether this receipt is of a message that the gateway took, whatever its answer said: the person may have it, and it is not sent
+/// again (promise 3). `Failed` may be that very answer, told once more.
+fn proves_taken(attempt: &Attempt, status: Receipt) -> bool {
+    match attempt.outcome.as_deref() {
+        Some("not_accepted") => status != Receipt::Failed,
+        // A number that does not work stays one, however often that is told.
+        Some("refused") => matches!(status, Receipt::Sent | Receipt::Delivered | Receipt::Read),
+        _ => false,
+    }
+}
+
+/// What follows from a message's move from the state that the attempt was read with.
+async fn moved(tx: &mut Tx, engine: &Engine, attempt: &Attempt, next: State, not_on_channel: bool) -> Result<()> {
+    let state = attempt.state();
+    // While its own answer is out the message waits for it, and an unknown one stays where it is (design section 7).
+    let may_move = matches!(state, State::Accepted | State::Sent) && next == State::Failed;
+    if not_on_channel && may_move && answered(tx, engine, attempt).await? {
+        legs::fall_back(tx, engine, &[attempt.message_id]).await?;
+    }
+    let arrived = matches!(next, State::Delivered | State::Read);
+    if state == State::Planned {
+        legs::arrived_after_all(tx, engine, attempt).await?;
+    } else if arrived && matches!(state, State::Failed | State::Undelivered | State::Expired) {
+        messages::mark_arrived(tx, attempt.message_id).await?;
+    }
+    if attempt.kind == Kind::Confirm.code() && (arrived || next == State::Sent) {
+        // It was taken, whatever its own answer said: the second step may count from now on.
+        conversations::confirmation_arrived(tx, attempt.message_id, engine.now()).await?;
     }
     Ok(())
 }

@@ -21,6 +21,9 @@ use crate::store::messages::Attempt;
 use crate::store::{Tx, answers, contacts, conversations, inbound, messages, suppressions};
 use crate::vault::Keyed;
 
+/// For the fingerprint by which a message without an id is known again.
+const AGAIN: &str = "said";
+
 /// What the gateway and its event look like to the verbs below.
 struct Heard<'a> {
     gateway: &'a str,
@@ -66,7 +69,9 @@ async fn receive_all(tx: &mut Tx, engine: &Engine, calls: &[(&str, &[Event])]) -
 }
 
 /// Takes in a slice of authentic events in the caller's transaction. An event known already changes nothing. Receipts come first: they
-/// and what people write overtake each other on the way here anyway, and mean the same in any order.
+/// and what people write overtake each other on the way here anyway, and mean the same in any order. Only a yes is ever taken for one
+/// that is told again: a second yes would be the second act of one person who acted once, while a no does no harm twice and is lost if it
+/// is taken for an earlier one (promises 2 and 5).
 pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Event]) -> Result<()> {
     let events: Vec<Event> = events.iter().map(|event| storable::event(event)).collect();
     let told: Vec<_> = events.iter().filter_map(Told::of).collect();
@@ -76,6 +81,9 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
     for event in &events {
         match event {
             Event::Receipt { .. } => {}
+            Event::Answered { said, at } => {
+                inbound::answered(tx, &engine.controller, gateway, &engine.vault.fingerprint(AGAIN, said), *at).await?;
+            }
             Event::Unreadable { event_id, body } => {
                 // It waits in the operator's inbox.
                 keep(tx, engine, gateway, event_id, body, "held").await?;
@@ -86,7 +94,7 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                     outcome::pause(tx, engine, gateway, None, reason).await?;
                 }
             }
-            Event::Inbound { event_id, from, answers, to, channel, text, button, at, handled } => {
+            Event::Inbound { event_id, from, answers, to, channel, text, button, at, handled, again } => {
                 let answers = match answers {
                     Some(provider_id) => messages::attempt_by_provider_id(tx, gateway, provider_id).await?,
                     None => None,
@@ -135,6 +143,16 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                 };
                 let primary = keyed.last().cloned().unwrap_or(Keyed { key_id: 0, mac: String::new() });
                 let intent = as_handled(*handled, intent);
+                let said = again.as_ref().map(|again| engine.vault.fingerprint(AGAIN, &again.said));
+                if let (Intent::OptIn, Some(again), Some(said), Some(contact)) = (intent, again, &said, &contact)
+                    && again.within > 0
+                {
+                    // Another process may be storing the same at this moment.
+                    contacts::lock(tx, contact.id).await?;
+                    if inbound::said_since(tx, &engine.controller, gateway, said, engine.now() - again.within).await? {
+                        continue;
+                    }
+                }
                 let body_enc = engine.vault.encrypt("inbound", text)?;
                 let new = NewInbound {
                     event_id,
@@ -146,6 +164,7 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                     body_enc: &body_enc,
                     intent: intent.key(),
                     at: at.unwrap_or_else(|| engine.now()),
+                    said: said.as_deref(),
                 };
                 let Some(id) = inbound::add_inbound(tx, &engine.controller, gateway, &new, engine.now()).await? else { continue };
                 let heard = Heard {
@@ -195,6 +214,7 @@ async fn keep(tx: &mut Tx, engine: &Engine, gateway: &str, event_id: &str, body:
         body_enc: &body_enc,
         intent: Intent::Unclear.key(),
         at: engine.now(),
+        said: None,
     };
     let Some(id) = inbound::add_inbound(tx, &engine.controller, gateway, &new, engine.now()).await? else { return Ok(false) };
     inbound::set_effect(tx, id, effect).await?;

@@ -38,7 +38,9 @@ pub(super) fn event(event: &Event) -> Event {
             *event_id = id(event_id);
             *pause = pause.as_deref().map(text);
         }
-        Event::Inbound { event_id, answers, to, button, from: _, channel: _, text: _, at: _, handled: _ } => {
+        // What was heard is kept as a hash alone.
+        Event::Answered { said: _, at: _ } => {}
+        Event::Inbound { event_id, answers, to, button, from: _, channel: _, text: _, at: _, handled: _, again: _ } => {
             (*event_id, *to) = (id(event_id), text(to));
             ids(answers);
             ids(button);

@@ -229,6 +229,7 @@ fn result(value: &Value, now: i64) -> Event {
         button,
         at: time(&value["receivedAt"]),
         handled: None,
+        again: None,
     }
 }
 
@@ -283,6 +284,7 @@ fn switched(value: &Value) -> Option<Event> {
             button: None,
             at: time(&value["createdAt"]),
             handled: Some(Handled::Stop),
+            again: None,
         },
         ("resume", _) => Event::Note { event_id, body, pause: None },
         _ => Event::Unreadable { event_id, body },

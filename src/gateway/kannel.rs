@@ -147,6 +147,7 @@ impl Kannel {
             button: None,
             at: fields.time(),
             handled: None,
+            again: None,
         })
     }
 }

@@ -373,6 +373,7 @@ impl Meta {
             button: button.map(str::to_owned),
             at: time(&item["timestamp"]),
             handled: None,
+            again: None,
         })
     }
 
@@ -390,6 +391,7 @@ impl Meta {
                 button: None,
                 at: time(&item["timestamp"]),
                 handled: Some(Handled::Stop),
+                again: None,
             }),
             "resume" => Some(self.note(None, &item.to_string())),
             _ => None,

@@ -155,6 +155,7 @@ impl Mobyt {
             button: None,
             at: None,
             handled: None,
+            again: None,
         }
     }
 }

@@ -171,7 +171,21 @@ pub enum Event {
         at: Option<i64>,
         /// What the provider's own opt-out handling took it for, if anything; it has then answered the person already.
         handled: Option<Handled>,
+        /// Where the provider gives messages no ids: what tells one from one that it delivers again.
+        again: Option<Again>,
     },
+    /// Our answer to what was heard as `said` has arrived: whatever is said alike after `at` (microseconds UTC) is another message.
+    Answered { said: String, at: i64 },
+}
+
+/// Of a message without an id of the provider's: whether it is one delivered again cannot be seen, so that `event_id` is new each
+/// time. A yes counts once all the same; a no counts each time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Again {
+    /// The same for every delivery of a message, and for the same words of the same person.
+    pub said: String,
+    /// Microseconds for which a yes said alike is taken for the same one; 0 where it is known to be another.
+    pub within: i64,
 }
 
 /// What a provider's own opt-out handling took a message for.

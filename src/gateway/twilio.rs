@@ -391,5 +391,6 @@ fn inbound(fields: &Fields, at: Option<i64>) -> Event {
             "HELP" => Some(Handled::Help),
             _ => Some(Handled::Other),
         },
+        again: None,
     }
 }

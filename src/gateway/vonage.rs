@@ -284,6 +284,7 @@ fn inbound(call: &Value, id: &str) -> Option<Event> {
         button,
         at: time(&call["timestamp"]),
         handled: None,
+        again: None,
     })
 }
 

@@ -23,7 +23,7 @@ pub async fn passed(tx: &mut Tx, contact: i64) -> Result<Vec<(String, Option<Str
 pub async fn replies(tx: &mut Tx, controller: &str, keyed: &[Keyed], contacts: &[i64]) -> Result<u64> {
     execute!(
         tx,
-        "UPDATE inbound_events SET body_enc = '', mac = '', effect = CASE WHEN effect IN ('held', $4, $5) THEN $6 ELSE effect END
+        "UPDATE inbound_events SET body_enc = '', mac = '', said = NULL, effect = CASE WHEN effect IN ('held', $4, $5) THEN $6 ELSE effect END
          WHERE controller = $1 AND (contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($3))
            OR mac IN (SELECT j.value->>'mac' FROM EACH($2)))",
         controller,

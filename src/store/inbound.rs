@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use crate::clock::MINUTE;
 use crate::vault::Keyed;
 
 #[derive(Debug, Clone, serde::Serialize)]
@@ -49,15 +50,23 @@ struct Row<'a> {
 /// A receipt that came early: its id, the provider's id, status, class and error.
 pub type Early = (i64, String, String, Option<String>, Option<String>);
 
-/// Receipts that came before their attempt knew its provider id, in the provider's order.
+/// Clocks of two processes may differ by seconds, microseconds.
+const SKEW: i64 = MINUTE;
+
+/// Receipts that came before their attempt knew its provider id, in the provider's order. What came before the attempt itself is about
+/// another message of the same id.
 pub async fn unmatched(tx: &mut Tx, gateway: &str, provider_ids: &[&str]) -> Result<Vec<Early>> {
     let ids = json(provider_ids.iter().map(|id| serde_json::json!({ "id": id })).collect::<Vec<_>>());
     fetch_all!(
         tx,
         "SELECT r.id, r.provider_id, r.status, r.class, r.error FROM receipts r WHERE r.gateway = $2 AND r.attempt_id IS NULL
-           AND r.provider_id IN (SELECT j.value->>'id' FROM EACH($1)) ORDER BY r.at, r.id",
+           AND r.provider_id IN (SELECT j.value->>'id' FROM EACH($1))
+           AND r.received_at >= COALESCE((SELECT MAX(a.claimed_at) FROM attempts a
+             WHERE a.gateway = r.gateway AND a.provider_id = r.provider_id), 0) - $3
+         ORDER BY r.at, r.id",
         &ids,
-        gateway
+        gateway,
+        SKEW
     )
 }
 
@@ -113,14 +122,17 @@ pub struct NewInbound<'a> {
     pub body_enc: &'a str,
     pub intent: &'a str,
     pub at: i64,
+    /// By what a message without an id of the provider's is known again, hashed.
+    pub said: Option<&'a str>,
 }
 
 /// Stores an inbound message; `None` where this event is known already.
 pub async fn add_inbound(tx: &mut Tx, controller: &str, gateway: &str, i: &NewInbound<'_>, now: i64) -> Result<Option<i64>> {
     let row: Option<(i64,)> = fetch_optional!(
         tx,
-        "INSERT INTO inbound_events (controller, gateway, event_id, mac, key_id, contact_id, to_sender, channel, body_enc, intent, effect, at, received_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'received', $11, $12) ON CONFLICT DO NOTHING RETURNING id",
+        "INSERT INTO inbound_events (controller, gateway, event_id, mac, key_id, contact_id, to_sender, channel, body_enc, intent, effect, at, received_at,
+           said)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'received', $11, $12, $13) ON CONFLICT DO NOTHING RETURNING id",
         controller,
         gateway,
         i.event_id,
@@ -132,9 +144,36 @@ pub async fn add_inbound(tx: &mut Tx, controller: &str, gateway: &str, i: &NewIn
         i.body_enc,
         i.intent,
         i.at,
-        now
+        now,
+        i.said
     )?;
     Ok(row.map(|(id,)| id))
+}
+
+/// Whether the same was heard from this time on, and it is not known that our answer to it has arrived.
+pub async fn said_since(tx: &mut Tx, controller: &str, gateway: &str, said: &str, since: i64) -> Result<bool> {
+    let row: Option<(i64,)> = fetch_optional!(
+        tx,
+        "SELECT id FROM inbound_events WHERE controller = $1 AND gateway = $2 AND said = $3 AND received_at >= $4 LIMIT 1",
+        controller,
+        gateway,
+        said,
+        since
+    )?;
+    Ok(row.is_some())
+}
+
+/// Our answer to what was heard until `at` has arrived: the same words are another message from now on.
+pub async fn answered(tx: &mut Tx, controller: &str, gateway: &str, said: &str, at: i64) -> Result<()> {
+    execute!(
+        tx,
+        "UPDATE inbound_events SET said = NULL WHERE controller = $1 AND gateway = $2 AND said = $3 AND received_at <= $4",
+        controller,
+        gateway,
+        said,
+        at
+    )?;
+    Ok(())
 }
 
 pub async fn set_effect(tx: &mut Tx, id: i64, effect: &str) -> Result<()> {
@@ -233,7 +272,7 @@ pub const ERASED: &str = "erased";
 
 /// Forgets what an event says and by whom.
 pub async fn blank(tx: &mut Tx, id: i64) -> Result<()> {
-    execute!(tx, "UPDATE inbound_events SET body_enc = '', mac = '' WHERE id = $1", id)?;
+    execute!(tx, "UPDATE inbound_events SET body_enc = '', mac = '', said = NULL WHERE id = $1", id)?;
     Ok(())
 }
 

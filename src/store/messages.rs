@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use crate::clock::DAY;
 use crate::domain::channel::Channel;
 use crate::domain::message::{Kind, State};
 
@@ -441,6 +442,11 @@ impl Attempt {
     pub fn state(&self) -> State {
         State::parse(&self.state).unwrap_or(State::Unknown)
     }
+
+    /// Whether the gateway's answer said that it did not take it.
+    pub fn was_turned_down(&self) -> bool {
+        matches!(self.outcome.as_deref(), Some("not_accepted" | "refused"))
+    }
 }
 
 macro_rules! attempts {
@@ -505,17 +511,32 @@ pub async fn attempts_by_reference(tx: &mut Tx, controller: &str, references: &[
     Ok(newest_by_name(rows))
 }
 
-/// As [`attempt_by_provider_id`], of many.
-pub async fn attempts_by_provider_id(tx: &mut Tx, gateway: &str, provider_ids: &[&str]) -> Result<HashMap<String, Attempt>> {
+/// Until when a receipt can be about a message, microseconds after its claim. Short ids come round (an SMSC may count in 16 bits, or from
+/// the start again), and then the receipt is about a message whose answer has not taught us its id yet. An SMS is valid for two days at
+/// most, or for a week by the usual default of an SMSC that takes no validity, and then its receipt may wait for us for some days.
+pub const SMS_TOLD: i64 = 10 * DAY;
+/// WhatsApp keeps for 30 days what it cannot deliver.
+pub const WHATSAPP_TOLD: i64 = 35 * DAY;
+
+/// As [`attempt_by_provider_id`], of many, as far as a receipt that comes now can be about them.
+pub async fn attempts_by_provider_id(
+    tx: &mut Tx,
+    gateway: &str,
+    provider_ids: &[&str],
+    now: i64,
+) -> Result<HashMap<String, Attempt>> {
     let rows: Vec<Named> = fetch_all!(
         tx,
         attempts!(
             "a.provider_id AS name, ",
             "EACH($1) THEN JOIN attempts a ON a.gateway = $2 AND a.provider_id = j.value->>'name'
+               AND a.claimed_at >= CASE a.channel WHEN 'whatsapp' THEN $4 ELSE $3 END
              JOIN messages m ON m.id = a.message_id ORDER BY a.id"
         ),
         names(provider_ids),
-        gateway
+        gateway,
+        now - SMS_TOLD,
+        now - WHATSAPP_TOLD
     )?;
     Ok(newest_by_name(rows))
 }
@@ -682,6 +703,12 @@ pub async fn arrived_asks(tx: &mut Tx, family: &str, contacts: &[i64]) -> Result
         &json(contacts),
         family
     )
+}
+
+/// A receipt proves that the gateway took what its answer said it did not. What was reserved for it is not known any more.
+pub async fn prove_taken(tx: &mut Tx, attempt: i64) -> Result<()> {
+    execute!(tx, "UPDATE attempts SET outcome = 'accepted' WHERE id = $1 AND outcome IN ('not_accepted', 'refused')", attempt)?;
+    Ok(())
 }
 
 /// Marks a person as asked again: a message that counted as refused has arrived after all.

@@ -1123,14 +1123,20 @@ both!(an_attempt_is_found_by_whatever_names_it, |app| {
     assert!(messages::attempt_by_provider_id(&mut tx, "g", "x").await.unwrap().is_none());
     inbound::learn_provider_ids(&mut tx, &[(attempt, "x")]).await.unwrap();
     inbound::learn_provider_ids(&mut tx, &[(attempt, "y")]).await.unwrap();
-    let named = messages::attempts_by_provider_id(&mut tx, "g", &["x", "y", "x"]).await.unwrap();
+    let named = messages::attempts_by_provider_id(&mut tx, "g", &["x", "y", "x"], 0).await.unwrap();
     assert_eq!(named.into_iter().map(|(name, a)| (name, a.id)).collect::<Vec<_>>(), [("x".to_owned(), attempt)]);
     let named = messages::attempts_by_reference(&mut tx, C, &[&reference, "another"]).await.unwrap();
     assert_eq!(named.into_iter().map(|(name, a)| (name, a.id)).collect::<Vec<_>>(), [(reference.clone(), attempt)]);
     assert_eq!(messages::attempt_by_provider_id(&mut tx, "g", "x").await.unwrap().unwrap().id, attempt, "the first one stays");
     assert_eq!(report::claims(&mut tx, C).await.unwrap(), [(reference, 10)]);
+    // Ids come round: what was claimed long ago is not what a receipt is about now.
+    for (now, found) in [(10 + messages::SMS_TOLD, 1), (11 + messages::SMS_TOLD, 0)] {
+        assert_eq!(messages::attempts_by_provider_id(&mut tx, "g", &["x"], now).await.unwrap().len(), found);
+    }
     messages::settle(&mut tx, &[settled(ask, "refused", State::Failed)], 20).await.unwrap();
     assert!(messages::newest_ask(&mut tx, person).await.unwrap().is_none(), "what was refused asked nobody");
+    messages::prove_taken(&mut tx, attempt).await.unwrap();
+    assert_eq!(messages::newest_ask(&mut tx, person).await.unwrap().unwrap().id, attempt, "unless a receipt proves that it did");
     tx.rollback().await.unwrap();
 });
 
@@ -1171,6 +1177,7 @@ both!(receipts_and_inbound_events_are_stored_once, |app| {
         body_enc: "b",
         intent,
         at: 9,
+        said: None,
     };
     let one = inbound::add_inbound(&mut tx, C, "g", &reply("i1", "unclear"), 10).await.unwrap().unwrap();
     let two = inbound::add_inbound(&mut tx, C, "g", &reply("i2", "opt_in"), 10).await.unwrap().unwrap();
@@ -1209,6 +1216,24 @@ both!(receipts_and_inbound_events_are_stored_once, |app| {
     assert_eq!(inbound::resolve(&mut tx, C, three, "nothing", "op", 16).await.unwrap(), Some((Some(owner), of)));
     let counted = report::inbound(&mut tx, C).await.unwrap();
     assert_eq!(counted, [("opt_in".to_owned(), 1), ("unclear".to_owned(), 2)]);
+    // What has no id is known by what was said, until our answer to it has arrived.
+    for (event_id, at) in [("i4", 20), ("i5", 30)] {
+        let said = inbound::NewInbound { said: Some("yes"), ..reply(event_id, "opt_in") };
+        assert!(inbound::add_inbound(&mut tx, C, "g", &said, at).await.unwrap().is_some());
+    }
+    for (gateway, said, since, known) in
+        [("g", "yes", 20, true), ("g", "yes", 30, true), ("g", "yes", 31, false), ("f", "yes", 20, false), ("g", "no", 20, false)]
+    {
+        assert_eq!(inbound::said_since(&mut tx, C, gateway, said, since).await.unwrap(), known, "{gateway} {said} {since}");
+    }
+    inbound::answered(&mut tx, C, "f", "yes", 40).await.unwrap();
+    inbound::answered(&mut tx, C, "g", "no", 40).await.unwrap();
+    inbound::answered(&mut tx, C, "g", "yes", 19).await.unwrap();
+    assert!(inbound::said_since(&mut tx, C, "g", "yes", 20).await.unwrap());
+    inbound::answered(&mut tx, C, "g", "yes", 20).await.unwrap();
+    assert!(inbound::said_since(&mut tx, C, "g", "yes", 20).await.unwrap(), "said after it was answered");
+    inbound::answered(&mut tx, C, "g", "yes", 30).await.unwrap();
+    assert!(!inbound::said_since(&mut tx, C, "g", "yes", 0).await.unwrap());
     tx.rollback().await.unwrap();
 });
 

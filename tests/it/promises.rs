@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use permesso::domain::campaign::CampaignState;
+use permesso::domain::message::State;
 use permesso::engine::plan;
 use permesso::gateway::mock::faults::Faults;
-use permesso::gateway::mock::protocol;
-use permesso::store::messages;
+use permesso::gateway::mock::protocol::{self, Status};
+use permesso::store::{contacts, messages};
 
 use crate::app::{LINK, REPLY, REPLY_NUMBER, TestApp};
 use crate::both;
@@ -202,6 +203,79 @@ both!(what_is_proved_not_accepted_is_tried_again, |app| {
     app.gateway.idle().await;
     assert_eq!(app.asks(&number), 1);
     assert_eq!(app.states().await.get("delivered"), Some(&1));
+});
+
+both!(what_a_receipt_proves_to_be_taken_is_not_sent_again, |app| {
+    let numbers: Vec<String> = (1..=5).map(TestApp::it).collect();
+    app.people(&numbers).await;
+    app.gateway.set_faults(Faults { throttle: 1.0, ..Faults::default() });
+    app.plan(LINK).await;
+    app.settle().await;
+    assert_eq!(app.states().await.get("planned"), Some(&5), "the gateway's answer says that it took none");
+    app.gateway.set_faults(Faults::default());
+    let mut ids = Vec::new();
+    let mut tx = app.engine.store.read().await.unwrap();
+    for number in &numbers {
+        let keyed = app.engine.vault.keyed_all(&TestApp::number(number));
+        let contact = contacts::by_number(&mut tx, &app.engine.controller, &keyed).await.unwrap().unwrap().id;
+        let told = messages::story_of(&mut tx, contact).await.unwrap().remove(0);
+        ids.push((told.id, told.reference.unwrap()));
+    }
+    tx.rollback().await.unwrap();
+    // The third try of one is on its way when its first one is told about.
+    let mut tx = app.engine.store.write().await.unwrap();
+    for (message, _) in &ids[3..] {
+        assert!(messages::set_state(&mut tx, *message, State::Planned, State::Sending, None, app.clock.now()).await.unwrap());
+    }
+    tx.commit().await.unwrap();
+    let told = [Status::Delivered, Status::Undelivered, Status::Failed, Status::Sent, Status::Failed];
+    let receipts = std::iter::zip(&ids, told).map(|((_, reference), status)| {
+        let (event_id, id) = (format!("r-{reference}"), format!("p-{reference}"));
+        protocol::Event::Receipt(protocol::Receipt {
+            event_id,
+            id,
+            reference: reference.clone(),
+            status,
+            at: app.clock.now(),
+            error: None,
+        })
+    });
+    assert!(app.gateway.deliver(receipts.collect()).await);
+    let states = async || futures::future::join_all(numbers.iter().map(|number| app.state_of(number))).await;
+    // A failure may be the refusal told once more: it proves nothing, least of all about a later try.
+    assert_eq!(states().await, ["delivered", "undelivered", "planned", "sent", "sending"]);
+    // The answers to the tries under way: not taken, again.
+    let mut tx = app.engine.store.write().await.unwrap();
+    let settled = ids[3..].iter().map(|(message, _)| messages::Settled {
+        attempt: 0,
+        message: *message,
+        outcome: "not_accepted",
+        provider_id: None,
+        error: None,
+        state: State::Planned.code(),
+        due_at: app.clock.now(),
+        uncounted: 0,
+    });
+    messages::settle(&mut tx, &settled.collect::<Vec<_>>(), app.clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    app.advance(Duration::from_secs(300));
+    app.settle().await;
+    assert_eq!(
+        numbers.iter().map(|number| app.asks(number)).collect::<Vec<_>>(),
+        [0, 0, 1, 0, 1],
+        "who may have it is not asked again"
+    );
+    // They were asked: by a campaign of another name too.
+    app.plan_as(LINK, |c| (c.name, c.family) = ("nuovo-nome".into(), "another family".into())).await;
+    app.settle().await;
+    assert_eq!(app.asks(&numbers[0]) + app.asks(&numbers[1]) + app.asks(&numbers[3]), 0);
+    assert_eq!(
+        app.count("SELECT COUNT(*) FROM conversations WHERE state = 'asked' AND closed_at IS NULL").await,
+        4,
+        "and may answer"
+    );
+    let story = app.history(&numbers[0]).await;
+    assert!(story.iter().any(|line| line.contains("delivered")), "{story:#?}");
 });
 
 both!(renaming_the_campaign_asks_nobody_again, |app| {
@@ -516,6 +590,7 @@ pub fn said(id: &str, from: &str, to: &str, text: &str, at: i64) -> permesso::ga
         button: None,
         at: Some(at),
         handled: None,
+        again: None,
     }
 }
 

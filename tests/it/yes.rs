@@ -256,8 +256,10 @@ fn any_event() -> BoxedStrategy<Event> {
         button,
         at,
         handled: (n == 2).then_some(Handled::Other),
+        again: None,
     });
-    prop_oneof![receipt, unreadable, note, said].boxed()
+    let answered = (any_text(), any_time()).prop_map(|(said, at)| Event::Answered { said, at });
+    prop_oneof![receipt, unreadable, note, said, answered].boxed()
 }
 
 both!(any_event_can_be_stored_beside_a_stop, |app| {
@@ -276,6 +278,7 @@ both!(any_event_can_be_stored_beside_a_stop, |app| {
             button: None,
             at: None,
             handled: None,
+            again: None,
         };
         let told = receive::store(&app.engine, "mock", &[odd.clone(), stop]).await;
         told.unwrap_or_else(|error| panic!("{error:#}\n{odd:?}"));

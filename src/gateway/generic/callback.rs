@@ -8,11 +8,14 @@ use url::form_urlencoded;
 
 use super::super::driver::{Account, Class};
 use super::super::sign::Hash;
-use super::super::{Callback, Event, WebhookError, number, own_number, sign};
+use super::super::{Again, Callback, Event, WebhookError, number, own_number, sign};
 use super::word;
-use crate::clock::SECOND;
+use crate::clock::{DAY, SECOND};
 use crate::domain::channel::Channel;
 use crate::domain::message::Receipt;
+
+/// A call whose answer was lost is made again within a day, where a provider's page says how long (Vonage's: 24 h).
+const REPEATED: i64 = DAY;
 
 /// Whether the call is the provider's, by its own proof. A secret address or password was looked at before.
 pub fn authenticate(account: &Account, call: &Callback<'_>) -> Result<(), WebhookError> {
@@ -111,11 +114,15 @@ fn read(account: &Account, event: &Value, reference: Option<&str>, now: i64) -> 
     }
     let text = at("inbound_text")?;
     let from = number(&at("inbound_from")?, account.text("inbound_country"))?;
+    let content = sign::sha256_hex(event.to_string().as_bytes());
+    let (event_id, again) = match (at("inbound_id"), at("inbound_time")) {
+        (Some(id), _) => (format!("in:{id}"), None),
+        (None, Some(_)) => (format!("in:{content}"), None),
+        // Nothing tells a call made again from the same words said again.
+        (None, None) => (format!("in:{content}:{now}"), Some(Again { said: content, within: REPEATED })),
+    };
     Some(Event::Inbound {
-        event_id: match at("inbound_id") {
-            Some(id) => format!("in:{id}"),
-            None => format!("in:{}", sign::sha256_hex(event.to_string().as_bytes())),
-        },
+        event_id,
         from: Some(from),
         answers: None,
         to: own_number(at("inbound_to")?, account.text("inbound_country")),
@@ -124,6 +131,7 @@ fn read(account: &Account, event: &Value, reference: Option<&str>, now: i64) -> 
         button: None,
         at: at("inbound_time").and_then(|text| time(account.text("time_format"), &text)),
         handled: None,
+        again,
     })
 }
 

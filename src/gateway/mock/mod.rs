@@ -239,6 +239,7 @@ fn event(value: serde_json::Value) -> Event {
                 button: i.button,
                 at: Some(i.at),
                 handled: None,
+                again: None,
             },
             // A short code or a name wrote to us.
             Err(_) => Event::Unreadable { event_id: id, body },

@@ -1,7 +1,7 @@
-//! What an SMSC delivers, made into events: texts decoded, parts joined, what is delivered again known again. Nothing is answered
-//! before it is on disk, so what this memory loses with its process comes again.
+//! What an SMSC delivers, made into events: texts decoded, parts joined, what may be delivered again marked. Nothing is answered before
+//! it is on disk, so what this memory loses with its session comes again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::pdu::{self, Address, Deliver, Pdu};
@@ -9,16 +9,12 @@ use super::receipt::{self, Ids};
 use crate::domain::channel::Channel;
 use crate::domain::phone::{Fiction, PhoneNumber};
 use crate::domain::sms;
-use crate::gateway::{Event, sign};
+use crate::gateway::{Again, Event, sign};
 
 /// How long a part waits, unanswered, for the others of its message. SMSCs wait longer than that for an answer.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 /// Parts that were told alone are remembered so long, for an SMSC that delivers the next one only after our answer.
 const MEMORY: Duration = Duration::from_secs(600);
-/// An answer this old when its session ends has arrived: an enquire_link sent after it was answered.
-const ARRIVED: Duration = Duration::from_secs(120);
-/// What may have been answered in vain is known again so long.
-const AGAIN: Duration = Duration::from_secs(24 * 3600);
 /// Messages remembered before old ones go.
 const MOST: usize = 10_000;
 
@@ -34,8 +30,10 @@ pub enum Alphabet {
 pub struct Due {
     pub event: Event,
     pub answers: Vec<u32>,
-    /// By what a repetition is known; receipts are known by their own ids.
+    /// By what a person's text is known; receipts are known by their own ids.
     pub said: Option<String>,
+    /// When the first of its PDUs came.
+    pub since: Instant,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -56,46 +54,33 @@ struct Parts {
     since: Instant,
 }
 
-#[derive(Debug)]
-struct Known {
-    event_id: String,
-    /// Since when it is stored and answered.
-    answered: Option<Instant>,
-    /// The answer may not have arrived, so the same text is the same message.
-    doubtful: bool,
-}
-
 /// One account's ear, over all its sessions.
 #[derive(Debug)]
 pub struct Ear {
     alphabet: Alphabet,
     receipt_ids: Ids,
-    /// The session, in event ids.
+    /// For how long the SMSC may deliver again what we answered in vain, microseconds.
+    keeps: i64,
+    /// The session and how many texts it brought, in event ids: what an SMSC counts its PDUs by may come again.
     session: String,
+    heard: u64,
     parts: HashMap<Whole, Parts>,
-    known: HashMap<String, Known>,
+    /// What this session answered in good time: the SMSC does not deliver it again over it.
+    answered: HashSet<String>,
 }
 
 impl Ear {
-    pub fn new(alphabet: Alphabet, receipt_ids: Ids) -> Ear {
-        Ear { alphabet, receipt_ids, session: String::new(), parts: HashMap::new(), known: HashMap::new() }
+    pub fn new(alphabet: Alphabet, receipt_ids: Ids, keeps: i64) -> Ear {
+        let (parts, answered) = (HashMap::new(), HashSet::new());
+        Ear { alphabet, receipt_ids, keeps, session: String::new(), heard: 0, parts, answered }
     }
 
-    /// A session begins, under a name no other has. Its SMSC delivers again what the one before did not answer.
+    /// A session begins, under a name no other has. Its SMSC delivers again what the one before, of this process or another, did not
+    /// answer, or answered in vain.
     pub fn begin(&mut self, session: String) {
         self.session = session;
         self.parts.clear();
-    }
-
-    /// The session ends: what was answered last may not have arrived, and then comes again in the next.
-    pub fn end(&mut self, now: Instant) {
-        self.known.retain(|_, known| match known.answered {
-            Some(at) => {
-                known.doubtful |= now.duration_since(at) < ARRIVED;
-                known.doubtful && now.duration_since(at) < AGAIN
-            }
-            None => true,
-        });
+        self.answered.clear();
     }
 
     /// A deliver_sm: what is to be stored because of it, if it does not wait for other parts. `clock`: microseconds UTC.
@@ -104,11 +89,11 @@ impl Ear {
             let hex: String = pdu.body.iter().map(|octet| format!("{octet:02x}")).collect();
             let event_id = format!("pdu:{}", sign::sha256_hex(hex.as_bytes()));
             let event = Event::Unreadable { event_id, body: format!("deliver_sm {hex}") };
-            return Some(Due { event, answers: vec![pdu.sequence], said: None });
+            return Some(Due { event, answers: vec![pdu.sequence], said: None, since: now });
         };
         if receipt::is_receipt(&deliver) {
             let event = receipt::event(&deliver, self.receipt_ids, clock);
-            return Some(Due { event, answers: vec![pdu.sequence], said: None });
+            return Some(Due { event, answers: vec![pdu.sequence], said: None, since: now });
         }
         let (place, text) = place(&deliver);
         let Some((reference, of, n)) = place else {
@@ -136,7 +121,8 @@ impl Ear {
         }
         let parts = self.parts.remove(&whole)?;
         let text = joined(self.alphabet, parts.got.values());
-        Some(self.said(&parts.from, &parts.to, &text, parts.waiting.into_iter().map(|(sequence, _)| sequence).collect(), now))
+        let answers = parts.waiting.into_iter().map(|(sequence, _)| sequence).collect();
+        Some(self.said(&parts.from, &parts.to, &text, answers, parts.since))
     }
 
     /// When the next part has waited long enough.
@@ -166,19 +152,14 @@ impl Ear {
     }
 
     /// A person's text. SMPP gives a message from a person no id, and the same text twice may be a first yes and a second one. So the
-    /// same text is the same message only where our answer to it may not have arrived.
-    fn said(&mut self, from: &Address, to: &Address, text: &str, answers: Vec<u32>, now: Instant) -> Due {
+    /// same text is another message where this session answered the one before in good time; else it may be that one.
+    fn said(&mut self, from: &Address, to: &Address, text: &str, answers: Vec<u32>, since: Instant) -> Due {
         let said = sign::sha256_hex(format!("{}\n{}\n{text}", from.text, to.text).as_bytes());
-        if self.known.len() >= MOST {
-            self.known.retain(|_, known| known.doubtful || known.answered.is_none_or(|at| now.duration_since(at) < ARRIVED));
-        }
-        let fresh = format!("{}:{}", self.session, answers.first().copied().unwrap_or_default());
-        let event_id = match self.known.get(&said) {
-            Some(known) if known.doubtful => known.event_id.clone(),
-            _ => fresh,
-        };
-        // In doubt until it is answered.
-        self.known.insert(said.clone(), Known { event_id: event_id.clone(), answered: None, doubtful: true });
+        self.heard += 1;
+        let event_id = format!("{}:{}", self.session, self.heard);
+        // In doubt, in its turn, until it is answered.
+        let another = self.answered.remove(&said);
+        let again = Some(Again { said: said.clone(), within: if another { 0 } else { self.keeps } });
         let event = match PhoneNumber::parse(&number(from), None, Fiction::Allowed) {
             Ok(number_from) => Event::Inbound {
                 event_id,
@@ -190,18 +171,24 @@ impl Ear {
                 button: None,
                 at: None,
                 handled: None,
+                again,
             },
             Err(_) => Event::Unreadable { event_id, body: text.to_owned() },
         };
-        Due { event, answers, said: Some(said) }
+        Due { event, answers, said: Some(said), since }
     }
 
-    /// Stored and answered; `since`: when the work on it began. An SMSC that waited too long delivers again in the same session.
-    pub fn answered(&mut self, said: &str, since: Instant, now: Instant) {
-        if let Some(known) = self.known.get_mut(said) {
-            known.answered = Some(now);
-            known.doubtful = now.duration_since(since) > PATIENCE;
+    /// Stored and answered; `since`: when it came. Answers whether in good time: an SMSC that waited too long delivers again, in the
+    /// same session too, whether our answer arrives or not.
+    pub fn answered(&mut self, said: &str, since: Instant, now: Instant) -> bool {
+        let in_time = now.duration_since(since) <= PATIENCE;
+        if in_time {
+            if self.answered.len() >= MOST {
+                self.answered.clear();
+            }
+            self.answered.insert(said.to_owned());
         }
+        in_time
     }
 }
 

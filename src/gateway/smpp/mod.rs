@@ -21,7 +21,7 @@ use self::receipt::Ids;
 use self::session::{Down, Link, Place, Unanswered};
 use super::driver::{Account, Can, Class, Driver, Key, Misfit, Take, Tools};
 use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Refusal, Sent, Sink, WebhookError};
-use crate::clock::{Clock, SECOND, instant};
+use crate::clock::{Clock, HOUR, SECOND, instant};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
 
@@ -313,7 +313,7 @@ impl Gateway for Smpp {
 
     /// There is nothing to list: of what was written meanwhile each message comes by itself after the bind, if the SMSC still has it.
     fn list_inbound<'a>(&'a self, from: i64, to: i64) -> BoxFuture<'a, Option<Result<Vec<Event>, String>>> {
-        let kept = to - from <= self.account.number("keeps_hours") * 3_600 * SECOND;
+        let kept = to - from <= self.account.number("keeps_hours") * HOUR;
         async move { kept.then(|| Ok(Vec::new())) }.boxed()
     }
 
@@ -333,7 +333,8 @@ impl Gateway for Smpp {
     fn listen<'a>(&'a self, sink: Sink, stop: CancellationToken) -> Option<BoxFuture<'a, ()>> {
         let listening = async move {
             let name = self.account.name.as_str();
-            let mut ear = Ear::new(self.alphabet, Ids::parse(self.account.text("receipt_ids")));
+            let keeps = self.account.number("keeps_hours").max(24) * HOUR;
+            let mut ear = Ear::new(self.alphabet, Ids::parse(self.account.text("receipt_ids")), keeps);
             let mut wait = BACKOFF;
             while !stop.is_cancelled() {
                 let began = Instant::now();

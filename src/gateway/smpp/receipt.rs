@@ -1,6 +1,7 @@
 //! Delivery receipts in their usual dialects: TLVs first, then the text of appendix B of SMPP 3.4 as SMSCs really write it.
 
 use super::pdu::{self, Deliver};
+use crate::clock::DAY;
 use crate::domain::message::Receipt;
 use crate::gateway::{Event, sign};
 
@@ -71,7 +72,11 @@ pub fn event(deliver: &Deliver, ids: Ids, now: i64) -> Event {
     });
     let failed = matches!(status, Receipt::Undelivered | Receipt::Failed | Receipt::Expired);
     Event::Receipt {
-        event_id: format!("{provider_id}:{}:{}", status.code(), said.done.unwrap_or_default()),
+        // Ids come round, and the time of what they are about with them.
+        event_id: match said.done {
+            Some(done) => format!("{provider_id}:{}:{done}", status.code()),
+            None => format!("{provider_id}:{}:day {}", status.code(), now / DAY),
+        },
         provider_id,
         reference: None,
         status,

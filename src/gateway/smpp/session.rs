@@ -67,10 +67,19 @@ pub enum Unanswered {
     Late,
 }
 
+/// What the end that reads hands to the end that stores.
+enum News {
+    Delivered(Pdu, std::time::Instant),
+    /// These answers of ours have arrived.
+    Arrived(Vec<Event>),
+}
+
 /// A bound session as those see it who send.
 pub struct Link {
     writer: tokio::sync::Mutex<Writer>,
     waiting: Mutex<HashMap<u32, oneshot::Sender<Pdu>>>,
+    /// Texts that were answered ([`Event::Answered`]), until the answer to a later command of ours proves that it has arrived.
+    answered: Mutex<Vec<Event>>,
     next: AtomicU32,
     /// Commands that may be unanswered at a time.
     pub window: Semaphore,
@@ -132,6 +141,16 @@ impl Link {
         let _ = self.write(octets, Instant::now() + PATIENCE).await;
     }
 
+    /// How many answers the command that goes out now follows.
+    fn answers(&self) -> usize {
+        self.answered.lock().expect("no panic while held").len()
+    }
+
+    /// The first `n` of them, which have arrived.
+    fn arrived(&self, n: usize) -> Vec<Event> {
+        self.answered.lock().expect("no panic while held").drain(..n).collect()
+    }
+
     /// Nobody waits for an answer of this session any more.
     fn end(&self) {
         self.broken.cancel();
@@ -177,6 +196,7 @@ async fn bound(place: &Place<'_>, hear: bool) -> Result<(Arc<Link>, Reader), Dow
     let link = Arc::new(Link {
         writer: tokio::sync::Mutex::new(write),
         waiting: Mutex::default(),
+        answered: Mutex::default(),
         next: AtomicU32::new(0),
         window: Semaphore::new(place.window),
         broken: CancellationToken::new(),
@@ -225,12 +245,23 @@ pub async fn probe(place: &Place<'_>) -> Result<(), Down> {
     Ok(())
 }
 
-/// Unbinds as one should, for a second at most.
-async fn leave(link: &Link, mut reader: Reader) {
-    link.answer(&pdu::unbind(link.sequence())).await;
-    let ended = async { while let Some(Ok(_)) = reader.next().await {} };
-    let _ = timeout(Duration::from_secs(1), ended).await;
+/// Unbinds as one should, for a second at most. Answers whether the SMSC has answered.
+async fn leave(link: &Link, mut reader: Reader) -> bool {
+    let sequence = link.sequence();
+    link.answer(&pdu::unbind(sequence)).await;
+    let ended = async {
+        let mut answered = false;
+        while let Some(Ok(frame)) = reader.next().await {
+            answered |= Pdu::read(&frame).is_some_and(|pdu| pdu.is_answer() && pdu.sequence == sequence);
+            if answered {
+                break;
+            }
+        }
+        answered
+    };
+    let answered = timeout(Duration::from_secs(1), ended).await.unwrap_or(false);
     link.end();
+    answered
 }
 
 /// Holds a session until it ends or `stop` is pulled. `up` learns of the link as soon as it may send, and that it may no longer.
@@ -251,21 +282,30 @@ pub async fn hold(
         Err(down) => return down,
     };
     ear.begin(name());
-    let (deliver, delivered) = mpsc::unbounded_channel();
+    let (tell, news) = mpsc::unbounded_channel();
+    let over = stop.child_token();
+    let hearing = hear(&link, news, ear, clock, sink, &over);
+    tokio::pin!(hearing);
     let down = tokio::select! {
-        down = read(&link, &mut reader, &deliver, place, up) => Some(down),
-        () = hear(&link, delivered, ear, clock, sink) => None,
-        () = stop.cancelled() => None,
+        down = read(&link, &mut reader, &tell, place, up) => Some(down),
+        // Not before what it is at is stored and answered: nothing is heard twice because of a stop.
+        () = &mut hearing => None,
     };
     up(None);
-    ear.end(std::time::Instant::now());
     match down {
         Some(down) => {
             link.end();
+            // The next session hears again what this one stores at this moment.
+            over.cancel();
+            hearing.await;
             down
         }
         None => {
-            leave(&link, reader).await;
+            let answers = link.answers();
+            if leave(&link, reader).await && answers > 0 {
+                // Where it fails they stay in doubt, which is safe.
+                let _ = sink(link.arrived(answers)).await;
+            }
             Down::Lost("stopped")
         }
     }
@@ -282,14 +322,14 @@ fn name() -> String {
 async fn read(
     link: &Arc<Link>,
     reader: &mut Reader,
-    deliver: &mpsc::UnboundedSender<Pdu>,
+    tell: &mpsc::UnboundedSender<News>,
     place: &Place<'_>,
     up: &(dyn Fn(Option<Arc<Link>>) + Sync),
 ) -> Down {
     let mut opens = Some(Instant::now() + place.backlog);
     let mut enquire_at = Instant::now() + place.enquire_every;
-    // The enquire_link that waits for its answer.
-    let mut enquired: Option<u32> = None;
+    // The enquire_link that waits for its answer, and how many answers of ours went out before it.
+    let mut enquired: Option<(u32, usize)> = None;
     loop {
         let frame = tokio::select! {
             frame = reader.next() => frame,
@@ -303,7 +343,7 @@ async fn read(
                     return Down::Lost("the SMSC no longer answers enquire_link");
                 }
                 let sequence = link.sequence();
-                enquired = Some(sequence);
+                enquired = Some((sequence, link.answers()));
                 link.answer(&pdu::enquire_link(sequence)).await;
                 enquire_at = Instant::now() + PATIENCE.min(place.enquire_every);
                 continue;
@@ -317,8 +357,10 @@ async fn read(
         };
         let Some(pdu) = pdu else { return Down::Lost("the SMSC sent what is no PDU") };
         match pdu.id {
-            _ if pdu.is_answer() && enquired == Some(pdu.sequence) => {
-                enquired = None;
+            _ if pdu.is_answer() && enquired.as_ref().is_some_and(|(sequence, _)| *sequence == pdu.sequence) => {
+                if let Some((_, n @ 1..)) = enquired.take() {
+                    let _ = tell.send(News::Arrived(link.arrived(n)));
+                }
                 enquire_at = Instant::now() + place.enquire_every;
             }
             _ if pdu.is_answer() => {
@@ -328,7 +370,7 @@ async fn read(
             }
             pdu::DELIVER_SM => {
                 // The receiving end lives as long as this loop.
-                let _ = deliver.send(pdu);
+                let _ = tell.send(News::Delivered(pdu, std::time::Instant::now()));
             }
             pdu::ENQUIRE_LINK => link.answer(&pdu::enquire_link_resp(pdu.sequence)).await,
             pdu::UNBIND => {
@@ -341,22 +383,37 @@ async fn read(
     }
 }
 
-/// Stores what is delivered, and answers it then: 0 says that it is on disk (promise 4).
-async fn hear(link: &Link, mut delivered: mpsc::UnboundedReceiver<Pdu>, ear: &mut Ear, clock: &Clock, sink: &Sink) {
+/// Stores what is delivered, and answers it then: 0 says that it is on disk (promise 4). Until `over`, and not in the middle of a slice.
+async fn hear(
+    link: &Link,
+    mut news: mpsc::UnboundedReceiver<News>,
+    ear: &mut Ear,
+    clock: &Clock,
+    sink: &Sink,
+    over: &CancellationToken,
+) {
     let mut slice = Vec::with_capacity(SLICE);
     loop {
         let overdue = ear.overdue_at().map(Instant::from_std);
         tokio::select! {
-            n = delivered.recv_many(&mut slice, SLICE) => if n == 0 { return },
+            biased;
+            () = over.cancelled() => return,
+            n = news.recv_many(&mut slice, SLICE) => if n == 0 { return },
             () = sleep_until(overdue.unwrap_or_else(Instant::now)), if overdue.is_some() => {}
         }
-        let began = std::time::Instant::now();
-        let mut due: Vec<Due> = slice.drain(..).filter_map(|pdu| ear.take(&pdu, clock.now(), began)).collect();
-        due.extend(ear.overdue(began));
-        if due.is_empty() {
+        let mut all: Vec<Event> = Vec::new();
+        let mut due: Vec<Due> = Vec::new();
+        for new in slice.drain(..) {
+            match new {
+                News::Delivered(pdu, at) => due.extend(ear.take(&pdu, clock.now(), at)),
+                News::Arrived(answers) => all.extend(answers),
+            }
+        }
+        due.extend(ear.overdue(std::time::Instant::now()));
+        all.extend(due.iter().map(|due| due.event.clone()));
+        if all.is_empty() {
             continue;
         }
-        let all: Vec<Event> = due.iter().map(|due| due.event.clone()).collect();
         let alone = all.len() > 1;
         let stored = sink(all).await;
         for due in due {
@@ -372,8 +429,10 @@ async fn hear(link: &Link, mut delivered: mpsc::UnboundedReceiver<Pdu>, ear: &mu
             for sequence in due.answers {
                 link.answer(&pdu::deliver_sm_resp(sequence, status)).await;
             }
-            if let (Ok(()), Some(said)) = (stored, due.said) {
-                ear.answered(&said, began, std::time::Instant::now());
+            if let (Ok(()), Some(said)) = (stored, due.said)
+                && ear.answered(&said, due.since, std::time::Instant::now())
+            {
+                link.answered.lock().expect("no panic while held").push(Event::Answered { said, at: clock.now() });
             }
         }
     }

@@ -226,6 +226,54 @@ async fn a_provider_of_forms_that_names_no_message_is_understood_too() {
     stage.app.end().await;
 }
 
+/// Its calls carry neither an id nor a time: one made again looks like the same words said again.
+async fn calls_without_ids(kind: Kind) {
+    let mut stage = Stage::<Forms>::new(kind).await;
+    let number = TestApp::it(1);
+    stage.app.people(std::slice::from_ref(&number)).await;
+    stage.app.plan(LINK).await;
+    stage.app.deliver().await;
+    let link = crate::gateways::link(&stage.to(&number)[0].text);
+    let link = format!("{}/p/{link}", stage.app.base);
+    let hours = |n: u64| stage.app.advance(std::time::Duration::from_secs(n * 3_600));
+    let back = async || {
+        let (_, page) = stage.app.get(&link).await;
+        assert_eq!(stage.app.post(&link, &crate::app::field(&page, "nonce"), "chosen", &["sms.promotions"]).await, 303);
+        hours(1);
+        stage.hear(&Forms::inbound(&number, "SI", "")).await;
+        assert_eq!(stage.app.granted(&number).await, ["sms.promotions"], "back by their own acts");
+    };
+    stage.hear(&Forms::inbound(&number, "STOP", "")).await;
+    hours(1);
+    back().await;
+    // The call is made again: the same yes.
+    let heard = stage.app.count("SELECT COUNT(*) FROM inbound_events").await;
+    hours(1);
+    stage.hear(&Forms::inbound(&number, "SI", "")).await;
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM inbound_events").await, heard);
+    hours(1);
+    stage.hear(&Forms::inbound(&number, "STOP", "")).await;
+    assert!(stage.app.granted(&number).await.is_empty(), "a second no was thanked for and is not there");
+    // Days later no call is made again any more.
+    hours(72);
+    back().await;
+    hours(1);
+    stage.hear(&Forms::inbound(&number, "STOP", "")).await;
+    assert!(stage.app.granted(&number).await.is_empty());
+    assert!(stage.app.count("SELECT COUNT(*) FROM suppressions WHERE lifted_at IS NULL").await > 0);
+    stage.app.end().await;
+}
+
+#[tokio::test]
+async fn of_calls_without_ids_each_no_counts_and_a_yes_once_sqlite() {
+    calls_without_ids(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn of_calls_without_ids_each_no_counts_and_a_yes_once_postgres() {
+    calls_without_ids(Kind::Postgres).await;
+}
+
 /// One guard in place of the usual, a call it lets through and calls it does not.
 async fn guarded_by(guard: &str, good: &[(&'static str, &str)], bad: &[&[(&'static str, &str)]]) {
     let secret = format!("callback_token = \"{TOKEN}\"");
@@ -286,6 +334,25 @@ async fn each_guard_lets_the_provider_in_and_nobody_else() {
         &[&[], &[("x-signature", &wrong)], &[("x-signature", &other)]],
     )
     .await;
+}
+
+#[test]
+fn an_account_that_cannot_tell_a_second_yes_asks_for_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = crate::app::write_config(dir.path(), 1, 2, 3, "sqlite:permesso.db");
+    let file = config.join("permesso.toml");
+    let shipped = std::fs::read_to_string(&file).unwrap();
+    for (more, refused) in [("", true), ("inbound_id = \"/no\"", false), ("inbound_time = \"/at\"", false)] {
+        let account = format!("{}\n{more}", Forms::account());
+        std::fs::write(&file, super::through("http", &account, "http://127.0.0.1:9", &shipped)).unwrap();
+        let _ = std::fs::remove_file(config.join("prices.toml"));
+        let config = Config::load(&config).unwrap_or_else(|problems| panic!("{problems}"));
+        let told = config.campaign(crate::app::REPLY).err().map(|problems| problems.to_string()).unwrap_or_default();
+        let says =
+            "ask.sms.mode: gateway http does not tell a second yes from the first one told again; remedy: name its inbound_id";
+        assert_eq!(told.contains(says), refused, "{more}: {told}");
+        assert!(config.campaign(LINK).is_ok(), "the page and one reply will do");
+    }
 }
 
 #[test]

@@ -280,6 +280,12 @@ impl<F: Fake> Stage<F> {
     }
 }
 
+/// The token of the link in a text.
+fn link(text: &str) -> String {
+    let token = text.split("/p/").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("a link");
+    token.trim_end_matches('.').to_owned()
+}
+
 /// A call to us; our status.
 async fn ring(http: &reqwest::Client, base: &str, call: &Call) -> u16 {
     let method = reqwest::Method::from_bytes(call.method.as_bytes()).expect("a method");

@@ -9,6 +9,7 @@ use permesso::clock::Clock;
 use permesso::domain::campaign::CampaignState;
 use permesso::engine::{gateways, plan};
 use permesso::gateway::driver::{Given, Secret};
+use permesso::store::{Store, contacts, messages};
 use permesso::web;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -224,6 +225,22 @@ impl Stage {
         self.app.deliver().await;
     }
 
+    /// Ticks and submits on the page behind this person's ask; a minute passes.
+    async fn choose(&self, number: &str) {
+        let link = format!("{}/p/{}", self.app.base, super::link(&self.smsc.texts(number)[0]));
+        let (status, page) = self.app.get(&link).await;
+        assert_eq!(status, 200);
+        assert_eq!(self.app.post(&link, &field(&page, "nonce"), "chosen", &["sms.promotions"]).await, 303);
+        self.app.advance(Duration::from_secs(60));
+    }
+
+    /// The process that kept the session goes and another one comes.
+    async fn restart(&mut self) {
+        self.app.reconfigure("").await;
+        self.stop = CancellationToken::new();
+        self.bind().await;
+    }
+
     /// A receipt for the message that was submitted as this.
     async fn receipt(&mut self, submit: &Value, stat: &str) -> u64 {
         let id = submit["id"].as_str().expect("an id");
@@ -302,13 +319,7 @@ async fn a_campaign_runs_from_the_ask_to_the_consent(kind: Kind) {
         stage.receipt(&submits[1], "DELIVRD").await;
         assert_eq!(stage.state(number).await, "delivered");
     }
-    let text = stage.smsc.texts(&people[0])[0].clone();
-    let token = text.split("/p/").nth(1).expect("a link").split_whitespace().next().expect("a token").trim_end_matches('.');
-    let link = format!("{}/p/{token}", stage.app.base);
-    let (status, page) = stage.app.get(&link).await;
-    assert_eq!(status, 200);
-    assert_eq!(stage.app.post(&link, &field(&page, "nonce"), "chosen", &["sms.promotions"]).await, 303);
-    stage.app.advance(Duration::from_secs(60));
+    stage.choose(&people[0]).await;
     stage.reply(&people[0], "SI").await;
     assert_eq!(stage.app.granted(&people[0]).await, ["sms.promotions"]);
     // Another number, in UCS-2, and what it says is a no.
@@ -473,6 +484,32 @@ async fn receipts_repeat_and_overtake_and_change_nothing() {
     stage.end().await;
 }
 
+/// An SMSC that counts its messages from the start again.
+#[tokio::test]
+async fn a_receipt_is_not_taken_for_one_of_an_old_message_with_the_same_id() {
+    let mut stage = Stage::new(Kind::Sqlite).await;
+    let [old, new] = [1, 2].map(it);
+    stage.ask(std::slice::from_ref(&old)).await;
+    let Store::Sqlite { read, write, .. } = &stage.app.engine.store else { panic!("SQLite") };
+    let id: String = sqlx::query_scalar("SELECT provider_id FROM attempts").fetch_one(read).await.expect("an id");
+    // What the second part of the next message will be called.
+    let next = format!("{:X}", u64::from_str_radix(&id, 16).expect("hex") + 2);
+    let aged = "UPDATE attempts SET provider_id = $1, claimed_at = claimed_at - $2";
+    sqlx::query(aged).bind(&next).bind(messages::SMS_TOLD + 1).execute(write).await.expect("aged");
+    stage.app.execute("UPDATE messages SET state = 'expired'").await.expect("expired");
+    // Long before the new message somebody else's had that id, too.
+    let stray = json!({ "id": next, "to": [1, 1, "393009999999"] });
+    assert_eq!(stage.receipt(&stray, "UNDELIV").await, 0);
+    stage.smsc.play(&format!("{new}#2"), "receipt first").await;
+    stage.app.advance(Duration::from_secs(3_600));
+    stage.ask(std::slice::from_ref(&new)).await;
+    assert_eq!(stage.smsc.submits(&new)[1]["id"], json!(next));
+    assert_eq!((stage.state(&old).await.as_str(), stage.state(&new).await.as_str()), ("expired", "delivered"));
+    let matched = "SELECT COUNT(*) FROM receipts WHERE attempt_id IS NOT NULL";
+    assert_eq!(stage.app.count(matched).await, 1, "the stray one is nobody's");
+    stage.end().await;
+}
+
 #[tokio::test]
 async fn a_receipt_before_the_answer_counts() {
     let mut stage = Stage::new(Kind::Postgres).await;
@@ -579,8 +616,9 @@ async fn an_smsc_that_breaks_the_session_at_every_message_is_probed_once_in_half
     }
     stage.ask(&people).await;
     let unknown = "SELECT COUNT(*) FROM messages WHERE state = 'unknown'";
-    // A session that breaks early takes fewer than five messages with it, and the next one takes more.
+    // A session that breaks early takes fewer than five messages with it, and the next one takes more; the others wait a moment.
     while stage.app.count("SELECT COUNT(*) FROM gateways WHERE opened_at IS NOT NULL AND open_reason IS NULL").await == 0 {
+        stage.app.advance(Duration::from_secs(31));
         stage.up().await;
         stage.app.deliver().await;
     }
@@ -620,7 +658,7 @@ async fn while_the_session_is_down_nothing_is_claimed_and_after_it_all_goes_on()
     stage.smsc.wait("bound", 2).await;
     stage.up().await;
     assert_eq!(stage.deliver(&hex("STOP"), fields).await, 0);
-    assert_eq!(stage.heard().await, 1, "stored once");
+    assert_eq!((stage.heard().await, stage.suppressed().await), (2, 1), "a no does no harm twice");
     stage.app.deliver().await;
     let report = permesso::engine::report::campaign(&stage.app.engine, LINK).await.expect("a report");
     assert!(report.out_of_reach.is_empty(), "{:?}", report.out_of_reach);
@@ -632,7 +670,112 @@ async fn while_the_session_is_down_nothing_is_claimed_and_after_it_all_goes_on()
     assert_eq!((stage.asks(&said), stage.asks(&waits)), (1, 1));
     let (entries, faults) = permesso::engine::explain::verify_ledger(&stage.app.engine).await.expect("verified");
     assert!(entries >= 1 && faults.is_empty(), "{entries}: {faults:?}");
-    assert_eq!(stage.app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'stopped'").await, 1);
+    stage.end().await;
+}
+
+/// One yes, told again to the process after the one that heard it, is one act; said again, it is two.
+async fn a_yes_and_two_processes(kind: Kind) {
+    let mut stage = Stage::with(kind, "enquire_link_s = 60").await;
+    let [killed, stopped] = [1, 2].map(TestApp::gb);
+    stage.app.people(&[killed.clone(), stopped.clone()]).await;
+    stage.app.plan(crate::app::REPLY).await;
+    stage.app.deliver().await;
+    stage.app.advance(Duration::from_secs(60));
+    let yes =
+        |from: &str| json!({ "source_addr": from.trim_start_matches('+'), "destination_addr": "447700900123", "data_coding": 1 });
+    assert_eq!(stage.deliver(&hex("YES"), yes(&killed)).await, 0);
+    stage.app.deliver().await;
+    assert_eq!(stage.smsc.texts(&killed).len(), 2, "a confirmation is asked for");
+    // The process is gone at once, and nothing has proved that its answer arrived.
+    let sessions = stage.sessions.take().expect("kept");
+    sessions.abort();
+    assert!(sessions.await.is_err_and(|ended| ended.is_cancelled()));
+    stage.restart().await;
+    stage.app.advance(Duration::from_secs(300));
+    assert_eq!(stage.deliver(&hex("YES"), yes(&killed)).await, 0);
+    assert_eq!(stage.heard().await, 1, "the same act, told again");
+    assert!(stage.app.granted(&killed).await.is_empty(), "a consent by one act");
+    // This process has answered: now it is another one.
+    assert_eq!(stage.deliver(&hex("YES"), yes(&killed)).await, 0);
+    assert_eq!(stage.app.granted(&killed).await, ["sms.promotions"]);
+    // Somebody else writes while a yes comes, and the service is stopped: it is stored and answered before that.
+    let keyed = stage.app.engine.vault.keyed_all(&TestApp::number(&stopped));
+    let mut busy = stage.app.engine.store.write().await.expect("a transaction");
+    let contact =
+        contacts::by_number(&mut busy, &stage.app.engine.controller, &keyed).await.expect("read").expect("a contact").id;
+    contacts::lock(&mut busy, contact).await.expect("locked");
+    let tag = stage.send(&hex("YES"), yes(&stopped)).await;
+    // What is answered here came after it.
+    stage.smsc.order(json!({ "command": "enquire" })).await;
+    stage.smsc.wait("there", 1).await;
+    stage.stop.cancel();
+    busy.rollback().await.expect("rolled back");
+    stage.sessions.take().expect("kept").await.expect("ended");
+    assert_eq!(stage.answer(tag).await, 0, "answered before the end");
+    assert_eq!(stage.heard().await, 3);
+    stage.restart().await;
+    stage.app.deliver().await;
+    stage.app.advance(Duration::from_secs(300));
+    // The SMSC has answered our unbind since, so this is said by a person.
+    assert_eq!(stage.deliver(&hex("YES"), yes(&stopped)).await, 0);
+    assert_eq!(stage.app.granted(&stopped).await, ["sms.promotions"]);
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_yes_told_to_two_processes_is_one_act_sqlite() {
+    a_yes_and_two_processes(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_yes_told_to_two_processes_is_one_act_postgres() {
+    a_yes_and_two_processes(Kind::Postgres).await;
+}
+
+/// A no is never taken for an earlier one: not after a session that broke, and not within one.
+#[tokio::test]
+async fn a_second_no_counts_whatever_became_of_the_first() {
+    let mut stage = Stage::with(Kind::Sqlite, "enquire_link_s = 60").await;
+    let number = it(1);
+    stage.ask(std::slice::from_ref(&number)).await;
+    stage.reply(&number, "STOP").await;
+    stage.smsc.order(json!({ "command": "destroy" })).await;
+    stage.smsc.wait("bound", 2).await;
+    stage.up().await;
+    for n in 1..=2 {
+        stage.app.advance(Duration::from_secs(600));
+        stage.choose(&number).await;
+        stage.reply(&number, "SI").await;
+        assert_eq!(stage.app.granted(&number).await, ["sms.promotions"], "back by their own acts");
+        stage.app.advance(Duration::from_secs(3_600));
+        stage.reply(&number, "STOP").await;
+        assert!(stage.app.granted(&number).await.is_empty(), "no number {n} after the first was answered 0 and is not there");
+        assert!(stage.app.story(&number).await.verdict.contains("stopped"));
+    }
+    stage.end().await;
+}
+
+/// An answered question of ours proves that our answers before it have arrived, so that a process that dies later leaves no doubt.
+#[tokio::test]
+async fn what_arrived_before_an_answered_enquire_link_is_not_told_again() {
+    let mut stage = Stage::with(Kind::Sqlite, "enquire_link_s = 1").await;
+    let number = TestApp::gb(1);
+    stage.app.people(std::slice::from_ref(&number)).await;
+    stage.app.plan(crate::app::REPLY).await;
+    stage.app.deliver().await;
+    stage.app.advance(Duration::from_secs(60));
+    let yes = json!({ "source_addr": number.trim_start_matches('+'), "destination_addr": "447700900123", "data_coding": 1 });
+    assert_eq!(stage.deliver(&hex("YES"), yes.clone()).await, 0);
+    let doubtful = "SELECT COUNT(*) FROM inbound_events WHERE said IS NOT NULL";
+    until("its answer is known to have arrived", async || stage.app.count(doubtful).await == 0).await;
+    stage.app.deliver().await;
+    let sessions = stage.sessions.take().expect("kept");
+    sessions.abort();
+    assert!(sessions.await.is_err_and(|ended| ended.is_cancelled()));
+    stage.restart().await;
+    stage.app.advance(Duration::from_secs(300));
+    assert_eq!(stage.deliver(&hex("YES"), yes).await, 0);
+    assert_eq!(stage.app.granted(&number).await, ["sms.promotions"]);
     stage.end().await;
 }
 
