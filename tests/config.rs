@@ -898,3 +898,23 @@ fn a_change_of_provider_says_each_thing_once() {
     let problems = Folder::new().edit(CAMPAIGN, "[\"IT\", \"PL\", \"ES\"]", "[\"IT\", \"UK\"]").campaign();
     only(&problems, "campaigns/rinnovo-consensi.toml:", "audience.countries: `UK` is no ISO 3166 code; remedy: write GB");
 }
+
+#[test]
+fn a_notice_says_of_each_provider_who_runs_it_and_where() {
+    let folder = Folder::new();
+    let mut config = folder.load().expect("sound settings");
+    let said = |config: &Config| config.notices().map(|all| all.into_iter().map(|n| n.text).collect::<Vec<_>>());
+    let texts = said(&config).expect("a pretended gateway needs no region");
+    assert_eq!(texts.len(), 6);
+    for text in &texts {
+        assert!(text.contains("ACME S.p.A., Via Esempio 1, 20100 Milano") && text.contains("Milano, Italia (UE)"), "{text}");
+        assert!(text.contains("- Mock gateway") && text.contains("+393001234567") && !text.contains(['{', '}']), "{text}");
+        assert_eq!(text.matches("\n# ").count() + 1, 8, "{text}");
+    }
+    config.gateways[0].driver = permesso::gateway::driver("infobip").expect("a driver");
+    let problems = folder.shown(said(&config).expect_err("no region").0);
+    only(&problems, "permesso.toml:", ": gateway.region: gateway mock says no region");
+    config.gateways[0].region = Some("EU".into());
+    config.gateways[0].processor = Some("Infobip Ltd".into());
+    assert!(said(&config).expect("a notice").iter().all(|text| text.contains("- Infobip Ltd, EU\n")));
+}

@@ -16,7 +16,7 @@ use axum::{Json, Router};
 use permesso::app;
 use permesso::clock::Clock;
 use permesso::config::Config;
-use permesso::engine::{Engine, deliver, import, plan};
+use permesso::engine::{Engine, deliver, import, notice, plan};
 use permesso::gateway::mock::protocol::{SendAnswer, SendRequest};
 use permesso::store::{Store, messages};
 use permesso::vault::Vault;
@@ -128,6 +128,7 @@ impl House {
     pub async fn start(&self) -> Result<i64> {
         let campaign = self.engine.config.campaign(CAMPAIGN)?;
         let counts = plan::preview(&self.engine, &campaign, |_| {}).await?;
+        notice::publish(&self.engine).await?;
         let id = plan::save(&self.engine, &campaign, &counts).await?;
         Ok(plan::start(&self.engine, CAMPAIGN, &id).await?.campaign_id)
     }

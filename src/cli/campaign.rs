@@ -20,6 +20,7 @@ use crate::domain::plural::{self, counted};
 use crate::domain::preview::Shown;
 use crate::engine::Engine;
 use crate::engine::finish::{self, Finish};
+use crate::engine::notice;
 use crate::engine::plan::{self, Counts};
 use crate::engine::report::{self, Report, Unsent};
 use crate::engine::settle;
@@ -27,7 +28,7 @@ use crate::engine::trial;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Find every error in a campaign's file and its texts. Needs no database.
+    /// Find every error in a campaign's file and its texts. Needs no database; where there is one, the notice must be published in it.
     #[command(after_help = "Example: permesso campaign check rinnovo-consensi")]
     Check {
         /// The name of its file, without .toml.
@@ -147,6 +148,12 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             let config = crate::app::load(&context.dir)?;
             let campaign = super::config::shown(context, config.campaign(name))?;
             let warnings = config.warnings(&campaign);
+            super::config::shown(context, config.notices())?;
+            // Where there is no database yet, nothing can have been published either, and `plan` will say so.
+            if let Ok(engine) = context.engine().await {
+                let mut tx = engine.store.read().await?;
+                notice::required(&mut tx, &engine).await?;
+            }
             let (start, deadline) = (campaign.local(campaign.start), campaign.local(campaign.deadline));
             let now = context.now()?;
             let mut pack_warnings = campaign.pack_warnings(now.date_naive());
@@ -186,6 +193,9 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Plan { name } => {
             let engine = context.engine().await?;
             let campaign = engine.config.campaign(name)?;
+            let mut tx = engine.store.read().await?;
+            notice::required(&mut tx, &engine).await?;
+            tx.rollback().await?;
             let bar = bar(0, "people").with_message("deciding");
             let counts = plan::preview(&engine, &campaign, |n| bar.set_position(n)).await?;
             bar.finish_and_clear();

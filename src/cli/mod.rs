@@ -13,6 +13,7 @@ mod inbox;
 mod init;
 mod ledger;
 mod mock;
+mod notice;
 mod out;
 mod preview;
 mod reply;
@@ -73,6 +74,9 @@ enum Command {
     /// Import contacts, numbers to leave in peace, and answers of opposition registers, from CSV.
     #[command(subcommand, after_help = "Example: permesso import contacts list.csv")]
     Import(import::Command),
+    /// Publish the privacy notice, without which no campaign is planned, and read what was published.
+    #[command(subcommand, after_help = "Example: permesso notice publish")]
+    Notice(notice::Command),
     /// Check, plan, start and steer campaigns.
     #[command(subcommand, after_help = "Example: permesso campaign plan rinnovo-consensi")]
     Campaign(campaign::Command),
@@ -144,6 +148,7 @@ pub async fn main() -> ExitCode {
         Command::Halt => run::halt(&context).await,
         Command::Resume(args) => run::resume(&context, &args).await,
         Command::Import(command) => import::run(&context, &command).await,
+        Command::Notice(command) => notice::run(&context, &command).await,
         Command::Campaign(command) => campaign::run(&context, &command).await,
         Command::Contact(command) => contact::run(&context, &command).await,
         Command::Inbox(command) => inbox::run(&context, &command).await,

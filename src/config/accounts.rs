@@ -56,6 +56,9 @@ pub fn gateways(root: &Table, public_url: Option<&Url>, dir: &Path, env: &dyn Fn
                 simulator: true,
                 callback_password: None,
                 callback_addresses: Vec::new(),
+                processor: None,
+                region: None,
+                region_line: 0,
             });
             continue;
         };
@@ -86,6 +89,8 @@ pub fn gateways(root: &Table, public_url: Option<&Url>, dir: &Path, env: &dyn Fn
                 table.note("callback_token", what, remedy);
             }
         }
+        let said = |key: &str| table.get::<String>(key).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        let (processor, region) = (said("processor"), said("region"));
         table.end();
         // Kept even so, lest every sender of it be reported too.
         let account = account(name, url.unwrap_or_else(placeholder), public_url, token, given, timeout_ms);
@@ -103,6 +108,9 @@ pub fn gateways(root: &Table, public_url: Option<&Url>, dir: &Path, env: &dyn Fn
             simulator,
             callback_password: password,
             callback_addresses: addresses,
+            processor,
+            region,
+            region_line: table.line("region"),
         });
     }
     gateways

@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 use super::problem::{Problem, Problems};
 use super::read::{File, Table, meant};
 use super::{Config, accounts, approved, lint, prices, templates, values};
-use crate::domain::campaign::{Ask, Campaign, Limits, Mode, RegistrationState, Sender, StopIf};
+use crate::domain::campaign::{Ask, Campaign, Limits, Mode, NoticeShown, RegistrationState, Sender, StopIf};
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::contact::Kind;
 use crate::domain::hours::{Hours, Opening, opening};
@@ -157,6 +157,10 @@ fn campaign(root: &Table, config: &Config, name: &str, found: &mut Vec<Problem>)
         pack_warn_days: config.pack_warn_days,
         governed: config.packs.keys().cloned().collect(),
         sector: config.controller.sector.clone(),
+        notice: config.notices().ok().map(|notices| NoticeShown {
+            version: config.controller.notice_version.clone(),
+            hashes: notices.iter().map(|n| (n.locale.clone(), n.hash())).collect(),
+        }),
     })
 }
 

@@ -7,6 +7,7 @@ mod approved;
 mod campaign;
 mod columns;
 mod lint;
+mod notices;
 mod packs;
 mod prices;
 mod problem;
@@ -34,6 +35,7 @@ pub use retention::Retention;
 use crate::domain::campaign::{Campaign, Sender};
 use crate::domain::channel::Channel;
 use crate::domain::country::{self, CountryPack};
+use crate::domain::notice::Notice;
 use crate::domain::phone::Fiction;
 use crate::domain::preview::{self, Shown};
 use crate::domain::price::Price;
@@ -99,8 +101,13 @@ pub struct Controller {
     pub sector: Option<String>,
     /// `#rrggbb`, readable under white text (contrast 4.5:1, WCAG 2.2 SC 1.4.3).
     pub brand_color: String,
-    pub notice_url: Url,
+    /// A further notice of the company's, named below the one that is published here.
+    pub notice_url: Option<Url>,
     pub notice_version: String,
+    /// Where the data are kept, as people read it; empty where nothing was said.
+    pub storage: String,
+    /// Where that stands, or should, in permesso.toml.
+    storage_line: usize,
 }
 
 impl Controller {
@@ -124,6 +131,11 @@ pub struct GatewayConfig {
     pub callback_password: Option<Secret>,
     /// From where such calls are taken; anywhere if empty.
     pub callback_addresses: Vec<String>,
+    /// Who runs it, as people read it, and where: a processor (Art. 28 GDPR; compliance S43, S48).
+    pub processor: Option<String>,
+    pub region: Option<String>,
+    /// Where the region stands, or should, in permesso.toml.
+    region_line: usize,
 }
 
 impl GatewayConfig {
@@ -329,6 +341,20 @@ impl Config {
     pub fn text(&self, name: &str, locale: &str) -> Option<&str> {
         let wording = self.wordings.get(&format!("{name}.{locale}"));
         Some(&wording.or_else(|| self.wordings.get(&format!("{name}.{}", self.default_locale)))?.text)
+    }
+
+    /// The privacy notice in every language it is written in, as people are to read it.
+    ///
+    /// # Errors
+    /// A text names what does not exist, or what the settings do not say.
+    pub fn notices(&self) -> Result<Vec<Notice>, Problems> {
+        notices::read(self)
+    }
+
+    /// Where a STOP is understood.
+    pub fn stop_number(&self) -> Option<&str> {
+        let two_way = self.senders.iter().find(|s| s.two_way && s.channel == Channel::Sms).map(|s| s.id.as_str());
+        self.senders.iter().find_map(|s| s.reply_number.as_deref()).or(two_way)
     }
 
     /// The texts that ship, by `NAME.LOCALE`, and the folder whose files go before them, whether it is there or not.

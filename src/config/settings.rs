@@ -225,7 +225,9 @@ fn controller(table: Table, packs: &BTreeMap<String, CountryPack>, all_packs: bo
         }
     });
     let brand_color = table.read_or("brand_color", "#1f4e79", values::brand_color);
-    let notice_url = table.read_needed("notice_url", |text| web_address(text, true));
+    let notice_url = table.read("notice_url", |text| web_address(text, true));
+    let storage = table.or("storage", String::new());
+    let storage_line = table.line("storage");
     table.end();
     Some(Controller {
         id: id?,
@@ -235,8 +237,10 @@ fn controller(table: Table, packs: &BTreeMap<String, CountryPack>, all_packs: bo
         brand,
         sector,
         brand_color: brand_color?,
-        notice_url: notice_url?,
+        notice_url,
         notice_version,
+        storage: storage.trim().to_owned(),
+        storage_line,
     })
 }
 

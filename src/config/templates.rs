@@ -1,4 +1,4 @@
-//! Message wording as files, `NAME.LOCALE.txt`: the built-in texts, and the folder whose files replace or add to them.
+//! Message wording and privacy notices as files, `NAME.LOCALE.txt`: the built-in texts, and the folder whose files replace or add to them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ macro_rules! built_in {
 }
 
 #[rustfmt::skip]
-const BUILT_IN: [(&str, &str); 78] = built_in![
+const BUILT_IN: [(&str, &str); 84] = built_in![
     "repermission.it" "repermission.en" "repermission.pl" "repermission.de" "repermission.fr" "repermission.es"
     "repermission_reply.it" "repermission_reply.en" "repermission_reply.pl" "repermission_reply.de" "repermission_reply.fr" "repermission_reply.es"
     "repermission_code.it" "repermission_code.en" "repermission_code.pl" "repermission_code.de" "repermission_code.fr" "repermission_code.es"
@@ -46,6 +46,7 @@ const BUILT_IN: [(&str, &str); 78] = built_in![
     "ack_stop.it" "ack_stop.en" "ack_stop.pl" "ack_stop.de" "ack_stop.fr" "ack_stop.es"
     "ack_wrong_person.it" "ack_wrong_person.en" "ack_wrong_person.pl" "ack_wrong_person.de" "ack_wrong_person.fr" "ack_wrong_person.es"
     "buttons.it" "buttons.en" "buttons.pl" "buttons.de" "buttons.fr" "buttons.es"
+    "notice.it" "notice.en" "notice.pl" "notice.de" "notice.fr" "notice.es"
     "help.it" "help.en" "help.pl" "help.de" "help.fr" "help.es"
 ];
 
@@ -53,6 +54,9 @@ const BUILT_IN: [(&str, &str); 78] = built_in![
 pub fn built_in() -> impl Iterator<Item = (&'static str, &'static str)> {
     BUILT_IN.into_iter()
 }
+
+/// What the privacy notices are named.
+pub const NOTICE: &str = "notice";
 
 /// The texts every campaign needs beside its ask.
 pub const SERVICE: [&str; 9] =

@@ -260,6 +260,16 @@ pub struct Campaign {
     /// The controller's trade, where some country bars it from marketing (L9).
     #[serde(default)]
     pub sector: Option<String>,
+    /// The privacy notice as it read when this was frozen; none in revisions of before.
+    #[serde(default)]
+    pub notice: Option<NoticeShown>,
+}
+
+/// Which notice people are shown: its version, and the hash of its text in each language.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoticeShown {
+    pub version: String,
+    pub hashes: BTreeMap<String, String>,
 }
 
 /// Revisions frozen before there was a warning.

@@ -93,6 +93,9 @@ pub struct Body {
     pub text_hash: Option<String>,
     /// `granted` only: how and when the first yes was said.
     pub first_yes: Option<FirstYes>,
+    /// Hash of the notice's text that was published under that version in that language.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice_hash: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

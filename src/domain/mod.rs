@@ -13,6 +13,7 @@ pub mod hours;
 pub mod ledger;
 pub mod message;
 pub mod money;
+pub mod notice;
 pub mod phone;
 pub mod plural;
 pub mod preview;

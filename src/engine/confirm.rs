@@ -15,7 +15,7 @@ use crate::domain::suppression::Reason;
 use crate::store::contacts::Contact;
 use crate::store::conversations::Conversation;
 use crate::store::messages::Attempt;
-use crate::store::{Tx, answers, campaigns, contacts, conversations, ledger, messages, suppressions};
+use crate::store::{Tx, answers, campaigns, contacts, conversations, ledger, messages, notices, suppressions};
 use crate::vault::Keyed;
 
 /// How an act reached us: what the ledger keeps of it.
@@ -59,6 +59,8 @@ pub struct Situation {
     pub basis: Option<String>,
     /// Language of the page that was submitted, where it was one.
     pub shown_in: Option<String>,
+    /// The version of the notice that was shown, and the hash of its text in the language it was shown in, if it was published.
+    pub notice: (String, Option<String>),
 }
 
 impl Situation {
@@ -75,9 +77,17 @@ impl Situation {
             }
             None => None,
         };
-        let mut situation = Situation { contact, keyed, conversation, campaign, asked_by: None, basis: None, shown_in: None };
+        let notice = (engine.config.controller.notice_version.clone(), None);
+        let mut situation =
+            Situation { contact, keyed, conversation, campaign, asked_by: None, basis: None, shown_in: None, notice };
+        // Whoever answers a message was shown the notice of its campaign.
+        if let Some(frozen) = situation.campaign.as_ref().and_then(|(_, c)| c.notice.clone()) {
+            situation.notice.0 = frozen.version;
+        }
         if let Some(attempt) = asked_by {
+            let locale = attempt.locale.clone();
             situation.asked(tx, attempt).await?;
+            situation.notice.1 = notices::hash(tx, &engine.controller, &situation.notice.0, &locale).await?;
         }
         Ok(situation)
     }
@@ -102,6 +112,10 @@ impl Situation {
             self.campaign = Some((campaign.name.clone(), campaign));
         }
         self.shown_in = locale.map(str::to_owned);
+        // The page shows the notice of today.
+        self.notice.0.clone_from(&engine.config.controller.notice_version);
+        let shown = locale.unwrap_or(&attempt.locale);
+        self.notice.1 = notices::hash(tx, &engine.controller, &self.notice.0, shown).await?;
         self.asked(tx, attempt.clone()).await
     }
 
@@ -138,7 +152,7 @@ impl Situation {
         all
     }
 
-    fn body(&self, engine: &Engine, entry: Entry, deed: &Deed, permissions: Vec<Permission>) -> Body {
+    fn body(&self, entry: Entry, deed: &Deed, permissions: Vec<Permission>) -> Body {
         Body {
             subject: self.contact.subject.clone(),
             entry,
@@ -155,10 +169,11 @@ impl Situation {
                 .clone()
                 .or_else(|| self.asked_by.as_ref().map(|a| a.locale.clone()))
                 .or_else(|| self.contact.locale.clone()),
-            notice_version: Some(engine.config.controller.notice_version.clone()),
+            notice_version: Some(self.notice.0.clone()),
             evidence: Some(deed.evidence.clone()),
             text_hash: deed.text_hash.clone(),
             first_yes: None,
+            notice_hash: self.notice.1.clone(),
         }
     }
 }
@@ -210,23 +225,23 @@ pub async fn act(
                 answer(tx, situation, Answer::Confirmed, now).await?;
             }
             Effect::Refuse => {
-                let body = situation.body(engine, Entry::Refused, deed, situation.all_asked());
+                let body = situation.body(Entry::Refused, deed, situation.all_asked());
                 engine.append(tx, &body).await?;
                 suppress(tx, engine, situation, Reason::Refused, deed).await?;
             }
             Effect::Stop => {
-                let body = situation.body(engine, Entry::Stopped, deed, Vec::new());
+                let body = situation.body(Entry::Stopped, deed, Vec::new());
                 engine.append(tx, &body).await?;
                 suppress(tx, engine, situation, Reason::Stopped, deed).await?;
             }
             Effect::CloseContactPoint => {
-                let body = situation.body(engine, Entry::WrongPerson, deed, Vec::new());
+                let body = situation.body(Entry::WrongPerson, deed, Vec::new());
                 engine.append(tx, &body).await?;
                 suppress(tx, engine, situation, Reason::WrongPerson, deed).await?;
             }
             Effect::Expire => {
                 let pending = pending_of(situation);
-                let body = situation.body(engine, Entry::Expired, deed, pending);
+                let body = situation.body(Entry::Expired, deed, pending);
                 engine.append(tx, &body).await?;
                 answer(tx, situation, Answer::Unfinished, now).await?;
             }
@@ -277,7 +292,7 @@ fn pending_of(situation: &Situation) -> Vec<Permission> {
 }
 
 async fn remember(tx: &mut Tx, engine: &Engine, situation: &mut Situation, deed: &Deed, chosen: &[Permission]) -> Result<()> {
-    let body = situation.body(engine, Entry::Pending, deed, chosen.to_vec());
+    let body = situation.body(Entry::Pending, deed, chosen.to_vec());
     engine.append(tx, &body).await?;
     let pending_days = situation.campaign.as_ref().map_or(engine.config.pending_days, |(_, c)| c.pending_days);
     let Some(conversation) = &mut situation.conversation else { return Ok(()) };
@@ -311,7 +326,7 @@ async fn grant(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed)
     let conversation = situation.conversation.as_ref().context("a grant without a conversation")?;
     let first: FirstYes = serde_json::from_str(conversation.first_yes.as_deref().context("a grant without a first yes")?)?;
     let first_yes_at = first.at;
-    let mut body = situation.body(engine, Entry::Granted, deed, pending_of(situation));
+    let mut body = situation.body(Entry::Granted, deed, pending_of(situation));
     body.first_yes = Some(first);
     let seq = engine.append(tx, &body).await?;
     suppressions::lift(tx, &engine.controller, situation.contact.id, seq, first_yes_at, engine.now()).await?;
@@ -348,7 +363,7 @@ pub async fn end_grants_of(tx: &mut Tx, engine: &Engine, contacts: &[i64], deed:
 
 /// Withdraws some permissions and leaves the rest: an unticked box beside a ticked one.
 pub async fn withdraw(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed, gone: Vec<Permission>) -> Result<()> {
-    let body = situation.body(engine, Entry::Withdrawn, deed, gone);
+    let body = situation.body(Entry::Withdrawn, deed, gone);
     engine.append(tx, &body).await?;
     answers::ended(tx, situation.contact.id, deed.by(), engine.now()).await?;
     Ok(())
@@ -357,14 +372,14 @@ pub async fn withdraw(tx: &mut Tx, engine: &Engine, situation: &Situation, deed:
 /// Says in the ledger that everything personal of this contact is deleted; what was granted ends with it.
 pub async fn erased(tx: &mut Tx, engine: &Engine, contact: i64, deed: &Deed) -> Result<()> {
     let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
-    let body = situation.body(engine, Entry::Erased, deed, Vec::new());
+    let body = situation.body(Entry::Erased, deed, Vec::new());
     engine.append(tx, &body).await?;
     Ok(())
 }
 
 /// Notes a no that came late, after the person had said yes in a conversation opened since: it changes nothing.
 pub async fn late_no(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed) -> Result<()> {
-    let body = situation.body(engine, Entry::LateNo, deed, Vec::new());
+    let body = situation.body(Entry::LateNo, deed, Vec::new());
     engine.append(tx, &body).await?;
     Ok(())
 }
@@ -396,7 +411,7 @@ async fn stop_by_other(
     let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&row.number_enc)?);
     let mut situation = Situation::read(tx, engine, contact, keyed).await?;
     let deed = Deed { at: now, channel, action: "stop", evidence: evidence.to_owned(), text_hash: None };
-    let body = situation.body(engine, entry, &deed, Vec::new());
+    let body = situation.body(entry, &deed, Vec::new());
     engine.append(tx, &body).await?;
     suppress(tx, engine, &situation, Reason::Stopped, &deed).await?;
     if let Some(conversation) = &mut situation.conversation {

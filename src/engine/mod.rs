@@ -23,6 +23,7 @@ pub mod keys;
 mod legs;
 pub mod limits;
 pub mod mydata;
+pub mod notice;
 pub mod notify;
 pub mod openings;
 mod outcome;

@@ -66,7 +66,38 @@ pub async fn required(tx: &mut Tx, engine: &Engine) -> Result<()> {
         );
     }
     if texts.iter().any(|t| published.iter().all(|p| p.locale != t.locale)) {
-        bail!("{file}: controller.notice_version: notice {version} is not published; remedy: read it, then `permesso notice publish`");
+        bail!(
+            "{file}: controller.notice_version: notice {version} is not published; remedy: read it, then `permesso notice publish`"
+        );
     }
     Ok(())
+}
+
+/// What to tell whoever answers for privacy about a notice that nobody of the company has written (compliance S9).
+///
+/// # Errors
+/// As [`required`]: a text lacks what a notice must say.
+pub fn warning(engine: &Engine) -> Result<Option<String>> {
+    let texts = engine.config.notices()?;
+    let built_in: Vec<&str> = texts.iter().filter(|t| t.is_built_in).map(|t| t.locale.as_str()).collect();
+    Ok((!built_in.is_empty()).then(|| {
+        format!(
+            "the notice that ships serves in {}; have it read by whoever answers for privacy, or write your own (`permesso config texts` writes it out)",
+            built_in.join(", ")
+        )
+    }))
+}
+
+/// What people read: the text as published under the version of the settings, or as the settings have it where it is not published yet.
+///
+/// # Errors
+/// The database is away, or a text that is not published yet lacks what a notice must say.
+pub async fn shown(engine: &Engine, locale: &str) -> Result<Option<String>> {
+    let mut tx = engine.store.read().await?;
+    let published = notices::of_version(&mut tx, &engine.controller, &engine.config.controller.notice_version).await?;
+    tx.rollback().await?;
+    if let Some(text) = published.into_iter().find(|p| p.locale == locale) {
+        return Ok(Some(text.body));
+    }
+    Ok(engine.config.notices()?.into_iter().find(|n| n.locale == locale).map(|n| n.text))
 }

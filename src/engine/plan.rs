@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::budget::{Cost, worst_case};
 use super::openings::Openings;
 use super::seen::Seen;
-use super::{Engine, legs};
+use super::{Engine, legs, notice};
 use crate::clock::instant;
 use crate::domain::campaign::{Ask, Campaign, CampaignState};
 use crate::domain::channel::Channel;
@@ -153,9 +153,13 @@ pub async fn preview(engine: &Engine, campaign: &Campaign, mut progress: impl Fn
 }
 
 /// Saves a dry run under an id that `start` asks for.
+///
+/// # Errors
+/// The privacy notice is not published (compliance S7).
 pub async fn save(engine: &Engine, campaign: &Campaign, counts: &Counts) -> Result<String> {
     let id = format!("plan-{}", &vault::token()[..8]);
     let mut tx = engine.store.write().await?;
+    notice::required(&mut tx, engine).await?;
     let plan = campaigns::Plan {
         id: id.clone(),
         campaign: campaign.name.clone(),
@@ -223,6 +227,9 @@ pub async fn start(engine: &Engine, name: &str, plan_id: &str) -> Result<Started
         let spent = row.currency.as_deref().unwrap_or_default();
         bail!("campaign `{name}` has spent {spent} and its prices are now in {currency}; remedy: keep one currency");
     }
+    let mut tx = engine.store.read().await?;
+    notice::required(&mut tx, engine).await?;
+    tx.rollback().await?;
     let before: Counts = serde_json::from_str(&plan.counts)?;
     let after = preview(engine, &campaign, |_| {}).await?;
     moved(&before, &after).map_err(|what| {

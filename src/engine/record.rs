@@ -93,15 +93,19 @@ fn record(engine: &Engine, d: &Dossier, permission: Permission) -> Value {
     let processors: Vec<Value> = config
         .gateways
         .iter()
-        .map(|g| json!({ "@id": processor(g.name()), "@type": "dpv:DataProcessor", "dpv:hasName": g.name() }))
+        .map(|g| json!({ "@id": processor(g.name()), "@type": "dpv:DataProcessor", "dpv:hasName": g.processor.as_deref().unwrap_or(g.name()) }))
         .collect();
     let kind = if d.contact.kind.as_deref() == Some("prospect") {
         json!("dpv:DataSubject")
     } else {
         json!(["dpv:DataSubject", "dpv:Customer"])
     };
-    let notice = d.entries.iter().rev().find_map(|e| Some((e.body.notice_version.clone()?, e.body.locale.clone())));
-    let (version, locale) = notice.unwrap_or((who.notice_version.clone(), None));
+    let notice = d
+        .entries
+        .iter()
+        .rev()
+        .find_map(|e| Some((e.body.notice_version.clone()?, e.body.locale.clone(), e.body.notice_hash.clone())));
+    let (version, locale, hash) = notice.unwrap_or((who.notice_version.clone(), None, None));
     let last = d.entries.iter().rev().find(|e| concerns(&e.body, permission));
     let mut record = json!({
         "@id": format!("urn:uuid:{id}"),
@@ -131,7 +135,7 @@ fn record(engine: &Engine, d: &Dossier, permission: Permission) -> Value {
         "dpv:hasRight": rights,
         "dpv:hasNotice": {
             "@id": format!("ev:notice/{version}"), "@type": "dpv:ConsentNotice", "dct:language": locale, "ev:version": version,
-            "ev:url": who.notice_url.as_str(),
+            "ev:sha256": hash, "ev:url": format!("{}/notice", config.public_url.as_str().trim_end_matches('/')),
         },
         "dpv:hasConsentStatus": statuses,
     });

@@ -22,6 +22,7 @@ pub mod ledger;
 pub mod legs;
 pub mod messages;
 pub mod migrations;
+pub mod notices;
 pub mod outbox;
 pub mod paces;
 pub mod queue;

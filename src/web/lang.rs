@@ -106,9 +106,7 @@ texts! {
     seconds minutes hours expired_title expired_text new_link source notice_link version controller privacy_contact
     unknown_title unknown_text gone_title gone_text too_many_title too_many_text stale_title stale_text bad_title bad_text
     error_title error_text open_again stop_title stop_reply_before stop_reply_to stop_write stop_free new_link_title
-    notice_title notice_who notice_who_text notice_why notice_why_text notice_channels notice_data notice_data_text
-    notice_processors notice_processors_text notice_keep notice_keep_months notice_keep_open notice_keep_proof notice_withdraw
-    notice_withdraw_text notice_withdraw_page notice_rights notice_rights_text
+    notice_title notice_short notice_elsewhere notice_rights_text
 }
 
 #[cfg(test)]

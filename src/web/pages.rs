@@ -9,6 +9,7 @@ use chrono::NaiveDate;
 use super::lang::Lang;
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::code::TRIES;
+use crate::domain::notice::Block;
 use crate::engine::choose::Door;
 use crate::engine::code::Standing;
 
@@ -278,7 +279,7 @@ pub struct StatePage {
     pub privacy_contact: String,
 }
 
-/// The notice used where the controller configured none of its own (Art. 13 and 14 GDPR).
+/// The privacy notice as it was published (Art. 13 and 14 GDPR).
 #[derive(Debug, Template)]
 #[template(path = "pages/notice.html")]
 pub struct NoticePage {
@@ -289,21 +290,7 @@ pub struct NoticePage {
     pub version: String,
     pub controller: String,
     pub privacy_contact: String,
-    pub channels: Vec<Channel>,
-    pub purposes: Vec<Purpose>,
-    /// Names of the gateways, with their region where it is known.
-    pub processors: Vec<String>,
-    /// Months a consent holds; `None` until it is withdrawn.
-    pub valid_months: Option<u32>,
-    pub reply_number: Option<String>,
-}
-
-impl NoticePage {
-    fn purposes(&self) -> Vec<(&'static str, &'static str)> {
-        self.purposes.iter().map(|p| (self.lang.purpose(*p), self.lang.purpose_hint(*p))).collect()
-    }
-
-    fn channels(&self) -> String {
-        self.channels.iter().map(|c| self.lang.channel(*c)).collect::<Vec<_>>().join(", ")
-    }
+    pub blocks: Vec<Block>,
+    /// The company's own notice.
+    pub elsewhere: Option<String>,
 }

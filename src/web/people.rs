@@ -14,11 +14,13 @@ use super::pages::{Banner, CodeView, NoticePage, PendingView, PreferencesPage, S
 use super::{Web, address};
 use crate::clock::{DAY, HOUR, SECOND};
 use crate::domain::campaign::Mode;
-use crate::domain::channel::{Channel, Permission, Purpose};
+use crate::domain::channel::Permission;
 use crate::domain::consent;
 use crate::domain::ledger::Entry;
+use crate::domain::notice::blocks;
 use crate::domain::suppression::Reason;
 use crate::engine::choose::{self, Choice, Door, Submitted, View};
+use crate::engine::notice;
 
 /// Largest form taken, bytes.
 const FORM: usize = 16 * 1024;
@@ -73,7 +75,7 @@ fn preferences(web: &Web, token: &str, lang: Lang, view: View) -> PreferencesPag
         state_banner,
         nonce: nonce(web, token),
         action: format!("/p/{token}/{}", lang.code()),
-        notice_url: config.controller.notice_url.to_string(),
+        notice_url: format!("/notice/{}", lang.code()),
         notice_version: config.controller.notice_version.clone(),
         source: view.source.filter(|s| !s.is_empty()),
         controller: config.controller.identity(),
@@ -207,7 +209,7 @@ pub(super) fn state_page(web: &Web, lang: Lang, kind: StateKind, status: StatusC
         brand: config.controller.brand.clone(),
         kind,
         back_url,
-        reply_number: reply_number(web),
+        reply_number: config.stop_number().map(str::to_owned),
         controller: config.controller.identity(),
         privacy_contact: config.controller.privacy_contact.clone(),
     };
@@ -216,13 +218,6 @@ pub(super) fn state_page(web: &Web, lang: Lang, kind: StateKind, status: StatusC
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
     }
     response
-}
-
-/// Where a STOP is understood.
-fn reply_number(web: &Web) -> Option<String> {
-    let senders = &web.engine.config.senders;
-    let two_way = senders.iter().find(|s| s.two_way && s.channel == Channel::Sms).map(|s| s.id.clone());
-    senders.iter().find_map(|s| s.reply_number.clone()).or(two_way)
 }
 
 pub(super) fn render(page: &impl Template) -> String {
@@ -238,18 +233,23 @@ pub(super) fn preferred(headers: &HeaderMap) -> Lang {
 }
 
 pub async fn notice(State(web): State<Web>, headers: HeaderMap) -> Response {
-    notice_page(&web, preferred(&headers))
+    notice_page(&web, preferred(&headers)).await
 }
 
 pub async fn notice_in(State(web): State<Web>, Path(lang): Path<String>, headers: HeaderMap) -> Response {
     match Lang::parse(&lang) {
-        Some(lang) => notice_page(&web, lang),
+        Some(lang) => notice_page(&web, lang).await,
         None => state_page(&web, preferred(&headers), StateKind::Unknown, StatusCode::NOT_FOUND, None),
     }
 }
 
-fn notice_page(web: &Web, lang: Lang) -> Response {
+async fn notice_page(web: &Web, lang: Lang) -> Response {
     let config = &web.engine.config;
+    let text = match notice::shown(&web.engine, lang.code()).await {
+        Ok(Some(text)) => text,
+        Ok(None) => return state_page(web, lang, StateKind::Unknown, StatusCode::NOT_FOUND, None),
+        Err(error) => return failed(web, lang, &error),
+    };
     let page = NoticePage {
         lang,
         lang_base: Some("/notice".into()),
@@ -257,11 +257,8 @@ fn notice_page(web: &Web, lang: Lang) -> Response {
         version: config.controller.notice_version.clone(),
         controller: config.controller.identity(),
         privacy_contact: config.controller.privacy_contact.clone(),
-        channels: Channel::ALL.to_vec(),
-        purposes: Purpose::ALL.to_vec(),
-        processors: config.gateways.iter().map(|g| g.name().to_owned()).collect(),
-        valid_months: None,
-        reply_number: reply_number(web),
+        blocks: blocks(&text),
+        elsewhere: config.controller.notice_url.as_ref().map(ToString::to_string),
     };
     Html(render(&page)).into_response()
 }

@@ -11,7 +11,7 @@ use permesso::app;
 use permesso::clock::Clock;
 use permesso::config::Config;
 use permesso::domain::phone::{Fiction, PhoneNumber};
-use permesso::engine::{Engine, deliver, import, plan};
+use permesso::engine::{Engine, deliver, import, notice, plan};
 use permesso::gateway::mock::book::Accepted;
 use permesso::gateway::mock::faults::Faults;
 use permesso::gateway::mock::server::{MockGateway, MockOptions, start};
@@ -113,6 +113,15 @@ pub fn write_config(dir: &std::path::Path, public: u16, operator: u16, gateway: 
     to
 }
 
+/// Every provider with its region, as a notice wants it.
+fn named(settings: &str) -> String {
+    let line = |line: &str| match line.starts_with("driver = \"") && !line.contains("mock") {
+        true => format!("{line}\nregion = \"EU\"\n"),
+        false => format!("{line}\n"),
+    };
+    settings.lines().map(line).collect()
+}
+
 async fn mock(port: u16, base: &str, clock: &Clock) -> MockGateway {
     let now = clock.clone();
     let options = MockOptions {
@@ -164,7 +173,7 @@ impl TestApp {
         let [public, operator, port] = ports();
         let config_dir = write_config(dir.path(), public, operator, port, database);
         let settings = config_dir.join("permesso.toml");
-        std::fs::write(&settings, change(std::fs::read_to_string(&settings).expect("settings"))).expect("written");
+        std::fs::write(&settings, named(&change(std::fs::read_to_string(&settings).expect("settings")))).expect("written");
         // Prices are of the mock's.
         let prices = config_dir.join("prices.toml");
         if !std::fs::read_to_string(&settings).expect("settings").contains("name = \"mock\"") {
@@ -177,6 +186,7 @@ impl TestApp {
         let store = Store::migrate(database).await.expect("migrated");
         let vault = Vault::open(&config.key_file).expect("the key");
         let engine = Arc::new(app::build(config, vault, store, clock.clone()).expect("built"));
+        notice::publish(&engine).await.expect("a notice");
         let gateway = mock(port, &format!("http://127.0.0.1:{public}"), &clock).await;
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().expect("a client");
         let mut app = TestApp {

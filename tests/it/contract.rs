@@ -18,8 +18,8 @@ use permesso::store::messages::{Batch, Claim, Claimant, New, NotNow, Route, Sett
 use permesso::store::queue::{self, Job};
 use permesso::store::rates::{self, Lease, Rate};
 use permesso::store::{
-    Store, Tx, answers, campaigns, contacts, control, conversations, facts, humans, inbound, keys, ledger, legs, messages, paces,
-    report, screenings, suppressions,
+    Store, Tx, answers, campaigns, contacts, control, conversations, facts, humans, inbound, keys, ledger, legs, messages,
+    notices, paces, report, screenings, suppressions,
 };
 use permesso::vault::Keyed;
 
@@ -189,6 +189,7 @@ fn body(subject: &str, entry: Entry, at: i64, permissions: &[&str]) -> Body {
         evidence: None,
         text_hash: None,
         first_yes: None,
+        notice_hash: None,
     }
 }
 
@@ -1384,6 +1385,30 @@ both!(a_published_wording_stays_as_it_is, |app| {
     let kept = "SELECT COUNT(*) FROM wordings WHERE controller = 'contract' AND body = 'first' AND published_at = 5";
     assert_eq!(app.count(kept).await, 1);
     assert_eq!(app.count("SELECT COUNT(*) FROM wordings WHERE controller = 'contract'").await, 1);
+});
+
+both!(a_published_notice_is_found_by_version_and_language, |app| {
+    let mut tx = write(app).await;
+    let text = |body: &'static str| [("it", format!("hash of {body}"), body)];
+    notices::publish(&mut tx, C, "1", &text("first"), 5).await.unwrap();
+    notices::publish(&mut tx, C, "1", &text("first"), 6).await.unwrap();
+    notices::publish(&mut tx, C, "2", &[("it", "b".into(), "second"), ("de", "c".into(), "zweite")], 7).await.unwrap();
+    let first = notices::of_version(&mut tx, C, "1").await.unwrap();
+    assert_eq!(
+        first.iter().map(|p| (p.locale.as_str(), p.body.as_str(), p.published_at)).collect::<Vec<_>>(),
+        [("it", "first", 5)]
+    );
+    let all = notices::all(&mut tx, C).await.unwrap();
+    assert_eq!(all.iter().map(|p| p.hash.as_str()).collect::<Vec<_>>(), ["c", "b", "hash of first"]);
+    assert_eq!(notices::hash(&mut tx, C, "2", "de").await.unwrap().as_deref(), Some("c"));
+    assert_eq!(notices::hash(&mut tx, C, "2", "pl").await.unwrap(), None);
+    tx.commit().await.unwrap();
+    // Another text under the same version: whether it is refused or passed over, the first one stays.
+    let mut tx = write(app).await;
+    let _ = notices::publish(&mut tx, C, "1", &text("another"), 8).await;
+    drop(tx);
+    let kept = "SELECT COUNT(*) FROM notices WHERE controller = 'contract' AND version = '1' AND body = 'first'";
+    assert_eq!(app.count(kept).await, 1);
 });
 
 both!(a_screening_covers_whom_it_knew_and_the_newest_is_the_registers_word, |app| {

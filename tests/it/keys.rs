@@ -75,6 +75,7 @@ async fn only_the_own_key_opens(kind: Kind) {
     // The own key beside a new one: a rotation, which is remembered.
     let line = other.lines().last().expect("a line").replacen("1:", "2:", 1);
     std::fs::write(&key, format!("{own}{line}\n")).expect("written");
+    done(dir, &["notice", "publish"]).await;
     done(dir, &["campaign", "plan", LINK]).await;
     let mut tx = store.read().await.expect("a transaction");
     assert_eq!(keys::proofs(&mut tx).await.expect("read").iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1, 2]);

@@ -20,6 +20,7 @@ mod legs;
 mod lists;
 mod mydata;
 mod noes;
+mod notices;
 mod outage;
 mod packs;
 mod page;

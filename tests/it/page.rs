@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use permesso::engine::expire;
+use permesso::engine::{expire, notice};
 
 use crate::app::{LINK, REPLY_NUMBER, TestApp, field};
 use crate::both;
@@ -20,8 +20,10 @@ const LABELS: [(&str, &str); 6] = [
 both!(every_page_names_who_asks_with_the_postal_address, |app| {
     let file = app.dir.path().join("config/permesso.toml");
     let text = std::fs::read_to_string(&file).expect("the settings");
-    std::fs::write(&file, text.replace("Via Esempio 1, 20100 Milano", "Via Rossi & Figli <1>, 20100 Milano")).expect("written");
+    let text = text.replace("Via Esempio 1, 20100 Milano", "Via Rossi & Figli <1>, 20100 Milano");
+    std::fs::write(&file, text.replace("notice_version = \"2026-11\"", "notice_version = \"2026-12\"")).expect("written");
     app.reconfigure("").await;
+    notice::publish(&app.engine).await.expect("published");
     let number = TestApp::it(1);
     app.people(std::slice::from_ref(&number)).await;
     app.send(LINK).await;

@@ -20,7 +20,7 @@ use crate::app::{self, Roles};
 use crate::clock::{Clock, DAY};
 use crate::domain::eligibility::Reason;
 use crate::domain::reply::Intent;
-use crate::engine::{Engine, expire, import as import_verb, plan, report};
+use crate::engine::{Engine, expire, import as import_verb, notice, plan, report};
 use crate::gateway::mock::faults::Faults;
 use crate::gateway::mock::server::{MockGateway, MockOptions, start};
 use crate::store::{self, Store};
@@ -118,6 +118,7 @@ async fn tell(context: &Context, args: &Args, dir: &Path) -> Result<()> {
     for name in CAMPAIGNS {
         let campaign = engine.config.campaign(name)?;
         let counts = plan::preview(&engine, &campaign, |_| {}).await?;
+        notice::publish(&engine).await?;
         let id = plan::save(&engine, &campaign, &counts).await?;
         if !context.json {
             campaign::print_plan(&engine, &campaign, &counts)?;

@@ -1,0 +1,72 @@
+//! The privacy notices of the settings: `notice.LOCALE.txt`, the ones that ship or one's own, with what they say of the company filled in.
+
+use super::problem::{Problem, Problems};
+use super::{Config, templates};
+use crate::domain::notice::{Notice, PLACEHOLDERS, Values, fill};
+
+pub fn read(config: &Config) -> Result<Vec<Notice>, Problems> {
+    let (mut found, mut notices) = (Vec::new(), Vec::new());
+    let values = values(config);
+    let texts = config.wordings.iter().filter_map(|(name, wording)| match name.rsplit_once('.') {
+        Some((templates::NOTICE, locale)) => Some((name, locale, wording)),
+        _ => None,
+    });
+    let (mut names_storage, mut names_processor) = (false, false);
+    for (name, locale, wording) in texts {
+        names_storage |= wording.text.contains("{storage}");
+        names_processor |= wording.text.contains("{processor}");
+        match fill(&wording.text, &values) {
+            Ok(text) => notices.push(Notice {
+                locale: locale.to_owned(),
+                text,
+                file: wording.file.clone(),
+                is_built_in: templates::built_in().any(|(known, text)| known == name && text.trim_end() == wording.text),
+            }),
+            Err((line, unknown)) => found.push(Problem {
+                file: wording.file.clone(),
+                line,
+                key: String::new(),
+                what: format!("the placeholder {{{unknown}}} does not exist"),
+                remedy: format!("write one of {{{}}}", PLACEHOLDERS.join("}, {")),
+            }),
+        }
+    }
+    let settings = |line, key: &str, what: String, remedy: &str| Problem {
+        file: config.dir.join("permesso.toml").display().to_string(),
+        line,
+        key: key.to_owned(),
+        what,
+        remedy: remedy.to_owned(),
+    };
+    if names_storage && values.storage.is_empty() {
+        let remedy = "say where the database is, as in \"Milan, Italy (EU)\": the notice names it";
+        found.push(settings(config.controller.storage_line, "controller.storage", "is missing".into(), remedy));
+    }
+    // What is sent to a pretended phone is processed by nobody.
+    for gateway in config.gateways.iter().filter(|g| names_processor && g.region.is_none() && !g.is_mock() && !g.simulator) {
+        let what = format!("gateway {} says no region, and the notice names where each processor works", gateway.name());
+        found.push(settings(
+            gateway.region_line,
+            "gateway.region",
+            what,
+            "write it, as in \"EU\" or \"US (standard contractual clauses)\"",
+        ));
+    }
+    Problems::or(found, Some(notices))
+}
+
+fn values(config: &Config) -> Values {
+    let processor = |g: &super::GatewayConfig| {
+        let name = g.processor.as_deref().unwrap_or(g.driver.title);
+        g.region.as_ref().map_or_else(|| name.to_owned(), |region| format!("{name}, {region}"))
+    };
+    let mut processors: Vec<String> = config.gateways.iter().map(processor).collect();
+    processors.dedup();
+    Values {
+        controller: config.controller.identity(),
+        contact: config.controller.privacy_contact.clone(),
+        processors,
+        storage: config.controller.storage.clone(),
+        stop_number: config.stop_number().unwrap_or_default().to_owned(),
+    }
+}
