@@ -76,6 +76,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         let channel = Channel::parse(&row.channel).filter(|_| row.state == "granted");
         let word = channel.and_then(|c| words.on(&engine, row.contact, row.country.as_deref(), c, row.since));
         let (state, release) = match word.as_ref().map(|word| word.release) {
+            _ if row.restricted != 0 && row.state == "granted" => (NOT_RELEASABLE.to_owned(), Reason::Restricted.code()),
             None => (row.state, ""),
             Some(Release::Free) => (row.state, "free"),
             Some(Release::Listed) => (NOT_RELEASABLE.to_owned(), Reason::RpoListed.code()),

@@ -12,7 +12,7 @@ use crate::domain::phone::PhoneNumber;
 use crate::domain::plural::counted;
 use crate::engine::erase::{self, Erased};
 use crate::engine::requests::{self, Asked};
-use crate::engine::{Engine, dossier, explain, record};
+use crate::engine::{Engine, dossier, explain, record, rights};
 use crate::web::desk::sheet;
 use crate::web::mydata;
 
@@ -55,6 +55,44 @@ pub enum Command {
         /// Change nothing, and say what would be erased.
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Restrict the use of a person's data (Art. 18 GDPR), with every number tied to theirs: they are kept, and nothing is sent.
+    #[command(after_help = "Example: permesso contact restrict \"+39 300 123 4567\"")]
+    Restrict {
+        /// With its country code, in any spelling.
+        number: String,
+        /// The day the request came (UTC): today if left out.
+        #[arg(long, value_name = "DAY")]
+        received: Option<NaiveDate>,
+    },
+    /// End a restriction, after the person was told (Art. 18(3) GDPR).
+    #[command(after_help = "Example: permesso contact unrestrict \"+39 300 123 4567\" --told \"letter of 2026-12-01\"")]
+    Unrestrict {
+        /// With its country code, in any spelling.
+        number: String,
+        /// How and when the person was told, for the record.
+        #[arg(long, value_name = "WORDS")]
+        told: String,
+    },
+    /// A person objects to marketing (Art. 21 GDPR): all of it ends, on every channel, for every purpose and number of theirs.
+    #[command(after_help = "Example: permesso contact object \"+39 300 123 4567\" --received 2026-11-20")]
+    Object {
+        /// With its country code, in any spelling.
+        number: String,
+        /// The day the request came (UTC): today if left out.
+        #[arg(long, value_name = "DAY")]
+        received: Option<NaiveDate>,
+    },
+    /// A person has another number (Art. 16 GDPR): the old one is closed; the new one has every no and no consent of the old.
+    #[command(after_help = "Example: permesso contact change \"+39 300 123 4567\" \"+39 300 765 4321\"")]
+    Change {
+        /// The old number, with its country code.
+        number: String,
+        /// The new one.
+        new: String,
+        /// The day the request came (UTC): today if left out.
+        #[arg(long, value_name = "DAY")]
+        received: Option<NaiveDate>,
     },
     /// What people asked for about their data: when it is due, and what providers still have to do.
     #[command(subcommand, after_help = "Example: permesso contact requests list")]
@@ -110,6 +148,35 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                 true => println!("{}", serde_json::to_string(&erased)?),
                 false => print_erased(&erased, *dry_run),
             }
+            Ok(())
+        }
+        Command::Restrict { number, received } => {
+            let numbers =
+                rights::restrict_number(&engine, &parsed(&engine, number)?, true, &asked(&engine, *received, "contact restrict"))
+                    .await?;
+            match numbers {
+                0 => println!("restricted already"),
+                n => println!("restricted: {}; nothing is sent to them", counted(n, "number", "numbers")),
+            }
+            Ok(())
+        }
+        Command::Unrestrict { number, told } => {
+            let asked = Asked { evidence: format!("the person was told: {told}"), ..asked(&engine, None, "contact unrestrict") };
+            match rights::restrict_number(&engine, &parsed(&engine, number)?, false, &asked).await? {
+                0 => println!("not restricted"),
+                n => println!("no more restricted: {}", counted(n, "number", "numbers")),
+            }
+            Ok(())
+        }
+        Command::Object { number, received } => {
+            rights::object(&engine, &parsed(&engine, number)?, &asked(&engine, *received, "contact object")).await?;
+            println!("all marketing to this person has ended, on every channel");
+            Ok(())
+        }
+        Command::Change { number, new, received } => {
+            let (old, new) = (parsed(&engine, number)?, parsed(&engine, new)?);
+            rights::change_number(&engine, &old, &new, &asked(&engine, *received, "contact change")).await?;
+            println!("the old number is closed; the new one has every no of the old, and none of its consents");
             Ok(())
         }
         Command::Requests(Requests::List { open }) => list(context, &engine, *open).await,

@@ -18,6 +18,7 @@ mod out;
 mod preview;
 mod reply;
 mod restore;
+mod retention;
 mod run;
 mod webhooks;
 
@@ -95,6 +96,9 @@ enum Command {
     /// The providers' accounts: what each can do, and whether it works.
     #[command(subcommand, after_help = "Example: permesso gateway test mock --to +393001234500")]
     Gateway(gateway::Command),
+    /// End and delete what is too old, and see what was.
+    #[command(subcommand, after_help = "Example: permesso retention run --dry-run")]
+    Retention(retention::Command),
     /// Try how replies are read.
     #[command(subcommand, after_help = "Example: echo 'sì grazie' | permesso reply classify --locale it")]
     Reply(reply::Command),
@@ -155,6 +159,7 @@ pub async fn main() -> ExitCode {
         Command::Consents(command) => consents::run(&context, &command).await,
         Command::Webhooks(command) => webhooks::run(&context, &command).await,
         Command::Gateway(command) => gateway::run(&context, &command).await,
+        Command::Retention(command) => retention::run(&context, &command).await,
         Command::Reply(command) => reply::run(&context, &command),
         Command::Ledger(command) => ledger::run(&context, &command).await,
         Command::MockGateway(args) => mock::run(&context, &args).await,

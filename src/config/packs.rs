@@ -145,7 +145,7 @@ fn ask_basis(table: Table) -> Option<AskBases> {
         });
         if basis == AskBasis::EndOfRetentionFr && !channels.is_empty() {
             // CNIL (L7): without an explicit yes the prospect must then be erased.
-            let what = "whoever stays silent must then be erased, and nothing is erased by age in this version";
+            let what = "whoever stays silent must then be erased at once, and this version waits for `retention.silent`";
             table.note(basis.code(), what, "write []");
         }
         allowed.insert(basis, channels);

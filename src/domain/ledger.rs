@@ -30,10 +30,15 @@ pub enum Entry {
     OperatorStop,
     Erased,
     Retention,
+    /// Art. 18 GDPR: nothing but storing until it is lifted.
+    Restricted,
+    Unrestricted,
+    /// A consent's time is over (EDPB 05/2020 ¶110–111: it is refreshed in time, or it ends).
+    ConsentExpired,
 }
 
 impl Entry {
-    pub const ALL: [Entry; 11] = [
+    pub const ALL: [Entry; 14] = [
         Entry::Pending,
         Entry::Granted,
         Entry::Refused,
@@ -45,6 +50,9 @@ impl Entry {
         Entry::OperatorStop,
         Entry::Erased,
         Entry::Retention,
+        Entry::Restricted,
+        Entry::Unrestricted,
+        Entry::ConsentExpired,
     ];
 
     pub fn parse(code: &str) -> Option<Entry> {
@@ -64,6 +72,9 @@ impl Entry {
             Entry::OperatorStop => "operator_stop",
             Entry::Erased => "erased",
             Entry::Retention => "retention",
+            Entry::Restricted => "restricted",
+            Entry::Unrestricted => "unrestricted",
+            Entry::ConsentExpired => "consent_expired",
         }
     }
 }
@@ -138,6 +149,8 @@ pub enum Preference {
     Granted,
     Refused,
     Withdrawn,
+    /// Was granted, and its time is over.
+    Expired,
 }
 
 impl Preference {
@@ -146,10 +159,13 @@ impl Preference {
             Preference::Granted => "granted",
             Preference::Refused => "refused",
             Preference::Withdrawn => "withdrawn",
+            Preference::Expired => "expired",
         }
     }
     pub fn parse(code: &str) -> Option<Preference> {
-        [Preference::Granted, Preference::Refused, Preference::Withdrawn].into_iter().find(|p| p.code() == code)
+        [Preference::Granted, Preference::Refused, Preference::Withdrawn, Preference::Expired]
+            .into_iter()
+            .find(|p| p.code() == code)
     }
 }
 
@@ -169,6 +185,7 @@ pub fn apply(preferences: &mut BTreeMap<Permission, Preference>, body: &Body) {
             }
         }
         Entry::Withdrawn => preferences.extend(body.permissions.iter().map(|p| (*p, Preference::Withdrawn))),
+        Entry::ConsentExpired => preferences.extend(body.permissions.iter().map(|p| (*p, Preference::Expired))),
         Entry::Stopped | Entry::OperatorStop | Entry::WrongPerson | Entry::Erased => {
             for state in preferences.values_mut() {
                 if *state == Preference::Granted {
@@ -176,6 +193,6 @@ pub fn apply(preferences: &mut BTreeMap<Permission, Preference>, body: &Body) {
                 }
             }
         }
-        Entry::Pending | Entry::Expired | Entry::LateNo | Entry::Retention => {}
+        Entry::Pending | Entry::Expired | Entry::LateNo | Entry::Retention | Entry::Restricted | Entry::Unrestricted => {}
     }
 }

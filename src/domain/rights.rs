@@ -13,6 +13,8 @@ pub enum Right {
     Erasure,
     /// Art. 18.
     Restriction,
+    /// The end of a restriction, which the person hears of before (Art. 18(3)).
+    Lifting,
     /// Art. 21(2): to direct marketing, absolute.
     Objection,
 }
@@ -24,6 +26,7 @@ impl Right {
             Right::Rectification => "rectification",
             Right::Erasure => "erasure",
             Right::Restriction => "restriction",
+            Right::Lifting => "restriction_lifted",
             Right::Objection => "objection",
         }
     }

@@ -45,8 +45,10 @@ impl News {
         match entry {
             Entry::Granted => Some(News::Granted),
             Entry::Refused => Some(News::Refused),
-            Entry::Withdrawn => Some(News::Withdrawn),
-            Entry::Stopped | Entry::OperatorStop | Entry::Erased => Some(News::Stopped),
+            Entry::Withdrawn | Entry::ConsentExpired => Some(News::Withdrawn),
+            // Whose data are restricted may be sent nothing; once they are not, what stands granted may be used again.
+            Entry::Stopped | Entry::OperatorStop | Entry::Erased | Entry::Restricted => Some(News::Stopped),
+            Entry::Unrestricted => Some(News::Granted),
             Entry::WrongPerson => Some(News::WrongPerson),
             Entry::Pending | Entry::Expired | Entry::LateNo | Entry::Retention => None,
         }

@@ -377,6 +377,56 @@ pub async fn erased(tx: &mut Tx, engine: &Engine, contact: i64, deed: &Deed) -> 
     Ok(())
 }
 
+/// Says in the ledger that the time of these consents is over.
+pub async fn consents_expired(tx: &mut Tx, engine: &Engine, contact: i64, gone: Vec<Permission>, deed: &Deed) -> Result<()> {
+    let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+    let body = situation.body(Entry::ConsentExpired, deed, gone);
+    engine.append(tx, &body).await?;
+    Ok(())
+}
+
+/// Says in the ledger that something of this contact is deleted because of its age.
+pub async fn too_old(tx: &mut Tx, engine: &Engine, contact: i64, deed: &Deed) -> Result<()> {
+    let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+    let body = situation.body(Entry::Retention, deed, Vec::new());
+    engine.append(tx, &body).await?;
+    Ok(())
+}
+
+/// Says in the ledger that the use of this contact's data is restricted, or no more; then what stands granted may be used again.
+pub async fn restricted(tx: &mut Tx, engine: &Engine, contact: i64, restricted: bool, deed: &Deed) -> Result<()> {
+    let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+    let (entry, permissions) = match restricted {
+        true => (Entry::Restricted, Vec::new()),
+        false => {
+            let all = ledger::preferences(tx, &engine.controller, &situation.contact.subject).await?;
+            let granted = all.into_iter().filter(|(_, s)| *s == Preference::Granted).map(|(p, _)| p);
+            (Entry::Unrestricted, granted.collect())
+        }
+    };
+    let body = situation.body(entry, deed, permissions);
+    engine.append(tx, &body).await?;
+    Ok(())
+}
+
+/// The person objects to all marketing (Art. 21(2)–(3) GDPR), on whatever way it came: every channel, every purpose, every number.
+pub async fn object(tx: &mut Tx, engine: &Engine, contact: i64, deed: &Deed) -> Result<()> {
+    close_by(tx, engine, contact, Act::SaidStop, deed).await
+}
+
+/// The number is not the person's any more.
+pub async fn number_changed(tx: &mut Tx, engine: &Engine, contact: i64, deed: &Deed) -> Result<()> {
+    close_by(tx, engine, contact, Act::WrongPerson, deed).await
+}
+
+async fn close_by(tx: &mut Tx, engine: &Engine, contact: i64, said: Act, deed: &Deed) -> Result<()> {
+    let row = contacts::lock(tx, contact).await?.context("the contact is gone")?;
+    let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&row.number_enc)?);
+    let mut situation = Situation::read(tx, engine, contact, keyed).await?;
+    act(tx, engine, &mut situation, said, deed, &[]).await?;
+    Ok(())
+}
+
 /// Notes a no that came late, after the person had said yes in a conversation opened since: it changes nothing.
 pub async fn late_no(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed) -> Result<()> {
     let body = situation.body(Entry::LateNo, deed, Vec::new());

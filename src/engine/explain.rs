@@ -281,6 +281,10 @@ async fn tell(
     }
     let newest = decided.last().and_then(|(name, ..)| story.campaigns.iter().find(|c| c.campaign == *name));
     story.verdict = newest.map_or("No campaign has decided about this person yet.".into(), |known| known.sentence.clone());
+    if contact.restricted != 0 {
+        let restricted = "The use of this person's data is restricted (Art. 18 GDPR), so they are sent nothing.";
+        story.verdict = format!("{restricted} {}", story.verdict);
+    }
     if contact.held_at.is_some() {
         let held = "An unclear reply waits for an operator, and nothing is sent until it is read.";
         story.verdict = format!("{held} {}", story.verdict);

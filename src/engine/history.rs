@@ -336,6 +336,9 @@ pub(super) fn said(body: &Body, times: Times) -> Option<String> {
         Entry::Expired => format!("a first yes to {what}, whose second step never came; expired on {on}"),
         Entry::OperatorStop => format!("in a reply of which an operator said: stop, on {on}"),
         Entry::Erased => format!("erased on {on}"),
+        Entry::Restricted => format!("the use of the data restricted on {on}"),
+        Entry::Unrestricted => format!("the restriction lifted on {on}"),
+        Entry::ConsentExpired => format!("{what} expired on {on}, since nothing is allowed for ever"),
         Entry::LateNo | Entry::Retention => return None,
     })
 }

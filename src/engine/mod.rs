@@ -36,6 +36,8 @@ pub mod recover;
 pub mod report;
 pub mod requests;
 pub mod restore;
+pub mod retention;
+pub mod rights;
 pub mod screening;
 pub mod seen;
 pub mod settle;

@@ -9,7 +9,7 @@ use super::confirm::Deed;
 use super::dossier::{self, Dossier};
 use super::erase::{self, Erased};
 use super::requests::{self, Asked};
-use super::{Engine, Tries, answer};
+use super::{Engine, Tries, answer, rights};
 use crate::clock::MINUTE;
 use crate::domain::campaign::Sender;
 use crate::domain::channel::Channel;
@@ -39,6 +39,8 @@ pub struct Door {
     pub now: i64,
     /// The number is another person's by now: a code to it would show them somebody else's data (T16).
     pub closed: bool,
+    /// All marketing has ended already.
+    pub objected: bool,
 }
 
 /// What became of a code.
@@ -57,6 +59,7 @@ struct Inside {
     contact: Contact,
     number: PhoneNumber,
     closed: bool,
+    objected: bool,
     token_hash: String,
 }
 
@@ -66,9 +69,10 @@ async fn inside(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Option<Insi
     let Some(contact) = contacts::lock(tx, attempt.contact_id).await?.filter(|c| !c.is_erased()) else { return Ok(None) };
     let number = engine.vault.decrypt_number(&contact.number_enc)?;
     let noes = suppressions::of(tx, &engine.controller, &engine.vault.keyed_all(&number)).await?;
-    let wrong_person = noes.iter().any(|(reason, _, lifted)| lifted.is_none() && reason == Reason::WrongPerson.code());
-    let closed = wrong_person || attempt.kind == Kind::Test.code();
-    Ok(Some(Inside { attempt, contact, number, closed, token_hash }))
+    let says = |no: Reason| noes.iter().any(|(reason, _, lifted)| lifted.is_none() && reason == no.code());
+    let objected = says(Reason::Stopped);
+    let closed = says(Reason::WrongPerson) || attempt.kind == Kind::Test.code();
+    Ok(Some(Inside { attempt, contact, number, closed, objected, token_hash }))
 }
 
 /// Under what the code of a contact's data is kept. Codes that complete a yes are kept under their conversation, whose id is positive.
@@ -94,6 +98,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<Door>> {
         step: Step { standing, again_at },
         now: engine.now(),
         closed: inside.closed,
+        objected: inside.objected,
     }))
 }
 
@@ -231,4 +236,37 @@ pub async fn erase(engine: &Engine, token: &str, ticket: &str) -> Result<Option<
     tx.rollback().await?;
     let Some(inside) = admitted else { return Ok(None) };
     Ok(Some(erase::erase(engine, &inside.number, &on_page(engine, &inside.token_hash), false).await?))
+}
+
+/// The person objects to all marketing, by the link alone: ending it is never harder than beginning it (Art. 7(3), 21(2) GDPR). False
+/// where there is no such link. Said again it changes nothing.
+pub async fn object(engine: &Engine, token: &str) -> Result<bool> {
+    let mut tries = Tries::default();
+    loop {
+        let done = try_object(engine, token).await;
+        if !tries.again(&done) {
+            return done;
+        }
+    }
+}
+
+async fn try_object(engine: &Engine, token: &str) -> Result<bool> {
+    let mut tx = engine.store.write().await?;
+    let Some(inside) = inside(&mut tx, engine, token).await? else { return Ok(false) };
+    if !inside.closed && !inside.objected {
+        rights::object_of(&mut tx, engine, &inside.contact, "objection", &on_page(engine, &inside.token_hash)).await?;
+        tx.commit().await?;
+    }
+    Ok(true)
+}
+
+/// Restricts the use of the person's data, or lifts that, and answers the data as they stand then; `None` where the ticket does not hold.
+pub async fn restrict(engine: &Engine, token: &str, ticket: &str, restricted: bool) -> Result<Option<Dossier>> {
+    let mut tx = engine.store.write().await?;
+    let Some(inside) = admitted(&mut tx, engine, token, ticket).await? else { return Ok(None) };
+    rights::restrict(&mut tx, engine, &inside.number, restricted, &on_page(engine, &inside.token_hash)).await?;
+    let Some(contact) = contacts::lock(&mut tx, inside.contact.id).await? else { return Ok(None) };
+    let dossier = dossier::gather(&mut tx, engine, contact).await?;
+    tx.commit().await?;
+    Ok(Some(dossier))
 }

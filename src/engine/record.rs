@@ -126,6 +126,10 @@ fn record(engine: &Engine, d: &Dossier, permission: Permission) -> Value {
             "dpv:hasLegalBasis": "eu-gdpr:A6-1-a",
             "dpv:hasPersonalData": "pd:TelephoneNumber",
             "dpv:hasRecipient": recipients,
+            "dpv:hasStorageCondition": [{
+                "@type": "dpv:StorageDuration",
+                "dpv:hasDuration": { "@type": "dpv:TemporalDuration", "rdf:value": format!("P{}M", config.retention.months(permission.purpose)) },
+            }],
             "ev:channel": permission.channel.code(),
             "ev:purposeKey": permission.purpose.code(),
         }],
@@ -188,13 +192,14 @@ fn statuses(engine: &Engine, d: &Dossier, permission: Permission) -> Vec<Value> 
 
 /// What an entry makes of the consent (compliance of the terms: DPV 2.3, status of consent).
 fn kinds(body: &Body, was: Option<Preference>, now: Option<Preference>) -> Option<&'static [&'static str]> {
-    use ledger::Entry::{Expired, Granted, LateNo, Pending, Retention};
+    use ledger::Entry::{ConsentExpired, Expired, Granted, LateNo, Pending, Restricted, Retention, Unrestricted};
     match (body.entry, was, now) {
         (Pending, ..) => Some(&["dpv:ConsentRequested"]),
+        (ConsentExpired, ..) => Some(&["dpv:ConsentExpired"]),
         (Expired, ..) => Some(&["dpv:ConsentRequestDeferred"]),
         (Granted, Some(Preference::Granted), _) => Some(&["dpv:RenewedConsentGiven", "dpv:ExpressedConsent"]),
         (Granted, ..) => Some(&["dpv:ConsentGiven", "dpv:ExpressedConsent"]),
-        (LateNo | Retention, ..) => None,
+        (LateNo | Retention | Restricted | Unrestricted, ..) => None,
         (_, _, Some(Preference::Withdrawn)) => Some(&["dpv:ConsentWithdrawn"]),
         _ => Some(&["dpv:ConsentRefused"]),
     }

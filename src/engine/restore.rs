@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::confirm::{self, Deed, Situation};
-use super::{Engine, LEASE_DB, erase, import};
+use super::{Engine, LEASE_DB, erase, import, rights};
 use crate::domain::answer::By;
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::rights::Right;
@@ -220,6 +220,10 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
         let new = requests::add(tx, controller, &request, &parts).await?.is_some();
         if new && request.kind == Right::Erasure.code() {
             done.erased += erase_again(tx, engine, &request).await?;
+        }
+        let (restriction, lifting) = (request.kind == Right::Restriction.code(), request.kind == Right::Lifting.code());
+        if let (true, Some(subject)) = (new && (restriction || lifting), &request.subject) {
+            rights::restrict_subject(tx, engine, subject, restriction, &restored(now)).await?;
         }
     }
     Ok(())

@@ -267,6 +267,18 @@ pub async fn lock(tx: &mut Tx, id: i64) -> Result<Option<Contact>> {
     )
 }
 
+/// Restricts the use of these contacts' data, or lifts that. Answers those it changed.
+pub async fn restrict(tx: &mut Tx, ids: &[i64], restricted: bool) -> Result<Vec<i64>> {
+    let changed: Vec<(i64,)> = fetch_all!(
+        tx,
+        "UPDATE contacts SET restricted = $2 WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND restricted <> $2
+           AND number_enc <> '' RETURNING id",
+        json(ids),
+        i64::from(restricted)
+    )?;
+    Ok(changed.into_iter().map(|(id,)| id).collect())
+}
+
 pub async fn hold(tx: &mut Tx, id: i64, at: Option<i64>) -> Result<()> {
     execute!(tx, "UPDATE contacts SET held_at = $2 WHERE id = $1", id, at)?;
     Ok(())
@@ -319,6 +331,40 @@ pub async fn enroll(tx: &mut Tx, controller: &str, new: &Enrolled, keyed: &[Keye
         id
     )?;
     Ok(id)
+}
+
+/// A further number of a person: what was asked of the old one counts for it, too.
+pub async fn carry_marks(tx: &mut Tx, controller: &str, from: i64, to: &[Keyed]) -> Result<()> {
+    execute!(
+        tx,
+        "INSERT INTO asked_marks (controller, mac, key_id, family, kind, asked_at, message_id)
+         SELECT a.controller, j.value->>'mac', CAST(j.value->>'key' AS BIGINT), a.family, a.kind, a.asked_at, a.message_id
+         FROM EACH($1) THEN JOIN number_macs n ON n.controller = $2 AND n.contact_id = $3
+         THEN JOIN asked_marks a ON a.controller = n.controller AND a.mac = n.mac AND a.key_id = n.key_id
+         WHERE true ON CONFLICT DO NOTHING",
+        json(to),
+        controller,
+        from
+    )?;
+    Ok(())
+}
+
+/// What the person said of themselves goes over to a new contact of theirs.
+pub async fn describe_as(tx: &mut Tx, from: i64, to: i64) -> Result<()> {
+    execute!(
+        tx,
+        "UPDATE contacts SET locale = w.locale, zone = w.zone, kind = w.kind, last_action = w.last_action, restricted = w.restricted
+         FROM (SELECT locale, zone, kind, last_action, restricted FROM contacts WHERE id = $1) AS w WHERE contacts.id = $2",
+        from,
+        to
+    )?;
+    Ok(())
+}
+
+/// Takes a number out of its human: it is somebody else's by now, and says nothing about the others.
+pub async fn untie(tx: &mut Tx, id: i64) -> Result<()> {
+    execute!(tx, "UPDATE contacts SET human = NULL WHERE id = $1", id)?;
+    Ok(())
 }
 
 /// Every imported row of a person: (file, line, kind, source, quarantined, basis, evidence, date, box, channels, unsubscribed, at).

@@ -143,3 +143,9 @@ pub async fn tie(tx: &mut Tx, controller: &str, ties: &[Tie]) -> Result<Vec<Stri
     }
     Ok(humans.into_iter().map(str::to_owned).collect())
 }
+
+/// The human a contact belongs to.
+pub async fn of_contact(tx: &mut Tx, id: i64) -> Result<Option<String>> {
+    let row: Option<(Option<String>,)> = fetch_optional!(tx, "SELECT human FROM contacts WHERE id = $1", id)?;
+    Ok(row.and_then(|(human,)| human))
+}

@@ -71,7 +71,9 @@ pub async fn append(tx: &mut Tx, vault: &Vault, controller: &str, body: &Body, t
             now
         )?;
     }
-    if let Some(news) = News::of_entry(body.entry) {
+    // A restriction that is lifted where nothing stands granted changes nothing for who writes to people.
+    let nothing = body.entry == ledger::Entry::Unrestricted && body.permissions.is_empty();
+    if let Some(news) = News::of_entry(body.entry).filter(|_| !nothing) {
         let concerned = after.iter().filter(|(p, s)| body.permissions.contains(p) || before.get(*p) != Some(*s));
         let permissions =
             json(concerned.map(|(p, s)| Stands { channel: p.channel, purpose: p.purpose, state: *s }).collect::<Vec<_>>());
@@ -185,6 +187,7 @@ pub struct Consent {
     pub state: String,
     pub since: i64,
     pub seq: i64,
+    pub restricted: i64,
     pub body: Option<String>,
 }
 
@@ -193,7 +196,7 @@ pub async fn consents_since(tx: &mut Tx, controller: &str, since: i64, always: &
     let always = json(always.iter().map(|channel| serde_json::json!({ "channel": channel })).collect::<Vec<_>>());
     fetch_all!(
         tx,
-        "SELECT c.id AS contact, c.number_enc, c.country, c.locale, p.channel, p.purpose, p.state, p.since, p.seq, e.body
+        "SELECT c.id AS contact, c.number_enc, c.country, c.locale, p.channel, p.purpose, p.state, p.since, p.seq, c.restricted, e.body
          FROM preferences p JOIN contacts c ON c.controller = p.controller AND c.subject = p.subject
          LEFT JOIN evidence e ON e.seq = p.seq
          WHERE p.controller = $1 AND c.number_enc <> ''

@@ -29,6 +29,7 @@ pub mod queue;
 pub mod rates;
 pub mod report;
 pub mod requests;
+pub mod retention;
 pub mod screenings;
 pub mod suppressions;
 

@@ -17,6 +17,8 @@ pub enum Job {
     Deliver { batch: i64 },
     /// Decide about the next contacts of a campaign that has started.
     Plan { campaign: i64 },
+    /// Delete what has grown too old.
+    Retain { run: i64 },
 }
 
 /// Pushes a job that runs after `delay`. It exists exactly if the transaction commits.

@@ -22,7 +22,7 @@ use crate::engine::record;
 
 type Peer = ConnectInfo<SocketAddr>;
 
-/// Behind `/p/{token}/data`. Posts `nonce`, `answer` = `another` | `code` | `json` | `csv` | `erase`, `code`, `ticket` and `sure`.
+/// Behind `/p/{token}/data`. Posts `nonce`, `answer` = `another` | `object` | `code` | `json` | `csv` | `restrict` | `lift` | `erase`, `code`, `ticket` and `sure`.
 #[derive(Debug, Template)]
 #[template(path = "pages/mydata.html")]
 struct DataPage {
@@ -31,6 +31,7 @@ struct DataPage {
     brand: String,
     masked_number: String,
     closed: bool,
+    objected: bool,
     code: Option<CodeView>,
     open: Option<Opened>,
     nonce: String,
@@ -44,6 +45,7 @@ struct DataPage {
 #[derive(Debug)]
 struct Opened {
     ticket: String,
+    restricted: bool,
     sections: Vec<Section>,
 }
 
@@ -100,6 +102,7 @@ fn page(web: &Web, token: &str, lang: Lang, door: &Door) -> DataPage {
         brand: controller.brand.clone(),
         masked_number: door.masked_number.clone(),
         closed: door.closed,
+        objected: door.objected,
         code: Some(CodeView { standing: door.step.standing, again_in }),
         open: None,
         nonce: nonce(web, token),
@@ -156,6 +159,17 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
             Ok(None) => Ok(Some(Redirect::to(&to).into_response())),
             Err(error) => Err(error),
         },
+        // Objecting is as easy as a no: no code, no reason.
+        "object" => match mydata::object(engine, token).await {
+            Ok(true) => Ok(Some(Redirect::to(&to).into_response())),
+            Ok(false) => Ok(None),
+            Err(error) => Err(error),
+        },
+        answer @ ("restrict" | "lift") => match mydata::restrict(engine, token, field("ticket"), answer == "restrict").await {
+            Ok(Some(dossier)) => opened(web, token, lang, &dossier, field("ticket").to_owned()).await,
+            Ok(None) => Ok(Some(Redirect::to(&to).into_response())),
+            Err(error) => Err(error),
+        },
         // Whoever has not ticked that they know what it means sees the door again: nothing happened.
         "erase" if field("sure") != "yes" => Ok(Some(Redirect::to(&to).into_response())),
         "erase" => match mydata::erase(engine, token, field("ticket")).await {
@@ -175,7 +189,7 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
 async fn opened(web: &Web, token: &str, lang: Option<Lang>, d: &Dossier, ticket: String) -> anyhow::Result<Option<Response>> {
     let Some(door) = mydata::look(&web.engine, token).await? else { return Ok(None) };
     let lang = lang.or_else(|| Lang::parse(&door.locale)).unwrap_or(Lang::EN);
-    let open = Opened { ticket, sections: sections(web, lang, d) };
+    let open = Opened { ticket, restricted: d.contact.restricted != 0, sections: sections(web, lang, d) };
     let page = DataPage { code: None, open: Some(open), ..page(web, token, lang, &door) };
     Ok(Some(Html(render(&page)).into_response()))
 }

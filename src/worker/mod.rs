@@ -10,7 +10,7 @@ use apalis::prelude::*;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Engine, deliver, expire, notify, plan, recover};
+use crate::engine::{Engine, deliver, expire, notify, plan, recover, retention};
 use crate::store::queue::{Job, QUEUE};
 use crate::store::{Store, control};
 
@@ -129,6 +129,7 @@ async fn work(job: Job, desk: Data<Desk>) -> std::result::Result<(), BoxDynError
             Job::Deliver { batch } => {
                 deliver::drain(engine, batch, stop).await?;
             }
+            Job::Retain { run } => drop(retention::work(engine, run).await?),
             Job::Plan { campaign } => while !stop.is_cancelled() && plan::plan_next(engine, campaign).await? {},
         }
         anyhow::Ok(())
@@ -174,6 +175,7 @@ async fn tidy(engine: &Engine) -> Result<()> {
         tracing::warn!(attempts.unknown = found.abandoned, "Sends of a lost worker are now unknown");
     }
     expire::expire(engine).await?;
+    retention::schedule(engine).await?;
     notify::sweep(engine).await?;
     Ok(())
 }

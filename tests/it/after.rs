@@ -84,7 +84,9 @@ pub async fn preferences_are_the_ledgers_replay(app: &TestApp) -> Vec<(String, S
     tx.rollback().await.expect("rolled back");
     let mut rebuilt: BTreeMap<String, BTreeMap<_, _>> = BTreeMap::new();
     for (_, subject, _, _, _, _, _, body) in entries {
-        let body: Body = serde_json::from_str(&body.expect("evidence")).expect("an entry");
+        // What was deleted by age took its preferences along; that an entry says so is `verify_ledger`'s to see.
+        let Some(body) = body else { continue };
+        let body: Body = serde_json::from_str(&body).expect("an entry");
         apply(rebuilt.entry(subject).or_default(), &body);
     }
     let mut rebuilt: Vec<_> = rebuilt

@@ -25,7 +25,7 @@ pub async fn erase(app: &TestApp, number: &str) -> Erased {
     erase::erase(&app.engine, &TestApp::number(number), &by_letter(app), false).await.expect("erased")
 }
 
-fn with_id(number: &str, id: &str) -> String {
+pub fn with_id(number: &str, id: &str) -> String {
     TestApp::good(number).replace(",,,\n", &format!(",,{id},\n"))
 }
 

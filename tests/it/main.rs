@@ -34,6 +34,8 @@ mod replies;
 mod reports;
 mod restart;
 mod restore;
+mod retention;
+mod rights;
 mod run;
 mod stories;
 mod together;

@@ -16,11 +16,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 const EVIL: &str = "=HYPERLINK(\"http://evil.example\";\"<b>boh</b>\")";
 
 /// Posts to the page as its own form does. Answers status, headers as text, and body.
-async fn post(app: &TestApp, page: &str, fields: &[(&str, &str)]) -> (u16, String, String) {
+pub async fn post(app: &TestApp, page: &str, fields: &[(&str, &str)]) -> (u16, String, String) {
     send(app, page, fields, "same-origin").await
 }
 
-async fn send(app: &TestApp, page: &str, fields: &[(&str, &str)], site: &str) -> (u16, String, String) {
+pub async fn send(app: &TestApp, page: &str, fields: &[(&str, &str)], site: &str) -> (u16, String, String) {
     let nonce = field(&app.get(page).await.1, "nonce");
     let pairs = [("nonce", nonce.as_str())].into_iter().chain(fields.iter().copied());
     let body: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
@@ -47,7 +47,7 @@ async fn another(app: &TestApp, page: &str) {
 }
 
 /// Asks for a code and types it. Answers the page.
-async fn open(app: &TestApp, page: &str, number: &str) -> String {
+pub async fn open(app: &TestApp, page: &str, number: &str) -> String {
     another(app, page).await;
     let (status, _, body) = post(app, page, &[("answer", "code"), ("code", &digits(app, number))]).await;
     assert_eq!(status, 200, "{body}");

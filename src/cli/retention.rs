@@ -1,0 +1,63 @@
+//! `retention run`, `retention list`
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use super::Context;
+use crate::domain::plural::counted;
+use crate::engine::retention::{self, Found};
+
+/// Runs shown.
+const NEWEST: i64 = 30;
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// End and delete what is too old by `[retention]` of permesso.toml, now. `permesso run` does it once a day.
+    #[command(after_help = "Example: permesso retention run --dry-run")]
+    Run {
+        /// Change nothing, and say what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// What was done on which day, the newest first.
+    #[command(after_help = "Example: permesso retention list")]
+    List,
+}
+
+pub async fn run(context: &Context, command: &Command) -> Result<()> {
+    let engine = context.engine().await?;
+    match command {
+        Command::Run { dry_run } => {
+            let found = if *dry_run { retention::run(&engine, true).await? } else { retention::by_hand(&engine).await? };
+            match context.json {
+                true => println!("{}", serde_json::to_string(&found)?),
+                false => println!("{}{}", if *dry_run { "nothing was changed; due: " } else { "done: " }, said(&found)),
+            }
+        }
+        Command::List => {
+            let runs = retention::runs(&engine, NEWEST).await?;
+            if context.json {
+                println!("{}", serde_json::to_string(&runs)?);
+                return Ok(());
+            }
+            for run in &runs {
+                println!("{}  {}", run.at, run.found.as_ref().map_or("under way, or broken off".to_owned(), said));
+            }
+            if runs.is_empty() {
+                println!("nothing was done yet");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn said(found: &Found) -> String {
+    let person = |n: u64| counted(n, "person", "people");
+    format!(
+        "consents of {} expired, {} forgotten, words of {} deleted, proof of {} deleted",
+        person(found.expired),
+        person(found.forgotten),
+        counted(found.replies, "reply", "replies"),
+        person(found.proofs)
+    )
+}

@@ -1,0 +1,213 @@
+//! What age alone ends and deletes: consents whose time is over, people of whom nothing was heard, the words of replies, and the proof of
+//! people erased or forgotten (Art. 5(1)(e) GDPR). Once a day by a job, whose result stands in a table; and by hand.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use chrono::Months;
+use serde::{Deserialize, Serialize};
+
+use super::confirm::{self, Deed};
+use super::{Engine, Tries};
+use crate::clock::{DAY, HOUR, instant};
+use crate::domain::channel::{Channel, Permission, Purpose};
+use crate::store::contacts::Contact;
+use crate::store::queue::{self, Job};
+use crate::store::{Tx, contacts, erase, retention};
+
+/// People a transaction.
+const CHUNK: i64 = 200;
+
+/// What was found, and done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// People of whom some consent is too old.
+    pub expired: u64,
+    /// People of whom nothing was heard.
+    pub forgotten: u64,
+    /// Replies whose words are too old.
+    pub replies: u64,
+    /// People erased or forgotten whose proof is too old.
+    pub proofs: u64,
+}
+
+/// Looks, and where it is no rehearsal does what is due.
+pub async fn run(engine: &Engine, rehearsal: bool) -> Result<Found> {
+    let mut found = Found::default();
+    for purpose in Purpose::ALL {
+        each(engine, rehearsal, &mut found.expired, Due::Consents(purpose)).await?;
+    }
+    each(engine, rehearsal, &mut found.forgotten, Due::Silent).await?;
+    each(engine, rehearsal, &mut found.proofs, Due::Proofs).await?;
+    let before = engine.now() - engine.config.retention.replies_days * DAY;
+    let mut tx = engine.store.write().await?;
+    found.replies = match rehearsal {
+        true => retention::old_replies(&mut tx, &engine.controller, before).await?.unsigned_abs(),
+        false => retention::blank_replies(&mut tx, &engine.controller, before).await?,
+    };
+    tx.commit().await?;
+    Ok(found)
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Due {
+    Consents(Purpose),
+    Silent,
+    Proofs,
+}
+
+/// Goes through the people of whom something is due, a chunk a transaction, in order of their ids: whoever stays due is not met twice.
+async fn each(engine: &Engine, rehearsal: bool, count: &mut u64, due: Due) -> Result<()> {
+    let mut after = 0;
+    loop {
+        let mut tries = Tries::default();
+        let (done, last) = loop {
+            let result = chunk(engine, rehearsal, due, after).await;
+            if !tries.again(&result) {
+                break result?;
+            }
+        };
+        *count += done;
+        let Some(last) = last else { return Ok(()) };
+        after = last;
+    }
+}
+
+/// How many it did, and the last one; none where that was all.
+async fn chunk(engine: &Engine, rehearsal: bool, due: Due, after: i64) -> Result<(u64, Option<i64>)> {
+    let (controller, now, keep) = (engine.controller.as_str(), engine.now(), &engine.config.retention);
+    let mut tx = engine.store.write().await?;
+    let ids: Vec<i64> = match due {
+        Due::Consents(purpose) => {
+            let before = too_old(engine, purpose);
+            retention::expired(&mut tx, controller, purpose, before, after, CHUNK).await?.into_iter().map(|(id,)| id).collect()
+        }
+        Due::Silent => {
+            let before = now - keep.silent_days * DAY;
+            let day = instant(before).date_naive().to_string();
+            retention::silent(&mut tx, controller, before, &day, after, CHUNK).await?.into_iter().map(|(id,)| id).collect()
+        }
+        Due::Proofs => {
+            let old = retention::old_proofs(&mut tx, controller, now - keep.proof_days * DAY, CHUNK).await?;
+            // A rehearsal would meet them again.
+            if rehearsal {
+                tx.rollback().await?;
+                return Ok((if after == 0 { old.len() as u64 } else { 0 }, None));
+            }
+            old.into_iter().map(|(id, _)| id).collect()
+        }
+    };
+    let last = ids.last().copied().filter(|_| ids.len() as i64 == CHUNK);
+    let mut done = 0;
+    for id in ids {
+        let Some(contact) = contacts::lock(&mut tx, id).await? else { continue };
+        done += 1;
+        if !rehearsal {
+            match due {
+                Due::Consents(purpose) => expire(&mut tx, engine, &contact, purpose).await?,
+                Due::Silent => forget(&mut tx, engine, &contact).await?,
+                Due::Proofs => {
+                    confirm::too_old(&mut tx, engine, id, &deed(engine, "proof", keep.proof_days)).await?;
+                    retention::delete_proof(&mut tx, controller, &contact.subject).await?;
+                }
+            }
+        }
+    }
+    match rehearsal {
+        true => tx.rollback().await?,
+        false => tx.commit().await?,
+    }
+    Ok((done, last))
+}
+
+/// What was granted before this is over by now.
+fn too_old(engine: &Engine, purpose: Purpose) -> i64 {
+    let months = Months::new(engine.config.retention.months(purpose));
+    instant(engine.now()).checked_sub_months(months).map_or(i64::MIN, |at| at.timestamp_micros())
+}
+
+async fn expire(tx: &mut Tx, engine: &Engine, contact: &Contact, purpose: Purpose) -> Result<()> {
+    let before = too_old(engine, purpose);
+    let gone: Vec<Permission> = retention::granted_since(tx, &engine.controller, &contact.subject)
+        .await?
+        .into_iter()
+        .filter(|(_, of, since)| of == purpose.code() && *since < before)
+        .filter_map(|(channel, ..)| Some(Permission { channel: Channel::parse(&channel)?, purpose }))
+        .collect();
+    let months = engine.config.retention.months(purpose);
+    let deed = Deed { evidence: format!("kept for {months} months"), ..deed(engine, "consent", 0) };
+    confirm::consents_expired(tx, engine, contact.id, gone, &deed).await
+}
+
+/// Forgets somebody of whom nothing was heard. Whatever no they said stays; a later list may bring them again, and then the marks of what
+/// they were asked count.
+async fn forget(tx: &mut Tx, engine: &Engine, contact: &Contact) -> Result<()> {
+    let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+    confirm::too_old(tx, engine, contact.id, &deed(engine, "silent", engine.config.retention.silent_days)).await?;
+    let (controller, now) = (engine.controller.as_str(), engine.now());
+    erase::contact(tx, controller, contact.id, &contact.subject, &contact.number_enc, now).await?;
+    erase::replies(tx, controller, &keyed, &[contact.id]).await?;
+    Ok(())
+}
+
+fn deed(engine: &Engine, action: &'static str, days: i64) -> Deed {
+    Deed { at: engine.now(), channel: "none", action, evidence: format!("kept for {days} days"), text_hash: None }
+}
+
+/// Calls for a run where the last one is a day old, or was called for an hour ago and never came to its end.
+pub async fn schedule(engine: &Engine) -> Result<bool> {
+    let mut tx = engine.store.write().await?;
+    let now = engine.now();
+    let newest = retention::runs(&mut tx, &engine.controller, 1).await?.pop();
+    let due = newest.is_none_or(|run| now >= run.at + if run.done_at.is_some() { DAY } else { HOUR });
+    if due {
+        let run = retention::begin(&mut tx, &engine.controller, now).await?;
+        queue::push(&mut tx, &Job::Retain { run }, Duration::ZERO).await?;
+    }
+    tx.commit().await?;
+    Ok(due)
+}
+
+/// What a job does: a run, and its result in the table.
+pub async fn work(engine: &Engine, id: i64) -> Result<Found> {
+    let found = run(engine, false).await?;
+    let mut tx = engine.store.write().await?;
+    retention::end(&mut tx, id, &serde_json::to_string(&found)?, engine.now()).await?;
+    tx.commit().await?;
+    tracing::info!(
+        consents.expired = found.expired,
+        people.forgotten = found.forgotten,
+        replies.blanked = found.replies,
+        proofs.deleted = found.proofs,
+        "Retention: {} people with expired consents, {} forgotten",
+        found.expired,
+        found.forgotten
+    );
+    Ok(found)
+}
+
+/// A run by hand, recorded like the job's.
+pub async fn by_hand(engine: &Engine) -> Result<Found> {
+    let mut tx = engine.store.write().await?;
+    let id = retention::begin(&mut tx, &engine.controller, engine.now()).await?;
+    tx.commit().await?;
+    work(engine, id).await
+}
+
+/// A run as people read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Run {
+    /// RFC 3339.
+    pub at: String,
+    /// None while it is under way, or broke off.
+    pub found: Option<Found>,
+}
+
+/// The newest runs, the newest first.
+pub async fn runs(engine: &Engine, limit: i64) -> Result<Vec<Run>> {
+    let mut tx = engine.store.read().await?;
+    let rows = retention::runs(&mut tx, &engine.controller, limit).await?;
+    tx.rollback().await?;
+    let read = |found: Option<String>| found.and_then(|json| serde_json::from_str(&json).ok());
+    Ok(rows.into_iter().map(|run| Run { at: instant(run.at).to_rfc3339(), found: read(run.found) }).collect())
+}

@@ -1,0 +1,172 @@
+//! Restriction, objection and rectification (Art. 16, 18 and 21 GDPR), by the person's page or by an operator who has their letter.
+
+use anyhow::{Context, Result, bail};
+
+use super::confirm::{self, Deed};
+use super::requests::{self, Asked};
+use super::{Engine, Tries};
+use crate::domain::answer::By;
+use crate::domain::phone::{Line, PhoneNumber};
+use crate::domain::rights::Right;
+use crate::domain::suppression::Reason;
+use crate::store::contacts::{Contact, Enrolled};
+use crate::store::humans::{self, Tie};
+use crate::store::{Tx, contacts, suppressions};
+use crate::vault::token;
+
+fn deed(engine: &Engine, action: &'static str, asked: &Asked) -> Deed {
+    Deed { at: engine.now(), channel: asked.channel, action, evidence: asked.evidence.clone(), text_hash: None }
+}
+
+/// Restricts the use of a person's data, or lifts that. Answers how many numbers it changed.
+///
+/// # Errors
+/// The number is no contact.
+pub async fn restrict_number(engine: &Engine, number: &PhoneNumber, restricted: bool, asked: &Asked) -> Result<u64> {
+    let mut tries = Tries::default();
+    loop {
+        let mut tx = engine.store.write().await?;
+        let done = match restrict(&mut tx, engine, number, restricted, asked).await {
+            Ok(changed) => tx.commit().await.map(|()| changed).map_err(anyhow::Error::from),
+            Err(error) => Err(error),
+        };
+        if !tries.again(&done) {
+            return done;
+        }
+    }
+}
+
+/// As [`restrict_number`], in the caller's transaction.
+pub(super) async fn restrict(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, restricted: bool, asked: &Asked) -> Result<u64> {
+    let keyed = engine.vault.keyed_all(number);
+    let (reached, _) = suppressions::reach(tx, &engine.controller, &keyed).await?;
+    if reached.is_empty() {
+        bail!("this number is no contact, so nothing of it is used; remedy: `permesso contact explain` says what is known");
+    }
+    let (right, action) = match restricted {
+        true => (Right::Restriction, "restriction"),
+        false => (Right::Lifting, "restriction_lifted"),
+    };
+    let mut changed = 0;
+    for id in reached {
+        let Some(contact) = contacts::lock(tx, id).await?.filter(|c| !c.is_erased()) else { continue };
+        if contacts::restrict(tx, &[id], restricted).await?.is_empty() {
+            continue;
+        }
+        let own = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+        requests::add(tx, engine, right, &own, Some(&contact.subject), asked, &[]).await?;
+        confirm::restricted(tx, engine, id, restricted, &deed(engine, action, asked)).await?;
+        changed += 1;
+    }
+    Ok(changed)
+}
+
+/// What a restored copy learns: the same for the contact with this pseudonym, if it is here.
+pub(super) async fn restrict_subject(tx: &mut Tx, engine: &Engine, subject: &str, restricted: bool, deed: &Deed) -> Result<()> {
+    let contact = contacts::by_subject(tx, &engine.controller, subject).await?.filter(|c| !c.is_erased());
+    if let Some(contact) = contact
+        && !contacts::restrict(tx, &[contact.id], restricted).await?.is_empty()
+    {
+        confirm::restricted(tx, engine, contact.id, restricted, deed).await?;
+    }
+    Ok(())
+}
+
+/// Ends all marketing to a person who objects, whether their number is known or not.
+pub async fn object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<()> {
+    let mut tries = Tries::default();
+    loop {
+        let done = try_object(engine, number, asked).await;
+        if !tries.again(&done) {
+            return done;
+        }
+    }
+}
+
+async fn try_object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<()> {
+    let keyed = engine.vault.keyed_all(number);
+    let (mut tx, now) = (engine.store.write().await?, engine.now());
+    match contacts::by_number(&mut tx, &engine.controller, &keyed).await? {
+        Some(contact) => object_of(&mut tx, engine, &contact, "objection", asked).await?,
+        None => {
+            suppressions::suppress(&mut tx, &engine.controller, &keyed, Reason::Stopped, By::Person, now, now).await?;
+            confirm::end_grants(&mut tx, engine, &keyed, &confirm::inherited(now)).await?;
+            requests::add(&mut tx, engine, Right::Objection, &keyed, None, asked, &[]).await?;
+        }
+    }
+    Ok(tx.commit().await?)
+}
+
+/// A contact's objection: a stop in every respect, and the record of requests says so.
+pub(super) async fn object_of(
+    tx: &mut Tx,
+    engine: &Engine,
+    contact: &Contact,
+    action: &'static str,
+    asked: &Asked,
+) -> Result<()> {
+    let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+    confirm::object(tx, engine, contact.id, &deed(engine, action, asked)).await?;
+    requests::add(tx, engine, Right::Objection, &keyed, Some(&contact.subject), asked, &[]).await?;
+    Ok(())
+}
+
+/// Gives a person their new number. It is a new contact point (Art. 5(1)(d) GDPR, L33): it takes over what is known of the person, every no
+/// and the mark of every ask, and no consent and no right to ask. The old number is closed, since it may be somebody else's by now.
+///
+/// # Errors
+/// The old number is no contact, or the new one is one already, or the same.
+pub async fn change_number(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked: &Asked) -> Result<()> {
+    let mut tries = Tries::default();
+    loop {
+        let done = try_change(engine, old, new, asked).await;
+        if !tries.again(&done) {
+            return done;
+        }
+    }
+}
+
+async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked: &Asked) -> Result<()> {
+    let (controller, now) = (engine.controller.as_str(), engine.now());
+    let (was, is) = (engine.vault.keyed_all(old), engine.vault.keyed_all(new));
+    let mut tx = engine.store.write().await?;
+    humans::take_turn(&mut tx, controller).await?;
+    let contact = contacts::by_number(&mut tx, controller, &was).await?;
+    let contact = contact.context("the old number is no contact; remedy: look at it by `permesso contact explain`")?;
+    if contacts::by_number(&mut tx, controller, &is).await?.is_some() {
+        bail!(
+            "the new number is a contact already; remedy: `permesso contact object` or `erase` ends what is known of the old one"
+        );
+    }
+    contacts::lock(&mut tx, contact.id).await?;
+    let line = match new.line() {
+        Line::Mobile | Line::MobileOrLandline => "mobile",
+        Line::Landline => "landline",
+        Line::Other => "other",
+    };
+    let enrolled = Enrolled {
+        subject: format!("s{}", token()),
+        number_enc: engine.vault.encrypt_number(new)?,
+        key_id: is.last().map_or(0, |k| k.key_id),
+        country: new.country().unwrap_or_default().to_owned(),
+        line,
+    };
+    let id = contacts::enroll(&mut tx, controller, &enrolled, &is, now).await?;
+    contacts::describe_as(&mut tx, contact.id, id).await?;
+    contacts::carry_marks(&mut tx, controller, contact.id, &is).await?;
+    for (reason, at, lifted) in suppressions::of(&mut tx, controller, &was).await? {
+        // A number that is closed says nothing about the person's next one.
+        let reason = Reason::parse(&reason).filter(|reason| lifted.is_none() && *reason != Reason::WrongPerson);
+        if let Some(reason) = reason {
+            suppressions::suppress(&mut tx, controller, &is, reason, By::Person, at, now).await?;
+        }
+    }
+    // The new number takes the old one's place in the human; what closes the old one closes that alone.
+    if let Some(human) = humans::of_contact(&mut tx, contact.id).await? {
+        contacts::untie(&mut tx, contact.id).await?;
+        humans::tie(&mut tx, controller, &[Tie { number: is.clone(), id: Some(human) }]).await?;
+    }
+    confirm::number_changed(&mut tx, engine, contact.id, &deed(engine, "number_changed", asked)).await?;
+    requests::add(&mut tx, engine, Right::Rectification, &was, Some(&contact.subject), asked, &[]).await?;
+    Ok(tx.commit().await?)
+}

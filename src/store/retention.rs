@@ -1,0 +1,149 @@
+//! What has grown too old, and when it was looked for.
+
+use super::{Result, Tx, execute, fetch_all, fetch_optional};
+use crate::domain::channel::Purpose;
+
+/// Contacts with a consent to this purpose that is older than `before`, after this one.
+pub async fn expired(
+    tx: &mut Tx,
+    controller: &str,
+    purpose: Purpose,
+    before: i64,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<(i64,)>> {
+    fetch_all!(
+        tx,
+        "SELECT DISTINCT c.id FROM preferences p JOIN contacts c ON c.controller = p.controller AND c.subject = p.subject
+         WHERE p.controller = $1 AND p.purpose = $2 AND p.state = 'granted' AND p.since < $3 AND c.id > $4 ORDER BY c.id LIMIT $5",
+        controller,
+        purpose.code(),
+        before,
+        after,
+        limit
+    )
+}
+
+/// Of one contact's consents, since when each stands: channel, purpose, time.
+pub async fn granted_since(tx: &mut Tx, controller: &str, subject: &str) -> Result<Vec<(String, String, i64)>> {
+    fetch_all!(
+        tx,
+        "SELECT channel, purpose, since FROM preferences WHERE controller = $1 AND subject = $2 AND state = 'granted'
+         ORDER BY channel, purpose",
+        controller,
+        subject
+    )
+}
+
+/// Contacts of whom nothing was heard since `before` (microseconds, and the same as a day), nothing is under way and nothing stands
+/// granted, after this one. Whoever has restricted the use of their data may need them.
+pub async fn silent(tx: &mut Tx, controller: &str, before: i64, day: &str, after: i64, limit: i64) -> Result<Vec<(i64,)>> {
+    fetch_all!(
+        tx,
+        "SELECT c.id FROM contacts c
+         WHERE c.controller = $1 AND c.number_enc <> '' AND c.restricted = 0 AND c.created_at < $2 AND c.id > $4
+           AND (c.last_action IS NULL OR c.last_action = '9999-12-31' OR c.last_action < $3)
+           AND NOT EXISTS (SELECT 1 FROM preferences p
+             WHERE p.controller = c.controller AND p.subject = c.subject AND p.state = 'granted')
+           AND NOT EXISTS (SELECT 1 FROM consent_evidence e WHERE e.controller = c.controller AND e.contact_id = c.id AND e.at >= $2)
+           AND NOT EXISTS (SELECT 1 FROM messages m
+             WHERE m.contact_id = c.id AND (m.changed_at >= $2 OR m.state IN ('planned', 'sending')))
+           AND NOT EXISTS (SELECT 1 FROM inbound_events i
+             WHERE i.contact_id = c.id AND (i.received_at >= $2 OR (i.effect = 'held' AND i.resolved_at IS NULL)))
+           AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.controller = c.controller AND l.subject = c.subject AND l.at >= $2)
+           AND NOT EXISTS (SELECT 1 FROM conversations v WHERE v.contact_id = c.id AND v.closed_at IS NULL)
+         ORDER BY c.id LIMIT $5",
+        controller,
+        before,
+        day,
+        after,
+        limit
+    )
+}
+
+/// How many replies still have their words, and are older than `before`. What waits for an operator, or for one's word, is kept.
+pub async fn old_replies(tx: &mut Tx, controller: &str, before: i64) -> Result<i64> {
+    let row: Option<(i64,)> = fetch_optional!(
+        tx,
+        "SELECT COUNT(*) FROM inbound_events WHERE controller = $1 AND body_enc <> '' AND received_at < $2
+           AND NOT (effect = 'held' AND resolved_at IS NULL) AND effect NOT IN ($3, $4)",
+        controller,
+        before,
+        super::inbound::YES_WAITS,
+        super::inbound::TAP_WAITS
+    )?;
+    Ok(row.map_or(0, |(n,)| n))
+}
+
+/// Deletes the words of those replies; what was read in them stays.
+pub async fn blank_replies(tx: &mut Tx, controller: &str, before: i64) -> Result<u64> {
+    execute!(
+        tx,
+        "UPDATE inbound_events SET body_enc = '', said = NULL WHERE controller = $1 AND body_enc <> '' AND received_at < $2
+           AND NOT (effect = 'held' AND resolved_at IS NULL) AND effect NOT IN ($3, $4)",
+        controller,
+        before,
+        super::inbound::YES_WAITS,
+        super::inbound::TAP_WAITS
+    )
+}
+
+/// People erased or forgotten before `before` whose proof is still here: contact and pseudonym.
+pub async fn old_proofs(tx: &mut Tx, controller: &str, before: i64, limit: i64) -> Result<Vec<(i64, String)>> {
+    fetch_all!(
+        tx,
+        "SELECT DISTINCT c.id, c.subject FROM contacts c JOIN ledger l ON l.controller = c.controller AND l.subject = c.subject
+         WHERE c.controller = $1 AND c.number_enc = '' AND l.kind IN ('erased', 'retention') AND l.at < $2
+           AND EXISTS (SELECT 1 FROM ledger x JOIN evidence e ON e.seq = x.seq
+             WHERE x.controller = l.controller AND x.subject = l.subject AND x.seq < l.seq)
+         ORDER BY c.id LIMIT $3",
+        controller,
+        before,
+        limit
+    )
+}
+
+/// Deletes a subject's proof, after its newest entry has said why; and what led to it.
+pub async fn delete_proof(tx: &mut Tx, controller: &str, subject: &str) -> Result<()> {
+    execute!(
+        tx,
+        "DELETE FROM evidence WHERE seq IN (SELECT seq FROM ledger WHERE controller = $1 AND subject = $2)
+           AND seq < (SELECT MAX(seq) FROM ledger WHERE controller = $1 AND subject = $2)",
+        controller,
+        subject
+    )?;
+    execute!(tx, "DELETE FROM preferences WHERE controller = $1 AND subject = $2", controller, subject)?;
+    execute!(tx, "UPDATE requests SET subject = NULL WHERE controller = $1 AND subject = $2", controller, subject)?;
+    Ok(())
+}
+
+/// A time at which it was looked for.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Run {
+    pub id: i64,
+    pub at: i64,
+    pub done_at: Option<i64>,
+    /// JSON; none while it is under way.
+    pub found: Option<String>,
+}
+
+pub async fn begin(tx: &mut Tx, controller: &str, now: i64) -> Result<i64> {
+    let row: Option<(i64,)> =
+        fetch_optional!(tx, "INSERT INTO retention_runs (controller, at) VALUES ($1, $2) RETURNING id", controller, now)?;
+    Ok(row.map_or(0, |(id,)| id))
+}
+
+pub async fn end(tx: &mut Tx, id: i64, found: &str, now: i64) -> Result<()> {
+    execute!(tx, "UPDATE retention_runs SET done_at = $3, found = $2 WHERE id = $1 AND done_at IS NULL", id, found, now)?;
+    Ok(())
+}
+
+/// The newest first.
+pub async fn runs(tx: &mut Tx, controller: &str, limit: i64) -> Result<Vec<Run>> {
+    fetch_all!(
+        tx,
+        "SELECT id, at, done_at, found FROM retention_runs WHERE controller = $1 ORDER BY id DESC LIMIT $2",
+        controller,
+        limit
+    )
+}

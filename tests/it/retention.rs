@@ -1,0 +1,162 @@
+//! What age alone ends and deletes, and what it leaves.
+
+use std::time::Duration;
+
+use permesso::domain::channel::Purpose;
+use permesso::engine::retention::{self as by_age, Found};
+use permesso::engine::{explain, inbox, report, rights};
+use permesso::store::retention;
+
+use crate::after::preferences_are_the_ledgers_replay;
+use crate::app::{LINK, REPLY_NUMBER, TestApp};
+use crate::both;
+use crate::erasure::{by_letter, grants};
+use crate::run::ask;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+async fn due(app: &TestApp) -> Found {
+    by_age::run(&app.engine, true).await.expect("looked")
+}
+
+async fn run(app: &TestApp) -> Found {
+    let due = due(app).await;
+    let done = by_age::by_hand(&app.engine).await.expect("done");
+    assert_eq!(due, done, "a rehearsal says what will be done");
+    assert_eq!(explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    preferences_are_the_ledgers_replay(app).await;
+    done
+}
+
+const WORDS: &str = "SELECT COUNT(*) FROM inbound_events WHERE body_enc <> ''";
+const KNOWN: &str = "SELECT COUNT(*) FROM contacts WHERE number_enc <> ''";
+
+both!(consents_end_the_silent_are_forgotten_and_words_and_proof_go_in_time, |app| {
+    let [granted, silent, stopped, unclear, restricted, customer] = [1, 2, 3, 4, 5, 6].map(TestApp::it);
+    app.people(&[granted.clone(), silent.clone(), stopped.clone(), unclear.clone(), restricted.clone()]).await;
+    app.import(&TestApp::good(&customer).replace(",prospect,,", ",customer,2026-11-20,")).await;
+    app.send(LINK).await;
+    let link = grants(app, &granted).await;
+    app.reply(&stopped, REPLY_NUMBER, "STOP").await;
+    app.reply(&unclear, REPLY_NUMBER, "mah, vediamo un po").await;
+    rights::restrict_number(&app.engine, &TestApp::number(&restricted), true, &by_letter(app)).await.unwrap();
+    assert_eq!(run(app).await, Found::default(), "nothing is old");
+
+    // The words of replies go first, but for what somebody still has to read.
+    app.advance(91 * DAY);
+    permesso::engine::expire::expire(&app.engine).await.unwrap();
+    assert_eq!(app.count(WORDS).await, 3);
+    let (code, out, err) = ask_then(app, &["retention", "run", "--dry-run"]).await;
+    assert!(code == 0 && out.contains("nothing was changed") && out.contains("words of 2 replies"), "{out}{err}");
+    assert_eq!(run(app).await, Found { replies: 2, ..Found::default() });
+    assert_eq!((app.count(WORDS).await, inbox::waiting(&app.engine, 0, 9).await.unwrap().len()), (1, 1));
+    assert!(app.history(&stopped).await.concat().contains("read as a STOP"), "what was read in them stays");
+
+    // A day before its time a consent holds, and the day after it is over.
+    let before = report::campaign(&app.engine, LINK).await.unwrap();
+    app.advance(638 * DAY);
+    assert_eq!(due(app).await, Found::default());
+    app.advance(4 * DAY);
+    assert_eq!(run(app).await, Found { expired: 1, forgotten: 3, ..Found::default() });
+    assert!(app.granted(&granted).await.is_empty());
+    let story = app.story(&granted).await;
+    assert!(story.preferences.contains(&"sms.promotions: expired".to_owned()), "{story:?}");
+    assert!(story.ledger.concat().contains(" consent_expired "), "{story:?}");
+    assert_eq!(app.get(&link).await.0, 410);
+    assert_eq!(app.count(KNOWN).await, 3, "who was granted, who is waited for, and who restricted the use");
+    for gone in [&silent, &stopped, &customer] {
+        assert!(!app.story(gone).await.known);
+    }
+    let after = report::campaign(&app.engine, LINK).await.unwrap();
+    crate::reports::adds_up(&after);
+    assert_eq!((after.targeted, after.asked), (before.targeted, before.asked), "the figures stand");
+    assert_eq!(run(app).await, Found::default(), "once");
+
+    // Whoever comes again is new, but no no and no ask is forgotten.
+    let again = [silent.clone(), stopped.clone()].map(|n| TestApp::good(&n).replace("2026-01-10", "2028-11-10")).concat();
+    assert_eq!(app.import(&again).await.new, 2);
+    assert!(app.story(&stopped).await.verdict.contains("stopped"));
+    app.plan_as(LINK, |c| {
+        c.name = "later".into();
+        c.start += chrono::Duration::days(733);
+        c.deadline += chrono::Duration::days(760);
+        c.pack_stale_days = 3650;
+    })
+    .await;
+    app.settle().await;
+    assert!(app.decisions(&silent).await.concat().contains("ASK_CAP"), "{:?}", app.decisions(&silent).await);
+    assert_eq!((app.asks(&silent), app.asks(&stopped)), (1, 1));
+
+    // The proof of those who are gone goes last. Nobody else's does.
+    let proofs = "SELECT COUNT(*) FROM evidence";
+    let kept = app.count(proofs).await;
+    app.advance(1_826 * DAY);
+    let found = run(app).await;
+    assert_eq!(found.proofs, 1, "of the one who had said something: {found:?}");
+    assert_eq!(
+        app.count(proofs).await,
+        kept + 2,
+        "two entries of theirs gone, one that says so; and one of each of three forgotten since"
+    );
+    assert_eq!(run(app).await, Found::default());
+});
+
+/// A command at the test's own time.
+async fn ask_then(app: &TestApp, args: &[&str]) -> (i32, String, String) {
+    let mut command = crate::run::permesso(app.dir.path());
+    command.args(args).env("PERMESSO_CLOCK", app.clock.date_time().to_rfc3339());
+    let out = tokio::process::Command::from(command).output().await.expect("permesso");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (out.status.code().unwrap_or(-1), text(out.stdout), text(out.stderr))
+}
+
+both!(a_run_is_called_for_once_a_day_and_again_where_it_broke_off, |app| {
+    assert!(by_age::schedule(&app.engine).await.unwrap());
+    assert!(!by_age::schedule(&app.engine).await.unwrap());
+    assert_eq!(by_age::runs(&app.engine, 9).await.unwrap()[0].found, None);
+    app.advance(Duration::from_secs(3_601));
+    assert!(by_age::schedule(&app.engine).await.unwrap(), "the first never came to its end");
+    by_age::work(&app.engine, 2).await.unwrap();
+    assert_eq!(by_age::runs(&app.engine, 9).await.unwrap()[0].found, Some(Found::default()));
+    assert!(!by_age::schedule(&app.engine).await.unwrap());
+    let (code, out, err) = ask(app.dir.path(), &["retention", "list"]).await;
+    assert!(code == 0 && out.contains("0 people forgotten") && out.contains("broken off"), "{out}{err}");
+    app.advance(DAY);
+    assert!(by_age::schedule(&app.engine).await.unwrap());
+    // The worker does it by the job.
+    app.hang_up().await;
+    let mut worker = crate::run::spawn_run(app);
+    let done = "SELECT COUNT(*) FROM retention_runs WHERE done_at IS NOT NULL";
+    crate::run::until("the job is done", async || app.count(done).await >= 2).await;
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+});
+
+both!(what_the_store_finds_too_old, |app| {
+    let person = TestApp::it(1);
+    app.people(std::slice::from_ref(&person)).await;
+    app.send(LINK).await;
+    grants(app, &person).await;
+    let (ours, now) = (app.engine.controller.clone(), app.clock.now());
+    let mut tx = app.engine.store.write().await.unwrap();
+    let promo = Purpose::Promotions;
+    assert_eq!(retention::expired(&mut tx, &ours, promo, now + 1, 0, 9).await.unwrap(), [(1,)]);
+    assert!(retention::expired(&mut tx, &ours, promo, now + 1, 1, 9).await.unwrap().is_empty());
+    assert!(retention::expired(&mut tx, &ours, Purpose::Profiling, now + 1, 0, 9).await.unwrap().is_empty());
+    let subject = app.story(&person).await.preferences;
+    assert_eq!(subject, ["sms.promotions: granted"]);
+    assert!(retention::silent(&mut tx, &ours, now + 1, "2030-01-01", 0, 9).await.unwrap().is_empty(), "something stands granted");
+    assert_eq!(retention::old_replies(&mut tx, &ours, now + 1).await.unwrap(), 1);
+    assert_eq!(retention::blank_replies(&mut tx, &ours, now + 1).await.unwrap(), 1);
+    assert!(retention::old_proofs(&mut tx, &ours, now + 1, 9).await.unwrap().is_empty(), "they are here");
+    let run = retention::begin(&mut tx, &ours, 1).await.unwrap();
+    retention::end(&mut tx, run, "{}", 2).await.unwrap();
+    retention::end(&mut tx, run, "{1}", 3).await.unwrap();
+    let [one] = retention::runs(&mut tx, &ours, 9).await.unwrap().try_into().unwrap();
+    assert_eq!((one.done_at, one.found.as_deref()), (Some(2), Some("{}")));
+    let contact = permesso::store::contacts::lock(&mut tx, 1).await.unwrap().unwrap();
+    let since = retention::granted_since(&mut tx, &ours, &contact.subject).await.unwrap();
+    assert!(since.len() == 1 && since[0].2 <= now, "{since:?}");
+    assert!(retention::delete_proof(&mut tx, &ours, &contact.subject).await.is_err(), "not before the ledger says why");
+    tx.rollback().await.unwrap();
+});

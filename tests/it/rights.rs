@@ -1,0 +1,177 @@
+//! Restriction, objection and a number that changed: nobody is asked who may not be, and a new number begins without the old consents.
+
+use std::time::Duration;
+
+use permesso::engine::requests::Asked;
+use permesso::engine::{explain, rights};
+use permesso::store::{contacts, humans};
+
+use crate::after::preferences_are_the_ledgers_replay;
+use crate::app::{LINK, TestApp, field};
+use crate::both;
+use crate::erasure::{by_letter, grants, with_id};
+use crate::run::ask;
+
+fn another_family(c: &mut permesso::domain::campaign::Campaign) {
+    (c.name, c.family) = ("another".into(), "other".into());
+}
+
+async fn restrict(app: &TestApp, number: &str, restricted: bool) -> u64 {
+    rights::restrict_number(&app.engine, &TestApp::number(number), restricted, &by_letter(app)).await.expect("restricted")
+}
+
+async fn exported(app: &TestApp) -> String {
+    let (code, out, err) = ask(app.dir.path(), &["consents", "export"]).await;
+    assert_eq!(code, 0, "{err}");
+    out
+}
+
+async fn audited(app: &TestApp) {
+    assert_eq!(explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    preferences_are_the_ledgers_replay(app).await;
+}
+
+both!(whoever_has_restricted_the_use_of_their_data_is_sent_nothing_until_it_is_lifted, |app| {
+    let [one, two, three, late] = [1, 2, 3, 4].map(TestApp::it);
+    app.import(&format!("{}{}{}", with_id(&one, "H1"), with_id(&two, "H1"), TestApp::good(&three))).await;
+    app.plan(LINK).await;
+    assert_eq!(restrict(app, &one, true).await, 2, "every number of the human");
+    assert_eq!(restrict(app, &two, true).await, 0, "said again");
+    app.settle().await;
+    assert_eq!((app.asks(&one), app.asks(&two), app.asks(&three)), (0, 0, 1));
+    let asked = if app.decisions(&one).await.concat().contains("RESTRICTED") { &one } else { &two };
+    let story = app.story(asked).await;
+    assert!(story.verdict.contains("restricted (Art. 18 GDPR)"), "{story:?}");
+    assert!(story.history.iter().any(|m| m.what.contains("the use of the data restricted")), "{story:?}");
+    // A number that an import ties to them later, and the same rows again.
+    app.import(&format!("{}{}", with_id(&late, "H1"), with_id(&one, "H1"))).await;
+    app.plan_as(LINK, another_family).await;
+    app.settle().await;
+    assert_eq!((app.asks(&one), app.asks(&two), app.asks(&late)), (0, 0, 0));
+    assert!(app.decisions(&late).await.concat().contains("RESTRICTED"), "{:?}", app.decisions(&late).await);
+
+    // What was granted stays and is not to be used.
+    let link = grants(app, &three).await;
+    let page = format!("{link}/data");
+    let body = crate::mydata::open(app, &page, &three).await;
+    let ticket = field(&body, "ticket");
+    let (status, _, body) = crate::mydata::post(app, &page, &[("answer", "restrict"), ("ticket", &ticket)]).await;
+    assert!(status == 200 && body.contains("value=\"lift\"") && body.contains("uso limitato"), "{body}");
+    assert_eq!(crate::mydata::post(app, &page, &[("answer", "lift"), ("ticket", "0")]).await.0, 303, "by its ticket alone");
+    let csv = exported(app).await;
+    assert!(csv.contains(",not_releasable,") && csv.contains("RESTRICTED") && !csv.contains(",granted,"), "{csv}");
+    assert!(app.get(&link).await.1.contains("banner restricted"));
+    assert_eq!(app.submit(&link, "chosen", &["sms.promotions", "whatsapp.promotions"]).await, 303);
+    assert_eq!(app.granted(&three).await, ["sms.promotions"]);
+
+    // Another copy learns of it.
+    let copy = {
+        restrict(app, &three, false).await;
+        app.advance(Duration::from_secs(60));
+        let copy = crate::restore::copy(app).await;
+        assert_eq!(restrict(app, &three, true).await, 1);
+        copy
+    };
+    crate::restore::stop_all(app).await;
+    let (code, _, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().unwrap()]).await;
+    assert_eq!(code, 0, "{err}");
+    crate::restore::open(app).await;
+    assert!(!exported(app).await.contains(",granted,"));
+
+    // Lifted after the person was told.
+    let (code, _, err) = ask(app.dir.path(), &["contact", "unrestrict", &three]).await;
+    assert!(code == 2 && err.contains("--told"), "{err}");
+    let (code, out, err) = ask(app.dir.path(), &["contact", "unrestrict", &three, "--told", "letter of today"]).await;
+    assert!(code == 0 && out.contains("1 number"), "{err}");
+    assert!(exported(app).await.contains(",granted,"));
+    let ledger = app.story(&three).await.ledger.concat();
+    assert!(ledger.contains(" restricted ") && ledger.contains("the person was told: letter of today"), "{ledger}");
+    let (code, _, err) = ask(app.dir.path(), &["contact", "restrict", &TestApp::it(9)]).await;
+    assert!(code == 1 && err.contains("remedy"), "{err}");
+    audited(app).await;
+    app.listen().await;
+});
+
+both!(an_objection_ends_all_marketing_for_every_number_channel_and_purpose, |app| {
+    let [one, two, stranger] = [1, 2, 9].map(TestApp::it);
+    app.import(&format!("{}{}", with_id(&one, "H1"), with_id(&two, "H1"))).await;
+    app.send(LINK).await;
+    let asked = if app.asks(&one) == 1 { &one } else { &two };
+    let link = app.link(asked);
+    app.submit(&link, "chosen", &["sms.promotions", "whatsapp.product_info", "call.profiling"]).await;
+    grants(app, asked).await;
+    // By the link alone, like any no; from our own page alone.
+    let page = format!("{link}/data");
+    assert_eq!(crate::mydata::send(app, &page, &[("answer", "object")], "cross-site").await.0, 403);
+    assert_eq!(app.granted(asked).await.len(), 1);
+    for _ in 0..2 {
+        assert_eq!(crate::mydata::post(app, &page, &[("answer", "object")]).await.0, 303);
+    }
+    assert!(app.get(&page).await.1.contains("Tutti i messaggi commerciali sono fermati"));
+    assert!(app.granted(asked).await.is_empty());
+    assert_eq!(app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'stopped'").await, 1, "said twice, it is one");
+    let (code, _, err) = ask(app.dir.path(), &["contact", "object", &stranger]).await;
+    assert_eq!(code, 0, "{err}");
+    app.people(std::slice::from_ref(&stranger)).await;
+    app.plan_as(LINK, another_family).await;
+    app.settle().await;
+    assert_eq!((app.asks(&one) + app.asks(&two), app.asks(&stranger)), (1, 0));
+    for number in [&one, &two, &stranger] {
+        let decided = app.decisions(number).await.concat();
+        assert!(decided.contains("SUPPRESSED_OBJECTION"), "{decided}");
+    }
+    assert!(app.story(asked).await.requests.concat().contains("objection"));
+    audited(app).await;
+});
+
+both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
+    let [old, new, stopped, next, known] = [1, 2, 3, 4, 5].map(TestApp::it);
+    app.import(&format!("{}{}{}", with_id(&old, "H1"), TestApp::good(&stopped), TestApp::good(&known))).await;
+    app.send(LINK).await;
+    grants(app, &old).await;
+    app.reply(&stopped, crate::app::REPLY_NUMBER, "STOP").await;
+    let change = async |from: &str, to: &str| {
+        let asked: Asked = by_letter(app);
+        rights::change_number(&app.engine, &TestApp::number(from), &TestApp::number(to), &asked).await
+    };
+    assert!(change(&old, &known).await.unwrap_err().to_string().contains("remedy"));
+    assert!(change(&TestApp::it(8), &new).await.unwrap_err().to_string().contains("remedy"));
+    change(&old, &new).await.unwrap();
+    change(&stopped, &next).await.unwrap();
+    assert!(app.granted(&new).await.is_empty() && app.granted(&old).await.is_empty());
+    let closed = app.story(&old).await;
+    assert!(closed.verdict.contains("wrong person"), "{closed:?}");
+    assert!(app.story(&new).await.suppressions.is_empty(), "what closes the old number closes that alone");
+    assert!(app.story(&next).await.verdict.contains("stopped"), "a no goes along");
+    // Nothing gives the right to ask it, and where a list does, the ask of the old number counts.
+    app.plan_as(LINK, another_family).await;
+    app.settle().await;
+    assert!(app.decisions(&new).await.is_empty(), "{:?}", app.decisions(&new).await);
+    app.people(&[new.clone(), next.clone()]).await;
+    app.plan_as(LINK, |c| (c.name, c.family) = ("third".into(), "third".into())).await;
+    app.advance(Duration::from_secs(3600));
+    app.settle().await;
+    assert_eq!((app.asks(&old), app.asks(&new), app.asks(&next)), (1, 0, 0));
+    assert!(app.decisions(&new).await.concat().contains("ASK_CAP"), "{:?}", app.decisions(&new).await);
+    audited(app).await;
+});
+
+both!(what_the_store_does_for_a_restriction_and_a_new_number, |app| {
+    app.import(&format!("{}{}", with_id(&TestApp::it(1), "H1"), TestApp::good(&TestApp::it(2)))).await;
+    let ours = app.engine.controller.clone();
+    let keyed = |n: u32| app.engine.vault.keyed_all(&TestApp::number(&TestApp::it(n)));
+    let mut tx = app.engine.store.write().await.unwrap();
+    let one = contacts::by_number(&mut tx, &ours, &keyed(1)).await.unwrap().unwrap().id;
+    let two = contacts::by_number(&mut tx, &ours, &keyed(2)).await.unwrap().unwrap().id;
+    assert_eq!(contacts::restrict(&mut tx, &[one, two, 9], true).await.unwrap().len(), 2);
+    assert!(contacts::restrict(&mut tx, &[one], true).await.unwrap().is_empty(), "it is already");
+    assert_eq!(contacts::restrict(&mut tx, &[one], false).await.unwrap(), [one]);
+    assert!(humans::of_contact(&mut tx, one).await.unwrap().is_some());
+    contacts::untie(&mut tx, one).await.unwrap();
+    assert_eq!(humans::of_contact(&mut tx, one).await.unwrap(), None);
+    contacts::describe_as(&mut tx, one, two).await.unwrap();
+    let described = contacts::lock(&mut tx, two).await.unwrap().unwrap();
+    assert_eq!((described.kind.as_deref(), described.restricted), (Some("prospect"), 0));
+    contacts::carry_marks(&mut tx, &ours, one, &keyed(2)).await.unwrap();
+    tx.rollback().await.unwrap();
+});
