@@ -12,11 +12,12 @@ use crate::domain::channel::Channel;
 use crate::domain::eligibility::Reason;
 use crate::domain::ledger::Body;
 use crate::domain::register::Release;
+use crate::domain::times::Times;
 use crate::engine::screening::Words;
 use crate::store::{ledger, suppressions};
 use crate::web::desk::sheet::defused;
 
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 18] = [
     "number",
     "country",
     "locale",
@@ -33,6 +34,8 @@ const COLUMNS: [&str; 16] = [
     "evidence",
     "screened",
     "release",
+    "hours",
+    "at_most",
 ];
 
 /// State of a granted permission that must not be used now: whoever takes in `granted` alone never sees it.
@@ -83,6 +86,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             Some(Release::Stale) => (NOT_RELEASABLE.to_owned(), Reason::RpoStale.code()),
         };
         let number = engine.vault.decrypt_number(&row.number_enc)?;
+        let times: Times = row.times.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
         let body: Option<Body> = row.body.and_then(|b| serde_json::from_str(&b).ok());
         let of = |f: &dyn Fn(&Body) -> Option<String>| body.as_ref().and_then(f).map(|t| defused(&t)).unwrap_or_default();
         csv.write_record([
@@ -103,6 +107,8 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             of(&|b| b.evidence.clone()),
             word.and_then(|word| word.screened).map(|at| instant(at).to_rfc3339()).unwrap_or_default(),
             release.to_owned(),
+            times.hours().unwrap_or_default(),
+            times.at_most.map(|often| often.code().to_owned()).unwrap_or_default(),
         ])?;
     }
     // Whoever must be left in peace altogether: the CRM has to learn of these first of all.

@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::NaiveDate;
 use url::Url;
@@ -101,6 +102,8 @@ pub struct Controller {
     pub sector: Option<String>,
     /// `#rrggbb`, readable under white text (contrast 4.5:1, WCAG 2.2 SC 1.4.3).
     pub brand_color: String,
+    /// Shown on every page beside the brand.
+    pub logo: Option<Logo>,
     /// A further notice of the company's, named below the one that is published here.
     pub notice_url: Option<Url>,
     pub notice_version: String,
@@ -108,6 +111,14 @@ pub struct Controller {
     pub storage: String,
     /// Where that stands, or should, in permesso.toml.
     storage_line: usize,
+}
+
+/// A small picture, served from our own origin.
+#[derive(Debug, Clone)]
+pub struct Logo {
+    /// Its content type.
+    pub kind: &'static str,
+    pub bytes: Arc<[u8]>,
 }
 
 impl Controller {

@@ -7,7 +7,7 @@ use super::problem::{Problem, Problems};
 use super::read::{File, Table};
 use super::templates::Wording;
 use super::values::{self, web_address};
-use super::{Config, Controller, accounts, campaign, columns, lint, packs, prices, retention, templates, webhooks};
+use super::{Config, Controller, Logo, accounts, campaign, columns, lint, packs, prices, retention, templates, webhooks};
 use crate::domain::country::CountryPack;
 use crate::domain::phone::Fiction;
 use crate::domain::plural::counted;
@@ -75,7 +75,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
     // Whatever a pack that cannot be read would have said seems to be missing.
     let all_packs = found.len() == before;
     let phrases = packs::phrases(dir, found);
-    let controller = controller(root.table("controller"), &packs, all_packs);
+    let controller = controller(root.table("controller"), dir, &packs, all_packs);
     let written_url = root.get::<String>("public_url").and_then(|text| url::Url::parse(&text).ok());
     let mut gateways = accounts::gateways(root, written_url.as_ref(), dir, env);
     let mock = accounts::pretended(&gateways);
@@ -202,7 +202,7 @@ fn unfit_brand(config: &Config) -> Option<(String, String)> {
     })
 }
 
-fn controller(table: Table, packs: &BTreeMap<String, CountryPack>, all_packs: bool) -> Option<Controller> {
+fn controller(table: Table, dir: &Path, packs: &BTreeMap<String, CountryPack>, all_packs: bool) -> Option<Controller> {
     let text = |key: &str| {
         let text = table.need::<String>(key);
         if table.has(key) && text.trim().is_empty() {
@@ -225,6 +225,7 @@ fn controller(table: Table, packs: &BTreeMap<String, CountryPack>, all_packs: bo
         }
     });
     let brand_color = table.read_or("brand_color", "#1f4e79", values::brand_color);
+    let logo = table.read("logo", |name| logo(&dir.join(name)));
     let notice_url = table.read("notice_url", |text| web_address(text, true));
     let storage = table.or("storage", String::new());
     let storage_line = table.line("storage");
@@ -237,11 +238,33 @@ fn controller(table: Table, packs: &BTreeMap<String, CountryPack>, all_packs: bo
         brand,
         sector,
         brand_color: brand_color?,
+        logo,
         notice_url,
         notice_version,
         storage: storage.trim().to_owned(),
         storage_line,
     })
+}
+
+/// A picture for every page, small enough that a page stays light on an old phone. What it is its content says, whatever its name.
+fn logo(path: &Path) -> values::Parsed<Logo> {
+    const LARGEST: usize = 10_000;
+    let shown = path.display();
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => return Err((format!("{shown} cannot be read: {error}"), "name a file beside permesso.toml".into())),
+    };
+    let kind = match &bytes[..] {
+        [0x89, b'P', b'N', b'G', ..] => "image/png",
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
+        text if String::from_utf8_lossy(text).contains("<svg") => "image/svg+xml",
+        _ => return Err((format!("{shown} is neither SVG nor PNG nor WebP"), "save it as one of these".into())),
+    };
+    if bytes.len() > LARGEST {
+        let what = format!("{shown} has {} bytes, and a page with it would be slow on an old phone", bytes.len());
+        return Err((what, format!("make it smaller: {LARGEST} bytes at most")));
+    }
+    Ok(Logo { kind, bytes: bytes.into() })
 }
 
 /// The folder of our own texts: the one named, else `templates/messages` beside the configuration folder if there is one.

@@ -13,6 +13,7 @@ use super::hours::Opening;
 use super::message;
 use super::register::Screened;
 use super::suppression;
+use super::times::Times;
 
 /// After its claim a message may leave for this long and no longer (promise 2 allows 10 s in all; the rest is the request's).
 pub const SEND_WITHIN_S: i64 = 5;
@@ -34,6 +35,8 @@ pub struct Facts {
     pub restricted: bool,
     /// An unclear reply waits for an operator.
     pub held: bool,
+    /// When the person wants to be written to.
+    pub times: Option<Times>,
     /// The live suppressions of this number and of every number of the same human: reason and time.
     pub suppressions: Vec<(suppression::Reason, i64)>,
     /// Every ask of this person or the same human, whatever the campaign's name: when, and the message it was. A message that is
@@ -161,6 +164,7 @@ pub enum Reason {
     CalendarMissing,
     DeadlinePassed,
     QuietHours,
+    OwnTimes,
     AskNotArrived,
     AlreadyAnswered,
     DailyLimit,
@@ -172,7 +176,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 36] = [
+    pub const ALL: [Reason; 37] = [
         Reason::SuppressedObjection,
         Reason::SuppressedUnsub,
         Reason::AlreadyRefused,
@@ -201,6 +205,7 @@ impl Reason {
         Reason::CalendarMissing,
         Reason::DeadlinePassed,
         Reason::QuietHours,
+        Reason::OwnTimes,
         Reason::AskNotArrived,
         Reason::AlreadyAnswered,
         Reason::DailyLimit,
@@ -258,6 +263,7 @@ impl Reason {
             Reason::CalendarMissing => ("CALENDAR_MISSING", "No moment of the campaign is known to be outside quiet hours."),
             Reason::DeadlinePassed => ("DEADLINE_PASSED", "The campaign's deadline comes before the next allowed moment."),
             Reason::QuietHours => ("QUIET_HOURS", "Quiet hours where the person lives."),
+            Reason::OwnTimes => ("OWN_TIMES", "Outside the times that the person chose, or quiet hours where they live."),
             Reason::AskNotArrived => {
                 ("ASK_NOT_ARRIVED", "The ask is not known to have been accepted, so nothing is there to remind of.")
             }
@@ -499,7 +505,19 @@ fn plan(cause: Cause<'_>, facts: &Facts, now: i64) -> Result<(i64, AskBasis), De
     if now >= deadline {
         return skip(Reason::DeadlinePassed);
     }
-    match window(opening) {
+    // At most as often as the person wants it: their own time between two messages, whatever the campaign's.
+    let often = facts.times.as_ref().and_then(|times| times.at_most).map(|often| often.days() * DAY);
+    let newest = facts.asked.iter().filter(|(_, m)| !mine(*m)).map(|(at, _)| *at).max();
+    let waits = match (often.zip(newest).map(|(days, at)| at + days), window(opening)) {
+        (Some(until), _) if now < until => Err(Decision::Wait { until, because: Reason::OwnTimes }),
+        // With times of their own it cannot be told apart whose hours are closed.
+        (_, Err(Decision::Wait { until, .. })) if facts.times.is_some() => {
+            Err(Decision::Wait { until, because: Reason::OwnTimes })
+        }
+        (_, Err(Decision::Skip(_))) if facts.times.is_some() => Err(Decision::Skip(Reason::OwnTimes)),
+        (_, other) => other,
+    };
+    match waits {
         Ok(until) => Ok((until.min(deadline), basis)),
         Err(Decision::Wait { until, .. }) if until >= deadline => skip(Reason::DeadlinePassed),
         Err(decision) => Err(decision),

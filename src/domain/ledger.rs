@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::channel::Permission;
+use super::times::Times;
 
 /// What a ledger entry says happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,6 +29,8 @@ pub enum Entry {
     LateNo,
     /// An operator ruled an unclear reply a stop.
     OperatorStop,
+    /// When the person wants to be written to; nothing about whether.
+    Times,
     Erased,
     Retention,
     /// Art. 18 GDPR: nothing but storing until it is lifted.
@@ -38,7 +41,7 @@ pub enum Entry {
 }
 
 impl Entry {
-    pub const ALL: [Entry; 14] = [
+    pub const ALL: [Entry; 15] = [
         Entry::Pending,
         Entry::Granted,
         Entry::Refused,
@@ -48,6 +51,7 @@ impl Entry {
         Entry::Expired,
         Entry::LateNo,
         Entry::OperatorStop,
+        Entry::Times,
         Entry::Erased,
         Entry::Retention,
         Entry::Restricted,
@@ -70,6 +74,7 @@ impl Entry {
             Entry::Expired => "expired",
             Entry::LateNo => "late_no",
             Entry::OperatorStop => "operator_stop",
+            Entry::Times => "times",
             Entry::Erased => "erased",
             Entry::Retention => "retention",
             Entry::Restricted => "restricted",
@@ -107,6 +112,9 @@ pub struct Body {
     /// Hash of the notice's text that was published under that version in that language.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice_hash: Option<String>,
+    /// `times` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<Times>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +201,12 @@ pub fn apply(preferences: &mut BTreeMap<Permission, Preference>, body: &Body) {
                 }
             }
         }
-        Entry::Pending | Entry::Expired | Entry::LateNo | Entry::Retention | Entry::Restricted | Entry::Unrestricted => {}
+        Entry::Pending
+        | Entry::Expired
+        | Entry::LateNo
+        | Entry::Times
+        | Entry::Retention
+        | Entry::Restricted
+        | Entry::Unrestricted => {}
     }
 }

@@ -23,5 +23,6 @@ pub mod reply;
 pub mod rights;
 pub mod sms;
 pub mod suppression;
+pub mod times;
 pub mod webhook;
 pub mod wording;

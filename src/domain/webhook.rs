@@ -50,7 +50,7 @@ impl News {
             Entry::Stopped | Entry::OperatorStop | Entry::Erased | Entry::Restricted => Some(News::Stopped),
             Entry::Unrestricted => Some(News::Granted),
             Entry::WrongPerson => Some(News::WrongPerson),
-            Entry::Pending | Entry::Expired | Entry::LateNo | Entry::Retention => None,
+            Entry::Pending | Entry::Expired | Entry::LateNo | Entry::Times | Entry::Retention => None,
         }
     }
 

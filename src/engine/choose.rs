@@ -18,6 +18,7 @@ use crate::domain::consent::{Act, State};
 use crate::domain::ledger::{Entry, Preference};
 use crate::domain::message::Kind;
 use crate::domain::suppression::Reason;
+use crate::domain::times::Times;
 use crate::store::contacts::Contact;
 use crate::store::messages::Attempt;
 use crate::store::{Tx, codes, contacts, conversations, ledger, messages, suppressions};
@@ -31,6 +32,8 @@ pub struct View {
     pub channels: Vec<Channel>,
     pub purposes: Vec<Purpose>,
     pub granted: BTreeSet<Permission>,
+    /// When they want to be written to.
+    pub times: Times,
     /// A first yes that waits for its second step.
     pub pending: Option<BTreeSet<Permission>>,
     pub reply_number: Option<String>,
@@ -79,7 +82,8 @@ pub enum Door {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Choice {
     Nothing,
-    Ticked(BTreeSet<Permission>),
+    /// The boxes, and when they want to be written to; `None` where the form did not ask.
+    Ticked(BTreeSet<Permission>, Option<Times>),
     /// A one-time code, as it was typed.
     Code(String),
     /// The wish for another code.
@@ -145,6 +149,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         channels: campaign.as_deref().map_or(Channel::ALL.to_vec(), |c| c.page_channels.clone()),
         purposes: campaign.as_deref().map_or(Purpose::ALL.to_vec(), |c| c.page_purposes.clone()),
         granted: preferences.into_iter().filter(|(_, s)| *s == Preference::Granted).map(|(p, _)| p).collect(),
+        times: situation.contact.times.as_deref().and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default(),
         pending,
         reply_number: ask.and_then(|a| if a.sender.two_way { Some(a.sender.id.clone()) } else { a.sender.reply_number.clone() }),
         mode: ask.map_or(Mode::Reply, |a| a.mode),
@@ -173,6 +178,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         // As somebody sees it who has just been asked.
         view = View {
             granted: BTreeSet::new(),
+            times: Times::default(),
             pending: None,
             code: None,
             suppressed: None,
@@ -235,7 +241,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
     let ticked: BTreeSet<Permission> = match choice {
         Choice::Nothing | Choice::WrongNumber | Choice::Code(_) | Choice::AnotherCode => BTreeSet::new(),
         // What the page does not offer cannot be granted by asking for it.
-        Choice::Ticked(ticked) => ticked.iter().copied().filter(offered).collect(),
+        Choice::Ticked(ticked, _) => ticked.iter().copied().filter(offered).collect(),
     };
     let token_hash = vault::token_hash(token);
     let deed = Deed::on_page(now, "form_post", &token_hash);
@@ -276,6 +282,12 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
         return Ok(Submitted::Done);
     }
 
+    // It narrows what is sent and grants nothing, so it counts at once.
+    if let Choice::Ticked(_, Some(times)) = choice
+        && !is_closed(&mut tx, engine, &situation).await?
+    {
+        confirm::set_times(&mut tx, engine, &mut situation, &deed, times).await?;
+    }
     let withdrawn: Vec<Permission> = granted.iter().copied().filter(|p| offered(p) && !ticked.contains(p)).collect();
     if !withdrawn.is_empty() {
         confirm::withdraw(&mut tx, engine, &situation, &deed, withdrawn).await?;

@@ -12,6 +12,7 @@ use crate::domain::consent::{Act, Effect, State, next};
 use crate::domain::ledger::{Body, Entry, FirstYes, Preference};
 use crate::domain::message::Kind;
 use crate::domain::suppression::Reason;
+use crate::domain::times::Times;
 use crate::store::contacts::Contact;
 use crate::store::conversations::Conversation;
 use crate::store::messages::Attempt;
@@ -174,6 +175,7 @@ impl Situation {
             text_hash: deed.text_hash.clone(),
             first_yes: None,
             notice_hash: self.notice.1.clone(),
+            times: None,
         }
     }
 }
@@ -308,6 +310,20 @@ async fn remember(tx: &mut Tx, engine: &Engine, situation: &mut Situation, deed:
     conversation.confirm_message_id = None;
     conversation.confirm_accepted_at = None;
     conversation.expires_at = engine.now() + pending_days * DAY;
+    Ok(())
+}
+
+/// Keeps when the person wants to be written to, with a ledger entry, where they chose otherwise than before.
+pub async fn set_times(tx: &mut Tx, engine: &Engine, situation: &mut Situation, deed: &Deed, times: &Times) -> Result<()> {
+    let before = situation.contact.times.as_deref().and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+    if *times == before {
+        return Ok(());
+    }
+    let mut body = situation.body(Entry::Times, deed, Vec::new());
+    body.times = Some(times.clone());
+    engine.append(tx, &body).await?;
+    situation.contact.times = if times.is_any() { None } else { Some(serde_json::to_string(times)?) };
+    contacts::set_times(tx, situation.contact.id, situation.contact.times.as_deref()).await?;
     Ok(())
 }
 

@@ -339,6 +339,13 @@ pub(super) fn said(body: &Body, times: Times) -> Option<String> {
         Entry::Restricted => format!("the use of the data restricted on {on}"),
         Entry::Unrestricted => format!("the restriction lifted on {on}"),
         Entry::ConsentExpired => format!("{what} expired on {on}, since nothing is allowed for ever"),
+        Entry::Times => {
+            let times = body.times.clone().unwrap_or_default();
+            format!(
+                "wants to be written to {} (said on {on})",
+                if times.is_any() { "at any time".to_owned() } else { times.words() }
+            )
+        }
         Entry::LateNo | Entry::Retention => return None,
     })
 }

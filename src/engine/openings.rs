@@ -10,6 +10,7 @@ use crate::clock::instant;
 use crate::domain::campaign::Campaign;
 use crate::domain::country::CountryPack;
 use crate::domain::hours::{Calendar, Hours, Opening};
+use crate::domain::times::Times;
 use crate::store::facts::Person;
 
 #[derive(Debug, Default)]
@@ -17,21 +18,35 @@ pub struct Openings {
     calendar: Calendar,
     /// By country and the campaign's own hours; `None` where they cannot be read, which closes.
     windows: HashMap<(String, Option<String>), Option<Vec<Hours>>>,
+    /// Hours that people chose, by their text; `None` where it cannot be read, which closes.
+    chosen: HashMap<String, Option<Hours>>,
 }
 
 impl Openings {
-    /// The campaign's window and the country's, in the person's zone or, where it is not known, in every zone of the country.
+    /// The campaign's window, the country's and the person's own, in the person's zone or, where it is not known, in every zone of the
+    /// country.
     pub fn of(&mut self, campaign: &Campaign, person: &Person, now: i64) -> Opening {
-        person.facts.country.as_ref().map_or(Opening::Never, |country| self.at(campaign, country, person.zone.as_deref(), now))
+        let Some(country) = &person.facts.country else { return Opening::Never };
+        let own = person.facts.times.as_ref().and_then(Times::hours);
+        self.within(campaign, country, person.zone.as_deref(), own.as_deref(), now)
     }
 
     /// As [`Openings::of`], for anybody of that country and stated zone.
     pub fn at(&mut self, campaign: &Campaign, country: &str, zone: Option<&str>, now: i64) -> Opening {
+        self.within(campaign, country, zone, None, now)
+    }
+
+    fn within(&mut self, campaign: &Campaign, country: &str, zone: Option<&str>, own: Option<&str>, now: i64) -> Opening {
         let Some(pack) = campaign.packs.get(country) else { return Opening::Never };
         let key = (pack.code.clone(), campaign.hours.clone());
         let windows = self.windows.entry(key).or_insert_with(|| parse(pack, campaign.hours.as_deref()));
         let Some(windows) = windows else { return Opening::Never };
-        let windows: Vec<&Hours> = windows.iter().collect();
+        let mut windows: Vec<&Hours> = windows.iter().collect();
+        if let Some(own) = own {
+            let read = self.chosen.entry(own.to_owned()).or_insert_with(|| Hours::parse(own, None).ok());
+            let Some(hours) = read else { return Opening::Never };
+            windows.push(hours);
+        }
         let stated = zone.and_then(|z| Tz::from_str(z).ok());
         let zones = match stated {
             Some(zone) => vec![zone],

@@ -192,14 +192,14 @@ fn statuses(engine: &Engine, d: &Dossier, permission: Permission) -> Vec<Value> 
 
 /// What an entry makes of the consent (compliance of the terms: DPV 2.3, status of consent).
 fn kinds(body: &Body, was: Option<Preference>, now: Option<Preference>) -> Option<&'static [&'static str]> {
-    use ledger::Entry::{ConsentExpired, Expired, Granted, LateNo, Pending, Restricted, Retention, Unrestricted};
+    use ledger::Entry::{ConsentExpired, Expired, Granted, LateNo, Pending, Restricted, Retention, Times, Unrestricted};
     match (body.entry, was, now) {
         (Pending, ..) => Some(&["dpv:ConsentRequested"]),
         (ConsentExpired, ..) => Some(&["dpv:ConsentExpired"]),
         (Expired, ..) => Some(&["dpv:ConsentRequestDeferred"]),
         (Granted, Some(Preference::Granted), _) => Some(&["dpv:RenewedConsentGiven", "dpv:ExpressedConsent"]),
         (Granted, ..) => Some(&["dpv:ConsentGiven", "dpv:ExpressedConsent"]),
-        (LateNo | Retention | Restricted | Unrestricted, ..) => None,
+        (LateNo | Retention | Times | Restricted | Unrestricted, ..) => None,
         (_, _, Some(Preference::Withdrawn)) => Some(&["dpv:ConsentWithdrawn"]),
         _ => Some(&["dpv:ConsentRefused"]),
     }

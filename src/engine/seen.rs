@@ -8,6 +8,7 @@ use crate::clock::instant;
 use crate::domain::channel::{Channel, Permission};
 use crate::domain::contact::{AskBasis, Kind};
 use crate::domain::eligibility::{Reason, told};
+use crate::domain::times::Times;
 use crate::store::facts::Person;
 
 /// What stood on record about a person when a rule decided.
@@ -26,6 +27,8 @@ pub struct Seen {
     pub restricted: bool,
     /// An unclear reply waits for an operator.
     pub held: bool,
+    /// When the person wants to be written to: `Mo,Fr 08:00-12:00, at most once a week`.
+    pub times: Option<String>,
     /// `stopped since 2026-12-01`
     pub suppressed: Vec<String>,
     /// The day of the newest ask of this human, whatever the campaign.
@@ -61,6 +64,7 @@ impl Seen {
             only_quarantined: f.only_quarantined,
             restricted: f.restricted,
             held: f.held,
+            times: f.times.as_ref().map(Times::words),
             suppressed: f.suppressions.iter().map(|(reason, at)| format!("{} since {}", reason.code(), day(*at))).collect(),
             asked: f.asked.iter().map(|(at, _)| *at).max().map(day),
             granted: f.granted.iter().map(|p| p.code()).collect(),
@@ -119,6 +123,9 @@ impl Seen {
         ];
         if self.held {
             lines.push(("Unclear reply", "waits for an operator".to_owned()));
+        }
+        if let Some(times) = &self.times {
+            lines.push(("Own times", times.clone()));
         }
         if self.restricted {
             lines.push(("Processing", "restricted (Art. 18 GDPR)".to_owned()));

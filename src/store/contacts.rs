@@ -213,6 +213,8 @@ pub struct Contact {
     pub restricted: i64,
     pub held_at: Option<i64>,
     pub created_at: i64,
+    /// JSON of `domain::times::Times`; none: at any time.
+    pub times: Option<String>,
 }
 
 impl Contact {
@@ -226,7 +228,7 @@ impl Contact {
 pub async fn by_number(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Option<Contact>> {
     fetch_optional!(
         tx,
-        "SELECT c.id, c.subject, c.number_enc, c.country, c.line, c.locale, c.zone, c.kind, c.last_action, c.restricted, c.held_at, c.created_at
+        "SELECT c.id, c.subject, c.number_enc, c.country, c.line, c.locale, c.zone, c.kind, c.last_action, c.restricted, c.held_at, c.created_at, c.times
          FROM EACH($1)
          THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
          THEN JOIN contacts c ON c.id = n.contact_id LIMIT 1",
@@ -238,7 +240,7 @@ pub async fn by_number(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result
 pub async fn by_subject(tx: &mut Tx, controller: &str, subject: &str) -> Result<Option<Contact>> {
     fetch_optional!(
         tx,
-        "SELECT id, subject, number_enc, country, line, locale, zone, kind, last_action, restricted, held_at, created_at
+        "SELECT id, subject, number_enc, country, line, locale, zone, kind, last_action, restricted, held_at, created_at, times
          FROM contacts WHERE controller = $1 AND subject = $2",
         controller,
         subject
@@ -261,7 +263,7 @@ pub async fn number_of_subject(tx: &mut Tx, controller: &str, subject: &str) -> 
 pub async fn lock(tx: &mut Tx, id: i64) -> Result<Option<Contact>> {
     fetch_optional!(
         tx,
-        "SELECT id, subject, number_enc, country, line, locale, zone, kind, last_action, restricted, held_at, created_at
+        "SELECT id, subject, number_enc, country, line, locale, zone, kind, last_action, restricted, held_at, created_at, times
          FROM contacts WHERE id = $1 FOR NO KEY UPDATE",
         id
     )
@@ -281,6 +283,12 @@ pub async fn restrict(tx: &mut Tx, ids: &[i64], restricted: bool) -> Result<Vec<
 
 pub async fn hold(tx: &mut Tx, id: i64, at: Option<i64>) -> Result<()> {
     execute!(tx, "UPDATE contacts SET held_at = $2 WHERE id = $1", id, at)?;
+    Ok(())
+}
+
+/// Keeps when this person wants to be written to; the ledger has said so in the same transaction.
+pub async fn set_times(tx: &mut Tx, id: i64, times: Option<&str>) -> Result<()> {
+    execute!(tx, "UPDATE contacts SET times = $2 WHERE id = $1", id, times)?;
     Ok(())
 }
 

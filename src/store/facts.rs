@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::NaiveDate;
 
-use super::{Result, Tx, fetch_all, json, screenings};
+use super::{Error, Result, Tx, fetch_all, json, screenings};
 use crate::clock::DAY;
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::contact::{AskBasis, BasisEvidence, BoxDefault, Kind, SoftOptIn};
@@ -38,6 +38,7 @@ type ContactRow = (
     i64,
     i64,
     Option<String>,
+    Option<String>,
 );
 type EvidenceRow = (i64, i64, Option<String>, Option<String>, Option<String>, Option<String>, String, Option<String>, String);
 
@@ -50,12 +51,12 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
         "SELECT id, subject, number_enc, line, country, locale, zone, kind, last_action,
            CAST(CASE WHEN restricted <> 0 OR EXISTS (SELECT 1 FROM contacts o
              WHERE o.controller = contacts.controller AND o.human = contacts.human AND o.restricted <> 0) THEN 1 ELSE 0 END AS BIGINT),
-           CAST(CASE WHEN held_at IS NULL THEN 0 ELSE 1 END AS BIGINT), human
+           CAST(CASE WHEN held_at IS NULL THEN 0 ELSE 1 END AS BIGINT), human, times
          FROM contacts WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))",
         &ids
     )?;
     let mut people: HashMap<i64, Person> = HashMap::with_capacity(rows.len());
-    for (id, subject, number_enc, line, country, locale, zone, kind, last_action, restricted, held, human) in rows {
+    for (id, subject, number_enc, line, country, locale, zone, kind, last_action, restricted, held, human, times) in rows {
         let facts = Facts {
             contact: id,
             mobile: line == "mobile",
@@ -66,6 +67,10 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
             restricted: restricted != 0,
             screened: screened.remove(&id).unwrap_or_default(),
             held: held != 0,
+            // What cannot be read was chosen all the same: nothing is sent by guess.
+            times: times
+                .map(|json| serde_json::from_str(&json).map_err(|e| Error::Corrupt(format!("times: {e}"))))
+                .transpose()?,
             ..Facts::default()
         };
         let marks = human.iter().map(|h| (h.clone(), 0)).collect();

@@ -189,6 +189,8 @@ pub struct Consent {
     pub seq: i64,
     pub restricted: i64,
     pub body: Option<String>,
+    /// JSON of `domain::times::Times`.
+    pub times: Option<String>,
 }
 
 /// Every permission whose change was learned of at or after `since` (a gateway may bring a no days after it was said), and every granted one on the channels `always`, in ledger order.
@@ -196,7 +198,7 @@ pub async fn consents_since(tx: &mut Tx, controller: &str, since: i64, always: &
     let always = json(always.iter().map(|channel| serde_json::json!({ "channel": channel })).collect::<Vec<_>>());
     fetch_all!(
         tx,
-        "SELECT c.id AS contact, c.number_enc, c.country, c.locale, p.channel, p.purpose, p.state, p.since, p.seq, c.restricted, e.body
+        "SELECT c.id AS contact, c.number_enc, c.country, c.locale, p.channel, p.purpose, p.state, p.since, p.seq, c.restricted, e.body, c.times
          FROM preferences p JOIN contacts c ON c.controller = p.controller AND c.subject = p.subject
          LEFT JOIN evidence e ON e.seq = p.seq
          WHERE p.controller = $1 AND c.number_enc <> ''

@@ -7,6 +7,7 @@ use chrono::NaiveDate;
 use serde::Deserialize;
 
 use crate::domain::channel::{Channel, Purpose};
+use crate::domain::times::{Day, Often, Part};
 
 /// The language of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,33 @@ impl Lang {
         }
     }
 
+    pub fn part(self, part: Part) -> &'static str {
+        match part {
+            Part::Morning => &self.t().morning,
+            Part::Afternoon => &self.t().afternoon,
+            Part::Evening => &self.t().evening,
+        }
+    }
+
+    pub fn day(self, day: Day) -> &'static str {
+        match day {
+            Day::Mo => &self.t().mo,
+            Day::Tu => &self.t().tu,
+            Day::We => &self.t().we,
+            Day::Th => &self.t().th,
+            Day::Fr => &self.t().fr,
+            Day::Sa => &self.t().sa,
+            Day::Su => &self.t().su,
+        }
+    }
+
+    pub fn often(self, often: Often) -> &'static str {
+        match often {
+            Often::Week => &self.t().often_week,
+            Often::Month => &self.t().often_month,
+        }
+    }
+
     /// A day as the language writes it in figures.
     pub fn date(self, day: NaiveDate) -> String {
         let [y, m, d] = ["%Y", "%m", "%d"].map(|part| day.format(part).to_string());
@@ -98,7 +126,8 @@ macro_rules! texts {
 
 texts! {
     name yes_word colon languages title description your_number intro call product_info product_info_hint promotions
-    promotions_hint profiling profiling_hint chosen none nothing_ticked any_time change
+    promotions_hint profiling profiling_hint chosen none nothing_ticked when when_hint
+    parts morning afternoon evening days mo tu we th fr sa su often often_any often_week often_month any_time change
     wrong_number_title wrong_number_text wrong_number_button date answered lapsed restricted wrong_number blocked confirmed test
     refused stopped last_step
     pending_reply_before pending_reply_to pending_reply_message pending_cost pending_chosen pending_nothing_yet pending_code
@@ -148,7 +177,7 @@ mod tests {
         for at in ["src/web/lang.rs", "src/web/pages.rs", "src/web/people.rs"] {
             pages += std::fs::read_to_string(folder.join(at)).unwrap().split("#[cfg(test)]").next().unwrap();
         }
-        for page in ["base", "preferences", "notice", "state"] {
+        for page in ["base", "preferences", "notice", "state", "mydata"] {
             pages += &std::fs::read_to_string(folder.join(format!("templates/pages/{page}.html"))).unwrap();
         }
         let shown =

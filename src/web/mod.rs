@@ -55,6 +55,7 @@ pub fn public(web: Web) -> Router {
         .route("/notice/{lang}", get(people::notice_in))
         .route("/style.css", get(people::style))
         .route("/brand.css", get(people::brand))
+        .route("/logo", get(people::logo))
         .route("/webhooks/{gateway}", get(webhooks::receive).post(webhooks::receive))
         .route("/webhooks/{gateway}/{token}", get(webhooks::receive_at).post(webhooks::receive_at))
         .route("/healthz", get(async || "ok\n"))

@@ -10,6 +10,7 @@ use super::lang::Lang;
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::code::TRIES;
 use crate::domain::notice::Block;
+use crate::domain::times::{Day, Often, Part, Times};
 use crate::engine::choose::Door;
 use crate::engine::code::Standing;
 
@@ -144,7 +145,7 @@ impl PendingView {
 }
 
 /// The page behind `/p/{token}`. Posts `nonce`, `answer` = `chosen` | `none` | `code` | `another` |
-/// `wrong_number`, `grant` once a ticked box, and `code`.
+/// `wrong_number`, `grant` once a ticked box, `code`, and with `when` `part`, `day` and `often`.
 #[derive(Debug, Template)]
 #[template(path = "pages/preferences.html")]
 pub struct PreferencesPage {
@@ -157,6 +158,7 @@ pub struct PreferencesPage {
     pub channels: Vec<Channel>,
     pub purposes: Vec<Purpose>,
     pub granted: BTreeSet<Permission>,
+    pub times: Times,
     pub pending: Option<PendingView>,
     pub state_banner: Option<Banner>,
     pub nonce: String,

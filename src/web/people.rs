@@ -19,6 +19,7 @@ use crate::domain::consent;
 use crate::domain::ledger::Entry;
 use crate::domain::notice::blocks;
 use crate::domain::suppression::Reason;
+use crate::domain::times::{Day, Often, Part, Times};
 use crate::engine::choose::{self, Choice, Door, Submitted, View};
 use crate::engine::notice;
 
@@ -63,6 +64,7 @@ fn preferences(web: &Web, token: &str, lang: Lang, view: View) -> PreferencesPag
         channels: view.channels,
         purposes: view.purposes,
         granted: view.granted,
+        times: view.times,
         pending: view.pending.filter(|_| matches!(view.door, Door::Open | Door::Expired)).map(|permissions| PendingView {
             permissions: permissions.into_iter().collect(),
             reply_number: view.reply_number.filter(|_| view.mode == Mode::LinkReply),
@@ -131,6 +133,7 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
         return refused(kind, status);
     }
     let (mut given, mut answer, mut ticked, mut code) = (String::new(), String::new(), BTreeSet::new(), String::new());
+    let (mut asked_when, mut times) = (false, Times::default());
     for (name, value) in url::form_urlencoded::parse(body) {
         match name.as_ref() {
             "nonce" => given = value.into_owned(),
@@ -138,6 +141,10 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
             "code" => code = value.into_owned(),
             // A box we do not know is no box of ours: it grants nothing.
             "grant" => ticked.extend(Permission::parse(&value)),
+            "when" => asked_when = true,
+            "part" => times.parts.extend(Part::parse(&value)),
+            "day" => times.days.extend(Day::parse(&value)),
+            "often" => times.at_most = Often::parse(&value),
             _ => {}
         }
     }
@@ -146,7 +153,7 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
     let choice = match answer.as_str() {
         "none" => Choice::Nothing,
         "wrong_number" => Choice::WrongNumber,
-        "chosen" => Choice::Ticked(ticked),
+        "chosen" => Choice::Ticked(ticked, asked_when.then_some(times)),
         "code" => Choice::Code(code),
         "another" => Choice::AnotherCode,
         _ => return refused(StateKind::BadRequest, StatusCode::BAD_REQUEST),
@@ -272,6 +279,17 @@ pub async fn style() -> Response {
 }
 
 pub async fn brand(State(web): State<Web>) -> Response {
-    let css = format!(":root{{--brand:{}}}\n", web.engine.config.controller.brand_color);
+    let controller = &web.engine.config.controller;
+    let mut css = format!(":root{{--brand:{}}}\n", controller.brand_color);
+    if controller.logo.is_some() {
+        css += ".brand::before{content:\"\";display:inline-block;width:2.5rem;height:2.5rem;margin-right:.5rem;vertical-align:middle;background:url(/logo) center/contain no-repeat}\n";
+    }
     ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], css).into_response()
+}
+
+pub async fn logo(State(web): State<Web>, headers: HeaderMap) -> Response {
+    match &web.engine.config.controller.logo {
+        Some(logo) => ([(header::CONTENT_TYPE, logo.kind)], logo.bytes.to_vec()).into_response(),
+        None => state_page(&web, preferred(&headers), StateKind::Unknown, StatusCode::NOT_FOUND, None),
+    }
 }

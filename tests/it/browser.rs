@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use fantoccini::key::Key;
@@ -17,6 +17,7 @@ use permesso::web::lang::Lang;
 
 use crate::app::{Kind, LINK, REPLY_NUMBER, TestApp};
 use crate::code::{CODE, codes, de};
+use crate::shield::everything;
 
 struct Browser {
     client: Client,
@@ -154,6 +155,7 @@ async fn the_peoples_side_in_a_real_browser() {
     each_state_in_six_languages_breaks_no_rule_of_axe(&browser).await;
     in_two_languages_a_phone_is_wide_enough_and_the_code_needs_no_mouse(&browser).await;
     a_person_ticks_confirms_and_takes_it_back(&browser).await;
+    a_page_of_somebody_else_and_a_page_that_only_loads_can_do_nothing(&browser).await;
     browser.close().await;
 }
 
@@ -177,10 +179,10 @@ impl Tour<'_> {
             let (got, html) = self.app.get(&address).await;
             assert_eq!(got, status, "{name} {lang}");
             let mut weight = html.len();
-            for asset in html.split("href=\"").chain(html.split("src=\"")).skip(1).filter_map(|r| r.split('"').next()) {
-                if [".css", "/logo"].iter().any(|end| asset.contains(end)) {
-                    weight += self.app.get(&format!("{}{asset}", self.app.base)).await.1.len();
-                }
+            for asset in ["/style.css", "/brand.css", "/logo"] {
+                let answer = self.app.http.get(format!("{}{asset}", self.app.base)).send().await.expect("an answer");
+                assert_eq!(answer.status().as_u16(), 200, "{asset}");
+                weight += answer.bytes().await.expect("bytes").len();
             }
             assert!(weight < 30_000, "{name} {lang}: {weight} bytes in all");
             self.weights.insert(format!("{name} {lang}"), weight);
@@ -194,6 +196,9 @@ impl Tour<'_> {
         let html = self.browser.client.find(Locator::Css("html")).await.expect("html");
         assert_eq!(html.attr("lang").await.expect("read").as_deref(), Some(lang), "{name}");
         self.browser.client.find(Locator::Css(shown)).await.unwrap_or_else(|e| panic!("{name} {lang}: no {shown}: {e}"));
+        // What waits folded is looked at too.
+        let open = "document.querySelectorAll('details').forEach(d => d.open = true)";
+        self.browser.client.execute(open, Vec::new()).await.expect("opened");
         let nights: &[bool] = if ["it", "pl"].contains(&lang) { &[false, true] } else { &[false] };
         for dark in nights {
             self.browser.screen(320, *dark).await;
@@ -215,6 +220,12 @@ impl Tour<'_> {
 
 async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     let mut app = TestApp::new(Kind::Sqlite).await;
+    let config = app.dir.path().join("config");
+    let settings = std::fs::read_to_string(config.join("permesso.toml")).expect("the settings");
+    let svg = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 10 10'><script>document.title='x'</script><circle cx='5' cy='5' r='5' fill='#1f4e79'/></svg>";
+    std::fs::write(config.join("logo.svg"), svg).expect("written");
+    std::fs::write(config.join("permesso.toml"), settings.replace("# logo = ", "logo = ")).expect("written");
+    app.reconfigure("").await;
     let numbers: Vec<String> = (1..=7).map(TestApp::it).chain((1..=3).map(de)).collect();
     app.people(&numbers).await;
     app.send(LINK).await;
@@ -343,6 +354,82 @@ async fn in_two_languages_a_phone_is_wide_enough_and_the_code_needs_no_mouse(bro
             look(name).await;
         }
     }
+    app.end().await;
+}
+
+/// A site of somebody else's, on this machine too, so that browsers call it the same site and another origin: the hardest case. Answers
+/// its address, and what it was told of where its visitors came from.
+async fn another_site(link: &str) -> (String, Arc<Mutex<Vec<Option<String>>>>) {
+    let seen: Arc<Mutex<Vec<Option<String>>>> = Arc::default();
+    let page = |body: String| axum::response::Html(format!("<!doctype html><html lang=en><title>x</title><body>{body}"));
+    let forged = page(format!(
+        "<form method=post action='{link}'><input name=answer value=none><input name=nonce value=0></form><script>document.forms[0].submit()</script>"
+    ));
+    let framed = page(format!("<iframe src='{link}' width=400 height=900></iframe><p id=done>x</p>"));
+    let told = seen.clone();
+    let visited = async move |headers: axum::http::HeaderMap| {
+        let from = headers.get("referer").map(|v| v.to_str().expect("text").to_owned());
+        told.lock().expect("not poisoned").push(from);
+        "seen"
+    };
+    let router = axum::Router::new()
+        .route("/forged", axum::routing::get(async move || forged))
+        .route("/framed", axum::routing::get(async move || framed))
+        .route("/seen", axum::routing::get(visited));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (address, seen)
+}
+
+async fn a_page_of_somebody_else_and_a_page_that_only_loads_can_do_nothing(browser: &Browser) {
+    let mut app = TestApp::new(Kind::Sqlite).await;
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    let link = app.link(&number);
+    let (elsewhere, seen) = another_site(&link).await;
+    let settings = app.dir.path().join("config/permesso.toml");
+    let text = std::fs::read_to_string(&settings).expect("the settings");
+    let named = text.replace("# notice_url = \"https://acme.example/privacy\"", &format!("notice_url = \"{elsewhere}/seen\""));
+    assert_ne!(text, named);
+    std::fs::write(&settings, named).expect("written");
+    app.reconfigure("").await;
+    let before = everything(&app).await;
+    browser.scripts(true).await;
+
+    // Its form is not ours: it can neither say yes nor no for anybody.
+    browser.client.goto(&format!("{elsewhere}/forged")).await.expect("the page");
+    let heading = browser.client.wait().for_element(Locator::Css("main h1")).await.expect("our answer");
+    assert!(browser.client.current_url().await.expect("an address").as_str().starts_with(&link), "the form was sent");
+    let bad = [Lang::EN.t().bad_title.as_str()];
+    assert!(bad.contains(&heading.text().await.expect("text").as_str()), "refused, in the browser's language");
+    // It cannot show our page in a frame and lead a finger over it.
+    browser.client.goto(&format!("{elsewhere}/framed")).await.expect("the page");
+    browser.client.wait().for_element(Locator::Css("#done")).await.expect("loaded");
+    browser.client.enter_frame(0).await.expect("the frame");
+    assert!(browser.client.find(Locator::Css("fieldset")).await.is_err(), "our page is in somebody else's frame");
+    browser.client.enter_parent_frame().await.expect("out of it");
+
+    // A scanner that runs what loads, and fetches all that a page names, but presses nothing.
+    for page in [link.clone(), format!("{link}/pl"), format!("{}/notice/it", app.base)] {
+        browser.client.goto(&page).await.expect("the page");
+        let all = "const done = arguments[0]; window.dispatchEvent(new Event('load')); document.querySelectorAll('details').forEach(d => d.open = true);
+            const all = [...document.querySelectorAll('a[href^=\"/\"], link[href]')].map(e => e.href);
+            Promise.allSettled(all.map(url => fetch(url))).then(r => done(r.length));";
+        let fetched = browser.client.execute_async(all, Vec::new()).await.expect("run");
+        assert!(fetched.as_u64().is_some_and(|n| n > 6), "{fetched}");
+    }
+    assert_eq!(everything(&app).await, before);
+
+    // Whoever goes on to another site from here does not tell it the link they came by.
+    browser.client.goto(&format!("{link}/it")).await.expect("the page");
+    browser.client.find(Locator::Css("footer a[href^='/notice']")).await.expect("the notice").click().await.expect("followed");
+    let away = browser.client.wait().for_element(Locator::Css("a[href$='/seen']")).await.expect("the other notice");
+    away.click().await.expect("followed");
+    crate::run::until("the other site is visited", async || !seen.lock().expect("not poisoned").is_empty()).await;
+    assert_eq!(*seen.lock().expect("not poisoned"), [None]);
+    browser.scripts(false).await;
     app.end().await;
 }
 

@@ -190,6 +190,7 @@ fn body(subject: &str, entry: Entry, at: i64, permissions: &[&str]) -> Body {
         text_hash: None,
         first_yes: None,
         notice_hash: None,
+        times: None,
     }
 }
 
@@ -1385,6 +1386,20 @@ both!(a_published_wording_stays_as_it_is, |app| {
     let kept = "SELECT COUNT(*) FROM wordings WHERE controller = 'contract' AND body = 'first' AND published_at = 5";
     assert_eq!(app.count(kept).await, 1);
     assert_eq!(app.count("SELECT COUNT(*) FROM wordings WHERE controller = 'contract'").await, 1);
+});
+
+both!(the_times_of_a_person_are_kept_and_are_facts, |app| {
+    let mut tx = write(app).await;
+    let id = contact(&mut tx, app, 1).await;
+    for (json, words) in
+        [(Some("{\"parts\":[\"morning\"],\"at_most\":\"week\"}"), Some("08:00-12:00, at most once a week")), (None, None)]
+    {
+        contacts::set_times(&mut tx, id, json).await.unwrap();
+        assert_eq!(contacts::lock(&mut tx, id).await.unwrap().unwrap().times.as_deref(), json);
+        let people = facts::people(&mut tx, "", &[id], 5).await.unwrap();
+        assert_eq!(people[&id].facts.times.as_ref().map(|t| t.words()).as_deref(), words);
+    }
+    tx.rollback().await.unwrap();
 });
 
 both!(a_published_notice_is_found_by_version_and_language, |app| {
