@@ -2,6 +2,7 @@
 
 use super::problem::{Problem, Problems};
 use super::{Config, templates};
+use crate::domain::channel::Purpose;
 use crate::domain::notice::{Notice, PLACEHOLDERS, Values, fill};
 
 pub fn read(config: &Config) -> Result<Vec<Notice>, Problems> {
@@ -62,11 +63,16 @@ fn values(config: &Config) -> Values {
     };
     let mut processors: Vec<String> = config.gateways.iter().map(processor).collect();
     processors.dedup();
+    let kept = &config.retention;
     Values {
         controller: config.controller.identity(),
         contact: config.controller.privacy_contact.clone(),
         processors,
         storage: config.controller.storage.clone(),
         stop_number: config.stop_number().unwrap_or_default().to_owned(),
+        consent_months: kept.months(Purpose::ProductInfo).max(kept.months(Purpose::Promotions)).to_string(),
+        profiling_months: kept.months(Purpose::Profiling).to_string(),
+        silent_days: kept.silent_days.to_string(),
+        replies_days: kept.replies_days.to_string(),
     }
 }

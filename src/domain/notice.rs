@@ -22,7 +22,17 @@ impl Notice {
 }
 
 /// Every placeholder a notice may have.
-pub const PLACEHOLDERS: [&str; 5] = ["controller", "contact", "processor", "storage", "stop_number"];
+pub const PLACEHOLDERS: [&str; 9] = [
+    "controller",
+    "contact",
+    "processor",
+    "storage",
+    "stop_number",
+    "consent_months",
+    "profiling_months",
+    "silent_days",
+    "replies_days",
+];
 
 /// What the placeholders stand for.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +46,12 @@ pub struct Values {
     pub storage: String,
     /// Where a STOP is understood.
     pub stop_number: String,
+    /// How long a consent to marketing holds at most, and one to profiling.
+    pub consent_months: String,
+    pub profiling_months: String,
+    /// After how long somebody of whom nothing was heard is forgotten, and the words of replies.
+    pub silent_days: String,
+    pub replies_days: String,
 }
 
 /// Fills a text. A line whose placeholder has no value is left out; one that names a processor is there once for each.
@@ -57,6 +73,10 @@ pub fn fill(text: &str, values: &Values) -> Result<String, (usize, String)> {
                 "contact" => &values.contact,
                 "storage" => &values.storage,
                 "stop_number" => &values.stop_number,
+                "consent_months" => &values.consent_months,
+                "profiling_months" => &values.profiling_months,
+                "silent_days" => &values.silent_days,
+                "replies_days" => &values.replies_days,
                 _ => processor,
             };
             if names.iter().any(|name| of(name).is_empty()) {
