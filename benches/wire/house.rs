@@ -13,8 +13,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
+use chrono::{DateTime, Utc};
 use permesso::app;
-use permesso::clock::Clock;
+use permesso::clock::{Clock, instant};
 use permesso::config::Config;
 use permesso::engine::{Engine, deliver, import, notice, plan};
 use permesso::gateway::mock::protocol::{SendAnswer, SendRequest};
@@ -41,8 +42,13 @@ impl fmt::Display for Kind {
     }
 }
 
+/// So high that it is never what is measured.
+const NO_RATE: f64 = 100_000.0;
+
 pub struct House {
     pub kind: Kind,
+    /// Messages a second that gateway, sender and campaign allow.
+    rate: f64,
     pub dir: tempfile::TempDir,
     pub engine: Arc<Engine>,
     pub public: u16,
@@ -64,25 +70,29 @@ fn ports() -> [u16; 3] {
 
 impl House {
     pub async fn new(kind: Kind) -> Result<House> {
+        House::with_rate(kind, NO_RATE).await
+    }
+
+    pub async fn with_rate(kind: Kind, rate: f64) -> Result<House> {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         let database = match kind {
             Kind::Sqlite => format!("sqlite:{}", dir.path().join("permesso.db").display()),
             Kind::Postgres => postgres::database().await,
         };
         Store::migrate(&database).await?.close().await;
-        House::open(kind, dir, database).await
+        House::open(kind, rate, dir, database, MORNING.parse()?).await
     }
 
-    async fn open(kind: Kind, dir: tempfile::TempDir, database: String) -> Result<House> {
+    async fn open(kind: Kind, rate: f64, dir: tempfile::TempDir, database: String, at: DateTime<Utc>) -> Result<House> {
         let [public, operator, mock] = ports();
-        let config = configure(dir.path(), &database, public, operator, mock)?;
+        let config = configure(dir.path(), &database, rate, public, operator, mock)?;
         let config = Config::load(&config)?;
         if !config.key_file.exists() {
             Vault::create(&config.key_file)?;
         }
         let (vault, store) = (Vault::open(&config.key_file)?, Store::open(&database).await?);
-        let engine = Arc::new(app::build(config, vault, store, Clock::starting(MORNING.parse()?))?);
-        Ok(House { kind, dir, engine, public, mock, database })
+        let engine = Arc::new(app::build(config, vault, store, Clock::starting(at))?);
+        Ok(House { kind, rate, dir, engine, public, mock, database })
     }
 
     /// The same house again, with all that is in it; this one stays as it is.
@@ -103,7 +113,8 @@ impl House {
         };
         std::fs::create_dir_all(dir.path().join("config"))?;
         std::fs::copy(&self.engine.config.key_file, dir.path().join("config").join("permesso.key"))?;
-        House::open(self.kind, dir, database).await
+        // Later than anything in it is due.
+        House::open(self.kind, self.rate, dir, database, instant(self.engine.now())).await
     }
 
     /// Imports so many people who may be asked, one of ten unsubscribed where `noes`.
@@ -224,8 +235,8 @@ impl Drop for Mock {
     }
 }
 
-/// The shipped configuration, without a rate that would be what is measured.
-fn configure(dir: &Path, database: &str, public: u16, operator: u16, mock: u16) -> Result<PathBuf> {
+/// The shipped configuration at another rate.
+fn configure(dir: &Path, database: &str, rate: f64, public: u16, operator: u16, mock: u16) -> Result<PathBuf> {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     let to = dir.join("config");
     for folder in ["", "campaigns", "countries", "replies"] {
@@ -237,8 +248,8 @@ fn configure(dir: &Path, database: &str, public: u16, operator: u16, mock: u16) 
             }
             let line = |line: &str| match line {
                 l if l.starts_with("database") => format!("database = \"{database}\""),
-                l if l.starts_with("rate = \"") => "rate = \"100000/s\"".to_owned(),
-                l if l.starts_with("rate =") => "rate = 100000.0".to_owned(),
+                l if l.starts_with("rate = \"") => format!("rate = \"{rate}/s\""),
+                l if l.starts_with("rate =") => format!("rate = {rate:.1}"),
                 l if l.starts_with("first = ") => String::new(),
                 l => l
                     .replace("127.0.0.1:8080", &format!("127.0.0.1:{public}"))

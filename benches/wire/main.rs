@@ -8,6 +8,7 @@ mod page;
 #[allow(dead_code, reason = "shared with the tests, which use other parts")]
 #[path = "../../tests/it/postgres.rs"]
 mod postgres;
+mod rates;
 mod report;
 mod send;
 mod webhooks;
@@ -17,40 +18,47 @@ use std::process::ExitCode;
 use futures::future::LocalBoxFuture;
 
 use crate::house::Kind;
-use crate::measure::{Figure, print};
+use crate::measure::{Figure, Statements, print};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// For `postgres.rs`: durable, since that is what is measured.
 pub const FSYNC: &str = "on";
 
 /// How much of everything; `--scale` divides it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Size {
     pub people: u32,
     pub messages: u32,
     pub calls: u32,
     pub pages: u32,
     pub pairs: usize,
+    pub statements: Option<Statements>,
 }
 
 type Bench = for<'a> fn(Kind, &'a Size) -> LocalBoxFuture<'a, anyhow::Result<Vec<Figure>>>;
 
-const BENCHES: [(&str, Bench); 6] = [
+const BENCHES: [(&str, Bench); 7] = [
     ("send", |kind, size| Box::pin(send::run(kind, size))),
     ("import", |kind, size| Box::pin(bulk::import(kind, size))),
     ("plan", |kind, size| Box::pin(bulk::plan(kind, size))),
     ("webhooks", |kind, size| Box::pin(webhooks::run(kind, size))),
     ("page", |kind, size| Box::pin(page::run(kind, size))),
     ("report", |kind, size| Box::pin(report::run(kind, size))),
+    ("rates", |kind, size| Box::pin(rates::run(kind, size))),
 ];
 
-const HELP: &str = "cargo bench --bench wire -- [NAME…] [--store sqlite|postgres] [--scale N] [--pairs N]
+const HELP: &str = "cargo bench --bench wire -- [NAME…] [--store sqlite|postgres] [--scale N] [--pairs N] [--statements]
 
-NAME: send, import, plan, webhooks, page, report; without one, all.
---scale N divides the sizes: 1,000,000 people, 200,000 messages.";
+NAME: send, import, plan, webhooks, page, report, rates; without one, all.
+--scale N divides the sizes: 1,000,000 people, 200,000 messages.
+--statements prints what each statement took (and slows the rest a little).";
 
 fn main() -> ExitCode {
     let mut names = Vec::new();
     let (mut kinds, mut scale, mut pairs) = (vec![Kind::Sqlite, Kind::Postgres], 1, 3);
+    let mut statements = None;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().unwrap_or_default();
@@ -64,12 +72,24 @@ fn main() -> ExitCode {
             },
             "--scale" => scale = value().parse().unwrap_or(1).max(1),
             "--pairs" => pairs = value().parse().unwrap_or(3),
+            "--statements" => statements = Some(Statements::default()),
             name if BENCHES.iter().any(|(known, _)| *known == name) => names.push(name.to_owned()),
             _ => return usage(),
         }
     }
-    let size = Size { people: 1_000_000 / scale, messages: 200_000 / scale, calls: 60_000 / scale, pages: 60_000 / scale, pairs };
+    let size = Size {
+        people: 1_000_000 / scale,
+        messages: 200_000 / scale,
+        calls: 60_000 / scale,
+        pages: 60_000 / scale,
+        pairs,
+        statements,
+    };
     permesso::app::install_tls();
+    if let Some(statements) = &size.statements {
+        let only = tracing_subscriber::filter::Targets::new().with_target("sqlx::query", tracing::Level::DEBUG);
+        tracing_subscriber::registry().with(statements.clone().with_filter(only)).init();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let mut failed = false;
     let mut figures = Vec::new();

@@ -1,6 +1,8 @@
 //! Figures, and what a process costs.
 
+use std::collections::HashMap;
 use std::future::Future;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -89,4 +91,75 @@ pub fn resident() -> Result<f64> {
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// What each statement took, for `--statements`: where the time of a store goes.
+#[derive(Debug, Clone, Default)]
+pub struct Statements(Arc<Mutex<HashMap<String, Cost>>>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Cost {
+    calls: u64,
+    seconds: f64,
+    rows: u64,
+}
+
+impl Statements {
+    /// Prints the dearest since the last call and forgets them.
+    pub fn print(&self, units: u32) {
+        let all = std::mem::take(&mut *self.0.lock().expect("no panic while held"));
+        let mut all: Vec<_> = all.into_iter().collect();
+        all.sort_by(|a, b| b.1.seconds.total_cmp(&a.1.seconds));
+        let total: f64 = all.iter().map(|(_, cost)| cost.seconds).sum();
+        eprintln!("  µs a unit, calls, rows, statement; {:.1} µs together", total * 1e6 / f64::from(units));
+        for (sql, Cost { calls, seconds, rows }) in all.into_iter().take(30) {
+            let sql: String = sql.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(110).collect();
+            eprintln!("  {:8.2} {calls:7} {rows:8}  {sql}", seconds * 1e6 / f64::from(units));
+        }
+    }
+}
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Statements {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        let mut seen = Seen::default();
+        event.record(&mut seen);
+        let sql = if seen.sql.is_empty() { seen.summary } else { seen.sql };
+        let mut all = self.0.lock().expect("no panic while held");
+        let entry = all.entry(sql).or_default();
+        entry.calls += 1;
+        entry.seconds += seen.seconds;
+        entry.rows += seen.rows;
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    sql: String,
+    summary: String,
+    seconds: f64,
+    rows: u64,
+}
+
+impl tracing::field::Visit for Seen {
+    fn record_debug(&mut self, _: &tracing::field::Field, _: &dyn std::fmt::Debug) {}
+
+    fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+        match field.name() {
+            "db.statement" => value.clone_into(&mut self.sql),
+            "summary" => value.clone_into(&mut self.summary),
+            _ => {}
+        }
+    }
+
+    fn record_f64(&mut self, field: &tracing::field::Field, value: f64) {
+        if field.name() == "elapsed_secs" {
+            self.seconds = value;
+        }
+    }
+
+    fn record_u64(&mut self, field: &tracing::field::Field, value: u64) {
+        if matches!(field.name(), "rows_returned" | "rows_affected") {
+            self.rows += value;
+        }
+    }
 }

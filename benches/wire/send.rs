@@ -25,7 +25,14 @@ pub async fn run(kind: Kind, size: &Size) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     let mut normal: Vec<(Sent, Sent)> = Vec::new();
     for _ in 0..size.pairs {
-        normal.push((permesso(&seed, campaign, size.messages, None, 0).await?, best(&seed, size.messages, 0).await?));
+        if let Some(statements) = &size.statements {
+            statements.print(size.messages);
+        }
+        let ours = permesso(&seed, campaign, size.messages, None, 0).await?;
+        if let Some(statements) = &size.statements {
+            statements.print(size.messages);
+        }
+        normal.push((ours, best(&seed, size.messages, 0).await?));
     }
     let rates: Vec<(f64, f64)> = normal.iter().map(|(a, b)| (a.rate(), b.rate())).collect();
     let cpus: Vec<(f64, f64)> = normal.iter().map(|(a, b)| (a.cpu_us(), b.cpu_us())).collect();

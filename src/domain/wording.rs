@@ -1,6 +1,8 @@
 //! Message wording: a text with four placeholders and nothing else. None is personal, so a text has one hash for everybody
 //! it was sent to, and that hash is the proof of what they read.
 
+use std::collections::HashMap;
+
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, context};
 
 /// Every placeholder a wording may have.
@@ -29,18 +31,44 @@ pub enum WordingError {
 
 /// The text as a person reads it.
 pub fn render(text: &str, values: &Values) -> Result<String, WordingError> {
-    let used = placeholders(text)?;
-    let of = |name: &str| match name {
-        "brand" => values.brand,
-        "link" => values.link,
-        "reply_number" => values.reply_number,
-        _ => values.code,
-    };
-    if let Some(empty) = used.iter().find(|name| of(name).is_empty()) {
-        return Err(WordingError::NoValue(empty.clone()));
+    Wordings::default().render(text, values)
+}
+
+/// Texts read once and filled in for many people.
+#[derive(Debug)]
+pub struct Wordings {
+    environment: Environment<'static>,
+    /// The placeholders of each text in the environment, whose name there is the text itself.
+    used: HashMap<String, Vec<String>>,
+}
+
+impl Default for Wordings {
+    fn default() -> Wordings {
+        Wordings { environment: environment(), used: HashMap::new() }
     }
-    let Values { brand, link, reply_number, code } = *values;
-    environment().render_str(text, context! { brand, link, reply_number, code }).map_err(syntax)
+}
+
+impl Wordings {
+    /// The text as a person reads it.
+    pub fn render(&mut self, text: &str, values: &Values) -> Result<String, WordingError> {
+        if !self.used.contains_key(text) {
+            let used = placeholders(text)?;
+            self.environment.add_template_owned(text.to_owned(), text.to_owned()).map_err(syntax)?;
+            self.used.insert(text.to_owned(), used);
+        }
+        let of = |name: &str| match name {
+            "brand" => values.brand,
+            "link" => values.link,
+            "reply_number" => values.reply_number,
+            _ => values.code,
+        };
+        if let Some(empty) = self.used[text].iter().find(|name| of(name).is_empty()) {
+            return Err(WordingError::NoValue(empty.clone()));
+        }
+        let Values { brand, link, reply_number, code } = *values;
+        let template = self.environment.get_template(text).map_err(syntax)?;
+        template.render(context! { brand, link, reply_number, code }).map_err(syntax)
+    }
 }
 
 /// The placeholders a text names, in alphabetical order.

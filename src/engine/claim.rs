@@ -19,7 +19,7 @@ use crate::domain::code;
 use crate::domain::contact::AskBasis;
 use crate::domain::eligibility::{Cause, Cleared, Decision, Reason, decide};
 use crate::domain::message::Kind;
-use crate::domain::wording;
+use crate::domain::wording::{self, Wordings};
 use crate::gateway::{Button, Outgoing, Template};
 use crate::store::campaigns::Decided;
 use crate::store::codes::Made;
@@ -89,6 +89,7 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
     let mut pace = Pace::of(&mut tx, engine, batch, &due, now).await?;
     // Facts are read once a slice, so two numbers tied to one human since the plan would not see each other.
     let mut asked_here: HashSet<(String, i64)> = HashSet::new();
+    let mut pen = Pen { engine, batch, now, wordings: Wordings::default() };
     let mut letters = Vec::with_capacity(due.len());
     let mut claims: Vec<Claim> = Vec::with_capacity(due.len());
     let mut codes: Vec<Made> = Vec::new();
@@ -131,7 +132,7 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
                     if asks {
                         asked_here.extend(person.marks.iter().cloned());
                     }
-                    let (letter, claim, code) = write(engine, batch, row, person, revision.as_deref(), cleared, now)?;
+                    let (letter, claim, code) = pen.write(row, person, revision.as_deref(), cleared)?;
                     codes.extend(code);
                     if letter.due.kind().is_some_and(Kind::is_asking)
                         && let (Some(campaign), Some(id)) = (revision.as_deref(), letter.due.revision_id)
@@ -272,89 +273,103 @@ fn verdict(
     }
 }
 
-/// Renders a message and prepares its claim.
-fn write(
-    engine: &Engine,
-    batch: &Batch,
-    due: Due,
-    person: &facts::Person,
-    campaign: Option<&Campaign>,
-    cleared: Cleared,
+/// Writes a slice's messages.
+struct Pen<'a> {
+    engine: &'a Engine,
+    batch: &'a Batch,
     now: i64,
-) -> Result<(Letter, Claim, Option<Made>)> {
-    let kind = due.kind().context("a message of unknown kind")?;
-    let token = vault::token();
-    let ask = campaign.zip(channel_of(&due)).and_then(|(c, channel)| c.ask(channel));
-    let text = match &due.wording {
-        None => ask
-            .and_then(|a| a.texts.get(&due.locale).or_else(|| a.texts.get(&campaign?.default_locale)))
-            .context("the campaign has no wording for this message")?,
-        Some(name) => campaign
-            .and_then(|c| c.text(name, &due.locale))
-            .or_else(|| engine.config.text(name, &due.locale))
-            .with_context(|| format!("there is no wording `{name}`"))?,
-    };
-    let link = engine.config.link(&token);
-    // The digits are made here and leave with the message: no row ever holds them.
-    let code = if kind == Kind::Code { vault::one_time_code() } else { String::new() };
-    let made = (kind == Kind::Code).then(|| Made { message: due.id, mac: engine.vault.code_mac(due.id, &code) });
-    let reply_number = ask.and_then(|a| a.sender.reply_number.clone()).unwrap_or_default();
-    let brand = campaign.map_or(engine.config.controller.brand.as_str(), |c| c.brand.as_str());
-    let rendered = wording::render(text, &wording::Values { brand, link: &link, reply_number: &reply_number, code: &code })?;
-    let to = engine.vault.decrypt_number(&person.number_enc)?;
-    let valid_until = due.expires_at.min(cleared.valid_until());
-    let reference = vault::reference(kind.reference_prefix());
-    let channel = channel_of(&due).unwrap_or(Channel::Sms);
-    // An answer in WhatsApp is a tap.
-    let titles = campaign.zip(ask).filter(|(_, ask)| ask.has_buttons()).and_then(|(c, _)| c.titles(&due.locale));
-    let shown = titles.as_ref().map_or_else(|| text.to_owned(), |titles| titles.under(kind, text));
-    let buttons = titles.iter().flat_map(|titles| titles.of(kind));
-    let buttons = buttons.map(|(tap, title)| Button { id: tap.id(&reference), title: title.to_owned() }).collect();
-    let cost = match campaign.filter(|_| kind.is_asking()) {
-        Some(campaign) => budget::cost(campaign, &batch.gateway, channel, person.facts.country.as_deref(), &rendered)?,
-        None => 0,
-    };
-    let claim = Claim {
-        basis: cleared.basis().map(AskBasis::code),
-        message: due.id,
-        contact: due.contact_id,
-        reference,
-        token_hash: Some(vault::token_hash(&token)),
-        wording_hash: Some(crate::domain::ledger::body_hash(&shown)),
-        send_before: cleared.send_before(),
-        marks: if kind.is_asking() { person.marks.clone() } else { Vec::new() },
-        cost,
-    };
-    let template = ask.filter(|_| !due.answers_a_message()).and_then(|ask| {
-        let name = due.wording.as_deref().unwrap_or(&ask.template);
-        let locale =
-            if ask.texts.contains_key(&due.locale) || due.wording.is_some() { &due.locale } else { &campaign?.default_locale };
-        let approved = ask.sender.template(name, locale)?;
-        let value = |name: &String| match name.as_str() {
-            "brand" => brand.to_owned(),
-            "link" => link.clone(),
-            "reply_number" => reply_number.clone(),
-            _ => code.clone(),
+    wordings: Wordings,
+}
+
+impl Pen<'_> {
+    /// Renders a message and prepares its claim.
+    fn write(
+        &mut self,
+        due: Due,
+        person: &facts::Person,
+        campaign: Option<&Campaign>,
+        cleared: Cleared,
+    ) -> Result<(Letter, Claim, Option<Made>)> {
+        let Pen { engine, batch, now, wordings } = self;
+        let now = *now;
+        let kind = due.kind().context("a message of unknown kind")?;
+        let token = vault::token();
+        let ask = campaign.zip(channel_of(&due)).and_then(|(c, channel)| c.ask(channel));
+        let text = match &due.wording {
+            None => ask
+                .and_then(|a| a.texts.get(&due.locale).or_else(|| a.texts.get(&campaign?.default_locale)))
+                .context("the campaign has no wording for this message")?,
+            Some(name) => campaign
+                .and_then(|c| c.text(name, &due.locale))
+                .or_else(|| engine.config.text(name, &due.locale))
+                .with_context(|| format!("there is no wording `{name}`"))?,
         };
-        Some(Template {
-            id: approved.id.clone(),
-            language: approved.language.clone(),
-            values: approved.values.iter().map(value).collect(),
-            names: if approved.named { approved.values.clone() } else { Vec::new() },
-            link_suffix: approved.link_button.then(|| token.clone()),
-        })
-    });
-    let outgoing = Outgoing {
-        reference: claim.reference.clone(),
-        from: engine.config.address_of(&batch.sender).to_owned(),
-        to,
-        channel,
-        text: rendered,
-        buttons,
-        template,
-        validity_s: ((valid_until - now) / SECOND).clamp(1, 48 * 3600),
-    };
-    Ok((Letter { attempt: 0, due, cleared, outgoing }, claim, made))
+        let link = engine.config.link(&token);
+        // The digits are made here and leave with the message: no row ever holds them.
+        let code = if kind == Kind::Code { vault::one_time_code() } else { String::new() };
+        let made = (kind == Kind::Code).then(|| Made { message: due.id, mac: engine.vault.code_mac(due.id, &code) });
+        let reply_number = ask.and_then(|a| a.sender.reply_number.clone()).unwrap_or_default();
+        let brand = campaign.map_or(engine.config.controller.brand.as_str(), |c| c.brand.as_str());
+        let rendered =
+            wordings.render(text, &wording::Values { brand, link: &link, reply_number: &reply_number, code: &code })?;
+        let to = engine.vault.decrypt_number(&person.number_enc)?;
+        let valid_until = due.expires_at.min(cleared.valid_until());
+        let reference = vault::reference(kind.reference_prefix());
+        let channel = channel_of(&due).unwrap_or(Channel::Sms);
+        // An answer in WhatsApp is a tap.
+        let titles = campaign.zip(ask).filter(|(_, ask)| ask.has_buttons()).and_then(|(c, _)| c.titles(&due.locale));
+        let shown = titles.as_ref().map_or_else(|| text.to_owned(), |titles| titles.under(kind, text));
+        let buttons = titles.iter().flat_map(|titles| titles.of(kind));
+        let buttons = buttons.map(|(tap, title)| Button { id: tap.id(&reference), title: title.to_owned() }).collect();
+        let cost = match campaign.filter(|_| kind.is_asking()) {
+            Some(campaign) => budget::cost(campaign, &batch.gateway, channel, person.facts.country.as_deref(), &rendered)?,
+            None => 0,
+        };
+        let claim = Claim {
+            basis: cleared.basis().map(AskBasis::code),
+            message: due.id,
+            contact: due.contact_id,
+            reference,
+            token_hash: Some(vault::token_hash(&token)),
+            wording_hash: Some(crate::domain::ledger::body_hash(&shown)),
+            send_before: cleared.send_before(),
+            marks: if kind.is_asking() { person.marks.clone() } else { Vec::new() },
+            cost,
+        };
+        let template = ask.filter(|_| !due.answers_a_message()).and_then(|ask| {
+            let name = due.wording.as_deref().unwrap_or(&ask.template);
+            let locale = if ask.texts.contains_key(&due.locale) || due.wording.is_some() {
+                &due.locale
+            } else {
+                &campaign?.default_locale
+            };
+            let approved = ask.sender.template(name, locale)?;
+            let value = |name: &String| match name.as_str() {
+                "brand" => brand.to_owned(),
+                "link" => link.clone(),
+                "reply_number" => reply_number.clone(),
+                _ => code.clone(),
+            };
+            Some(Template {
+                id: approved.id.clone(),
+                language: approved.language.clone(),
+                values: approved.values.iter().map(value).collect(),
+                names: if approved.named { approved.values.clone() } else { Vec::new() },
+                link_suffix: approved.link_button.then(|| token.clone()),
+            })
+        });
+        let outgoing = Outgoing {
+            reference: claim.reference.clone(),
+            from: engine.config.address_of(&batch.sender).to_owned(),
+            to,
+            channel,
+            text: rendered,
+            buttons,
+            template,
+            validity_s: ((valid_until - now) / SECOND).clamp(1, 48 * 3600),
+        };
+        Ok((Letter { attempt: 0, due, cleared, outgoing }, claim, made))
+    }
 }
 
 /// What was not sent in this slice, to be stored with the claim.

@@ -26,7 +26,8 @@ use crate::store::{self, campaigns, messages};
 
 /// Largest slice: at most so many messages can be under way when a no commits.
 pub const SLICE: usize = 500;
-const IN_FLIGHT: usize = 64;
+/// Requests under way at once, of a slice: what a gateway's answer takes, 20 ms or 200, must not be what holds the rate down.
+const IN_FLIGHT: usize = 128;
 /// Unknown outcomes, or failures to connect, in a row that open a gateway's breaker.
 pub const BREAKER: u32 = 5;
 
@@ -97,7 +98,7 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
         })?;
         let wanted = usize::try_from(wanted).unwrap_or(engine.slice);
         let permits = limits::permits(engine, &batch.gateway, &batch.sender, rate, wanted).await?;
-        if permits == 0 {
+        if permits.count == 0 {
             continue;
         }
         if engine.storing.load(Ordering::SeqCst) {
@@ -112,12 +113,18 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
             return Ok(Ended::Gateway(Some(engine.now() + DEAF)));
         }
         recover::hear_session(engine, &batch.gateway).await?;
-        let letters = match claim(engine, &batch, permits, &mut openings).await? {
+        let letters = match claim(engine, &batch, permits.count, &mut openings).await? {
             Claimed::Letters(letters) => letters,
             Claimed::Not(ended) => return Ok(ended),
         };
         if letters.is_empty() {
             continue;
+        }
+        if permits.are_stale() {
+            let mut anew = 0;
+            while anew < letters.len() {
+                anew += limits::permits(engine, &batch.gateway, &batch.sender, rate, letters.len() - anew).await?.count;
+            }
         }
         crash::point("after-claim");
         let settled = send(engine, gateway.as_ref(), letters).await;
@@ -196,6 +203,20 @@ pub async fn drain(engine: &Engine, first: i64, stop: &CancellationToken) -> Res
         next = due.into_iter().map(|(id,)| id).find(|id| !in_work.contains(id));
     }
     Ok(())
+}
+
+/// A batch with work due, while this process works none.
+///
+/// # Errors
+/// The database is away.
+pub async fn due_while_idle(engine: &Engine) -> Result<Option<i64>> {
+    if !engine.in_work.lock().expect("no panic while held").is_empty() {
+        return Ok(None);
+    }
+    let mut tx = engine.store.read().await?;
+    let due = messages::due_batches(&mut tx, &engine.controller, engine.now(), 1).await?;
+    tx.rollback().await?;
+    Ok(due.first().map(|(batch,)| *batch))
 }
 
 async fn rest_until(engine: &Engine, batch: i64, until: i64) -> store::Result<()> {

@@ -15,8 +15,9 @@ use super::Engine;
 use crate::config::Config;
 use crate::store::rates::{self, Lease, Rate};
 
-/// How long a slice may wait for permits before it takes what it has.
-const GATHER: Duration = Duration::from_millis(250);
+/// How long a slice may wait for permits before it takes what it has, and how long permits may wait for their slice. With the burst of
+/// as long, no second sees more than its rate and a quarter of it.
+const GATHER: Duration = Duration::from_millis(125);
 
 /// Rates by their names, messages a second.
 type Wanted = [(String, f64)];
@@ -64,18 +65,39 @@ impl Limits {
     }
 }
 
-/// Waits up to a quarter of a second for permits and answers how many there are, at most `wanted`.
+/// So many messages may leave, and soon.
+#[derive(Debug)]
+pub struct Permits {
+    pub count: usize,
+    at: Instant,
+}
+
+impl Permits {
+    /// Whether a claim took so long that they would leave together with the next ones.
+    pub fn are_stale(&self) -> bool {
+        self.at.elapsed() > GATHER
+    }
+}
+
+/// Waits up to an eighth of a second for permits; there are at most `wanted` and may be none.
 ///
 /// # Errors
 /// The database is away.
-pub async fn permits(engine: &Engine, gateway: &str, sender: &str, campaign: Option<(i64, f64)>, wanted: usize) -> Result<usize> {
+pub async fn permits(
+    engine: &Engine,
+    gateway: &str,
+    sender: &str,
+    campaign: Option<(i64, f64)>,
+    wanted: usize,
+) -> Result<Permits> {
     let fixed = [format!("gateway {gateway}"), format!("sender {sender}")];
     let fixed = fixed.into_iter().filter_map(|name| engine.limits.fixed.get(&name).map(|rate| (name.clone(), *rate)));
     let rates: Vec<(String, f64)> = fixed.chain(campaign.map(|(id, rate)| (format!("campaign {id}"), rate))).collect();
-    match engine.store.is_sqlite() {
-        true => Ok(engine.limits.governed(&rates, wanted).await),
-        false => leased(engine, &rates, wanted).await,
-    }
+    let count = match engine.store.is_sqlite() {
+        true => engine.limits.governed(&rates, wanted).await,
+        false => leased(engine, &rates, wanted).await?,
+    };
+    Ok(Permits { count, at: Instant::now() })
 }
 
 /// A whole burst, if it comes within the time a slice may wait; else what there is then.
@@ -99,10 +121,10 @@ async fn leased(engine: &Engine, rates: &Wanted, wanted: usize) -> Result<usize>
     }
 }
 
-/// A quarter of a second's worth, at least one: so many may leave at once.
+/// An eighth of a second's worth, at least one: so many may leave at once.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what a u32 holds")]
 fn burst(rate: f64) -> NonZeroU32 {
-    NonZeroU32::new((rate / 4.0).clamp(1.0, 100_000.0) as u32).unwrap_or(NonZeroU32::MIN)
+    NonZeroU32::new((rate / 8.0).clamp(1.0, 100_000.0) as u32).unwrap_or(NonZeroU32::MIN)
 }
 
 fn governor(rate: f64) -> Arc<DefaultDirectRateLimiter> {

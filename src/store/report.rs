@@ -1,5 +1,5 @@
-//! Counts for people: the report, the operator's pages, the metrics. They are read from `counters`, which the database's own
-//! triggers keep (migration 0004), never by scanning what they count; what `a` to `d` hold for each topic stands there.
+//! Counts for people: the report, the operator's pages, the metrics. They are read from `figures`, which the database's own
+//! triggers keep (migrations 0004, 0015 and 0024), never by scanning what they count; what `a` to `d` hold for each topic stands there.
 
 use super::{Result, Store, Tx, execute, fetch_all, fetch_one, fetch_optional};
 
@@ -11,7 +11,7 @@ macro_rules! of_campaign {
             concat!(
                 "SELECT ",
                 $by,
-                ", CAST(SUM(n) AS BIGINT) FROM counters
+                ", CAST(SUM(n) AS BIGINT) FROM figures
                  WHERE controller = (SELECT controller FROM campaigns WHERE id = $1) AND topic = '",
                 $topic,
                 "' AND campaign_id = $1
@@ -33,7 +33,7 @@ macro_rules! of_all {
             concat!(
                 "SELECT ",
                 $by,
-                ", CAST(SUM(n) AS BIGINT) FROM counters WHERE controller = $1 AND topic = '",
+                ", CAST(SUM(n) AS BIGINT) FROM figures WHERE controller = $1 AND topic = '",
                 $topic,
                 "' GROUP BY ",
                 $by,
@@ -131,7 +131,7 @@ pub async fn inbound(tx: &mut Tx, controller: &str) -> Result<Vec<(String, i64)>
 pub async fn waiting(tx: &mut Tx, controller: &str) -> Result<i64> {
     let row: (i64,) = fetch_one!(
         tx,
-        "SELECT CAST(COALESCE(SUM(n), 0) AS BIGINT) FROM counters WHERE controller = $1 AND topic = 'inbound' AND b = 'waiting'",
+        "SELECT CAST(COALESCE(SUM(n), 0) AS BIGINT) FROM figures WHERE controller = $1 AND topic = 'inbound' AND b = 'waiting'",
         controller
     )?;
     Ok(row.0)
@@ -151,18 +151,36 @@ pub async fn preferences(tx: &mut Tx, controller: &str) -> Result<Vec<(String, i
 pub async fn attempts_since(tx: &mut Tx, controller: &str, hour: i64) -> Result<Vec<(String, String, String, i64)>> {
     fetch_all!(
         tx,
-        "SELECT a, b, c, CAST(SUM(n) AS BIGINT) FROM counters WHERE controller = $1 AND topic = 'attempt' AND hour >= $2
+        "SELECT a, b, c, CAST(SUM(n) AS BIGINT) FROM figures WHERE controller = $1 AND topic = 'attempt' AND hour >= $2
          GROUP BY a, b, c HAVING SUM(n) <> 0 ORDER BY a, b, c",
         controller,
         hour
     )
 }
 
+/// Adds to its counters what the triggers noted in this transaction, on SQLite; Postgres' triggers add by themselves.
+pub(super) async fn add_up(tx: &mut Tx) -> Result<()> {
+    if let Tx::Postgres(_) = tx {
+        return Ok(());
+    }
+    let noted: Option<(i64,)> = fetch_optional!(tx, "SELECT 1 FROM counting LIMIT 1")?;
+    if noted.is_some() {
+        execute!(
+            tx,
+            "INSERT INTO counters (controller, topic, campaign_id, a, b, c, d, hour, n)
+             SELECT controller, topic, campaign_id, a, b, c, d, hour, n FROM counted WHERE true
+             ON CONFLICT DO UPDATE SET n = n + excluded.n"
+        )?;
+        execute!(tx, "DELETE FROM counting")?;
+    }
+    Ok(())
+}
+
 /// Folds what the triggers added into one row a key. Figures are the same before, meanwhile and after.
 pub async fn fold(store: &Store) -> Result<()> {
     let mut tx = store.write().await?;
     match &tx {
-        // SQLite's one writer adds in place; only what has come to nothing is left over.
+        // SQLite's one writer has added up already; only what has come to nothing is left over.
         Tx::Sqlite(_) => {
             execute!(&mut tx, "DELETE FROM counters WHERE n = 0")?;
         }

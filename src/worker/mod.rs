@@ -19,6 +19,8 @@ const JOBS: usize = 2;
 const POLL: Duration = Duration::from_millis(100);
 const LEASE: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_secs(30);
+/// How often a worker with nothing to do looks whether another's batch has work: that one may be slow, or dead.
+const LOOK: Duration = Duration::from_secs(2);
 /// Between two looks into a webhook's outbox; the longest wait after rounds that failed altogether.
 const OUTBOX: Duration = Duration::from_secs(1);
 const OUTBOX_DOWN: Duration = Duration::from_secs(60);
@@ -62,6 +64,7 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
     let told: Vec<_> =
         engine.receivers.keys().map(|name| tokio::spawn(tell(engine.clone(), name.clone(), stop.clone()))).collect();
     let desk = Desk { engine: engine.clone(), stop: stop.clone() };
+    let helper = tokio::spawn(help(desk.clone()));
     let monitor = match &engine.store {
         Store::Sqlite { queue, .. } => {
             let queue = queue.clone();
@@ -106,6 +109,7 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
         .await;
     stop.cancel();
     let _ = keeper.await;
+    let _ = helper.await;
     futures::future::join_all(told).await;
     let mut tx = engine.store.write().await?;
     control::unregister(&mut tx, &engine.worker).await?;
@@ -123,6 +127,26 @@ fn name() -> String {
 }
 
 async fn work(job: Job, desk: Data<Desk>) -> std::result::Result<(), BoxDynError> {
+    handle(job, &desk).await;
+    Ok(())
+}
+
+/// A batch is anybody's: where this process works none, it takes part in one that has work due.
+async fn help(desk: Desk) {
+    while !desk.stop.is_cancelled() {
+        tokio::select! {
+            () = desk.stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        match deliver::due_while_idle(&desk.engine).await {
+            Ok(Some(batch)) => handle(Job::Deliver { batch }, &desk).await,
+            Ok(None) => {}
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "Looking for due batches failed; trying again"),
+        }
+    }
+}
+
+async fn handle(job: Job, desk: &Desk) {
     let (engine, stop) = (&desk.engine, &desk.stop);
     let done = AssertUnwindSafe(async {
         match job {
@@ -141,7 +165,6 @@ async fn work(job: Job, desk: Data<Desk>) -> std::result::Result<(), BoxDynError
         Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "A job failed; the sweep comes back to it"),
         Err(_) => tracing::error!("A job panicked; the sweep comes back to it"),
     }
-    Ok(())
 }
 
 /// Renews the lease, sweeps, and does what time alone does.
