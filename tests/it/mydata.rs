@@ -127,6 +127,8 @@ both!(one_s_data_open_by_a_fresh_code_alone_and_go_for_good, |app| {
     let wanted = ["ConsentUnknown", "ConsentRequested", "ConsentRequested", "ConsentGiven"];
     assert!(states.len() == 4 && states.iter().zip(wanted).all(|(s, w)| s.contains(w)), "{states:?}");
     assert!(file.contains(&person) && file.contains("HYPERLINK") && file.contains("Nothing speaks against asking."), "{file}");
+    assert_eq!(post(app, &page, &[("answer", "json"), ("ticket", "0")]).await.0, 303, "nor does another ticket open it");
+    open(app, &others, &other).await;
     assert_eq!(post(app, &others, &[("answer", "json"), ("ticket", &ticket)]).await.0, 303, "a ticket is of one page");
     let (code, out, err) = ask(app.dir.path(), &["contact", "export", &person]).await;
     assert_eq!((code, serde_json::from_str::<Value>(&out).unwrap()["@graph"][0].clone()), (0, record.clone()), "{err}");

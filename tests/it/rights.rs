@@ -125,7 +125,7 @@ both!(an_objection_ends_all_marketing_for_every_number_channel_and_purpose, |app
 });
 
 both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
-    let [old, new, stopped, next, known] = [1, 2, 3, 4, 5].map(TestApp::it);
+    let [old, new, stopped, next, known, alone] = [1, 2, 3, 4, 5, 6].map(TestApp::it);
     app.import(&format!("{}{}{}", with_id(&old, "H1"), TestApp::good(&stopped), TestApp::good(&known))).await;
     app.send(LINK).await;
     grants(app, &old).await;
@@ -138,6 +138,8 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     assert!(change(&TestApp::it(8), &new).await.unwrap_err().to_string().contains("remedy"));
     change(&old, &new).await.unwrap();
     change(&stopped, &next).await.unwrap();
+    // Of somebody without an `external_id`, which would remember the ask by itself.
+    change(&known, &alone).await.unwrap();
     assert!(app.granted(&new).await.is_empty() && app.granted(&old).await.is_empty());
     let closed = app.story(&old).await;
     assert!(closed.verdict.contains("wrong person"), "{closed:?}");
@@ -147,12 +149,14 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     app.plan_as(LINK, another_family).await;
     app.settle().await;
     assert!(app.decisions(&new).await.is_empty(), "{:?}", app.decisions(&new).await);
-    app.people(&[new.clone(), next.clone()]).await;
+    app.people(&[new.clone(), next.clone(), alone.clone()]).await;
     app.plan_as(LINK, |c| (c.name, c.family) = ("third".into(), "third".into())).await;
     app.advance(Duration::from_secs(3600));
     app.settle().await;
-    assert_eq!((app.asks(&old), app.asks(&new), app.asks(&next)), (1, 0, 0));
-    assert!(app.decisions(&new).await.concat().contains("ASK_CAP"), "{:?}", app.decisions(&new).await);
+    assert_eq!((app.asks(&old), app.asks(&new), app.asks(&next), app.asks(&alone)), (1, 0, 0, 0));
+    for number in [&new, &alone] {
+        assert!(app.decisions(number).await.concat().contains("ASK_CAP"), "{:?}", app.decisions(number).await);
+    }
     audited(app).await;
 });
 
