@@ -55,7 +55,7 @@ pub async fn erase(engine: &Engine, number: &PhoneNumber, asked: &Asked, rehears
     }
 }
 
-/// As [`erase`], in the caller's transaction, which must have locked nothing yet.
+/// As [`erase()`], in the caller's transaction, which must have locked nothing yet.
 pub async fn within(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<Erased> {
     let (controller, now) = (engine.controller.as_str(), engine.now());
     // No import may bring in a row of theirs meanwhile.

@@ -323,35 +323,49 @@ pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<()> {
         now
     )?;
     // Proved not accepted: the person was not asked. Marks and the conversation that the claim opened go with it.
-    let undone =
-        json(rows.iter().filter(|r| matches!(r.outcome, "not_accepted" | "refused")).map(|r| r.message).collect::<Vec<_>>());
+    let undone: Vec<i64> = rows.iter().filter(|r| matches!(r.outcome, "not_accepted" | "refused")).map(|r| r.message).collect();
+    if !undone.is_empty() {
+        undo(tx, &json(undone)).await?;
+    }
+    // A first yes may count its second step from now on.
+    let confirms: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT id FROM messages WHERE kind = 'confirm' AND id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))",
+        json(rows.iter().filter(|r| r.outcome == "accepted").map(|r| r.message).collect::<Vec<_>>())
+    )?;
+    for (confirm,) in confirms {
+        execute!(
+            tx,
+            "UPDATE conversations SET confirm_accepted_at = $2
+             WHERE confirm_accepted_at IS NULL AND closed_at IS NULL AND confirm_message_id = $1",
+            confirm,
+            now
+        )?;
+    }
+    Ok(())
+}
+
+/// Nobody was asked by these messages.
+async fn undo(tx: &mut Tx, undone: &str) -> Result<()> {
     execute!(
         tx,
         "DELETE FROM asked_marks WHERE message_id IN (
            SELECT m.id FROM messages m WHERE m.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND m.state IN ('planned', 'failed')
              AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = m.id
                AND COALESCE(a.outcome, 'unknown') NOT IN ('not_accepted', 'refused')))",
-        &undone
+        undone
     )?;
     execute!(
         tx,
         "DELETE FROM conversations WHERE state = 'asked' AND closed_at IS NULL AND message_id IN (
            SELECT m.id FROM messages m WHERE m.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND m.state IN ('planned', 'failed'))",
-        &undone
+        undone
     )?;
     execute!(
         tx,
         "UPDATE batches SET open = 1 WHERE id IN (
            SELECT m.batch_id FROM messages m WHERE m.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND m.state = 'planned')",
-        &undone
-    )?;
-    // A first yes may count its second step from now on.
-    execute!(
-        tx,
-        "UPDATE conversations SET confirm_accepted_at = $2 WHERE confirm_accepted_at IS NULL AND closed_at IS NULL
-           AND confirm_message_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))",
-        &json(rows.iter().filter(|r| r.outcome == "accepted").map(|r| r.message).collect::<Vec<_>>()),
-        now
+        undone
     )?;
     Ok(())
 }
