@@ -357,7 +357,7 @@ fn ask(
     if table.has("template") && config.speaks() && !config.wordings.contains_key(&format!("{template}.{}", config.default_locale))
     {
         // The one it is like may have every language but this one.
-        let of_asks = |name: &&str| !templates::SERVICE.contains(name) && *name != template;
+        let of_asks = |name: &&str| !templates::SERVICE.contains(name) && ![template.as_str(), templates::NOTICE].contains(name);
         let names = config.wordings.keys().filter_map(|name| Some(name.rsplit_once('.')?.0)).filter(of_asks);
         let folder = templates::folder(&config.dir, config.templates.as_deref());
         let or = format!("or add the file to {}", folder.display());

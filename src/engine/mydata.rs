@@ -21,7 +21,7 @@ use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
 use crate::store::contacts::Contact;
 use crate::store::messages::Attempt;
-use crate::store::{Tx, codes, contacts, messages, suppressions};
+use crate::store::{Tx, codes, contacts, conversations, messages, suppressions};
 use crate::vault;
 
 /// How long a typed code keeps the data open, microseconds.
@@ -70,7 +70,8 @@ async fn inside(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Option<Insi
     let number = engine.vault.decrypt_number(&contact.number_enc)?;
     let noes = suppressions::of(tx, &engine.controller, &engine.vault.keyed_all(&number)).await?;
     let says = |no: Reason| noes.iter().any(|(reason, _, lifted)| lifted.is_none() && reason == no.code());
-    let objected = says(Reason::Stopped);
+    // A yes begun since is ended by an objection said again.
+    let objected = says(Reason::Stopped) && conversations::open_of(tx, contact.id).await?.is_none();
     let closed = says(Reason::WrongPerson) || attempt.kind == Kind::Test.code();
     Ok(Some(Inside { attempt, contact, number, closed, objected, token_hash }))
 }

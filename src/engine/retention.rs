@@ -12,8 +12,9 @@ use super::{Engine, Tries};
 use crate::clock::{DAY, HOUR, instant};
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::store::contacts::Contact;
+use crate::store::humans::Tie;
 use crate::store::queue::{self, Job};
-use crate::store::{Tx, contacts, erase, retention};
+use crate::store::{Tx, contacts, erase, humans, retention, suppressions};
 
 /// People a transaction.
 const CHUNK: i64 = 200;
@@ -77,6 +78,9 @@ async fn each(engine: &Engine, rehearsal: bool, count: &mut u64, due: Due) -> Re
 async fn chunk(engine: &Engine, rehearsal: bool, due: Due, after: i64) -> Result<(u64, Option<i64>)> {
     let (controller, now, keep) = (engine.controller.as_str(), engine.now(), &engine.config.retention);
     let mut tx = engine.store.write().await?;
+    if matches!(due, Due::Silent) {
+        humans::take_turn(&mut tx, controller).await?;
+    }
     let ids: Vec<i64> = match due {
         Due::Consents(purpose) => {
             let before = too_old(engine, purpose);
@@ -101,6 +105,10 @@ async fn chunk(engine: &Engine, rehearsal: bool, due: Due, after: i64) -> Result
     let mut done = 0;
     for id in ids {
         let Some(contact) = contacts::lock(&mut tx, id).await? else { continue };
+        // Another run, or the person, came first.
+        if contact.is_erased() != matches!(due, Due::Proofs) {
+            continue;
+        }
         done += 1;
         if !rehearsal {
             match due {
@@ -134,6 +142,9 @@ async fn expire(tx: &mut Tx, engine: &Engine, contact: &Contact, purpose: Purpos
         .filter(|(_, of, since)| of == purpose.code() && *since < before)
         .filter_map(|(channel, ..)| Some(Permission { channel: Channel::parse(&channel)?, purpose }))
         .collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
     let months = engine.config.retention.months(purpose);
     let deed = Deed { evidence: format!("kept for {months} months"), ..deed(engine, "consent", 0) };
     confirm::consents_expired(tx, engine, contact.id, gone, &deed).await
@@ -145,8 +156,15 @@ async fn forget(tx: &mut Tx, engine: &Engine, contact: &Contact) -> Result<()> {
     let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
     confirm::too_old(tx, engine, contact.id, &deed(engine, "silent", engine.config.retention.silent_days)).await?;
     let (controller, now) = (engine.controller.as_str(), engine.now());
+    let human = humans::of_contact(tx, contact.id).await?;
     erase::contact(tx, controller, contact.id, &contact.subject, &contact.number_enc, now).await?;
     erase::replies(tx, controller, &keyed, &[contact.id]).await?;
+    // A no of this number stays a no of its human, whatever number comes under the same id.
+    if let Some(human) = human
+        && !suppressions::live_among(tx, controller, &keyed).await?.is_empty()
+    {
+        humans::tie(tx, controller, &[Tie { number: keyed, id: Some(human) }]).await?;
+    }
     Ok(())
 }
 

@@ -138,7 +138,12 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
             "the new number is a contact already; remedy: `permesso contact object` or `erase` ends what is known of the old one"
         );
     }
-    contacts::lock(&mut tx, contact.id).await?;
+    let contact = contacts::lock(&mut tx, contact.id).await?.context("the contact is gone")?;
+    if contact.held_at.is_some() {
+        bail!(
+            "a reply from the old number waits to be read and may be a no; remedy: `permesso inbox resolve` it, then change the number"
+        );
+    }
     let line = match new.line() {
         Line::Mobile | Line::MobileOrLandline => "mobile",
         Line::Landline => "landline",

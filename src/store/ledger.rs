@@ -53,7 +53,9 @@ pub async fn append(tx: &mut Tx, vault: &Vault, controller: &str, body: &Body, t
     let before = preferences(tx, controller, &body.subject).await?;
     let mut after = before.clone();
     ledger::apply(&mut after, body);
-    for (permission, state) in after.iter().filter(|(p, s)| before.get(*p) != Some(*s)) {
+    // A yes said anew is a new consent: from now on its time and its proof count.
+    let anew = |p: &Permission| body.entry == ledger::Entry::Granted && body.permissions.contains(p);
+    for (permission, state) in after.iter().filter(|(p, s)| before.get(*p) != Some(*s) || anew(p)) {
         execute!(
             tx,
             "INSERT INTO preferences (controller, subject, channel, purpose, state, since, seq, campaign_id, learned_at)

@@ -10,7 +10,7 @@ use permesso::store::retention;
 use crate::after::preferences_are_the_ledgers_replay;
 use crate::app::{LINK, REPLY_NUMBER, TestApp};
 use crate::both;
-use crate::erasure::{by_letter, grants};
+use crate::erasure::{by_letter, grants, with_id};
 use crate::run::ask;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -103,6 +103,17 @@ both!(consents_end_the_silent_are_forgotten_and_words_and_proof_go_in_time, |app
         "two entries of theirs gone, one that says so; and one of each of three forgotten since"
     );
     assert_eq!(run(app).await, Found::default());
+});
+
+both!(a_no_outlives_the_forgetting_of_its_number_for_the_whole_human, |app| {
+    let [old, new] = [1, 2].map(TestApp::it);
+    app.import(&with_id(&old, "H1")).await;
+    app.reply(&old, REPLY_NUMBER, "STOP").await;
+    app.advance(900 * DAY);
+    assert_eq!(run(app).await.forgotten, 1);
+    // People change their phones.
+    app.import(&with_id(&new, "H1").replace("2026-01-10", "2028-11-10")).await;
+    assert!(app.story(&new).await.verdict.contains("stopped"), "{}", app.story(&new).await.verdict);
 });
 
 /// A command at the test's own time.

@@ -110,6 +110,14 @@ both!(an_objection_ends_all_marketing_for_every_number_channel_and_purpose, |app
     assert!(app.get(&page).await.1.contains("Tutti i messaggi commerciali sono fermati"));
     assert!(app.granted(asked).await.is_empty());
     assert_eq!(app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'stopped'").await, 1, "said twice, it is one");
+    // Whoever begins to come back and then objects again has objected: the second step grants nothing.
+    app.advance(Duration::from_secs(600));
+    assert_eq!(app.submit(&link, "chosen", &["sms.promotions"]).await, 303);
+    app.advance(Duration::from_secs(600));
+    assert_eq!(crate::mydata::post(app, &page, &[("answer", "object")]).await.0, 303);
+    app.reply(asked, crate::app::REPLY_NUMBER, "SI").await;
+    assert!(app.granted(asked).await.is_empty());
+    assert_eq!(app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'stopped'").await, 2);
     let (code, _, err) = ask(app.dir.path(), &["contact", "object", &stranger]).await;
     assert_eq!(code, 0, "{err}");
     app.people(std::slice::from_ref(&stranger)).await;
@@ -136,6 +144,10 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     };
     assert!(change(&old, &known).await.unwrap_err().to_string().contains("remedy"));
     assert!(change(&TestApp::it(8), &new).await.unwrap_err().to_string().contains("remedy"));
+    // What waits to be read may be a no.
+    app.reply(&old, crate::app::REPLY_NUMBER, "mah, vediamo un po").await;
+    assert!(change(&old, &new).await.unwrap_err().to_string().contains("remedy: `permesso inbox resolve`"));
+    app.execute("UPDATE contacts SET held_at = NULL").await.unwrap();
     change(&old, &new).await.unwrap();
     change(&stopped, &next).await.unwrap();
     // Of somebody without an `external_id`, which would remember the ask by itself.
