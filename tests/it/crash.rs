@@ -63,7 +63,7 @@ pub fn patient(app: &TestApp) {
     std::fs::write(&file, text.replace("timeout_ms = 700", "timeout_ms = 5000")).expect("written");
 }
 
-/// So many people more, planned and frozen, at four slices a second for about a second.
+/// So many people more, planned and frozen, at eight slices a second for about a second.
 pub async fn plan_more(app: &TestApp, before: u32, people: u32) {
     let numbers: Vec<String> = (before..before + people).map(TestApp::it).collect();
     app.people(&numbers).await;
@@ -192,7 +192,7 @@ async fn every_stop_stands(app: &TestApp) {
 const BLOCK: u64 = 15;
 
 async fn trials(kind: Kind) {
-    let people = u32::try_from(setting("PERMESSO_TRIAL_PEOPLE", 120)).expect("not so many");
+    let people = u32::try_from(setting("PERMESSO_TRIAL_PEOPLE", 60)).expect("not so many");
     let first = setting("PERMESSO_TRIAL_SEED", Utc::now().timestamp_micros().unsigned_abs());
     let trials = setting("PERMESSO_TRIALS", BLOCK);
     let (mut kills, mut all) = (0, Left::default());

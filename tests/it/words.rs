@@ -174,6 +174,7 @@ async fn a_new_folder_has_a_list_to_try_everything_with() {
     let list = dir.path().join("config/sample-list.csv");
     let (code, out, err) = ask(dir.path(), &["import", "contacts", list.to_str().expect("text")]).await;
     assert!(code == 0 && out.contains("        0 rows rejected"), "{out}{err}");
+    assert_eq!(ask(dir.path(), &["notice", "publish"]).await.0, 0);
     let (code, out, _) = ask(dir.path(), &["campaign", "plan", LINK]).await;
     assert!(code == 0 && out.contains("        5 would be asked"), "{out}");
     for reason in ["ACTIVE_CUSTOMER", "BAD_NUMBER", "LEGACY_INVALID", "SOURCE_QUARANTINED", "SUPPRESSED_UNSUB"] {
