@@ -131,7 +131,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     };
     let preferences = ledger::preferences(&mut tx, &engine.controller, &situation.contact.subject).await?;
     let live = suppressions::of(&mut tx, &engine.controller, &engine.vault.keyed_all(&number)).await?;
-    let suppressed = live.iter().filter(|(_, _, lifted)| lifted.is_none()).filter_map(|(r, _, _)| Reason::parse(r)).max();
+    let suppressed = suppressions::live(&live).max();
     let evidence = contacts::evidence_of(&mut tx, situation.contact.id).await?;
     let newest = conversations::newest_of(&mut tx, situation.contact.id).await?;
     let code = code::look(&mut tx, engine, &situation, &vault::token_hash(token)).await?;
@@ -149,7 +149,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         channels: campaign.as_deref().map_or(Channel::ALL.to_vec(), |c| c.page_channels.clone()),
         purposes: campaign.as_deref().map_or(Purpose::ALL.to_vec(), |c| c.page_purposes.clone()),
         granted: preferences.into_iter().filter(|(_, s)| *s == Preference::Granted).map(|(p, _)| p).collect(),
-        times: situation.contact.times.as_deref().and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default(),
+        times: situation.contact.times(),
         pending,
         reply_number: ask.and_then(|a| if a.sender.two_way { Some(a.sender.id.clone()) } else { a.sender.reply_number.clone() }),
         mode: ask.map_or(Mode::Reply, |a| a.mode),
@@ -274,7 +274,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
         let live = suppressions::of(&mut tx, &engine.controller, &situation.keyed).await?;
         let already = situation.conversation.is_none()
             && granted.is_empty()
-            && live.iter().any(|(reason, _, lifted)| lifted.is_none() && reason == Reason::Refused.code());
+            && suppressions::live(&live).any(|reason| reason == Reason::Refused);
         if !already {
             confirm::act(&mut tx, engine, &mut situation, Act::SaidNo, &deed, &[]).await?;
         }
@@ -320,7 +320,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
 /// Whether the number turned out to be somebody else's: nothing can be granted for it any more.
 async fn is_closed(tx: &mut Tx, engine: &Engine, situation: &Situation) -> Result<bool> {
     let live = suppressions::of(tx, &engine.controller, &situation.keyed).await?;
-    Ok(live.iter().any(|(reason, _, lifted)| lifted.is_none() && reason == Reason::WrongPerson.code()))
+    Ok(suppressions::live(&live).any(|reason| reason == Reason::WrongPerson))
 }
 
 /// How the campaign asks whose link was used.

@@ -315,8 +315,7 @@ async fn remember(tx: &mut Tx, engine: &Engine, situation: &mut Situation, deed:
 
 /// Keeps when the person wants to be written to, with a ledger entry, where they chose otherwise than before.
 pub async fn set_times(tx: &mut Tx, engine: &Engine, situation: &mut Situation, deed: &Deed, times: &Times) -> Result<()> {
-    let before = situation.contact.times.as_deref().and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-    if *times == before {
+    if *times == situation.contact.times() {
         return Ok(());
     }
     let mut body = situation.body(Entry::Times, deed, Vec::new());

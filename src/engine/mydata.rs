@@ -69,7 +69,7 @@ async fn inside(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Option<Insi
     let Some(contact) = contacts::lock(tx, attempt.contact_id).await?.filter(|c| !c.is_erased()) else { return Ok(None) };
     let number = engine.vault.decrypt_number(&contact.number_enc)?;
     let noes = suppressions::of(tx, &engine.controller, &engine.vault.keyed_all(&number)).await?;
-    let says = |no: Reason| noes.iter().any(|(reason, _, lifted)| lifted.is_none() && reason == no.code());
+    let says = |no: Reason| suppressions::live(&noes).any(|reason| reason == no);
     // A yes begun since is ended by an objection said again.
     let objected = says(Reason::Stopped) && conversations::open_of(tx, contact.id).await?.is_none();
     let closed = says(Reason::WrongPerson) || attempt.kind == Kind::Test.code();

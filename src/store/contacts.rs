@@ -3,6 +3,7 @@
 
 use super::humans::{self, Tie};
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use crate::domain::times::Times;
 use crate::vault::Keyed;
 
 /// One valid row of an import.
@@ -221,6 +222,11 @@ impl Contact {
     /// Everything personal is gone, and the row is about nobody.
     pub fn is_erased(&self) -> bool {
         self.number_enc.is_empty()
+    }
+
+    /// When they want to be written to, for whoever shows or changes it.
+    pub fn times(&self) -> Times {
+        self.times.as_deref().and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
     }
 }
 

@@ -61,12 +61,19 @@ pub async fn silent(tx: &mut Tx, controller: &str, before: i64, day: &str, after
     )
 }
 
+/// Replies that still have their words, and are older than `$2`. What waits for an operator, or for one's word, is kept.
+macro_rules! old {
+    () => {
+        "controller = $1 AND body_enc <> '' AND received_at < $2
+           AND NOT (effect = 'held' AND resolved_at IS NULL) AND effect NOT IN ($3, $4)"
+    };
+}
+
 /// How many replies still have their words, and are older than `before`. What waits for an operator, or for one's word, is kept.
 pub async fn old_replies(tx: &mut Tx, controller: &str, before: i64) -> Result<i64> {
     let row: Option<(i64,)> = fetch_optional!(
         tx,
-        "SELECT COUNT(*) FROM inbound_events WHERE controller = $1 AND body_enc <> '' AND received_at < $2
-           AND NOT (effect = 'held' AND resolved_at IS NULL) AND effect NOT IN ($3, $4)",
+        concat!("SELECT COUNT(*) FROM inbound_events WHERE ", old!()),
         controller,
         before,
         super::inbound::YES_WAITS,
@@ -79,8 +86,7 @@ pub async fn old_replies(tx: &mut Tx, controller: &str, before: i64) -> Result<i
 pub async fn blank_replies(tx: &mut Tx, controller: &str, before: i64) -> Result<u64> {
     execute!(
         tx,
-        "UPDATE inbound_events SET body_enc = '', said = NULL WHERE controller = $1 AND body_enc <> '' AND received_at < $2
-           AND NOT (effect = 'held' AND resolved_at IS NULL) AND effect NOT IN ($3, $4)",
+        concat!("UPDATE inbound_events SET body_enc = '', said = NULL WHERE ", old!()),
         controller,
         before,
         super::inbound::YES_WAITS,

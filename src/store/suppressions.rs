@@ -362,6 +362,11 @@ pub async fn of(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<(S
     )
 }
 
+/// Of what [`of`] answered, the reasons that still count.
+pub fn live(all: &[(String, i64, Option<i64>)]) -> impl Iterator<Item = Reason> {
+    all.iter().filter(|(_, _, lifted)| lifted.is_none()).filter_map(|(reason, _, _)| Reason::parse(reason))
+}
+
 /// Live suppressions of numbers that are known, learned of at or after `since`: (number_enc, country, locale, reason, at).
 /// Numbers that were never imported are kept as hashes alone and cannot be listed.
 pub async fn known_since(

@@ -177,7 +177,7 @@ mod tests {
         for at in ["src/web/lang.rs", "src/web/pages.rs", "src/web/people.rs"] {
             pages += std::fs::read_to_string(folder.join(at)).unwrap().split("#[cfg(test)]").next().unwrap();
         }
-        for page in ["base", "preferences", "notice", "state", "mydata"] {
+        for page in ["base", "preferences", "notice", "state", "mydata", "code"] {
             pages += &std::fs::read_to_string(folder.join(format!("templates/pages/{page}.html"))).unwrap();
         }
         let shown =
