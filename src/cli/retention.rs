@@ -28,7 +28,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     let engine = context.engine().await?;
     match command {
         Command::Run { dry_run } => {
-            let found = if *dry_run { retention::run(&engine, true).await? } else { retention::by_hand(&engine).await? };
+            let found = if *dry_run { retention::rehearse(&engine).await? } else { retention::by_hand(&engine).await? };
             match context.json {
                 true => println!("{}", serde_json::to_string(&found)?),
                 false => println!("{}{}", if *dry_run { "nothing was changed; due: " } else { "done: " }, said(&found)),

@@ -385,11 +385,15 @@ pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
             };
             match minute.max(day).filter(|until| now < *until) {
                 _ if now > asked_at + code::VALID => Decision::Skip(Reason::TooLate),
+                // To see what is stored, and to end the restriction, is what is left.
+                _ if for_a_yes && facts.restricted => Decision::Skip(Reason::Restricted),
                 Some(until) => Decision::Wait { until, because: Reason::DailyLimit },
                 None => clear(i64::MAX, None),
             }
         }
         Cause::Answer { received_at, gateway_answered } => match () {
+            // Their no counts, and the page has told them that nothing is sent meanwhile.
+            _ if facts.restricted => Decision::Skip(Reason::Restricted),
             _ if gateway_answered => Decision::Skip(Reason::GatewayAnswered),
             _ if now > received_at + 5 * MINUTE => Decision::Skip(Reason::TooLate),
             _ if facts.answers_today > 1 => Decision::Skip(Reason::DailyLimit),

@@ -123,6 +123,13 @@ pub struct FirstYes {
     pub channel: String,
     pub action: String,
     pub evidence: String,
+    /// What was shown with the choice: the notice's version, the hash of its text, and the language.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice_version: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice_hash: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
 }
 
 pub const GENESIS: &str = "genesis";

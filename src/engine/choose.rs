@@ -136,6 +136,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     let newest = conversations::newest_of(&mut tx, situation.contact.id).await?;
     let code = code::look(&mut tx, engine, &situation, &vault::token_hash(token)).await?;
     let last = last(&mut tx, engine, &situation.contact).await?;
+    let restricted = contacts::is_restricted(&mut tx, attempt.contact_id).await?;
     tx.rollback().await?;
     let state = newest.as_ref().and_then(|c| State::parse(&c.state));
     let pending = newest
@@ -167,7 +168,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         door: match () {
             _ if suppressed == Some(Reason::WrongPerson) => Door::Closed,
             _ if !can_grant(engine, &attempt, campaign.as_deref()) => Door::Expired,
-            _ if situation.contact.restricted != 0 => Door::Restricted,
+            _ if restricted => Door::Restricted,
             _ => Door::Open,
         },
         source: evidence.first().map(|e| e.source.clone()),
@@ -250,7 +251,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
         if !can_grant(engine, &attempt, campaign.as_deref()) {
             return Ok(Submitted::TooOld);
         }
-        if situation.contact.restricted != 0 {
+        if contacts::is_restricted(&mut tx, attempt.contact_id).await? {
             return Ok(Submitted::Done);
         }
         match (choice, ask_of(&situation, &attempt)) {
@@ -298,7 +299,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
         tx.commit().await?;
         return Ok(Submitted::Done);
     }
-    if situation.contact.restricted != 0 {
+    if contacts::is_restricted(&mut tx, attempt.contact_id).await? {
         tx.commit().await?;
         return Ok(Submitted::Done);
     }

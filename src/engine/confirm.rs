@@ -191,6 +191,8 @@ pub struct Outcome {
     pub held: bool,
     /// A no newer than the first yes stands: nothing was granted.
     pub outdated: bool,
+    /// The use of the data is restricted: the yes, first or second, changed nothing.
+    pub restricted: bool,
 }
 
 /// Runs one act through the machine and carries out its effects. `chosen` is what the first yes names.
@@ -213,6 +215,12 @@ pub async fn act(
         // No is final: one that this human said since, by whatever number, ends the question that the first yes answered.
         (after, effects) = (no, Vec::new());
         outcome.outdated = true;
+    }
+    let yes = [Effect::Remember, Effect::SendConfirmation, Effect::SendCode, Effect::Grant];
+    if effects.iter().any(|effect| yes.contains(effect)) && contacts::is_restricted(tx, situation.contact.id).await? {
+        // Art. 18(2) GDPR: the data are stored and nothing else; a no counts all the same, since it uses them for nothing.
+        (after, effects) = (before, Vec::new());
+        outcome.restricted = true;
     }
     for effect in effects {
         match effect {
@@ -296,14 +304,17 @@ fn pending_of(situation: &Situation) -> Vec<Permission> {
 async fn remember(tx: &mut Tx, engine: &Engine, situation: &mut Situation, deed: &Deed, chosen: &[Permission]) -> Result<()> {
     let body = situation.body(Entry::Pending, deed, chosen.to_vec());
     engine.append(tx, &body).await?;
-    let pending_days = situation.campaign.as_ref().map_or(engine.config.pending_days, |(_, c)| c.pending_days);
-    let Some(conversation) = &mut situation.conversation else { return Ok(()) };
     let first = FirstYes {
         at: deed.at,
-        channel: deed.channel.to_owned(),
-        action: deed.action.to_owned(),
+        channel: body.channel,
+        action: body.action,
         evidence: deed.evidence.clone(),
+        notice_version: body.notice_version,
+        notice_hash: body.notice_hash,
+        locale: body.locale,
     };
+    let pending_days = situation.campaign.as_ref().map_or(engine.config.pending_days, |(_, c)| c.pending_days);
+    let Some(conversation) = &mut situation.conversation else { return Ok(()) };
     conversation.pending = Some(serde_json::to_string(chosen)?);
     conversation.first_yes_at = Some(deed.at);
     conversation.first_yes = Some(serde_json::to_string(&first)?);
@@ -342,6 +353,12 @@ async fn grant(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed)
     let first: FirstYes = serde_json::from_str(conversation.first_yes.as_deref().context("a grant without a first yes")?)?;
     let first_yes_at = first.at;
     let mut body = situation.body(Entry::Granted, deed, pending_of(situation));
+    // A second step by message shows no notice: the consent is to the one that stood beside the choice.
+    if deed.channel != "page" && first.notice_version.is_some() {
+        body.notice_version.clone_from(&first.notice_version);
+        body.notice_hash.clone_from(&first.notice_hash);
+        body.locale.clone_from(&first.locale);
+    }
     body.first_yes = Some(first);
     let seq = engine.append(tx, &body).await?;
     suppressions::lift(tx, &engine.controller, situation.contact.id, seq, first_yes_at, engine.now()).await?;

@@ -91,6 +91,7 @@ pub async fn within(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &
         erased.requests.extend(requests::add(tx, engine, Right::Erasure, &own, None, asked, &[]).await?);
     }
     erased.replies = erase::replies(tx, controller, &keyed, &reached).await?;
+    erase::marks(tx, controller, &keyed).await?;
     Ok(erased)
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::confirm::{self, Deed};
 use super::table::{Broken, NotUtf8, Row, Table};
-use super::{Engine, Tries};
+use super::{Engine, Tries, rights};
 use crate::clock::instant;
 use crate::config::List;
 use crate::crash;
@@ -262,6 +262,7 @@ async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed], ties: &[Tie]
         confirm::end_grants(&mut tx, engine, &noes, &listed(now)).await?;
     }
     spread(&mut tx, engine, &merged.humans, now).await?;
+    rights::restrict_as_requested(&mut tx, engine).await?;
     inbound::adopt(&mut tx, &engine.controller, now).await?;
     crash::point("mid-import");
     tx.commit().await?;

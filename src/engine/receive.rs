@@ -15,6 +15,7 @@ use crate::domain::message::Kind;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::reply::Intent;
 use crate::domain::suppression::Reason;
+use crate::gateway::driver::OF_CONTENT;
 use crate::gateway::{Event, Handled};
 use crate::store::inbound::{ERASED, NewInbound};
 use crate::store::messages::Attempt;
@@ -23,6 +24,9 @@ use crate::vault::Keyed;
 
 /// For the fingerprint by which a message without an id is known again.
 const AGAIN: &str = "said";
+
+/// Effect of a yes by somebody the use of whose data is restricted.
+pub(super) const RESTRICTED: &str = "ignored: the use of the data is restricted";
 
 /// What the gateway and its event look like to the verbs below.
 struct Heard<'a> {
@@ -73,7 +77,7 @@ async fn receive_all(tx: &mut Tx, engine: &Engine, calls: &[(&str, &[Event])]) -
 /// that is told again: a second yes would be the second act of one person who acted once, while a no does no harm twice and is lost if it
 /// is taken for an earlier one (promises 2 and 5).
 pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Event]) -> Result<()> {
-    let events: Vec<Event> = events.iter().map(|event| storable::event(event)).collect();
+    let events: Vec<Event> = events.iter().map(|event| keyed(engine, storable::event(event))).collect();
     let told: Vec<_> = events.iter().filter_map(Told::of).collect();
     if !told.is_empty() {
         receipts::receive(tx, engine, gateway, &told).await?;
@@ -190,6 +194,20 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
         }
     }
     Ok(())
+}
+
+/// The event with a keyed id where its driver made the id of what it says: ids outlive an erasure, and a plain hash of a number and a few
+/// words can be guessed back. The key is the oldest, which never goes, so that an event told again after a rotation is known.
+fn keyed(engine: &Engine, mut event: Event) -> Event {
+    if let Event::Receipt { event_id, .. }
+    | Event::Unreadable { event_id, .. }
+    | Event::Note { event_id, .. }
+    | Event::Inbound { event_id, .. } = &mut event
+        && let Some(content) = event_id.strip_prefix(OF_CONTENT)
+    {
+        *event_id = format!("{OF_CONTENT}{}", engine.vault.fingerprint("event", content));
+    }
+    event
 }
 
 /// What a message means whose words the provider's own opt-out handling may know better than we do. That handling says no yes.
@@ -309,6 +327,9 @@ async fn reply(
     respond(tx, engine, &mut situation, heard, &outcome).await?;
     if outcome.outdated {
         return Ok("ignored: a newer no stands");
+    }
+    if outcome.restricted {
+        return Ok(RESTRICTED);
     }
     Ok(match (heard.intent, outcome.held) {
         (_, true) => "held",

@@ -235,9 +235,11 @@ async fn erase_again(tx: &mut Tx, engine: &Engine, request: &Request) -> Result<
     let Some(contact) = contacts::by_subject(tx, &engine.controller, subject).await?.filter(|c| !c.is_erased()) else {
         return Ok(0);
     };
-    let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+    let mut keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+    keyed.extend(suppressions::reach(tx, &engine.controller, &keyed).await?.1);
     erase::one(tx, engine, &contact, &restored(engine.now())).await?;
     store::erase::replies(tx, &engine.controller, &keyed, &[contact.id]).await?;
+    store::erase::marks(tx, &engine.controller, &keyed).await?;
     Ok(1)
 }
 

@@ -3,21 +3,23 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use chrono::Months;
 use serde::{Deserialize, Serialize};
 
 use super::confirm::{self, Deed};
 use super::{Engine, Tries};
-use crate::clock::{DAY, HOUR, instant};
+use crate::clock::{DAY, HOUR, MINUTE, instant};
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::store::contacts::Contact;
 use crate::store::humans::Tie;
 use crate::store::queue::{self, Job};
-use crate::store::{Tx, contacts, erase, humans, retention, suppressions};
+use crate::store::{Tx, contacts, control, erase, humans, retention, suppressions};
 
 /// People a transaction.
 const CHUNK: i64 = 200;
+/// How long a process has a run for itself from one chunk to the next, microseconds: a chunk takes a second or two.
+const LEASE_DB: i64 = MINUTE;
 
 /// What was found, and done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,40 +34,51 @@ pub struct Found {
     pub proofs: u64,
 }
 
-/// Looks, and where it is no rehearsal does what is due.
-pub async fn run(engine: &Engine, rehearsal: bool) -> Result<Found> {
+/// A run this process is at, and until when it holds it, by the database's clock. A rehearsal has none, and changes nothing.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    run: i64,
+    until_db: i64,
+}
+
+/// What a run would do now.
+pub async fn rehearse(engine: &Engine) -> Result<Found> {
+    go_through(engine, None).await
+}
+
+async fn go_through(engine: &Engine, mut held: Option<Held>) -> Result<Found> {
     let mut found = Found::default();
+    // First, since whoever is forgotten takes their words along: a rehearsal, in which nobody is, counts the same.
+    each(engine, &mut held, &mut found.replies, Due::Words).await?;
     for purpose in Purpose::ALL {
-        each(engine, rehearsal, &mut found.expired, Due::Consents(purpose)).await?;
+        each(engine, &mut held, &mut found.expired, Due::Consents(purpose)).await?;
     }
-    each(engine, rehearsal, &mut found.forgotten, Due::Silent).await?;
-    each(engine, rehearsal, &mut found.proofs, Due::Proofs).await?;
-    let before = engine.now() - engine.config.retention.replies_days * DAY;
-    let mut tx = engine.store.write().await?;
-    found.replies = match rehearsal {
-        true => retention::old_replies(&mut tx, &engine.controller, before).await?.unsigned_abs(),
-        false => retention::blank_replies(&mut tx, &engine.controller, before).await?,
-    };
-    tx.commit().await?;
+    each(engine, &mut held, &mut found.forgotten, Due::Silent).await?;
+    each(engine, &mut held, &mut found.proofs, Due::Proofs).await?;
     Ok(found)
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Due {
+    /// Of replies, whose ids are gone through as people's are.
+    Words,
     Consents(Purpose),
     Silent,
     Proofs,
 }
 
 /// Goes through the people of whom something is due, a chunk a transaction, in order of their ids: whoever stays due is not met twice.
-async fn each(engine: &Engine, rehearsal: bool, count: &mut u64, due: Due) -> Result<()> {
+async fn each(engine: &Engine, held: &mut Option<Held>, count: &mut u64, due: Due) -> Result<()> {
     let mut after = 0;
     loop {
         let mut tries = Tries::default();
         let (done, last) = loop {
-            let result = chunk(engine, rehearsal, due, after).await;
+            let mut own = *held;
+            let result = chunk(engine, &mut own, due, after).await;
             if !tries.again(&result) {
-                break result?;
+                let result = result?;
+                *held = own;
+                break result;
             }
         };
         *count += done;
@@ -75,43 +88,48 @@ async fn each(engine: &Engine, rehearsal: bool, count: &mut u64, due: Due) -> Re
 }
 
 /// How many it did, and the last one; none where that was all.
-async fn chunk(engine: &Engine, rehearsal: bool, due: Due, after: i64) -> Result<(u64, Option<i64>)> {
+async fn chunk(engine: &Engine, held: &mut Option<Held>, due: Due, after: i64) -> Result<(u64, Option<i64>)> {
     let (controller, now, keep) = (engine.controller.as_str(), engine.now(), &engine.config.retention);
     let mut tx = engine.store.write().await?;
+    if let Some(held) = held {
+        let kept = retention::take(&mut tx, controller, held.run, held.until_db, LEASE_DB).await?;
+        held.until_db = kept.context("this run stood still for so long that another process may be at one")?;
+    }
     if matches!(due, Due::Silent) {
         humans::take_turn(&mut tx, controller).await?;
     }
-    let ids: Vec<i64> = match due {
+    let ids: Vec<(i64,)> = match due {
+        Due::Words => {
+            let old = retention::old_replies(&mut tx, controller, now - keep.replies_days * DAY, after, CHUNK).await?;
+            if held.is_some() {
+                retention::blank_replies(&mut tx, &old).await?;
+                tx.commit().await?;
+            }
+            return Ok((old.len() as u64, old.last().copied().filter(|_| old.len() as i64 == CHUNK)));
+        }
         Due::Consents(purpose) => {
             let before = too_old(engine, purpose);
-            retention::expired(&mut tx, controller, purpose, before, after, CHUNK).await?.into_iter().map(|(id,)| id).collect()
+            retention::expired(&mut tx, controller, purpose, before, after, CHUNK).await?
         }
         Due::Silent => {
             let before = now - keep.silent_days * DAY;
             let day = instant(before).date_naive().to_string();
-            retention::silent(&mut tx, controller, before, &day, after, CHUNK).await?.into_iter().map(|(id,)| id).collect()
+            retention::silent(&mut tx, controller, before, &day, after, CHUNK).await?
         }
-        Due::Proofs => {
-            let old = retention::old_proofs(&mut tx, controller, now - keep.proof_days * DAY, CHUNK).await?;
-            // A rehearsal would meet them again.
-            if rehearsal {
-                tx.rollback().await?;
-                return Ok((if after == 0 { old.len() as u64 } else { 0 }, None));
-            }
-            old.into_iter().map(|(id, _)| id).collect()
-        }
+        Due::Proofs => retention::old_proofs(&mut tx, controller, now - keep.proof_days * DAY, after, CHUNK).await?,
     };
-    let last = ids.last().copied().filter(|_| ids.len() as i64 == CHUNK);
+    let last = ids.last().map(|(id,)| *id).filter(|_| ids.len() as i64 == CHUNK);
     let mut done = 0;
-    for id in ids {
+    for (id,) in ids {
         let Some(contact) = contacts::lock(&mut tx, id).await? else { continue };
         // Another run, or the person, came first.
         if contact.is_erased() != matches!(due, Due::Proofs) {
             continue;
         }
         done += 1;
-        if !rehearsal {
+        if held.is_some() {
             match due {
+                Due::Words => {}
                 Due::Consents(purpose) => expire(&mut tx, engine, &contact, purpose).await?,
                 Due::Silent => forget(&mut tx, engine, &contact).await?,
                 Due::Proofs => {
@@ -121,9 +139,9 @@ async fn chunk(engine: &Engine, rehearsal: bool, due: Due, after: i64) -> Result
             }
         }
     }
-    match rehearsal {
-        true => tx.rollback().await?,
-        false => tx.commit().await?,
+    match held {
+        None => tx.rollback().await?,
+        Some(_) => tx.commit().await?,
     }
     Ok((done, last))
 }
@@ -172,12 +190,15 @@ fn deed(engine: &Engine, action: &'static str, days: i64) -> Deed {
     Deed { at: engine.now(), channel: "none", action, evidence: format!("kept for {days} days"), text_hash: None }
 }
 
-/// Calls for a run where the last one is a day old, or was called for an hour ago and never came to its end.
+/// Calls for a run where the last one is a day old, or was called for an hour ago and nobody is at it any more.
 pub async fn schedule(engine: &Engine) -> Result<bool> {
     let mut tx = engine.store.write().await?;
     let now = engine.now();
+    // Another worker may be looking at this moment.
+    control::take_turn(&mut tx, &engine.controller).await?;
     let newest = retention::runs(&mut tx, &engine.controller, 1).await?.pop();
     let due = newest.is_none_or(|run| now >= run.at + if run.done_at.is_some() { DAY } else { HOUR });
+    let due = due && !retention::under_way(&mut tx, &engine.controller).await?;
     if due {
         let run = retention::begin(&mut tx, &engine.controller, now).await?;
         queue::push(&mut tx, &Job::Retain { run }, Duration::ZERO).await?;
@@ -186,11 +207,15 @@ pub async fn schedule(engine: &Engine) -> Result<bool> {
     Ok(due)
 }
 
-/// What a job does: a run, and its result in the table.
-pub async fn work(engine: &Engine, id: i64) -> Result<Found> {
-    let found = run(engine, false).await?;
+/// What a job does: a run, and its result in the table. `None`: it is done, or some process is at it or at another one.
+pub async fn work(engine: &Engine, run: i64) -> Result<Option<Found>> {
     let mut tx = engine.store.write().await?;
-    retention::end(&mut tx, id, &serde_json::to_string(&found)?, engine.now()).await?;
+    let taken = retention::take(&mut tx, &engine.controller, run, 0, LEASE_DB).await?;
+    tx.commit().await?;
+    let Some(until_db) = taken else { return Ok(None) };
+    let found = go_through(engine, Some(Held { run, until_db })).await?;
+    let mut tx = engine.store.write().await?;
+    retention::end(&mut tx, run, &serde_json::to_string(&found)?, engine.now()).await?;
     tx.commit().await?;
     tracing::info!(
         consents.expired = found.expired,
@@ -201,15 +226,23 @@ pub async fn work(engine: &Engine, id: i64) -> Result<Found> {
         found.expired,
         found.forgotten
     );
-    Ok(found)
+    Ok(Some(found))
 }
 
 /// A run by hand, recorded like the job's.
+///
+/// # Errors
+/// Another one is under way.
 pub async fn by_hand(engine: &Engine) -> Result<Found> {
     let mut tx = engine.store.write().await?;
-    let id = retention::begin(&mut tx, &engine.controller, engine.now()).await?;
+    control::take_turn(&mut tx, &engine.controller).await?;
+    const BUSY: &str = "another run is under way; remedy: wait for it, `permesso retention list` says when it is done";
+    if retention::under_way(&mut tx, &engine.controller).await? {
+        bail!(BUSY);
+    }
+    let run = retention::begin(&mut tx, &engine.controller, engine.now()).await?;
     tx.commit().await?;
-    work(engine, id).await
+    work(engine, run).await?.context(BUSY)
 }
 
 /// A run as people read it.

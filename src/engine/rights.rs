@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::confirm::{self, Deed};
+use super::confirm::{self, Deed, Situation};
 use super::requests::{self, Asked};
 use super::{Engine, Tries};
 use crate::domain::answer::By;
@@ -11,7 +11,7 @@ use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
 use crate::store::contacts::{Contact, Enrolled};
 use crate::store::humans::{self, Tie};
-use crate::store::{Tx, contacts, suppressions};
+use crate::store::{self, Tx, contacts, suppressions};
 use crate::vault::token;
 
 fn deed(engine: &Engine, action: &'static str, asked: &Asked) -> Deed {
@@ -68,6 +68,18 @@ pub(super) async fn restrict_subject(tx: &mut Tx, engine: &Engine, subject: &str
         && !contacts::restrict(tx, &[contact.id], restricted).await?.is_empty()
     {
         confirm::restricted(tx, engine, contact.id, restricted, deed).await?;
+    }
+    Ok(())
+}
+
+/// A contact that comes anew, or by a list to a copy older than its restriction, is restricted as its number was: the record of requests
+/// says so, and nobody has lifted it.
+pub(super) async fn restrict_as_requested(tx: &mut Tx, engine: &Engine) -> Result<()> {
+    let ids: Vec<i64> = store::requests::restricted(tx, &engine.controller).await?;
+    let evidence = "the record of requests has a restriction of this number, and no end of it".to_owned();
+    let deed = Deed { at: engine.now(), channel: "import", action: "restriction", evidence, text_hash: None };
+    for id in contacts::restrict(tx, &ids, true).await? {
+        confirm::restricted(tx, engine, id, true, &deed).await?;
     }
     Ok(())
 }
@@ -158,6 +170,14 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
     };
     let id = contacts::enroll(&mut tx, controller, &enrolled, &is, now).await?;
     contacts::describe_as(&mut tx, contact.id, id).await?;
+    // What the person has chosen and asked for goes along, with a proof of its own under the new pseudonym.
+    let changed = deed(engine, "number_changed", asked);
+    let mut new = Situation::read(&mut tx, engine, id, is.clone()).await?;
+    confirm::set_times(&mut tx, engine, &mut new, &changed, &contact.times()).await?;
+    if contact.restricted != 0 && !contacts::restrict(&mut tx, &[id], true).await?.is_empty() {
+        requests::add(&mut tx, engine, Right::Restriction, &is, Some(&enrolled.subject), asked, &[]).await?;
+        confirm::restricted(&mut tx, engine, id, true, &changed).await?;
+    }
     contacts::carry_marks(&mut tx, controller, contact.id, &is).await?;
     for (reason, at, lifted) in suppressions::of(&mut tx, controller, &was).await? {
         // A number that is closed says nothing about the person's next one.
@@ -171,7 +191,7 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
         contacts::untie(&mut tx, contact.id).await?;
         humans::tie(&mut tx, controller, &[Tie { number: is.clone(), id: Some(human) }]).await?;
     }
-    confirm::number_changed(&mut tx, engine, contact.id, &deed(engine, "number_changed", asked)).await?;
+    confirm::number_changed(&mut tx, engine, contact.id, &changed).await?;
     requests::add(&mut tx, engine, Right::Rectification, &was, Some(&contact.subject), asked, &[]).await?;
     Ok(tx.commit().await?)
 }

@@ -5,6 +5,7 @@
 use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
+use super::receive::RESTRICTED;
 use super::{Engine, code};
 use crate::domain::campaign::Mode;
 use crate::domain::channel::Channel;
@@ -47,5 +48,9 @@ async fn grant(tx: &mut Tx, engine: &Engine, situation: &mut Situation, yes: &Wa
         text_hash: Some(engine.vault.fingerprint("reply", &text)),
     };
     let outcome = confirm::act(tx, engine, situation, Act::SaidYes { second: true }, &deed, &[]).await?;
-    Ok(if outcome.outdated { "ignored: a newer no stands" } else { "applied" })
+    Ok(match (outcome.outdated, outcome.restricted) {
+        (true, _) => "ignored: a newer no stands",
+        (false, true) => RESTRICTED,
+        (false, false) => "applied",
+    })
 }

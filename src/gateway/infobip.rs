@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-use super::driver::{Account, Can, Class, Driver, Key, Misfit, Take};
+use super::driver::{Account, Can, Class, Driver, Key, Misfit, Take, id_of_content};
 use super::http::{self, Answer};
 use super::sign::Hash;
 use super::{Callback, Event, Gateway, Handled, Heard, Outgoing, Sent, WebhookError, in_time, sign};
@@ -189,7 +189,7 @@ fn time(value: &Value) -> Option<i64> {
 fn result(value: &Value, now: i64) -> Event {
     let body = value.to_string();
     let Some(id) = value["messageId"].as_str().filter(|id| !id.is_empty()) else {
-        return Event::Unreadable { event_id: sign::sha256_hex(body.as_bytes()), body };
+        return Event::Unreadable { event_id: id_of_content(body.as_bytes()), body };
     };
     if let Some(status) = value.get("status") {
         return report(value, status, id, now);
@@ -271,7 +271,7 @@ fn report(value: &Value, status: &Value, id: &str, now: i64) -> Event {
 fn switched(value: &Value) -> Option<Event> {
     let content = &value["content"];
     let (said, body) = (content["notificationMessagesStatus"].as_str()?, value.to_string());
-    let event_id = format!("switch:{}", sign::sha256_hex(body.as_bytes()));
+    let event_id = id_of_content(body.as_bytes());
     let from = PhoneNumber::parse(&ours(content["from"].as_str().unwrap_or("")), None, Fiction::Allowed).ok();
     Some(match (said, from) {
         ("stop", Some(from)) => Event::Inbound {

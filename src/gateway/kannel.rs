@@ -8,9 +8,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use url::form_urlencoded;
 
-use super::driver::{self, Account, Can, Class, Driver, Key, Misfit, Take, Tools};
+use super::driver::{self, Account, Can, Class, Driver, Key, Misfit, Take, Tools, id_of_content};
 use super::http::{self, Answer};
-use super::{Callback, Event, Gateway, Heard, Outgoing, Sent, WebhookError, in_time, number, own_number, sign, smpp};
+use super::{Callback, Event, Gateway, Heard, Outgoing, Sent, WebhookError, in_time, number, own_number, smpp};
 use crate::clock::{Clock, SECOND};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -306,7 +306,7 @@ impl Gateway for Kannel {
         };
         let unreadable = || {
             let shown: BTreeMap<&String, _> = fields.0.iter().map(|(k, v)| (k, String::from_utf8_lossy(v))).collect();
-            Event::Unreadable { event_id: sign::sha256_hex(call.query().as_bytes()), body: serde_json::json!(shown).to_string() }
+            Event::Unreadable { event_id: id_of_content(call.query().as_bytes()), body: serde_json::json!(shown).to_string() }
         };
         Ok(Heard::Events(vec![event.unwrap_or_else(unreadable)]))
     }

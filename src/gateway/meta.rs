@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::driver::{Account, Can, Class, Driver, Key, Take};
+use super::driver::{Account, Can, Class, Driver, Key, Take, id_of_content};
 use super::http::{self, Answer};
 use super::{Button, Callback, Event, Gateway, Handled, Heard, Outgoing, Refusal, Sent, Template, WebhookError, in_time, sign};
 use crate::clock::{Clock, SECOND};
@@ -290,7 +290,7 @@ impl Meta {
 
     fn unreadable(&self, item: &Value) -> Event {
         let body = item.to_string();
-        Event::Unreadable { event_id: self.sealed(&body), body }
+        Event::Unreadable { event_id: id_of_content(body.as_bytes()), body }
     }
 
     /// An error of the account's own, about no message.
@@ -300,7 +300,7 @@ impl Meta {
     }
 
     fn note(&self, pause: Option<String>, body: &str) -> Event {
-        Event::Note { event_id: self.sealed(body), body: body.to_owned(), pause }
+        Event::Note { event_id: id_of_content(body.as_bytes()), body: body.to_owned(), pause }
     }
 
     /// "message_template_status_update": whether one of our templates can be used no more, in words.
@@ -382,7 +382,7 @@ impl Meta {
     fn preference(&self, item: &Value, to: &str) -> Option<Event> {
         match item["value"].as_str()? {
             "stop" => Some(Event::Inbound {
-                event_id: format!("stop:{}", self.sealed(&item.to_string())),
+                event_id: id_of_content(item.to_string().as_bytes()),
                 from: number(&item["wa_id"]),
                 answers: None,
                 to: to.to_owned(),

@@ -9,9 +9,9 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::driver::{Account, Can, Class, Driver, Key, Misfit, Take};
+use super::driver::{Account, Can, Class, Driver, Key, Misfit, Take, id_of_content};
 use super::http::{self, Answer};
-use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Sent, WebhookError, in_time, sign};
+use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Sent, WebhookError, in_time};
 use crate::clock::{Clock, instant};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -143,7 +143,7 @@ impl Mobyt {
         let number = from.and_then(|from| PhoneNumber::parse(&international(from), None, Fiction::Allowed).ok());
         let (Some(from), Some(to), Some(text), Some(id)) = (number, to, text, id.filter(|id| !id.is_empty())) else {
             let body = json!(fields).to_string();
-            return Event::Unreadable { event_id: sign::sha256_hex(body.as_bytes()), body };
+            return Event::Unreadable { event_id: id_of_content(body.as_bytes()), body };
         };
         Event::Inbound {
             event_id: format!("in:{id}"),

@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use serde::Deserialize;
 use url::form_urlencoded;
 
-use super::driver::{Account, Can, Class, Driver, Key, Misfit, Take, Tools};
+use super::driver::{Account, Can, Class, Driver, Key, Misfit, Take, Tools, id_of_content};
 use super::http::{self, Answer};
 use super::sign::Hash;
 use super::{Callback, Event, Gateway, Handled, Heard, Outgoing, Sent, WebhookError, in_time, sign};
@@ -347,7 +347,7 @@ fn event(fields: &Fields, reference: Option<String>, now: i64) -> Event {
     };
     let Some(receipt) = receipt.filter(|_| !sid.is_empty()) else {
         let body = serde_json::json!(fields).to_string();
-        return Event::Unreadable { event_id: sign::sha256_hex(body.as_bytes()), body };
+        return Event::Unreadable { event_id: id_of_content(body.as_bytes()), body };
     };
     let done = NaiveDateTime::parse_from_str(of("RawDlrDoneDate"), "%y%m%d%H%M").ok();
     Event::Receipt {

@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::driver::{Account, Can, Class, Driver, Key, Take};
+use super::driver::{Account, Can, Class, Driver, Key, Take, id_of_content};
 use super::http::{self, Answer};
 use super::sign::Hash;
 use super::{Callback, Event, Gateway, Heard, Outgoing, Refusal, Sent, WebhookError, in_time, meta, number, own_number, sign};
@@ -222,7 +222,7 @@ fn event(call: &Value, now: i64) -> Event {
     });
     read.unwrap_or_else(|| {
         let body = call.to_string();
-        Event::Unreadable { event_id: sign::sha256_hex(body.as_bytes()), body }
+        Event::Unreadable { event_id: id_of_content(body.as_bytes()), body }
     })
 }
 

@@ -287,6 +287,17 @@ pub async fn restrict(tx: &mut Tx, ids: &[i64], restricted: bool) -> Result<Vec<
     Ok(changed.into_iter().map(|(id,)| id).collect())
 }
 
+/// Whether the use of this contact's data is restricted: its own, or those of another number of the human.
+pub async fn is_restricted(tx: &mut Tx, id: i64) -> Result<bool> {
+    let row: Option<(i64,)> = fetch_optional!(
+        tx,
+        "SELECT c.id FROM contacts c WHERE c.id = $1 AND (c.restricted <> 0 OR EXISTS (SELECT 1 FROM contacts o
+           WHERE o.controller = c.controller AND o.human = c.human AND o.restricted <> 0))",
+        id
+    )?;
+    Ok(row.is_some())
+}
+
 pub async fn hold(tx: &mut Tx, id: i64, at: Option<i64>) -> Result<()> {
     execute!(tx, "UPDATE contacts SET held_at = $2 WHERE id = $1", id, at)?;
     Ok(())
@@ -367,8 +378,8 @@ pub async fn carry_marks(tx: &mut Tx, controller: &str, from: i64, to: &[Keyed])
 pub async fn describe_as(tx: &mut Tx, from: i64, to: i64) -> Result<()> {
     execute!(
         tx,
-        "UPDATE contacts SET locale = w.locale, zone = w.zone, kind = w.kind, last_action = w.last_action, restricted = w.restricted
-         FROM (SELECT locale, zone, kind, last_action, restricted FROM contacts WHERE id = $1) AS w WHERE contacts.id = $2",
+        "UPDATE contacts SET locale = w.locale, zone = w.zone, kind = w.kind, last_action = w.last_action
+         FROM (SELECT locale, zone, kind, last_action FROM contacts WHERE id = $1) AS w WHERE contacts.id = $2",
         from,
         to
     )?;

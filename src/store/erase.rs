@@ -19,19 +19,46 @@ pub async fn passed(tx: &mut Tx, contact: i64) -> Result<Vec<(String, Option<Str
     )
 }
 
+/// What is left of a reply: that it came, and what it did.
+macro_rules! blank {
+    () => {
+        "UPDATE inbound_events SET body_enc = '', mac = '', said = NULL,
+           effect = CASE WHEN effect IN ('held', $3, $4) THEN $5 ELSE effect END"
+    };
+}
+
 /// Blanks what these numbers wrote. The event's id stays, so that a gateway that repeats it brings nothing back.
 pub async fn replies(tx: &mut Tx, controller: &str, keyed: &[Keyed], contacts: &[i64]) -> Result<u64> {
-    execute!(
+    // Two statements: of one with an OR neither store uses both indexes.
+    let theirs = execute!(
         tx,
-        "UPDATE inbound_events SET body_enc = '', mac = '', said = NULL, effect = CASE WHEN effect IN ('held', $4, $5) THEN $6 ELSE effect END
-         WHERE controller = $1 AND (contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($3))
-           OR mac IN (SELECT j.value->>'mac' FROM EACH($2)))",
+        concat!(blank!(), " WHERE controller = $1 AND contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($2))"),
         controller,
-        json(keyed),
         json(contacts),
         YES_WAITS,
         TAP_WAITS,
         ERASED
+    )?;
+    let by_number = execute!(
+        tx,
+        concat!(blank!(), " WHERE controller = $1 AND mac IN (SELECT j.value->>'mac' FROM EACH($2))"),
+        controller,
+        json(keyed),
+        YES_WAITS,
+        TAP_WAITS,
+        ERASED
+    )?;
+    Ok(theirs + by_number)
+}
+
+/// Deletes the marks of what a human who is erased was asked, under their numbers and ids: the no under the same hashes keeps them out of
+/// every list. (Of people forgotten by age the marks stay: they may come again, and are not asked twice.)
+pub async fn marks(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<u64> {
+    execute!(
+        tx,
+        "DELETE FROM asked_marks WHERE controller = $1 AND mac IN (SELECT j.value->>'mac' FROM EACH($2))",
+        controller,
+        json(keyed)
     )
 }
 

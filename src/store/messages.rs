@@ -231,7 +231,7 @@ pub async fn claim(tx: &mut Tx, controller: &str, who: &Claimant<'_>, claims: &[
     )
 }
 
-/// Marks these people as asked, under every keyed hash they are known by; the mark outlives their erasure.
+/// Marks these people as asked, under every keyed hash they are known by; the mark outlives their being forgotten by age.
 pub async fn mark_asked(tx: &mut Tx, controller: &str, family: &str, kind: Kind, claims: &[&Claim], now: i64) -> Result<()> {
     let rows = json(
         claims

@@ -1,6 +1,6 @@
 //! What has grown too old, and when it was looked for.
 
-use super::{Result, Tx, execute, fetch_all, fetch_optional};
+use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
 use crate::domain::channel::Purpose;
 
 /// Contacts with a consent to this purpose that is older than `before`, after this one.
@@ -61,50 +61,44 @@ pub async fn silent(tx: &mut Tx, controller: &str, before: i64, day: &str, after
     )
 }
 
-/// Replies that still have their words, and are older than `$2`. What waits for an operator, or for one's word, is kept.
-macro_rules! old {
-    () => {
-        "controller = $1 AND body_enc <> '' AND received_at < $2
-           AND NOT (effect = 'held' AND resolved_at IS NULL) AND effect NOT IN ($3, $4)"
-    };
-}
-
-/// How many replies still have their words, and are older than `before`. What waits for an operator, or for one's word, is kept.
-pub async fn old_replies(tx: &mut Tx, controller: &str, before: i64) -> Result<i64> {
-    let row: Option<(i64,)> = fetch_optional!(
+/// Replies after this one that still have their words, and are older than `before`. What waits for an operator, or for one's word, is
+/// kept.
+pub async fn old_replies(tx: &mut Tx, controller: &str, before: i64, after: i64, limit: i64) -> Result<Vec<i64>> {
+    let rows: Vec<(i64,)> = fetch_all!(
         tx,
-        concat!("SELECT COUNT(*) FROM inbound_events WHERE ", old!()),
+        "SELECT id FROM inbound_events WHERE controller = $1 AND body_enc <> '' AND received_at < $2
+           AND NOT (effect = 'held' AND resolved_at IS NULL) AND effect NOT IN ($3, $4) AND id > $5 ORDER BY id LIMIT $6",
         controller,
         before,
         super::inbound::YES_WAITS,
-        super::inbound::TAP_WAITS
+        super::inbound::TAP_WAITS,
+        after,
+        limit
     )?;
-    Ok(row.map_or(0, |(n,)| n))
+    Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
-/// Deletes the words of those replies; what was read in them stays.
-pub async fn blank_replies(tx: &mut Tx, controller: &str, before: i64) -> Result<u64> {
+/// Deletes the words of these replies; what was read in them stays.
+pub async fn blank_replies(tx: &mut Tx, ids: &[i64]) -> Result<u64> {
     execute!(
         tx,
-        concat!("UPDATE inbound_events SET body_enc = '', said = NULL WHERE ", old!()),
-        controller,
-        before,
-        super::inbound::YES_WAITS,
-        super::inbound::TAP_WAITS
+        "UPDATE inbound_events SET body_enc = '', said = NULL WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))",
+        json(ids)
     )
 }
 
-/// People erased or forgotten before `before` whose proof is still here: contact and pseudonym.
-pub async fn old_proofs(tx: &mut Tx, controller: &str, before: i64, limit: i64) -> Result<Vec<(i64, String)>> {
+/// Contacts of people erased or forgotten before `before` whose proof is still here, after this one.
+pub async fn old_proofs(tx: &mut Tx, controller: &str, before: i64, after: i64, limit: i64) -> Result<Vec<(i64,)>> {
     fetch_all!(
         tx,
-        "SELECT DISTINCT c.id, c.subject FROM contacts c JOIN ledger l ON l.controller = c.controller AND l.subject = c.subject
-         WHERE c.controller = $1 AND c.number_enc = '' AND l.kind IN ('erased', 'retention') AND l.at < $2
+        "SELECT DISTINCT c.id FROM contacts c JOIN ledger l ON l.controller = c.controller AND l.subject = c.subject
+         WHERE c.controller = $1 AND c.number_enc = '' AND l.kind IN ('erased', 'retention') AND l.at < $2 AND c.id > $3
            AND EXISTS (SELECT 1 FROM ledger x JOIN evidence e ON e.seq = x.seq
              WHERE x.controller = l.controller AND x.subject = l.subject AND x.seq < l.seq)
-         ORDER BY c.id LIMIT $3",
+         ORDER BY c.id LIMIT $4",
         controller,
         before,
+        after,
         limit
     )
 }
@@ -137,6 +131,39 @@ pub async fn begin(tx: &mut Tx, controller: &str, now: i64) -> Result<i64> {
     let row: Option<(i64,)> =
         fetch_optional!(tx, "INSERT INTO retention_runs (controller, at) VALUES ($1, $2) RETURNING id", controller, now)?;
     Ok(row.map_or(0, |(id,)| id))
+}
+
+/// Takes a run for `lease_db` microseconds of the database's clock, or keeps the one whose lease ends at `held` (0: none is held).
+/// Answers when it ends now; `None` where the run is done, or some process is at it or at another run: one at a time.
+pub async fn take(tx: &mut Tx, controller: &str, id: i64, held: i64, lease_db: i64) -> Result<Option<i64>> {
+    let _: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT id FROM retention_runs WHERE controller = $1 AND done_at IS NULL ORDER BY id FOR UPDATE",
+        controller
+    )?;
+    let row: Option<(i64,)> = fetch_optional!(
+        tx,
+        "UPDATE retention_runs SET lease_db = DBNOW() + $4
+         WHERE controller = $1 AND id = $2 AND done_at IS NULL AND (lease_db = $3 OR ($3 = 0 AND lease_db < DBNOW()))
+           AND NOT EXISTS (SELECT 1 FROM retention_runs o
+             WHERE o.controller = $1 AND o.id <> $2 AND o.done_at IS NULL AND o.lease_db >= DBNOW())
+         RETURNING lease_db",
+        controller,
+        id,
+        held,
+        lease_db
+    )?;
+    Ok(row.map(|(until,)| until))
+}
+
+/// Whether some process is at a run.
+pub async fn under_way(tx: &mut Tx, controller: &str) -> Result<bool> {
+    let row: Option<(i64,)> = fetch_optional!(
+        tx,
+        "SELECT id FROM retention_runs WHERE controller = $1 AND done_at IS NULL AND lease_db >= DBNOW() LIMIT 1",
+        controller
+    )?;
+    Ok(row.is_some())
 }
 
 pub async fn end(tx: &mut Tx, id: i64, found: &str, now: i64) -> Result<()> {

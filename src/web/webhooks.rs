@@ -14,8 +14,8 @@ use subtle::ConstantTimeEq;
 use super::error::Error;
 use super::{Web, address, contains};
 use crate::config::{GatewayConfig, Secret};
-use crate::domain::ledger::body_hash;
 use crate::engine::group;
+use crate::gateway::driver::id_of_content;
 use crate::gateway::{Callback, Event, Heard, WebhookError};
 
 /// Largest body taken, bytes: Meta's go up to 3 MB (its webhook reference).
@@ -107,7 +107,7 @@ fn unread(call: &Call) -> Event {
         true => call.target.split_once('?').map_or("", |(_, query)| query).to_owned(),
         false => String::from_utf8_lossy(&call.body).chars().take(UNREAD).collect(),
     };
-    Event::Unreadable { event_id: format!("unread-{}", body_hash(&text)), body: text }
+    Event::Unreadable { event_id: id_of_content(text.as_bytes()), body: text }
 }
 
 /// Whether a call may be a provider's that signs nothing. For one that signs, the signature alone speaks.

@@ -6,6 +6,7 @@ use permesso::domain::phone::PhoneNumber;
 use permesso::engine::erase::{self, Erased};
 use permesso::engine::requests::{self as wishes, Asked};
 use permesso::engine::{explain, inbox, receive, report};
+use permesso::gateway::driver::OF_CONTENT;
 use permesso::gateway::{Again, Event};
 use permesso::store::requests::{self, Part, Request};
 use permesso::store::{contacts, inbound, suppressions};
@@ -52,6 +53,10 @@ async fn left(app: &TestApp) -> Vec<i64> {
         "SELECT COUNT(*) FROM decisions WHERE facts <> '{}' OR basis IS NOT NULL",
         "SELECT COUNT(*) FROM conversations WHERE closed_at IS NULL OR first_yes IS NOT NULL",
         "SELECT COUNT(*) FROM messages WHERE state = 'planned' OR person NOT LIKE 'erased-%'",
+        "SELECT COUNT(*) FROM asked_marks",
+        // What a driver made of a number and a text, in the clear.
+        "SELECT COUNT(*) FROM inbound_events WHERE event_id LIKE '%cdcdcdcd%'",
+        "SELECT COUNT(*) FROM evidence WHERE body LIKE '%cdcdcdcd%'",
     ] {
         left.push(app.count(sql).await);
     }
@@ -64,7 +69,8 @@ both!(who_is_erased_is_gone_stays_out_and_the_proof_still_holds, |app| {
     app.send(LINK).await;
     let asked = if app.asks(&person) == 1 { person.clone() } else { other.clone() };
     let link = grants(app, &asked).await;
-    let mut unclear = said("again-1", &asked, REPLY_NUMBER, "mah, vediamo un po", app.clock.now());
+    let mut unclear =
+        said(&format!("{OF_CONTENT}{}", "cd".repeat(32)), &asked, REPLY_NUMBER, "mah, vediamo un po", app.clock.now());
     if let Event::Inbound { again, .. } = &mut unclear {
         // As of a gateway that gives no ids.
         *again = Some(Again { said: format!("{asked} mah"), within: 1 });
@@ -84,7 +90,7 @@ both!(who_is_erased_is_gone_stays_out_and_the_proof_still_holds, |app| {
     assert_eq!((erased.numbers, erased.rows, erased.requests.len()), (2, 2, 2), "{erased:?}");
     assert!(erased.replies >= 2 && erased.gateways["mock"] >= 2 && !erased.already, "{erased:?}");
     assert_eq!((erased.due.as_str(), erased.proof_until.as_str()), ("2027-01-01", "2031-11-30"));
-    assert_eq!(left(app).await, [0; 9]);
+    assert_eq!(left(app).await, [0; 12]);
 
     // Their link is as any link that never was.
     let (status, page) = app.get(&link).await;
@@ -119,7 +125,7 @@ both!(who_is_erased_is_gone_stays_out_and_the_proof_still_holds, |app| {
     app.reply(&other, REPLY_NUMBER, "STOP").await;
     app.plan_as(LINK, |c| (c.name, c.family) = ("another".into(), "other".into())).await;
     app.settle().await;
-    assert_eq!(left(app).await, [0; 9]);
+    assert_eq!(left(app).await, [0; 12]);
     assert_eq!((app.asks(&person) + app.asks(&other), app.asks(&new)), (1, 0));
     assert!(inbox::waiting(&app.engine, 0, 9).await.unwrap().is_empty());
     assert!(erase(app, &person).await.already);
@@ -149,6 +155,34 @@ both!(who_is_erased_is_gone_stays_out_and_the_proof_still_holds, |app| {
     assert_eq!(app.import(&TestApp::good(&stranger)).await.erased, 1);
 });
 
+both!(no_id_made_of_what_a_person_wrote_can_be_guessed_back, |app| {
+    let person = TestApp::it(1);
+    app.people(std::slice::from_ref(&person)).await;
+    app.send(LINK).await;
+    let content = "cd".repeat(32);
+    let stop = said(&format!("{OF_CONTENT}{content}"), &person, REPLY_NUMBER, "STOP", app.clock.now());
+    let unreadable = Event::Unreadable { event_id: format!("{OF_CONTENT}{content}"), body: person.clone() };
+    receive::store(&app.engine, "mock", &[stop.clone(), stop.clone()]).await.unwrap();
+    receive::store(&app.engine, "other", std::slice::from_ref(&unreadable)).await.unwrap();
+    // Told again after the keys were rotated it is known all the same.
+    let mut keys = std::fs::read_to_string(&app.engine.config.key_file).unwrap();
+    keys.push_str(&format!("2:{}A\n", "B".repeat(42)));
+    std::fs::write(&app.engine.config.key_file, keys).unwrap();
+    let rotated = app.another().await;
+    assert_eq!(rotated.vault.key_id(), 2);
+    receive::store(&rotated, "mock", &[stop]).await.unwrap();
+    receive::store(&rotated, "other", &[unreadable]).await.unwrap();
+    rotated.store.close().await;
+    assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events").await, 2);
+    assert_eq!(app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'stopped'").await, 1);
+    for table in ["inbound_events", "evidence", "messages", "conversations", "outbox"] {
+        assert!(!app.dump(table).await.contains(&content), "{table}");
+    }
+    erase(app, &person).await;
+    assert_eq!(left(app).await[..2], [0, 0]);
+    assert_eq!(left(app).await[9..], [0, 0, 0]);
+});
+
 both!(an_old_copy_learns_of_every_erasure_since, |app| {
     let [person, stays] = [1, 2].map(TestApp::it);
     app.people(&[person.clone(), stays.clone()]).await;
@@ -162,6 +196,7 @@ both!(an_old_copy_learns_of_every_erasure_since, |app| {
     crate::restore::open(app).await;
     assert_eq!(app.count("SELECT COUNT(*) FROM contacts WHERE number_enc <> ''").await, 1, "the other alone");
     assert_eq!(app.count("SELECT COUNT(*) FROM consent_evidence").await, 1);
+    assert_eq!(app.count("SELECT COUNT(DISTINCT mac) FROM asked_marks").await, 1, "of who stays");
     assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events WHERE body_enc <> ''").await, 0);
     assert_eq!(app.import(&TestApp::good(&person)).await.erased, 1);
     assert_eq!(wishes::list(&app.engine, true).await.unwrap().len(), 1, "what the provider has to do is remembered");
@@ -235,6 +270,7 @@ both!(what_the_store_keeps_of_a_request, |app| {
         permesso::store::erase::contact(&mut tx, &ours, contact.id, &contact.subject, &contact.number_enc, 9).await.unwrap();
     assert_eq!(rows, 1);
     assert_eq!(permesso::store::erase::replies(&mut tx, &ours, &keyed, &[contact.id]).await.unwrap(), 0);
+    assert_eq!(permesso::store::erase::marks(&mut tx, &ours, &keyed).await.unwrap(), 1);
     let gone = contacts::by_subject(&mut tx, &ours, &contact.subject).await.unwrap().unwrap();
     assert!(gone.is_erased() && gone.restricted == 1, "{gone:?}");
     inbound::blank(&mut tx, 1).await.unwrap();

@@ -113,7 +113,7 @@ both!(without_its_notice_a_campaign_is_blocked_and_what_was_published_stays, |ap
 });
 
 both!(each_ask_and_each_consent_names_the_notice_that_was_shown, |app| {
-    let numbers = [TestApp::it(1), TestApp::it(2)];
+    let numbers = [1, 2, 3].map(TestApp::it);
     app.people(&numbers).await;
     let id = app.send(LINK).await;
     // The ask: by its campaign as it was frozen.
@@ -138,7 +138,8 @@ both!(each_ask_and_each_consent_names_the_notice_that_was_shown, |app| {
     let (polish, italian) = (hash(app, "2026-11", "pl").await, hash(app, "2026-11", "it").await);
     assert_ne!(polish, italian);
     let old = |hash: &str| ("2026-11".to_owned(), hash.to_owned());
-    assert_eq!(named(app).await, [old(&polish), old(&italian)]);
+    // The reply shows no notice: the consent is to the one beside the choice.
+    assert_eq!(named(app).await, [old(&polish), old(&polish)]);
 
     // The notice is raised while the campaign goes on: the page shows the new one, the message already sent had the old one.
     edit(app, "notice_version = \"2026-11\"", "notice_version = \"2026-12\"");
@@ -149,6 +150,12 @@ both!(each_ask_and_each_consent_names_the_notice_that_was_shown, |app| {
     app.reply(&numbers[1], REPLY_NUMBER, "STOP").await;
     let new = hash(app, "2026-12", "it").await;
     assert_ne!(new, italian);
-    assert_eq!(named(app).await[2..], [("2026-12".to_owned(), new), old(&italian)]);
-    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap(), (4, vec![]));
+    let raised = ("2026-12".to_owned(), new);
+    assert_eq!(named(app).await[2..], [raised.clone(), old(&italian)]);
+    app.submit(&app.link(&numbers[2]), "chosen", PROMO).await;
+    app.advance(Duration::from_secs(60));
+    app.reply(&numbers[2], REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(&numbers[2]).await.len(), 1);
+    assert_eq!(named(app).await[4..], [raised.clone(), raised], "the ask had the old one, and the page the new one");
+    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap(), (6, vec![]));
 });

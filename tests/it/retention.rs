@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use permesso::domain::channel::Purpose;
 use permesso::engine::retention::{self as by_age, Found};
-use permesso::engine::{explain, inbox, report, rights};
+use permesso::engine::{erase, explain, inbox, report, rights};
 use permesso::store::retention;
 
 use crate::after::preferences_are_the_ledgers_replay;
-use crate::app::{LINK, REPLY_NUMBER, TestApp};
+use crate::app::{Kind, LINK, REPLY_NUMBER, TestApp};
 use crate::both;
 use crate::erasure::{by_letter, grants, with_id};
 use crate::run::ask;
@@ -16,7 +16,7 @@ use crate::run::ask;
 const DAY: Duration = Duration::from_secs(86_400);
 
 async fn due(app: &TestApp) -> Found {
-    by_age::run(&app.engine, true).await.expect("looked")
+    by_age::rehearse(&app.engine).await.expect("looked")
 }
 
 async fn run(app: &TestApp) -> Found {
@@ -26,6 +26,34 @@ async fn run(app: &TestApp) -> Found {
     assert_eq!(explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
     preferences_are_the_ledgers_replay(app).await;
     done
+}
+
+/// Until so many connections of this database wait for a row that another holds.
+async fn waits(app: &TestApp) {
+    let sql = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    crate::run::until("it waits for the row", async || app.count(sql).await > 0).await;
+}
+
+#[tokio::test]
+async fn whoever_is_erased_while_a_run_looks_at_them_is_left_alone_postgres() {
+    let mut app = TestApp::new(Kind::Postgres).await;
+    let person = TestApp::it(1);
+    app.people(std::slice::from_ref(&person)).await;
+    app.send(LINK).await;
+    grants(&app, &person).await;
+    app.advance(100 * DAY);
+    assert_eq!(run(&app).await.replies, 1);
+    app.advance(700 * DAY);
+    let mut tx = app.engine.store.write().await.unwrap();
+    erase::within(&mut tx, &app.engine, &TestApp::number(&person), &by_letter(&app)).await.unwrap();
+    // It has found the consent that is too old, and waits for the person's row.
+    let (found, ()) = tokio::join!(by_age::by_hand(&app.engine), async {
+        waits(&app).await;
+        tx.commit().await.unwrap();
+    });
+    assert_eq!(found.unwrap(), Found::default());
+    assert_eq!(app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'consent_expired'").await, 0);
+    app.end().await;
 }
 
 const WORDS: &str = "SELECT COUNT(*) FROM inbound_events WHERE body_enc <> ''";
@@ -109,10 +137,9 @@ both!(a_no_outlives_the_forgetting_of_its_number_for_the_whole_human, |app| {
     let [old, new] = [1, 2].map(TestApp::it);
     app.import(&with_id(&old, "H1")).await;
     app.reply(&old, REPLY_NUMBER, "STOP").await;
-    app.advance(91 * DAY);
-    assert_eq!(run(app).await.replies, 1);
-    app.advance(800 * DAY);
-    assert_eq!(run(app).await.forgotten, 1);
+    app.advance(891 * DAY);
+    // Nothing was done meanwhile: the words are counted once, by the rehearsal too.
+    assert_eq!(run(app).await, Found { replies: 1, forgotten: 1, ..Found::default() });
     // People change their phones.
     app.import(&with_id(&new, "H1").replace("2026-01-10", "2028-11-10")).await;
     assert!(app.story(&new).await.verdict.contains("stopped"), "{}", app.story(&new).await.verdict);
@@ -128,12 +155,23 @@ async fn ask_then(app: &TestApp, args: &[&str]) -> (i32, String, String) {
 }
 
 both!(a_run_is_called_for_once_a_day_and_again_where_it_broke_off, |app| {
-    assert!(by_age::schedule(&app.engine).await.unwrap());
-    assert!(!by_age::schedule(&app.engine).await.unwrap());
+    // However many workers look at the same moment.
+    let called = futures::future::join_all((0..8).map(|_| by_age::schedule(&app.engine))).await;
+    assert_eq!(called.into_iter().filter(|called| *called.as_ref().unwrap()).count(), 1);
     assert_eq!(by_age::runs(&app.engine, 9).await.unwrap()[0].found, None);
     app.advance(Duration::from_secs(3_601));
+    // A process is at it still: nobody else begins one, in whatever way.
+    let mut tx = app.engine.store.write().await.unwrap();
+    assert!(retention::take(&mut tx, &app.engine.controller, 1, 0, 60_000_000).await.unwrap().is_some());
+    tx.commit().await.unwrap();
+    assert!(!by_age::schedule(&app.engine).await.unwrap());
+    assert_eq!(by_age::work(&app.engine, 1).await.unwrap(), None, "rung for twice");
+    assert!(by_age::by_hand(&app.engine).await.unwrap_err().to_string().contains("remedy: wait for it"));
+    // It died.
+    app.execute("UPDATE retention_runs SET lease_db = 1").await.unwrap();
     assert!(by_age::schedule(&app.engine).await.unwrap(), "the first never came to its end");
-    by_age::work(&app.engine, 2).await.unwrap();
+    let both = tokio::join!(by_age::work(&app.engine, 2), by_age::work(&app.engine, 2));
+    assert_eq!([both.0.unwrap(), both.1.unwrap()].iter().flatten().count(), 1, "two slots took the same job");
     assert_eq!(by_age::runs(&app.engine, 9).await.unwrap()[0].found, Some(Found::default()));
     assert!(!by_age::schedule(&app.engine).await.unwrap());
     let (code, out, err) = ask(app.dir.path(), &["retention", "list"]).await;
@@ -163,13 +201,30 @@ both!(what_the_store_finds_too_old, |app| {
     let subject = app.story(&person).await.preferences;
     assert_eq!(subject, ["sms.promotions: granted"]);
     assert!(retention::silent(&mut tx, &ours, now + 1, "2030-01-01", 0, 9).await.unwrap().is_empty(), "something stands granted");
-    assert_eq!(retention::old_replies(&mut tx, &ours, now + 1).await.unwrap(), 1);
-    assert_eq!(retention::blank_replies(&mut tx, &ours, now + 1).await.unwrap(), 1);
-    assert!(retention::old_proofs(&mut tx, &ours, now + 1, 9).await.unwrap().is_empty(), "they are here");
+    let replies = retention::old_replies(&mut tx, &ours, now + 1, 0, 9).await.unwrap();
+    assert_eq!(replies.len(), 1);
+    assert!(retention::old_replies(&mut tx, &ours, now + 1, replies[0], 9).await.unwrap().is_empty());
+    assert_eq!(retention::blank_replies(&mut tx, &replies).await.unwrap(), 1);
+    assert!(retention::old_replies(&mut tx, &ours, now + 1, 0, 9).await.unwrap().is_empty());
+    assert!(retention::old_proofs(&mut tx, &ours, now + 1, 0, 9).await.unwrap().is_empty(), "they are here");
     let run = retention::begin(&mut tx, &ours, 1).await.unwrap();
+    // By lease: one run at a time, kept by who has it, taken again once nobody keeps it.
+    let other = retention::begin(&mut tx, "another", 1).await.unwrap();
+    let second = retention::begin(&mut tx, &ours, 1).await.unwrap();
+    assert!(!retention::under_way(&mut tx, &ours).await.unwrap());
+    let until = retention::take(&mut tx, &ours, run, 0, 60_000_000).await.unwrap().expect("taken");
+    assert!(retention::under_way(&mut tx, &ours).await.unwrap());
+    assert_eq!(retention::take(&mut tx, &ours, run, 0, 60_000_000).await.unwrap(), None);
+    assert_eq!(retention::take(&mut tx, &ours, second, 0, 60_000_000).await.unwrap(), None);
+    assert!(retention::take(&mut tx, "another", other, 0, 60_000_000).await.unwrap().is_some(), "each controller for itself");
+    let gone = retention::take(&mut tx, &ours, run, until, -1_000_000).await.unwrap().expect("kept");
+    assert_eq!(retention::take(&mut tx, &ours, run, until, 60_000_000).await.unwrap(), None, "another lease than its own");
+    assert!(retention::take(&mut tx, &ours, second, 0, 60_000_000).await.unwrap().is_some());
+    assert_eq!(retention::take(&mut tx, &ours, run, gone, 60_000_000).await.unwrap(), None, "somebody is at another one");
+    retention::end(&mut tx, second, "{}", 2).await.unwrap();
     retention::end(&mut tx, run, "{}", 2).await.unwrap();
     retention::end(&mut tx, run, "{1}", 3).await.unwrap();
-    let [one] = retention::runs(&mut tx, &ours, 9).await.unwrap().try_into().unwrap();
+    let [_, one] = retention::runs(&mut tx, &ours, 9).await.unwrap().try_into().unwrap();
     assert_eq!((one.done_at, one.found.as_deref()), (Some(2), Some("{}")));
     let contact = permesso::store::contacts::lock(&mut tx, 1).await.unwrap().unwrap();
     let since = retention::granted_since(&mut tx, &ours, &contact.subject).await.unwrap();

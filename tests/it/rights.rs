@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use permesso::engine::requests::Asked;
 use permesso::engine::{explain, rights};
-use permesso::store::{contacts, humans};
+use permesso::store::{contacts, humans, requests};
 
 use crate::after::preferences_are_the_ledgers_replay;
-use crate::app::{LINK, TestApp, field};
+use crate::app::{LINK, REPLY, REPLY_NUMBER, TestApp, field};
 use crate::both;
 use crate::erasure::{by_letter, grants, with_id};
 use crate::run::ask;
@@ -92,6 +92,64 @@ both!(whoever_has_restricted_the_use_of_their_data_is_sent_nothing_until_it_is_l
     app.listen().await;
 });
 
+both!(a_restriction_outlives_a_copy_older_than_its_person, |app| {
+    let [before, person] = [1, 2].map(TestApp::it);
+    app.people(std::slice::from_ref(&before)).await;
+    let copy = crate::restore::copy(app).await;
+    app.people(std::slice::from_ref(&person)).await;
+    assert_eq!(restrict(app, &person, true).await, 1);
+    crate::restore::stop_all(app).await;
+    let (code, _, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().unwrap()]).await;
+    assert_eq!(code, 0, "{err}");
+    crate::restore::open(app).await;
+    assert!(!app.story(&person).await.known);
+    app.listen().await;
+
+    // The next list brings them again, and the ledger says why they are left alone.
+    app.people(std::slice::from_ref(&person)).await;
+    app.plan(LINK).await;
+    assert!(app.decisions(&person).await.concat().contains("RESTRICTED"), "{:?}", app.decisions(&person).await);
+    assert!(app.story(&person).await.ledger.concat().contains(" restricted "));
+    audited(app).await;
+    // Once it is lifted, no list brings it back.
+    assert_eq!(restrict(app, &person, false).await, 1);
+    app.people(&[person.clone(), before]).await;
+    let verdict = app.story(&person).await.verdict;
+    assert!(!verdict.contains("so they are sent nothing"), "{verdict}");
+});
+
+both!(whoever_is_restricted_completes_no_yes_by_reply_and_is_sent_nothing_while_a_stop_counts, |app| {
+    let [chose, helped, stops] = [1, 2, 3].map(TestApp::it);
+    let british = TestApp::gb(1);
+    app.people(&[chose.clone(), helped.clone(), stops.clone()]).await;
+    app.import(&TestApp::good(&british)).await;
+    app.send(LINK).await;
+    app.send(REPLY).await;
+    app.submit(&app.link(&chose), "chosen", &["sms.promotions"]).await;
+    app.advance(Duration::from_secs(60));
+    for number in [&chose, &helped, &stops, &british] {
+        assert_eq!(restrict(app, number, true).await, 1);
+    }
+    let sent = app.gateway.stats().accepted;
+    for (number, word) in [(&chose, "SI"), (&helped, "AIUTO"), (&stops, "STOP"), (&british, "YES")] {
+        let from = if number == &british { app.inbox(number)[0].from.clone() } else { REPLY_NUMBER.to_owned() };
+        app.reply(number, &from, word).await;
+    }
+    assert_eq!(app.gateway.stats().accepted, sent, "the page says that nothing is sent");
+    for number in [&chose, &british] {
+        assert!(app.granted(number).await.is_empty());
+        let told = app.history(number).await.join("\n");
+        assert!(told.contains("read as a yes: ignored: the use of the data is restricted"), "{told}");
+    }
+    assert!(app.story(&stops).await.verdict.contains("stopped"), "a no counts");
+    // Lifted in time, the same yes completes the choice, which stands.
+    assert_eq!(restrict(app, &chose, false).await, 1);
+    app.advance(Duration::from_secs(60));
+    app.reply(&chose, REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(&chose).await, ["sms.promotions"]);
+    audited(app).await;
+});
+
 both!(an_objection_ends_all_marketing_for_every_number_channel_and_purpose, |app| {
     let [one, two, stranger] = [1, 2, 9].map(TestApp::it);
     app.import(&format!("{}{}", with_id(&one, "H1"), with_id(&two, "H1"))).await;
@@ -115,7 +173,7 @@ both!(an_objection_ends_all_marketing_for_every_number_channel_and_purpose, |app
     assert_eq!(app.submit(&link, "chosen", &["sms.promotions"]).await, 303);
     app.advance(Duration::from_secs(600));
     assert_eq!(crate::mydata::post(app, &page, &[("answer", "object")]).await.0, 303);
-    app.reply(asked, crate::app::REPLY_NUMBER, "SI").await;
+    app.reply(asked, REPLY_NUMBER, "SI").await;
     assert!(app.granted(asked).await.is_empty());
     assert_eq!(app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'stopped'").await, 2);
     let (code, _, err) = ask(app.dir.path(), &["contact", "object", &stranger]).await;
@@ -137,7 +195,10 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     app.import(&format!("{}{}{}", with_id(&old, "H1"), TestApp::good(&stopped), TestApp::good(&known))).await;
     app.send(LINK).await;
     grants(app, &old).await;
-    app.reply(&stopped, crate::app::REPLY_NUMBER, "STOP").await;
+    app.reply(&stopped, REPLY_NUMBER, "STOP").await;
+    let mornings = [("when", "1"), ("part", "morning"), ("grant", "sms.promotions")];
+    crate::times::choose(app, &known, &mornings).await;
+    assert_eq!(restrict(app, &known, true).await, 1);
     let change = async |from: &str, to: &str| {
         let asked: Asked = by_letter(app);
         rights::change_number(&app.engine, &TestApp::number(from), &TestApp::number(to), &asked).await
@@ -145,13 +206,18 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     assert!(change(&old, &known).await.unwrap_err().to_string().contains("remedy"));
     assert!(change(&TestApp::it(8), &new).await.unwrap_err().to_string().contains("remedy"));
     // What waits to be read may be a no.
-    app.reply(&old, crate::app::REPLY_NUMBER, "mah, vediamo un po").await;
+    app.reply(&old, REPLY_NUMBER, "mah, vediamo un po").await;
     assert!(change(&old, &new).await.unwrap_err().to_string().contains("remedy: `permesso inbox resolve`"));
     app.execute("UPDATE contacts SET held_at = NULL").await.unwrap();
     change(&old, &new).await.unwrap();
     change(&stopped, &next).await.unwrap();
-    // Of somebody without an `external_id`, which would remember the ask by itself.
+    // Of somebody without an `external_id`, which would remember the ask by itself. What they chose and asked for goes along.
     change(&known, &alone).await.unwrap();
+    let moved = app.story(&alone).await;
+    assert!(moved.verdict.contains("restricted") && moved.requests.concat().contains("restrict"), "{moved:?}");
+    assert!(moved.ledger.concat().contains(" restricted ") && moved.ledger.concat().contains(" times "), "{moved:?}");
+    assert!(app.history(&alone).await.concat().contains("wants to be written to"), "{moved:?}");
+    assert_eq!(restrict(app, &alone, false).await, 1);
     assert!(app.granted(&new).await.is_empty() && app.granted(&old).await.is_empty());
     let closed = app.story(&old).await;
     assert!(closed.verdict.contains("wrong person"), "{closed:?}");
@@ -187,7 +253,9 @@ both!(what_the_store_does_for_a_restriction_and_a_new_number, |app| {
     assert_eq!(humans::of_contact(&mut tx, one).await.unwrap(), None);
     contacts::describe_as(&mut tx, one, two).await.unwrap();
     let described = contacts::lock(&mut tx, two).await.unwrap().unwrap();
-    assert_eq!((described.kind.as_deref(), described.restricted), (Some("prospect"), 0));
+    assert_eq!((described.kind.as_deref(), described.restricted), (Some("prospect"), 1), "a restriction is nobody else's word");
+    assert!(contacts::is_restricted(&mut tx, two).await.unwrap() && !contacts::is_restricted(&mut tx, one).await.unwrap());
+    assert!(requests::restricted(&mut tx, &ours).await.unwrap().is_empty(), "nobody asked for any");
     contacts::carry_marks(&mut tx, &ours, one, &keyed(2)).await.unwrap();
     tx.rollback().await.unwrap();
 });

@@ -14,7 +14,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const PROMO: (&str, &str) = ("grant", "sms.promotions");
 
 /// Submits the page with these fields, as a browser does.
-async fn choose(app: &TestApp, number: &str, fields: &[(&str, &str)]) {
+pub async fn choose(app: &TestApp, number: &str, fields: &[(&str, &str)]) {
     let link = app.link(number);
     let nonce = field(&app.get(&link).await.1, "nonce");
     let mut form = vec![("nonce", nonce), ("answer", "chosen".to_owned())];

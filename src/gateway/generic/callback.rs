@@ -6,7 +6,7 @@ use chrono::DateTime;
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::super::driver::{Account, Class};
+use super::super::driver::{Account, Class, id_of_content};
 use super::super::sign::Hash;
 use super::super::{Again, Callback, Event, WebhookError, number, own_number, sign};
 use super::word;
@@ -75,7 +75,7 @@ pub fn events(account: &Account, call: &Callback<'_>) -> Result<Vec<Event>, Webh
     let read = |event: &Value| {
         read(account, event, reference.as_deref(), call.now).unwrap_or_else(|| {
             let body = event.to_string();
-            Event::Unreadable { event_id: sign::sha256_hex(body.as_bytes()), body }
+            Event::Unreadable { event_id: id_of_content(body.as_bytes()), body }
         })
     };
     Ok(match list {
@@ -114,12 +114,12 @@ fn read(account: &Account, event: &Value, reference: Option<&str>, now: i64) -> 
     }
     let text = at("inbound_text")?;
     let from = number(&at("inbound_from")?, account.text("inbound_country"))?;
-    let content = sign::sha256_hex(event.to_string().as_bytes());
+    let content = id_of_content(event.to_string().as_bytes());
     let (event_id, again) = match (at("inbound_id"), at("inbound_time")) {
         (Some(id), _) => (format!("in:{id}"), None),
-        (None, Some(_)) => (format!("in:{content}"), None),
+        (None, Some(_)) => (content, None),
         // Nothing tells a call made again from the same words said again.
-        (None, None) => (format!("in:{content}:{now}"), Some(Again { said: content, within: REPEATED })),
+        (None, None) => (format!("{content}:{now}"), Some(Again { said: content, within: REPEATED })),
     };
     Some(Event::Inbound {
         event_id,

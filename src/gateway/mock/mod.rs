@@ -15,13 +15,12 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::driver::{Account, Can, Class, Driver, Key, Take, Tools};
+use super::driver::{Account, Can, Class, Driver, Key, Take, Tools, id_of_content};
 use super::http::{self as wire, Answer};
 use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Sent, WebhookError, in_time};
 use crate::clock::{Clock, SECOND};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
-use crate::domain::ledger;
 use crate::domain::message::Receipt;
 use crate::domain::phone::{Fiction, PhoneNumber};
 
@@ -213,7 +212,7 @@ struct Batch {
 
 fn event(value: serde_json::Value) -> Event {
     let body = value.to_string();
-    let id = value.get("event_id").and_then(|id| id.as_str()).map_or_else(|| ledger::body_hash(&body), str::to_owned);
+    let id = value.get("event_id").and_then(|id| id.as_str()).map_or_else(|| id_of_content(body.as_bytes()), str::to_owned);
     let Ok(event) = serde_json::from_value::<protocol::Event>(value) else { return Event::Unreadable { event_id: id, body } };
     match event {
         protocol::Event::Receipt(r) => Event::Receipt {

@@ -9,6 +9,7 @@ use super::receipt::{self, Ids};
 use crate::domain::channel::Channel;
 use crate::domain::phone::{Fiction, PhoneNumber};
 use crate::domain::sms;
+use crate::gateway::driver::id_of_content;
 use crate::gateway::{Again, Event, sign};
 
 /// How long a part waits, unanswered, for the others of its message. SMSCs wait longer than that for an answer.
@@ -87,7 +88,7 @@ impl Ear {
     pub fn take(&mut self, pdu: &Pdu, clock: i64, now: Instant) -> Option<Due> {
         let Some(deliver) = Deliver::read(&pdu.body) else {
             let hex: String = pdu.body.iter().map(|octet| format!("{octet:02x}")).collect();
-            let event_id = format!("pdu:{}", sign::sha256_hex(hex.as_bytes()));
+            let event_id = id_of_content(hex.as_bytes());
             let event = Event::Unreadable { event_id, body: format!("deliver_sm {hex}") };
             return Some(Due { event, answers: vec![pdu.sequence], said: None, since: now });
         };

@@ -3,7 +3,8 @@
 use super::pdu::{self, Deliver};
 use crate::clock::DAY;
 use crate::domain::message::Receipt;
-use crate::gateway::{Event, sign};
+use crate::gateway::Event;
+use crate::gateway::driver::id_of_content;
 
 /// How an SMSC writes its message ids: the same id may be hexadecimal in its answer and decimal in its receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +65,7 @@ pub fn event(deliver: &Deliver, ids: Ids, now: i64) -> Event {
     let status = status.or((deliver.esm_class & 0x3c == 0x08).then_some(Receipt::Delivered));
     let (Some(provider_id), Some(status)) = (id, status) else {
         let hex: String = deliver.message.iter().map(|octet| format!("{octet:02x}")).collect();
-        return Event::Unreadable { event_id: format!("receipt:{}", sign::sha256_hex(hex.as_bytes())), body: text };
+        return Event::Unreadable { event_id: id_of_content(hex.as_bytes()), body: text };
     };
     let code = said.err.map(str::to_owned).or_else(|| {
         let code = deliver.tlv(pdu::NETWORK_ERROR_CODE)?;

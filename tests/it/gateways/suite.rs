@@ -3,7 +3,8 @@
 use permesso::domain::campaign::CampaignState;
 use permesso::domain::message::Receipt;
 use permesso::engine::{explain, gateways, plan};
-use permesso::gateway::{Callback, Heard};
+use permesso::gateway::driver::OF_CONTENT;
+use permesso::gateway::{Callback, Event, Heard};
 use permesso::store::control;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -401,6 +402,12 @@ async fn no_call_makes_us_fall_over<F: Fake>(stage: &Stage<F>, genuine: &[Call])
         let callback = Callback { method: call.method, target: &call.target, header: &header, body: call.body.as_bytes(), now };
         if let Ok(Heard::Events(events)) = gateway.read_webhook(&callback) {
             prop_assert!(events.len() < 100);
+            for event in &events {
+                // What is made of what was said is keyed before it is stored, and told by its mark.
+                let Event::Unreadable { event_id, .. } = event else { continue };
+                let hash = event_id.split(':').any(|part| part.len() >= 32 && part.bytes().all(|b| b.is_ascii_hexdigit()));
+                prop_assert!(!hash || event_id.starts_with(OF_CONTENT), "{event_id}");
+            }
         }
         Ok(())
     });
