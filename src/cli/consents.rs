@@ -1,20 +1,27 @@
-//! `consents export`
+//! `consents overview`, `consents list`, `consents export`
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
 use chrono::NaiveDate;
 use clap::Subcommand;
+use futures::TryStreamExt;
 
 use super::Context;
 use crate::clock::instant;
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Reason;
 use crate::domain::ledger::Body;
+use crate::domain::plural::counted;
 use crate::domain::register::Release;
 use crate::domain::times::Times;
+use crate::engine::Engine;
+use crate::engine::consents::{self, Filter};
 use crate::engine::screening::Words;
 use crate::store::{ledger, suppressions};
+use crate::web::desk::consents::{Format, file};
 use crate::web::desk::sheet::defused;
 
 const COLUMNS: [&str; 18] = [
@@ -41,8 +48,53 @@ const COLUMNS: [&str; 18] = [
 /// State of a granted permission that must not be used now: whoever takes in `granted` alone never sees it.
 const NOT_RELEASABLE: &str = "not_releasable";
 
+/// Which contacts.
+#[derive(Debug, clap::Args)]
+pub struct Wanted {
+    /// granted, pending, refused, withdrawn, expired, suppressed, restricted, silent, not_given or unknown; all if left out.
+    #[arg(long)]
+    status: Option<String>,
+    /// sms, whatsapp or call; all if left out.
+    #[arg(long)]
+    channel: Option<String>,
+    /// product_info, promotions or profiling; all if left out.
+    #[arg(long)]
+    purpose: Option<String>,
+    /// This folder's controller.id: refuses any other.
+    #[arg(long)]
+    controller: Option<String>,
+}
+
+impl Wanted {
+    fn read(&self, engine: &Engine) -> Result<Filter> {
+        let [controller, status, channel, purpose] =
+            [&self.controller, &self.status, &self.channel, &self.purpose].map(Option::as_deref);
+        Ok(Filter::read(engine, controller, status, channel, purpose)?)
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// How many contacts consented and how many did not: by channel, purpose and status, the silent and the unknown too.
+    #[command(after_help = "Example: permesso consents overview --channel sms")]
+    Overview(Wanted),
+    /// The contacts themselves, one line a channel and purpose: subject, last digits of the number, status and since when.
+    #[command(
+        after_help = "Example: permesso consents list --status silent --channel sms --purpose promotions\n         permesso consents list --status granted --format jsonl --out granted.jsonl"
+    )]
+    List {
+        #[command(flatten)]
+        wanted: Wanted,
+        /// `csv`, whose first columns say as of when and whose, or `jsonl`, whose first line does.
+        #[arg(long, value_enum, default_value = "csv")]
+        format: Format,
+        /// A new file; the terminal if left out.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Write over the file if it exists.
+        #[arg(long, requires = "out")]
+        force: bool,
+    },
     /// Every permission that changed since a day, with its proof, and everybody who must be left in peace, as CSV.
     #[command(after_help = "Example: permesso consents export --since 2026-12-01 --out consents.csv")]
     Export {
@@ -59,11 +111,47 @@ pub enum Command {
 }
 
 pub async fn run(context: &Context, command: &Command) -> Result<()> {
-    let Command::Export { since, out, force } = command;
     let engine = context.engine().await?;
+    match command {
+        Command::Overview(wanted) => overview(context, &engine, wanted).await,
+        Command::List { wanted, format, out, force } => {
+            let filter = wanted.read(&engine)?;
+            let mut target = super::out::open(out.as_deref(), *force)?;
+            let mut parts = std::pin::pin!(file(Arc::new(engine), filter, *format));
+            let mut lines = 0;
+            while let Some((bytes, rows)) = parts.try_next().await? {
+                target.write_all(&bytes)?;
+                lines += rows;
+            }
+            target.flush()?;
+            super::out::report(context, out.as_deref(), lines);
+            Ok(())
+        }
+        Command::Export { since, out, force } => export(context, &engine, *since, out.as_deref(), *force).await,
+    }
+}
+
+async fn overview(context: &Context, engine: &Engine, wanted: &Wanted) -> Result<()> {
+    let matrix = consents::matrix(engine, &wanted.read(engine)?).await?;
+    if context.json {
+        println!("{}", serde_json::to_string(&matrix)?);
+        return Ok(());
+    }
+    println!("{} of {}, {}", counted(matrix.contacts, "contact", "contacts"), matrix.controller, matrix.as_of);
+    let Some(first) = matrix.rows.first() else { return Ok(()) };
+    let head: String = first.contacts.iter().map(|c| format!("  {}", c.status)).collect();
+    println!("\n{:<21}{head}", "");
+    for row in &matrix.rows {
+        let figures: String = row.contacts.iter().map(|c| format!("  {:>1$}", c.contacts, c.status.len())).collect();
+        println!("{:<21}{figures}", format!("{}.{}", row.channel, row.purpose));
+    }
+    Ok(())
+}
+
+async fn export(context: &Context, engine: &Engine, since: Option<NaiveDate>, out: Option<&Path>, force: bool) -> Result<()> {
     let since = since.map_or(0, |d| d.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros());
     // Numbers in the clear: for their owner's eyes.
-    let target = super::out::open(out.as_deref(), *force)?;
+    let target = super::out::open(out, force)?;
     let mut csv = csv::Writer::from_writer(target);
     csv.write_record(COLUMNS)?;
     let mut tx = engine.store.read().await?;
@@ -77,7 +165,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     let mut counted = rows.len();
     for row in rows {
         let channel = Channel::parse(&row.channel).filter(|_| row.state == "granted");
-        let word = channel.and_then(|c| words.on(&engine, row.contact, row.country.as_deref(), c, row.since));
+        let word = channel.and_then(|c| words.on(engine, row.contact, row.country.as_deref(), c, row.since));
         let (state, release) = match word.as_ref().map(|word| word.release) {
             _ if row.restricted != 0 && row.state == "granted" => (NOT_RELEASABLE.to_owned(), Reason::Restricted.code()),
             None => (row.state, ""),
@@ -123,7 +211,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     }
     tx.rollback().await?;
     csv.flush()?;
-    super::out::report(context, out.as_deref(), counted);
+    super::out::report(context, out, counted);
     Ok(())
 }
 

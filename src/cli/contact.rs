@@ -293,6 +293,7 @@ async fn explain(context: &Context, engine: &Engine, number: &str) -> Result<()>
     }
     let parts = [
         ("Preferences", &story.preferences),
+        ("Consents by status", &story.consents),
         ("Suppressions", &story.suppressions),
         ("Requests", &story.requests),
         ("Opposition registers", &story.registers),

@@ -87,7 +87,7 @@ enum Command {
     /// Read unclear replies and decide about them.
     #[command(subcommand, after_help = "Example: permesso inbox list")]
     Inbox(inbox::Command),
-    /// Take the consents, and every no, home as CSV.
+    /// Who consented and who did not, counted and listed; the consents, and every no, to take home as CSV.
     #[command(subcommand, after_help = "Example: permesso consents export --since 2026-12-01")]
     Consents(consents::Command),
     /// What the company's CRM is told of consents, and what it did not take.

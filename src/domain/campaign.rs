@@ -278,6 +278,16 @@ fn warn_days() -> i64 {
 }
 
 impl Campaign {
+    /// Everything a person is asked for or can choose on the page, in order.
+    pub fn permissions(&self) -> Vec<Permission> {
+        let chosen = |channel: &Channel| self.page_purposes.iter().map(|p| (*channel, *p)).collect::<Vec<_>>();
+        let offered = self.page_channels.iter().flat_map(chosen).map(|(channel, purpose)| Permission { channel, purpose });
+        let mut all: Vec<Permission> = self.asks_for.iter().copied().chain(offered).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     /// What this gateway charges for a part (SMS) or a message on that channel to that country, if it is known.
     pub fn price(&self, gateway: &str, channel: Channel, country: &str) -> Option<Money> {
         let fits = |p: &&Price| p.gateway == gateway && p.channel == channel && p.country == country;

@@ -22,6 +22,7 @@ pub mod register;
 pub mod reply;
 pub mod rights;
 pub mod sms;
+pub mod status;
 pub mod suppression;
 pub mod times;
 pub mod webhook;

@@ -142,15 +142,7 @@ impl Situation {
 
     /// Everything this person was asked for or could have chosen: what a no refuses.
     fn all_asked(&self) -> Vec<Permission> {
-        let Some((_, campaign)) = &self.campaign else { return Vec::new() };
-        let offered = campaign
-            .page_channels
-            .iter()
-            .flat_map(|channel| campaign.page_purposes.iter().map(|purpose| Permission { channel: *channel, purpose: *purpose }));
-        let mut all: Vec<Permission> = campaign.asks_for.iter().copied().chain(offered).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
+        self.campaign.as_ref().map(|(_, campaign)| campaign.permissions()).unwrap_or_default()
     }
 
     fn body(&self, entry: Entry, deed: &Deed, permissions: Vec<Permission>) -> Body {

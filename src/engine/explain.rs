@@ -6,9 +6,9 @@ use anyhow::Result;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Engine;
 use super::history::{Moment, Sent, Standing, Times, consent, moment, said};
 use super::seen::Seen;
+use super::{Engine, consents};
 use crate::clock::instant;
 use crate::domain::campaign::Campaign;
 use crate::domain::channel::Permission;
@@ -39,6 +39,8 @@ pub struct Story {
     /// What the public opposition registers say.
     pub registers: Vec<String>,
     pub preferences: Vec<String>,
+    /// How each channel and purpose stands, a line a status: `silent: sms.product_info, sms.promotions`.
+    pub consents: Vec<String>,
     pub ledger: Vec<String>,
 }
 
@@ -141,6 +143,7 @@ pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
         requests: Vec::new(),
         registers: Vec::new(),
         preferences: Vec::new(),
+        consents: Vec::new(),
         ledger: Vec::new(),
     };
     if let Some(contact) = &contact {
@@ -279,6 +282,7 @@ async fn tell(
     for (permission, state) in ledger::preferences(tx, &engine.controller, &contact.subject).await? {
         story.preferences.push(format!("{}: {}", permission.code(), state.code()));
     }
+    story.consents = consents::of(engine, tx, contact.id).await?;
     let newest = decided.last().and_then(|(name, ..)| story.campaigns.iter().find(|c| c.campaign == *name));
     story.verdict = newest.map_or("No campaign has decided about this person yet.".into(), |known| known.sentence.clone());
     if contact.restricted != 0 {

@@ -8,6 +8,7 @@ pub mod choose;
 mod claim;
 pub mod code;
 pub mod confirm;
+pub mod consents;
 pub mod deliver;
 pub mod dossier;
 pub mod erase;

@@ -9,6 +9,7 @@ pub mod answers;
 pub mod backup;
 pub mod campaigns;
 pub mod codes;
+pub mod consents;
 pub mod contacts;
 pub mod control;
 pub mod conversations;

@@ -6,6 +6,7 @@ mod app;
 mod between;
 mod browser;
 mod code;
+mod consents;
 mod contract;
 mod crash;
 mod crm;

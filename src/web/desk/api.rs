@@ -15,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::campaign::find;
+use super::consents::Wanted;
 use super::guard::Operator;
 use super::people::number_of;
 use super::preview;
@@ -22,6 +23,7 @@ use super::problem::Problem;
 use crate::domain::campaign::CampaignState;
 use crate::domain::preview::Shown;
 use crate::engine::breakdown::{self, Breakdown, Timeline};
+use crate::engine::consents::{self, Matrix};
 use crate::engine::explain::{self, Story};
 use crate::engine::gateways::{self, GatewayReport};
 use crate::engine::inbox::{self, Reading, Waiting};
@@ -63,6 +65,8 @@ pub fn router() -> Router<Web> {
         .routes(routes!(pause))
         .routes(routes!(resume))
         .routes(routes!(cancel))
+        .routes(routes!(consent_counts))
+        .routes(routes!(consent_list))
         .routes(routes!(explain_number))
         .routes(routes!(explain_subject))
         .routes(routes!(waiting))
@@ -248,6 +252,23 @@ async fn resume(State(web): State<Web>, Path(name): Path<String>, Json(Nothing {
     responses((status = 200, body = Steered), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn cancel(State(web): State<Web>, Path(name): Path<String>, Json(Nothing {}): Json<Nothing>) -> Answer<Steered> {
     steered(&web, &name, CampaignState::Cancelled).await
+}
+
+/// How many contacts stand under which status, for each channel and purpose. One pass over all contacts: seconds where there are a million.
+#[utoipa::path(get, path = "/api/v1/consents", params(Wanted),
+    responses((status = 200, body = Matrix), (status = 400, body = Problem)))]
+async fn consent_counts(State(web): State<Web>, Query(wanted): Query<Wanted>) -> Answer<Matrix> {
+    let filter = wanted.read(&web.engine)?;
+    Ok(Json(consents::matrix(&web.engine, &filter).await?))
+}
+
+/// Contacts by status, channel and purpose, a page at a time. A page looks at 20,000 contacts at most, so it costs the same however many
+/// there are; it may hold fewer rows than asked for, or none, and still have a `next`.
+#[utoipa::path(get, path = "/api/v1/consents/list", params(Wanted, Slice),
+    responses((status = 200, body = consents::Page), (status = 400, body = Problem)))]
+async fn consent_list(State(web): State<Web>, Query(wanted): Query<Wanted>, Query(from): Query<Slice>) -> Answer<consents::Page> {
+    let filter = wanted.read(&web.engine)?;
+    Ok(Json(consents::page(&web.engine, &filter, from.after, from.limit(), consents::LOOK).await?))
 }
 
 #[derive(Deserialize, ToSchema)]

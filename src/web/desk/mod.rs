@@ -4,6 +4,7 @@
 pub mod api;
 mod campaign;
 mod chart;
+pub mod consents;
 mod gateways;
 pub mod guard;
 mod inbox;
@@ -48,6 +49,10 @@ pub fn router(gate: Gate) -> Router<Web> {
         .route("/campaigns/{name}/skipped/{code}", get(people::skipped))
         .route("/contacts", get(people::search).post(people::find))
         .route("/contacts/{subject}", get(people::explain))
+        .route("/consents", get(consents::show))
+        .route("/consents/list", get(consents::list))
+        .route("/consents.csv", get(consents::csv))
+        .route("/consents.jsonl", get(consents::jsonl))
         .route("/inbox", get(inbox::show))
         .route("/inbox/{id}", post(inbox::resolve))
         .route("/gateways", get(gateways::show))
@@ -134,6 +139,7 @@ mod filters {
             "whatsapp" => "WhatsApp",
             "call" => "phone call",
             "product_info" => "product information",
+            "not_given" => "not given",
             other => other,
         }
         .to_owned())

@@ -139,10 +139,11 @@ struct ContactPage {
 }
 
 impl ContactPage {
-    fn parts(&self) -> [(&'static str, &[String]); 6] {
+    fn parts(&self) -> [(&'static str, &[String]); 7] {
         let s = &self.story;
         [
             ("Preferences", &s.preferences),
+            ("Consents by status", &s.consents),
             ("Suppressions", &s.suppressions),
             ("Requests", &s.requests),
             ("Opposition registers", &s.registers),

@@ -34,8 +34,8 @@ pub fn csv<R: IntoIterator<Item = C>, C: AsRef<str>>(rows: impl IntoIterator<Ite
 pub fn file(name: &str, body: impl Into<Body>) -> Response {
     let safe: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
     let disposition = format!("attachment; filename=\"{safe}\"");
-    ([(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, disposition)], body.into())
-        .into_response()
+    let kind = if name.ends_with(".jsonl") { "application/jsonl; charset=utf-8" } else { "text/csv; charset=utf-8" };
+    ([(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, disposition)], body.into()).into_response()
 }
 
 /// A file that is written while it is read: a million rows need no memory.

@@ -1,0 +1,164 @@
+//! Who consented and who did not: figures by channel, purpose and status, each with its people behind it, and the same as files.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::problem::{PageProblem, Problem};
+use super::{Frame, Page, filters, html, sheet};
+use crate::domain::channel::{Channel, Purpose};
+use crate::domain::status::Status;
+use crate::engine::Engine;
+use crate::engine::consents::{self, Filter, Matrix, Standing};
+use crate::web::Web;
+
+/// Rows a page.
+const PAGE: i64 = 50;
+/// Rows read at a time for a file.
+const CHUNK: i64 = 5_000;
+
+/// Which people, as addresses and forms say it; what is empty is not said.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Wanted {
+    /// `granted`, `pending`, `refused`, `withdrawn`, `expired`, `suppressed`, `restricted`, `silent`, `not_given` or `unknown`
+    status: Option<String>,
+    /// `sms`, `whatsapp` or `call`
+    channel: Option<String>,
+    /// `product_info`, `promotions` or `profiling`
+    purpose: Option<String>,
+    /// This installation's `controller.id`: a script that names it is refused by another's.
+    controller: Option<String>,
+}
+
+impl Wanted {
+    /// # Errors
+    /// 400 with the field and what it may be.
+    pub fn read(&self, engine: &Engine) -> Result<Filter, Problem> {
+        let [controller, status, channel, purpose] =
+            [&self.controller, &self.status, &self.channel, &self.purpose].map(Option::as_deref);
+        Filter::read(engine, controller, status, channel, purpose).map_err(|unknown| {
+            let remedy = format!("{}: {}", unknown.field, unknown.allowed.join(", "));
+            Problem::new(StatusCode::BAD_REQUEST, format!("the filter `{}` has no such value", unknown.field), remedy)
+        })
+    }
+}
+
+#[derive(Template)]
+#[template(path = "desk/consents.html")]
+struct MatrixPage {
+    frame: Frame,
+    matrix: Matrix,
+}
+
+pub async fn show(State(web): State<Web>) -> Page {
+    let matrix = consents::matrix(&web.engine, &Filter::default()).await?;
+    html(&MatrixPage { frame: Frame::new(&web.engine, "consents").await?, matrix })
+}
+
+#[derive(Debug, Deserialize)]
+pub struct From {
+    #[serde(default)]
+    after: i64,
+}
+
+#[derive(Template)]
+#[template(path = "desk/standing.html")]
+struct ListPage {
+    frame: Frame,
+    filter: Filter,
+    list: consents::Page,
+    first_page: bool,
+}
+
+impl ListPage {
+    fn choices(&self) -> [(&'static str, Vec<(&'static str, bool)>); 3] {
+        let f = &self.filter;
+        [
+            ("status", Status::ALL.map(|s| (s.code(), f.status == Some(s))).to_vec()),
+            ("channel", Channel::ALL.map(|c| (c.code(), f.channel == Some(c))).to_vec()),
+            ("purpose", Purpose::ALL.map(|p| (p.code(), f.purpose == Some(p))).to_vec()),
+        ]
+    }
+}
+
+pub async fn list(State(web): State<Web>, Query(wanted): Query<Wanted>, Query(from): Query<From>) -> Page {
+    let filter = wanted.read(&web.engine)?;
+    // Looked for to the end: nobody wants to turn empty pages.
+    let list = consents::page(&web.engine, &filter, from.after, PAGE, i64::MAX).await?;
+    html(&ListPage { frame: Frame::new(&web.engine, "consents").await?, filter, list, first_page: from.after == 0 })
+}
+
+pub async fn csv(State(web): State<Web>, Query(wanted): Query<Wanted>) -> Result<Response, PageProblem> {
+    download(&web, &wanted, Format::Csv)
+}
+
+pub async fn jsonl(State(web): State<Web>, Query(wanted): Query<Wanted>) -> Result<Response, PageProblem> {
+    download(&web, &wanted, Format::Jsonl)
+}
+
+fn download(web: &Web, wanted: &Wanted, format: Format) -> Result<Response, PageProblem> {
+    let filter = wanted.read(&web.engine)?;
+    let parts = file(web.engine.clone(), filter, format).map_ok(|(bytes, _)| bytes);
+    Ok(match format {
+        Format::Csv => sheet::stream("consents.csv", parts),
+        Format::Jsonl => sheet::stream("consents.jsonl", parts),
+    })
+}
+
+/// How a file says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A table, whose first columns say as of when and whose.
+    Csv,
+    /// JSON lines, of which the first says what the others are, as of when and whose.
+    Jsonl,
+}
+
+/// Everybody a filter finds, in parts, each with its number of rows: it is written while it is read, and a million rows need no memory.
+pub fn file(
+    engine: Arc<Engine>,
+    filter: Filter,
+    format: Format,
+) -> impl Stream<Item = anyhow::Result<(Vec<u8>, usize)>> + Send + 'static {
+    let as_of = consents::as_of(&engine);
+    let head = match format {
+        Format::Csv => {
+            sheet::csv([["as_of", "controller", "subject", "number", "country", "channel", "purpose", "status", "since"]])
+        }
+        Format::Jsonl => {
+            line(&json!({ "report": "consents", "as_of": as_of, "controller": engine.controller, "filter": filter.query() }))
+        }
+    };
+    let parts = stream::try_unfold(Some(0), move |after: Option<i64>| {
+        let (engine, as_of) = (engine.clone(), as_of.clone());
+        async move {
+            let Some(after) = after else { return Ok(None) };
+            let page = consents::page(&engine, &filter, after, CHUNK, consents::LOOK).await?;
+            let count = page.rows.len();
+            let part = match format {
+                Format::Csv => sheet::csv(page.rows.into_iter().map(|row| cells(&as_of, &engine.controller, row))),
+                Format::Jsonl => page.rows.iter().flat_map(line).collect(),
+            };
+            anyhow::Ok(Some(((part, count), page.next)))
+        }
+    });
+    stream::once(async { anyhow::Ok((head, 0)) }).chain(parts)
+}
+
+fn cells(as_of: &str, controller: &str, row: Standing) -> [String; 9] {
+    let (country, since) = (row.country.unwrap_or_default(), row.since.unwrap_or_default());
+    [as_of.to_owned(), controller.to_owned(), row.subject, row.number, country, row.channel, row.purpose, row.status, since]
+}
+
+fn line(value: &impl serde::Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
