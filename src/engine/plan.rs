@@ -107,6 +107,7 @@ pub async fn preview(engine: &Engine, campaign: &Campaign, mut progress: impl Fn
     let mut counts = Counts::default();
     let mut openings = Openings::default();
     let (mut after, now) = (0, engine.now());
+    engine.store.take_stock().await;
     let mut tx = engine.store.read().await?;
     let id = campaigns::by_name(&mut tx, &engine.controller, &campaign.name).await?.map_or(0, |c| c.id);
     let shown = engine.config.preview(campaign)?;
@@ -314,6 +315,7 @@ pub async fn plan_next(engine: &Engine, campaign_id: i64) -> Result<bool> {
         let again = campaign.next_repeat(instant(now)).map(|at| at.timestamp_micros());
         campaigns::set_repeat(&mut tx, row.id, again).await?;
         tx.commit().await?;
+        engine.store.take_stock().await;
         return Ok(false);
     };
     // In a repeated look whoever was to be asked already keeps that decision.
