@@ -45,7 +45,13 @@ pub async fn store_outcomes(engine: &Engine, batch: &Batch, sent: Vec<(Due, i64,
 async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, Sent)]) -> Result<Turn> {
     let now = engine.now();
     let mut tx = engine.store.write().await?;
-    let mut health = control::health(&mut tx, &engine.controller, &batch.gateway).await?;
+    // All well before and all accepted: its health stays as it is, and no claim waits for this transaction.
+    let seen = control::health_seen(&mut tx, &engine.controller, &batch.gateway).await?;
+    let stays = seen.is_some_and(|h| h.is_clean()) && sent.iter().all(|(_, _, s)| matches!(s, Sent::Accepted { .. }));
+    let mut health = match stays {
+        true => Health::default(),
+        false => control::health(&mut tx, &engine.controller, &batch.gateway).await?,
+    };
     let mut settled = Vec::with_capacity(sent.len());
     let mut opted_out = Vec::new();
     for (due, attempt, sent) in sent {
@@ -104,7 +110,9 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
         settled.push(row);
     }
     let turn = turn(&mut health, sent, now);
-    control::save_health(&mut tx, &engine.controller, &health).await?;
+    if !stays {
+        control::save_health(&mut tx, &engine.controller, &health).await?;
+    }
     messages::settle(&mut tx, &settled, now).await?;
     super::budget::release(&mut tx, &settled).await?;
     if let Some(campaign) = batch.campaign_id {

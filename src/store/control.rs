@@ -174,12 +174,29 @@ impl Health {
         self.paused_at.is_none() && self.opened_at.is_none()
     }
 
+    /// Nothing is being counted against it, so an answer it gives changes nothing.
+    pub fn is_clean(&self) -> bool {
+        self.is_working() && self.unknowns == 0 && self.unreached == 0 && self.probing == 0
+    }
+
     /// Since when and why no connection to it comes about, if none does.
     pub fn out_of_reach(&self) -> Option<(i64, &str)> {
         self.opened_at.zip(self.open_reason.as_deref())
     }
 }
 
+/// As [`health`], without waiting for whoever is changing it; none as long as nothing was sent by it.
+pub async fn health_seen(tx: &mut Tx, controller: &str, gateway: &str) -> Result<Option<Health>> {
+    fetch_optional!(
+        tx,
+        "SELECT name, unknowns, unreached, opened_at, open_reason, probe_at, probing, paused_at, pause_reason, throttled_until FROM gateways
+         WHERE controller = $1 AND name = $2",
+        controller,
+        gateway
+    )
+}
+
+/// Locked until the transaction ends.
 pub async fn health(tx: &mut Tx, controller: &str, gateway: &str) -> Result<Health> {
     execute!(tx, "INSERT INTO gateways (controller, name) VALUES ($1, $2) ON CONFLICT DO NOTHING", controller, gateway)?;
     let row: Option<Health> = fetch_optional!(

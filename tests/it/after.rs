@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use permesso::domain::ledger::{Body, apply};
 use permesso::domain::message::State;
 use permesso::engine::explain;
+use permesso::gateway::mock::protocol::Event;
 use permesso::store::{Store, ledger};
 
 use crate::app::TestApp;
@@ -32,6 +33,11 @@ async fn pairs(app: &TestApp, sql: &'static str) -> Vec<(String, String)> {
 /// named state that agrees with the gateway's book; every event answered 2xx is on disk; preferences follow from a whole ledger; and
 /// no more is unknown than was `in_flight`. For when the campaign has run to its end and no callback is on its way.
 pub async fn after(app: &TestApp, people: usize, in_flight: u64) -> Left {
+    after_erasing(app, people, in_flight, &BTreeSet::new()).await
+}
+
+/// As [`after`], where these numbers were erased: what was told of them may be gone.
+pub async fn after_erasing(app: &TestApp, people: usize, in_flight: u64, erased: &BTreeSet<String>) -> Left {
     let stats = app.gateway.stats();
     assert_eq!(stats.duplicates, 0, "somebody was asked twice");
     assert!(stats.max_per_reference <= 1, "a message was sent twice");
@@ -54,7 +60,7 @@ pub async fn after(app: &TestApp, people: usize, in_flight: u64) -> Left {
         let state = words.next().and_then(State::parse).unwrap_or_else(|| panic!("{message} has no named state"));
         let taken = references.iter().any(|reference| accepted.contains(reference));
         let agrees = match state {
-            State::Planned | State::Sending => panic!("it was not run to its end: {states:?}"),
+            State::Planned | State::Sending => panic!("{message} was not run to its end: {states:?}"),
             State::Cancelled | State::Lapsed => !taken,
             State::Unknown | State::Failed => true,
             _ => taken || words.next().is_some(),
@@ -64,7 +70,16 @@ pub async fn after(app: &TestApp, people: usize, in_flight: u64) -> Left {
 
     let events = "SELECT event_id, gateway FROM receipts UNION ALL SELECT event_id, gateway FROM inbound_events";
     let stored: BTreeSet<String> = pairs(app, events).await.into_iter().map(|(event, _)| event).collect();
-    let lost: Vec<String> = app.gateway.taken().into_iter().filter(|event| !stored.contains(event)).collect();
+    let theirs: BTreeSet<String> =
+        app.gateway.log().into_iter().filter(|m| erased.contains(&m.to)).map(|m| m.reference).collect();
+    let may_be_gone = |event: &Event| match event {
+        Event::Receipt(receipt) => theirs.contains(&receipt.reference),
+        Event::Inbound(inbound) => erased.contains(&inbound.from),
+    };
+    let told = app.gateway.told_since(0);
+    let gone: BTreeSet<&str> = told.iter().filter(|event| may_be_gone(event)).map(Event::id).collect();
+    let lost: Vec<String> =
+        app.gateway.taken().into_iter().filter(|event| !stored.contains(event) && !gone.contains(event.as_str())).collect();
     assert!(lost.is_empty(), "answered 2xx and not on disk: {lost:?}");
 
     preferences_are_the_ledgers_replay(app).await;

@@ -23,7 +23,7 @@ use permesso::store::{
 };
 use permesso::vault::Keyed;
 
-use crate::app::{HEADER, Kind, TestApp};
+use crate::app::{HEADER, Kind, LINK, TestApp};
 use crate::both;
 
 /// A controller of the tests' own: the doors that [`TestApp`] opens write under another.
@@ -641,9 +641,29 @@ both!(a_session_that_hears_is_kept_beside_the_web_role, |app| {
     tx.rollback().await.unwrap();
 });
 
+#[tokio::test]
+async fn postgres_knows_how_large_its_tables_are_before_and_after_a_planning() {
+    let mut app = TestApp::new(Kind::Postgres).await;
+    let people: Vec<String> = (0..40).map(TestApp::it).collect();
+    app.people(&people[..20]).await;
+    app.engine.store.take_stock().await;
+    assert_eq!(app.count("SELECT CAST(reltuples AS BIGINT) FROM pg_class WHERE relname = 'contacts'").await, 20);
+    app.people(&people[20..]).await;
+    app.plan(LINK).await;
+    for of in [
+        "SELECT CAST(reltuples AS BIGINT) FROM pg_class WHERE relname = 'contacts'",
+        "SELECT CAST(reltuples AS BIGINT) FROM pg_class WHERE relname = 'messages'",
+    ] {
+        assert_eq!(app.count(of).await, 40);
+    }
+    app.end().await;
+}
+
 both!(the_health_of_a_gateway_is_kept, |app| {
     let mut tx = write(app).await;
+    assert!(control::health_seen(&mut tx, C, "g").await.unwrap().is_none(), "nothing was sent by it");
     let new = control::health(&mut tx, C, "g").await.unwrap();
+    assert!(new.is_clean());
     assert_eq!((new.name.as_str(), new.unknowns, new.opened_at, new.paused_at), ("g", 0, None, None));
     let ill = Health { unknowns: 3, opened_at: Some(4), probing: 1, paused_at: Some(5), throttled_until: 6, ..new };
     let ill = Health { pause_reason: Some("no credit".into()), unreached: 7, ..ill };
@@ -653,6 +673,8 @@ both!(the_health_of_a_gateway_is_kept, |app| {
     let all = control::all_health(&mut tx, C).await.unwrap();
     assert_eq!(all.iter().map(|h| h.name.as_str()).collect::<Vec<_>>(), ["f", "g"]);
     assert_eq!(format!("{:?}", all[1]), format!("{ill:?}"));
+    let seen = control::health_seen(&mut tx, C, "g").await.unwrap().unwrap();
+    assert!(format!("{seen:?}") == format!("{ill:?}") && !seen.is_clean());
     tx.rollback().await.unwrap();
 });
 

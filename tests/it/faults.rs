@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -11,6 +12,8 @@ use permesso::domain::campaign::CampaignState;
 use permesso::engine::{plan, recover};
 use permesso::gateway::mock::faults::Faults;
 use permesso::store::Store;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::after::after;
 use crate::app::{Kind, LINK, MORNING, REPLY_NUMBER, TestApp};
@@ -32,6 +35,15 @@ async fn some_are_asked(app: &TestApp, some: u64) {
 
 #[tokio::test]
 async fn postgres_crashed_and_brought_back_in_the_middle_of_a_campaign_loses_nothing() {
+    postgres_goes_down_and_comes_back(3, Cluster::crash).await;
+}
+
+#[tokio::test]
+async fn postgres_without_room_goes_down_and_room_lets_it_go_on() {
+    postgres_goes_down_and_comes_back(1, Cluster::goes_down_for_want_of_room).await;
+}
+
+async fn postgres_goes_down_and_comes_back(times: u32, goes_down: fn(&Cluster)) {
     let cluster = Arc::new(tokio::task::spawn_blocking(Cluster::alone).await.unwrap());
     let url = cluster.url("postgres");
     let clock = Clock::starting(MORNING.parse::<DateTime<Utc>>().unwrap());
@@ -42,13 +54,13 @@ async fn postgres_crashed_and_brought_back_in_the_middle_of_a_campaign_loses_not
     leisurely(&app);
     let mut run = spawn(&app, &["run"], "");
     let mut before = 0;
-    for _ in 0..3 {
+    for _ in 0..times {
         plan_more(&app, before, PEOPLE).await;
         some_are_asked(&app, u64::from(before) + 30).await;
         before += PEOPLE;
         // On another thread: the gateway answers on this one.
         let crashed = cluster.clone();
-        tokio::task::spawn_blocking(move || crashed.crash()).await.unwrap();
+        tokio::task::spawn_blocking(move || goes_down(&crashed)).await.unwrap();
         // What is said meanwhile is not answered 2xx, since it is on no disk.
         let unheard = app.gateway.reply(&TestApp::it(before - 1), REPLY_NUMBER, "STOP").await;
         assert!(!app.gateway.taken().contains(&unheard));
@@ -284,4 +296,51 @@ both!(two_planners_at_once_decide_about_everybody_once, |app| {
     app.settle().await;
     after(app, 500, 0).await;
     assert_eq!(app.gateway.stats().accepted, 500);
+});
+
+/// Reads one request whole. False where none comes any more.
+async fn read_whole(socket: &mut tokio::net::TcpStream) -> bool {
+    let mut read = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&read).to_ascii_lowercase();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|l| l.strip_prefix("content-length: ")?.parse::<usize>().ok());
+            if body.len() >= length.unwrap_or(0) {
+                return true;
+            }
+        }
+        if socket.read_buf(&mut read).await.expect("read") == 0 {
+            return false;
+        }
+    }
+}
+
+both!(a_gateway_that_hangs_up_halfway_leaves_unknown_what_it_read_and_gets_nothing_twice, |app| {
+    const PEOPLE: usize = 3;
+    app.people(&(0..3).map(TestApp::it).collect::<Vec<_>>()).await;
+    app.plan(LINK).await;
+    let port = app.close_gateway().await;
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let read = Arc::new(AtomicUsize::new(0));
+    let counted = read.clone();
+    // It reads, says nothing more, and keeps its ear open.
+    let half_closing = tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((mut socket, _)) = listener.accept().await {
+            counted.fetch_add(usize::from(read_whole(&mut socket).await), Ordering::SeqCst);
+            socket.shutdown().await.expect("its own half is closed");
+            kept.push(socket);
+        }
+    });
+    app.deliver().await;
+    half_closing.abort();
+    assert!(half_closing.await.is_err_and(|e| e.is_cancelled()));
+    app.open_gateway(port).await;
+    assert_eq!(read.load(Ordering::SeqCst), PEOPLE, "each was read once");
+    assert_eq!(app.states().await.get("unknown"), Some(&3));
+    app.advance(Duration::from_secs(3600));
+    recover::sweep(&app.engine).await.unwrap();
+    app.settle().await;
+    assert_eq!(app.gateway.stats().requests, 0);
+    after(app, PEOPLE, PEOPLE as u64).await;
 });

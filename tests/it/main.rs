@@ -19,6 +19,7 @@ mod humans;
 mod keys;
 mod legs;
 mod lists;
+mod model;
 mod mydata;
 mod noes;
 mod notices;

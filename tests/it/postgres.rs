@@ -51,6 +51,20 @@ impl Cluster {
         self.pg_ctl("start");
     }
 
+    /// No file of it may grow beyond so many bytes: a full disk for it alone, on any machine and without a mount. Where not even the log
+    /// (WAL) can be written, Postgres goes down by itself; it has when this returns.
+    pub fn goes_down_for_want_of_room(&self) {
+        let script = r#"
+as() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
+pid=$(head -1 "$DIR/data/postmaster.pid")
+for p in $pid $(pgrep -P "$pid"); do as prlimit --pid "$p" --fsize=4096: || true; done
+while kill -0 "$pid" 2>/dev/null; do psql -q -U app -h "$DIR" -p "$PORT" -d postgres -c 'CHECKPOINT' >/dev/null 2>&1 || true; done
+"#;
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script).env("DIR", &self.dir).env("PORT", self.port.to_string());
+        assert!(command.stdout(Stdio::null()).status().expect("sh").success(), "it went down");
+    }
+
     fn pg_ctl(&self, what: &str) {
         let script = r#"
 as() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
