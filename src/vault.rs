@@ -158,6 +158,16 @@ impl Vault {
         self.ticket(token_hash, message).as_bytes().ct_eq(given.as_bytes()).into()
     }
 
+    /// Shows that a choice on a form, as it is written, passed through our hands.
+    pub fn intake_seal(&self, consent: &str) -> String {
+        self.fingerprint("intake consent", consent)
+    }
+
+    pub fn is_intake_seal(&self, consent: &str, given: &str) -> bool {
+        use subtle::ConstantTimeEq;
+        self.intake_seal(consent).as_bytes().ct_eq(given.as_bytes()).into()
+    }
+
     /// By what a database knows each key again: its id, and a hash that only it makes.
     pub fn proofs(&self) -> Vec<(i64, String)> {
         self.keys.iter().map(|k| (k.id, mac_of(k, "proof", "the key of this database").mac)).collect()

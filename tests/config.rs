@@ -54,6 +54,11 @@ impl Folder {
         self.shown(config.campaign("rinnovo-consensi").err().map(|problems| problems.0).unwrap_or_default())
     }
 
+    /// What is wrong with the forms.
+    fn forms(&self) -> Vec<String> {
+        self.shown(self.load().expect("sound settings").unfit_forms)
+    }
+
     fn shown(&self, problems: Vec<Problem>) -> Vec<String> {
         let prefix = format!("{}/", self.dir().display());
         problems.iter().map(|problem| problem.to_string().replace(&prefix, "")).collect()
@@ -917,4 +922,50 @@ fn a_notice_says_of_each_provider_who_runs_it_and_where() {
     config.gateways[0].region = Some("EU".into());
     config.gateways[0].processor = Some("Infobip Ltd".into());
     assert!(said(&config).expect("a notice").iter().all(|text| text.contains("- Infobip Ltd, EU\n")));
+}
+
+#[test]
+fn a_form_names_all_that_is_wrong_with_it_at_once() {
+    let text = std::fs::read_to_string(Path::new(SHIPPED).join("forms/newsletter.toml")).unwrap();
+    let config = Folder::new().load().unwrap();
+    let form = config.form("newsletter").unwrap();
+    assert_eq!((form.channels.len(), form.purposes.len(), form.embed.len(), form.token.is_some()), (2, 2, 0, false));
+    assert_eq!(config.form_link("newsletter"), "http://127.0.0.1:8080/join/newsletter");
+
+    let spoilt = text
+        .replace("name = \"newsletter\"", "name = \"news\"")
+        .replace("countries = [\"IT\",", "countries = [\"XX\",")
+        .replace("sender = \"ACME\"", "sender = \"acme-wa\"")
+        .replace("per_day = 500", "per_day = 0")
+        .replace("# embed = [\"https://www.acme.example\"]", "embed = [\"https://www.acme.example/page\", \"*\"]")
+        .replace("# token_env = ", "token = \"short\" # ")
+        .replace("purposes = [", "purpose = [");
+    let found = Folder::new().write("forms/newsletter.toml", &spoilt).forms();
+    for (key, what) in [
+        ("name", "the file is newsletter.toml, but the form is `news`"),
+        ("countries", "XX has no country pack"),
+        ("sender", "`acme-wa` sends by whatsapp, and the code goes by SMS"),
+        ("per_day", "0 is out of range"),
+        ("embed", "`https://www.acme.example/page` is no origin of a page"),
+        ("embed", "`*` is no origin of a page"),
+        ("token", "the token has 5 characters, and could be guessed"),
+        ("preferences.purposes", "nothing is listed"),
+        ("preferences.purpose", "did you mean `purposes`?"),
+    ] {
+        let named = |line: &&String| {
+            line.starts_with("forms/newsletter.toml:") && line.contains(&format!(": {key}: ")) && line.contains(what)
+        };
+        assert!(found.iter().any(|line| named(&line)), "{key}: {what}: {found:#?}");
+    }
+    assert_eq!(found.len(), 9, "{found:#?}");
+    // A name that its countries do not take, a code that its text does not name, one token for two forms.
+    let other = text.replace("sender = \"ACME\"", "sender = \"ACMEinfo\"");
+    let found = Folder::new().write("forms/newsletter.toml", &other).forms();
+    assert_eq!(found.len(), 2, "IT and ES register names: {found:#?}");
+    let found = Folder::new().write("../templates/messages/join_code.it.txt", "{{ brand }}: done").forms();
+    only(&found, "", "join_code.it: the text does not name the code");
+    let shared = text.replace("# token_env = ", "token = \"0123456789abcdef0123456789abcdef\" # ");
+    let twice = shared.replace("name = \"newsletter\"", "name = \"shop\"");
+    let found = Folder::new().write("forms/newsletter.toml", &shared).write("forms/shop.toml", &twice).forms();
+    only(&found, "forms/shop.toml", "its token is that of form `newsletter`");
 }

@@ -17,9 +17,10 @@ struct File {
     campaign: Option<&'static str>,
 }
 
-const FILES: [File; 5] = [
+const FILES: [File; 6] = [
     File { heading: "### `permesso.toml`", shipped: "permesso.toml", campaign: None },
     File { heading: "## A campaign file", shipped: "campaigns/rinnovo-consensi.toml", campaign: Some("rinnovo-consensi") },
+    File { heading: "### `forms/NAME.toml`", shipped: "forms/newsletter.toml", campaign: None },
     File { heading: "### `prices.toml`", shipped: "prices.toml", campaign: None },
     File { heading: "### `countries/NAME.toml`", shipped: "countries/it.toml", campaign: None },
     File { heading: "### `replies/NAME.toml`", shipped: "replies/it.toml", campaign: None },
@@ -51,7 +52,7 @@ impl Folder {
         std::fs::write(self.dir().join(file.shipped), toml::to_string(content).unwrap()).unwrap();
         let read = Config::load_with(&self.dir(), &|_| None).and_then(|config| match file.campaign {
             Some(name) => config.campaign(name).map(drop),
-            None => Ok(()),
+            None => Err(Problems(config.unfit_forms)),
         });
         let Problems(found) = read.err().unwrap_or(Problems(Vec::new()));
         found.iter().map(|p| format!("{} {} {}", p.key, p.what, p.remedy)).collect()

@@ -18,7 +18,7 @@ use crate::domain::plural::counted;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Find every error in permesso.toml, the country packs, the phrases and the campaigns. Needs no database.
+    /// Find every error in permesso.toml, the country packs, the phrases, the forms and the campaigns. Needs no database.
     #[command(after_help = "Example: permesso config check")]
     Check,
     /// Write the texts that ship as files, to be edited: asks, confirmations, acknowledgements, help, button titles. A file that is there
@@ -103,6 +103,7 @@ fn check(context: &Context) -> Result<()> {
             serde_json::json!({
                 "ok": true,
                 "campaigns": campaigns,
+                "forms": config.forms.iter().map(|form| config.form_link(&form.name)).collect::<Vec<_>>(),
                 "countries": config.packs.keys().collect::<Vec<_>>(),
                 "warnings": warnings,
                 "text_warnings": text_warnings,
@@ -112,7 +113,11 @@ fn check(context: &Context) -> Result<()> {
         warn(&text_warnings);
         let packs = config.packs.keys().cloned().collect::<Vec<_>>().join(" ");
         let campaigns = counted(campaigns.len(), "campaign", "campaigns");
-        println!("{} is in order: {campaigns}, country packs {packs}", context.dir.display());
+        let forms = counted(config.forms.len(), "form", "forms");
+        println!("{} is in order: {campaigns}, {forms}, country packs {packs}", context.dir.display());
+        for form in &config.forms {
+            println!("form {}: {}", form.name, config.form_link(&form.name));
+        }
         for warning in warnings {
             println!("warning: {warning}");
         }

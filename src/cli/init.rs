@@ -9,7 +9,7 @@ use crate::store::{Store, migrations};
 use crate::vault::Vault;
 
 /// The files that ship, as they are in the repository.
-pub const FILES: [(&str, &str); 19] = [
+pub const FILES: [(&str, &str); 20] = [
     ("permesso.toml", include_str!("../../config/permesso.toml")),
     ("prices.toml", include_str!("../../config/prices.toml")),
     ("sample-list.csv", include_str!("../../config/sample-list.csv")),
@@ -17,6 +17,7 @@ pub const FILES: [(&str, &str); 19] = [
     ("campaigns/renew-consents.toml", include_str!("../../config/campaigns/renew-consents.toml")),
     ("campaigns/einwilligung.toml", include_str!("../../config/campaigns/einwilligung.toml")),
     ("campaigns/whatsapp-first.toml", include_str!("../../config/campaigns/whatsapp-first.toml")),
+    ("forms/newsletter.toml", include_str!("../../config/forms/newsletter.toml")),
     ("countries/it.toml", include_str!("../../config/countries/it.toml")),
     ("countries/pl.toml", include_str!("../../config/countries/pl.toml")),
     ("countries/de.toml", include_str!("../../config/countries/de.toml")),

@@ -348,7 +348,7 @@ fn ask(
         table.note("sender", what, remedy);
     }
     let fits = sender.is_some_and(|sender| {
-        registered(&table, config, there, channel, sender);
+        registered(&table, config, there.countries, there.on, sender);
         fits(&table, config, channel, mode, sender)
     });
     let template = table.need::<String>("template");
@@ -357,7 +357,9 @@ fn ask(
     if table.has("template") && config.speaks() && !config.wordings.contains_key(&format!("{template}.{}", config.default_locale))
     {
         // The one it is like may have every language but this one.
-        let of_asks = |name: &&str| !templates::SERVICE.contains(name) && ![template.as_str(), templates::NOTICE].contains(name);
+        let of_asks = |name: &&str| {
+            !templates::SERVICE.contains(name) && ![template.as_str(), templates::NOTICE, templates::FORM].contains(name)
+        };
         let names = config.wordings.keys().filter_map(|name| Some(name.rsplit_once('.')?.0)).filter(of_asks);
         let folder = templates::folder(&config.dir, config.templates.as_deref());
         let or = format!("or add the file to {}", folder.display());
@@ -444,15 +446,15 @@ fn fits(table: &Table, config: &Config, channel: Channel, mode: Option<Mode>, se
     false
 }
 
-/// Whether the countries take the sender's name.
-fn registered(table: &Table, config: &Config, there: &There, channel: Channel, sender: &Sender) {
-    if channel != Channel::Sms {
+/// Whether the countries take the sender's name, from this day on.
+pub fn registered(table: &Table, config: &Config, countries: &[String], on: Option<NaiveDate>, sender: &Sender) {
+    if sender.channel != Channel::Sms {
         return;
     }
     let id = &sender.id;
-    let on = there.on.unwrap_or(NaiveDate::MAX);
+    let on = on.unwrap_or(NaiveDate::MAX);
     let refuses = |code: &&String| config.packs.get(*code).is_some_and(|pack| !pack.takes_sender(sender, on));
-    for code in there.countries.iter().filter(refuses) {
+    for code in countries.iter().filter(refuses) {
         let known = sender.registrations.iter().find(|r| r.country == *code);
         let (why, remedy) = match known {
             Some(r) if r.state == RegistrationState::Pending => (
@@ -483,17 +485,17 @@ fn stop_if(limits: &Table) -> Option<StopIf> {
 }
 
 /// Notes a list that is missing or empty.
-fn some(table: &Table, key: &str, remedy: &str) {
+pub fn some(table: &Table, key: &str, remedy: &str) {
     if !table.has(key) || table.get::<Vec<String>>(key).is_some_and(|list| list.is_empty()) {
         table.note(key, "nothing is listed", remedy);
     }
 }
 
-fn channel(text: &str) -> values::Parsed<Channel> {
+pub fn channel(text: &str) -> values::Parsed<Channel> {
     Channel::parse(text).ok_or_else(|| (format!("there is no channel `{text}`"), "write sms, whatsapp or call".into()))
 }
 
-fn purpose(text: &str) -> values::Parsed<Purpose> {
+pub fn purpose(text: &str) -> values::Parsed<Purpose> {
     Purpose::parse(text)
         .ok_or_else(|| (format!("there is no purpose `{text}`"), "write product_info, promotions or profiling".into()))
 }

@@ -6,6 +6,7 @@ mod advice;
 mod approved;
 mod campaign;
 mod columns;
+mod forms;
 mod lint;
 mod notices;
 mod packs;
@@ -34,7 +35,7 @@ pub use problem::{Problem, Problems};
 pub use retention::Retention;
 
 use crate::domain::campaign::{Campaign, Sender};
-use crate::domain::channel::Channel;
+use crate::domain::channel::{Channel, Purpose};
 use crate::domain::country::{self, CountryPack};
 use crate::domain::notice::Notice;
 use crate::domain::phone::Fiction;
@@ -67,6 +68,10 @@ pub struct Config {
     pub gateways: Vec<GatewayConfig>,
     pub senders: Vec<Sender>,
     pub webhooks: Vec<WebhookConfig>,
+    /// Where people leave their number.
+    pub forms: Vec<Form>,
+    /// What is wrong with forms that stay closed until it is mended: nobody's campaign waits for that.
+    pub unfit_forms: Vec<Problem>,
     /// E.164 numbers that get test messages.
     pub testers: Vec<String>,
     /// Under which headers imported lists hold our fields.
@@ -201,6 +206,26 @@ pub struct WebhookConfig {
     pub timeout_ms: u64,
 }
 
+/// A page, or a chatbot, on which people choose and then leave their number.
+#[derive(Debug, Clone)]
+pub struct Form {
+    pub name: String,
+    /// Where the number comes from, as its person reads it later (Art. 13 and 14 GDPR).
+    pub source: String,
+    /// ISO codes of the countries whose numbers are taken.
+    pub countries: Vec<String>,
+    pub channels: Vec<Channel>,
+    pub purposes: Vec<Purpose>,
+    /// By which the code goes.
+    pub sender: Sender,
+    /// Codes in 24 hours, at most.
+    pub per_day: i64,
+    /// Origins of pages that may frame it.
+    pub embed: Vec<String>,
+    /// Lets a chatbot in.
+    pub token: Option<Secret>,
+}
+
 impl fmt::Debug for WebhookConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebhookConfig").field("name", &self.name).finish_non_exhaustive()
@@ -259,6 +284,16 @@ impl Config {
         Ok(files.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect())
     }
 
+    /// The form of this name.
+    pub fn form(&self, name: &str) -> Option<&Form> {
+        self.forms.iter().find(|form| form.name == name)
+    }
+
+    /// The address of a form's page.
+    pub fn form_link(&self, name: &str) -> String {
+        format!("{}/join/{name}", self.public_url.as_str().trim_end_matches('/'))
+    }
+
     /// The remedy for the name of a campaign that is not there.
     pub fn campaign_meant(&self, name: &str) -> String {
         let names = self.campaign_names().unwrap_or_default();
@@ -290,6 +325,7 @@ impl Config {
         let main = [dir.join("permesso.toml"), dir.join(prices::FILE)].map(|path| path.display().to_string());
         let mut warned = Vec::new();
         if let Some(config) = config.as_ref().filter(|_| found.iter().all(|problem| main.contains(&problem.file))) {
+            found.extend(config.unfit_forms.iter().cloned());
             for name in config.campaign_names()? {
                 match config.campaign(&name) {
                     Ok(campaign) => warned.extend(config.warnings(&campaign)),

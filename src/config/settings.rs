@@ -7,7 +7,7 @@ use super::problem::{Problem, Problems};
 use super::read::{File, Table};
 use super::templates::Wording;
 use super::values::{self, web_address};
-use super::{Config, Controller, Logo, accounts, campaign, columns, lint, packs, prices, retention, templates, webhooks};
+use super::{Config, Controller, Logo, accounts, campaign, columns, forms, lint, packs, prices, retention, templates, webhooks};
 use crate::domain::country::CountryPack;
 use crate::domain::phone::Fiction;
 use crate::domain::plural::counted;
@@ -144,6 +144,8 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
         gateways,
         senders,
         webhooks,
+        forms: Vec::new(),
+        unfit_forms: Vec::new(),
         testers,
         import,
         packs,
@@ -161,6 +163,10 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
         root.table("controller").note("brand", what, remedy);
         // Under it every text would seem wrong.
         config.controller.brand.clear();
+    }
+    // Senders, packs and texts that cannot be read would seem wrong in every form.
+    if all_packs && all_texts {
+        (config.forms, config.unfit_forms) = forms::read(&config, env);
     }
     Some(config)
 }

@@ -33,12 +33,13 @@ macro_rules! built_in {
 }
 
 #[rustfmt::skip]
-const BUILT_IN: [(&str, &str); 84] = built_in![
+const BUILT_IN: [(&str, &str); 90] = built_in![
     "repermission.it" "repermission.en" "repermission.pl" "repermission.de" "repermission.fr" "repermission.es"
     "repermission_reply.it" "repermission_reply.en" "repermission_reply.pl" "repermission_reply.de" "repermission_reply.fr" "repermission_reply.es"
     "repermission_code.it" "repermission_code.en" "repermission_code.pl" "repermission_code.de" "repermission_code.fr" "repermission_code.es"
     "code.it" "code.en" "code.pl" "code.de" "code.fr" "code.es"
     "data_code.it" "data_code.en" "data_code.pl" "data_code.de" "data_code.fr" "data_code.es"
+    "join_code.it" "join_code.en" "join_code.pl" "join_code.de" "join_code.fr" "join_code.es"
     "repermission_whatsapp.it" "repermission_whatsapp.en" "repermission_whatsapp.pl" "repermission_whatsapp.de" "repermission_whatsapp.fr" "repermission_whatsapp.es"
     "confirm.it" "confirm.en" "confirm.pl" "confirm.de" "confirm.fr" "confirm.es"
     "ack_yes.it" "ack_yes.en" "ack_yes.pl" "ack_yes.de" "ack_yes.fr" "ack_yes.es"
@@ -57,6 +58,9 @@ pub fn built_in() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 /// What the privacy notices are named.
 pub const NOTICE: &str = "notice";
+
+/// The text that carries the code of a form.
+pub const FORM: &str = "join_code";
 
 /// The texts every campaign needs beside its ask.
 pub const SERVICE: [&str; 9] =

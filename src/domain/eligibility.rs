@@ -88,6 +88,12 @@ pub enum Cause<'a> {
         asked_at: i64,
         for_a_yes: bool,
     },
+    /// The one-time code of a form, asked for then. Anybody can type anybody's number there, so unlike on a person's own page every no
+    /// stands; `pack` is that of the number's country.
+    Form {
+        asked_at: i64,
+        pack: Option<&'a CountryPack>,
+    },
     /// An acknowledgement or help: an inbound message received then.
     Answer {
         received_at: i64,
@@ -389,6 +395,21 @@ pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
                 _ if for_a_yes && facts.restricted => Decision::Skip(Reason::Restricted),
                 Some(until) => Decision::Wait { until, because: Reason::DailyLimit },
                 None => clear(i64::MAX, None),
+            }
+        }
+        Cause::Form { asked_at, pack } => {
+            let listed = |pack: &CountryPack| {
+                pack.register.spares_asks
+                    && facts.screened.iter().any(|s| Some(&s.register) == pack.register.name.as_ref() && s.listed_since.is_some())
+            };
+            match (strictest(facts), pack) {
+                (Some((reason, _)), _) => Decision::Skip(Reason::of(reason)),
+                _ if facts.restricted => Decision::Skip(Reason::Restricted),
+                _ if facts.held => Decision::Skip(Reason::HeldForOperator),
+                _ if !facts.mobile => Decision::Skip(Reason::BadNumber),
+                (None, None) => Decision::Skip(Reason::CountryBlocked),
+                (None, Some(pack)) if listed(pack) => Decision::Skip(Reason::RpoListed),
+                (None, Some(_)) => decide(Cause::Code { asked_at, for_a_yes: true }, facts, now),
             }
         }
         Cause::Answer { received_at, gateway_answered } => match () {

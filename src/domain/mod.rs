@@ -10,6 +10,7 @@ pub mod contact;
 pub mod country;
 pub mod eligibility;
 pub mod hours;
+pub mod intake;
 pub mod ledger;
 pub mod message;
 pub mod money;

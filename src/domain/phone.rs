@@ -100,6 +100,12 @@ pub fn is_north_american(country: &str) -> bool {
     Region::from_code(country).is_ok_and(|region| UTIL.is_nanpa_country(region))
 }
 
+/// The prefix of a country's numbers, `+39`.
+pub fn prefix(country: &str) -> Option<String> {
+    let code = UTIL.get_country_code_for_region(Region::from_code(country).ok()?)?;
+    Some(format!("+{code}"))
+}
+
 impl PhoneNumber {
     /// Reads one number as people and spreadsheets write it: with spaces, dots, dashes, slashes, brackets, quotes, `tel:`, `00` for
     /// `+`, `(0)`. `default_country` (ISO 3166, `IT`) reads numbers without a country code. The number must exist in its

@@ -21,7 +21,7 @@ use crate::domain::suppression::Reason;
 use crate::domain::times::Times;
 use crate::store::contacts::Contact;
 use crate::store::messages::Attempt;
-use crate::store::{Tx, codes, contacts, conversations, ledger, messages, suppressions};
+use crate::store::{Tx, codes, contacts, conversations, intakes, ledger, messages, suppressions};
 use crate::vault;
 
 /// What the page shows. No number but its last three digits, no name (T7).
@@ -133,6 +133,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     let live = suppressions::of(&mut tx, &engine.controller, &engine.vault.keyed_all(&number)).await?;
     let suppressed = suppressions::live(&live).max();
     let evidence = contacts::evidence_of(&mut tx, situation.contact.id).await?;
+    let joined = intakes::of_contact(&mut tx, situation.contact.id).await?;
     let newest = conversations::newest_of(&mut tx, situation.contact.id).await?;
     let code = code::look(&mut tx, engine, &situation, &vault::token_hash(token)).await?;
     let last = last(&mut tx, engine, &situation.contact).await?;
@@ -171,7 +172,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
             _ if restricted => Door::Restricted,
             _ => Door::Open,
         },
-        source: evidence.first().map(|e| e.source.clone()),
+        source: evidence.first().map(|e| e.source.clone()).or(joined.into_iter().next().map(|(source, _)| source)),
         brand: campaign.as_deref().map_or_else(|| engine.config.controller.brand.clone(), |c| c.brand.clone()),
         test: attempt.kind == Kind::Test.code(),
     };

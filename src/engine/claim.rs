@@ -11,7 +11,7 @@ use super::deliver::Ended;
 use super::openings::Openings;
 use super::pace::Pace;
 use super::seen::Seen;
-use super::{Engine, LEASE_DB, budget, mydata, trial};
+use super::{Engine, LEASE_DB, budget, intake, mydata, trial};
 use crate::clock::{SECOND, instant};
 use crate::domain::campaign::{Campaign, CampaignState};
 use crate::domain::channel::Channel;
@@ -117,6 +117,9 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
                 // It came back from the gateway after its person was erased.
                 _ if person.number_enc.is_empty() => Decision::Skip(Reason::Erased),
                 Some(Kind::Test) => trial::verdict(engine, revision.as_deref(), person, openings, now)?,
+                Some(Kind::Code) if row.wording.as_deref() == Some(intake::WORDING) => {
+                    intake::verdict(engine, &person.facts, row.created_at, now)
+                }
                 _ => verdict(&row, person, revision.as_deref(), batch, openings, &arrived, now),
             };
             let asks = row.kind().is_some_and(Kind::is_asking);

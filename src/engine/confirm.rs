@@ -9,6 +9,7 @@ use crate::domain::answer::{Answer, By};
 use crate::domain::campaign::{Campaign, Mode};
 use crate::domain::channel::{Channel, Permission};
 use crate::domain::consent::{Act, Effect, State, next};
+use crate::domain::intake::Consent;
 use crate::domain::ledger::{Body, Entry, FirstYes, Preference};
 use crate::domain::message::Kind;
 use crate::domain::suppression::Reason;
@@ -62,6 +63,8 @@ pub struct Situation {
     pub shown_in: Option<String>,
     /// The version of the notice that was shown, and the hash of its text in the language it was shown in, if it was published.
     pub notice: (String, Option<String>),
+    /// The form on which it was said, where it was one.
+    pub form: Option<String>,
 }
 
 impl Situation {
@@ -80,7 +83,7 @@ impl Situation {
         };
         let notice = (engine.config.controller.notice_version.clone(), None);
         let mut situation =
-            Situation { contact, keyed, conversation, campaign, asked_by: None, basis: None, shown_in: None, notice };
+            Situation { contact, keyed, conversation, campaign, asked_by: None, basis: None, shown_in: None, notice, form: None };
         // Whoever answers a message was shown the notice of its campaign.
         if let Some(frozen) = situation.campaign.as_ref().and_then(|(_, c)| c.notice.clone()) {
             situation.notice.0 = frozen.version;
@@ -118,6 +121,14 @@ impl Situation {
         let shown = locale.unwrap_or(&attempt.locale);
         self.notice.1 = notices::hash(tx, &engine.controller, &self.notice.0, shown).await?;
         self.asked(tx, attempt.clone()).await
+    }
+
+    /// Sets that this is about a form: no campaign and no ask led to it, and the proof names what the form showed.
+    pub fn on_form(&mut self, consent: &Consent) {
+        (self.campaign, self.asked_by, self.basis) = (None, None, None);
+        self.form = Some(consent.form.clone());
+        self.shown_in = Some(consent.locale.clone());
+        self.notice = (consent.notice.clone(), Some(consent.notice_hash.clone()));
     }
 
     pub fn mode(&self) -> Mode {
@@ -168,6 +179,7 @@ impl Situation {
             first_yes: None,
             notice_hash: self.notice.1.clone(),
             times: None,
+            form: self.form.clone(),
         }
     }
 }

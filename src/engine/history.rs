@@ -311,6 +311,9 @@ fn verdict(times: Times, reply: &Inbound) -> Option<String> {
 pub(super) fn consent(times: Times, body: &Body) -> (i64, Moment) {
     let through = match body.channel.as_str() {
         "none" => String::new(),
+        channel if body.form.is_some() => {
+            format!("; through {channel} {}, {}", body.form.as_deref().unwrap_or_default(), body.action.replace('_', " "))
+        }
         channel => format!("; through {}, {}", by(channel), body.action.replace('_', " ")),
     };
     let what = said(body, times).unwrap_or_else(|| body.entry.code().replace('_', " "));

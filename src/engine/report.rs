@@ -279,6 +279,8 @@ pub struct GatewayHealth {
 pub async fn warnings(engine: &Engine, tx: &mut Tx) -> Result<Vec<String>> {
     let today = instant(engine.now()).date_naive();
     let mut warnings = engine.config.pack_warnings(today);
+    let closed = |problem| format!("a form is closed until this is mended: {problem}");
+    warnings.extend(engine.config.unfit_forms.iter().map(closed));
     for row in campaigns::all(tx, &engine.controller).await? {
         if matches!(row.state(), CampaignState::Finished | CampaignState::Cancelled) {
             continue;

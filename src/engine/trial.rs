@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::openings::Openings;
-use super::{Engine, LEASE_DB, gateways};
+use super::{Engine, LEASE_DB, enroll, gateways};
 use crate::clock::HOUR;
 use crate::domain::campaign::Campaign;
 use crate::domain::channel::Channel;
@@ -15,13 +15,12 @@ use crate::domain::eligibility::{Cause, Decision, decide};
 use crate::domain::hours::Opening;
 use crate::domain::ledger::body_hash;
 use crate::domain::message::Kind;
-use crate::domain::phone::{Line, PhoneNumber};
-use crate::store::contacts::{self, Enrolled};
+use crate::domain::phone::PhoneNumber;
 use crate::store::control::Silence;
 use crate::store::facts::Person;
 use crate::store::messages::{self, New, Route};
 use crate::store::queue::{self, Job};
-use crate::store::{Tx, campaigns, control, keep};
+use crate::store::{campaigns, control, keep};
 use crate::vault;
 
 /// A test message on its way.
@@ -77,7 +76,7 @@ pub async fn plan(
     };
 
     let mut tx = engine.store.write().await?;
-    let contact = enroll(&mut tx, engine, to, &country).await?;
+    let contact = enroll::contact(&mut tx, engine, to, &country).await?;
     let body = serde_json::to_string(&campaign)?;
     let revision = campaigns::freeze(&mut tx, &engine.controller, &campaign.name, "test", &body, &body_hash(&body), now).await?;
     let route = Route { campaign: None, revision: Some(revision), gateway: &ask.sender.gateway, sender: &ask.sender.id };
@@ -100,22 +99,6 @@ pub async fn plan(
     let message = messages::batch(&mut tx, batch).await?.context("the test message's batch is gone")?.lo;
     tx.commit().await?;
     Ok(Planned { message, gateway: ask.sender.gateway.clone(), waits_until: (due_at > now).then_some(due_at) })
-}
-
-/// The contact of a tester's number; where there is none, one without any imported row, which no campaign looks at.
-async fn enroll(tx: &mut Tx, engine: &Engine, to: &PhoneNumber, country: &str) -> Result<i64> {
-    let keyed = engine.vault.keyed_all(to);
-    if let Some(known) = contacts::by_number(tx, &engine.controller, &keyed).await? {
-        return Ok(known.id);
-    }
-    let new = Enrolled {
-        subject: format!("s{}", vault::token()),
-        number_enc: engine.vault.encrypt_number(to)?,
-        key_id: engine.vault.key_id(),
-        country: country.to_owned(),
-        line: if matches!(to.line(), Line::Mobile | Line::MobileOrLandline) { "mobile" } else { "other" },
-    };
-    Ok(contacts::enroll(tx, &engine.controller, &new, &keyed, engine.now()).await?)
 }
 
 fn is_tester(engine: &Engine, number: &PhoneNumber) -> bool {

@@ -17,6 +17,7 @@ pub mod erase;
 pub mod facts;
 pub mod humans;
 pub mod inbound;
+pub mod intakes;
 pub mod keep;
 pub mod keys;
 pub mod ledger;

@@ -136,6 +136,8 @@ texts! {
     unknown_title unknown_text gone_title gone_text too_many_title too_many_text stale_title stale_text bad_title bad_text
     error_title error_text open_again stop_title stop_reply_before stop_reply_to stop_write stop_free new_link_title
     notice_title notice_short notice_elsewhere notice_rights_text
+    join_title join_first join_declined join_number_title join_number_label join_number_hint join_number_button join_unfit
+    join_code_hint join_wrong_code join_no_code_title join_no_code join_said_no join_again join_done join_done_title join_declined_title
 }
 
 #[cfg(test)]
@@ -174,10 +176,10 @@ mod tests {
     fn every_text_is_shown_by_some_page() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut pages = String::new();
-        for at in ["src/web/lang.rs", "src/web/pages.rs", "src/web/people.rs"] {
+        for at in ["src/web/lang.rs", "src/web/pages.rs", "src/web/people.rs", "src/web/join.rs"] {
             pages += std::fs::read_to_string(folder.join(at)).unwrap().split("#[cfg(test)]").next().unwrap();
         }
-        for page in ["base", "preferences", "notice", "state", "mydata", "code"] {
+        for page in ["base", "boxes", "code", "join", "layer", "mydata", "notice", "preferences", "state", "stop"] {
             pages += &std::fs::read_to_string(folder.join(format!("templates/pages/{page}.html"))).unwrap();
         }
         let shown =

@@ -3,6 +3,8 @@
 
 pub mod desk;
 pub mod error;
+pub mod intake;
+pub mod join;
 pub mod lang;
 pub mod mine;
 pub mod mydata;
@@ -19,7 +21,7 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Router, serve};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::net::TcpListener;
@@ -34,12 +36,15 @@ pub struct Web {
     pub engine: Arc<Engine>,
     /// Unknown tokens an address may try: a mobile carrier puts thousands of people behind one, so known ones are free.
     unknown_tokens: Arc<DefaultKeyedRateLimiter<IpAddr>>,
+    /// Numbers and codes an address may type on forms.
+    joins: Arc<DefaultKeyedRateLimiter<IpAddr>>,
 }
 
 impl Web {
     pub fn new(engine: Arc<Engine>) -> Web {
         let quota = Quota::per_minute(std::num::NonZeroU32::new(30).unwrap_or(std::num::NonZeroU32::MIN));
-        Web { engine, unknown_tokens: Arc::new(RateLimiter::keyed(quota)) }
+        let limiter = || Arc::new(RateLimiter::keyed(quota));
+        Web { engine, unknown_tokens: limiter(), joins: limiter() }
     }
 }
 
@@ -51,6 +56,9 @@ pub fn public(web: Web) -> Router {
         .route("/p/{token}/data", get(mydata::door).post(mydata::submit))
         .route("/p/{token}/data/{lang}", get(mydata::door_in).post(mydata::submit_in))
         .route("/erased/{lang}", get(mydata::erased))
+        .route("/join/{form}", get(join::show).post(join::submit))
+        .route("/join/{form}/{lang}", get(join::show_in).post(join::submit_in))
+        .route("/api/v1/intake", post(intake::take))
         .route("/notice", get(people::notice))
         .route("/notice/{lang}", get(people::notice_in))
         .route("/style.css", get(people::style))
@@ -200,12 +208,18 @@ async fn people_headers(request: Request, next: Next) -> Response {
     set(r, HeaderName::from_static("x-robots-tag"), "noindex, nofollow, noarchive");
     set(r, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(r, header::STRICT_TRANSPORT_SECURITY, "max-age=63072000");
-    set(
-        r,
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-    );
+    if let Ok(policy) = HeaderValue::from_str(&people_policy("'none'")) {
+        // A form that may be framed says so itself.
+        r.headers_mut().entry(header::CONTENT_SECURITY_POLICY).or_insert(policy);
+    }
     response
+}
+
+/// What a page of the people's may load, and who may show it in a frame.
+fn people_policy(framed_by: &str) -> String {
+    format!(
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors {framed_by}; base-uri 'none'"
+    )
 }
 
 async fn operator_headers(request: Request, next: Next) -> Response {

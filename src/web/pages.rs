@@ -125,22 +125,91 @@ impl PendingView {
         self.code.as_ref().is_some_and(|code| code.standing == Standing::Waits)
     }
 
-    /// One line a purpose: `Promotions and offers: SMS, WhatsApp`.
     pub fn lines(&self, lang: Lang) -> Vec<String> {
-        let chosen = |purpose| self.permissions.iter().filter(move |p| p.purpose == purpose).map(|p| lang.channel(p.channel));
-        Purpose::ALL
-            .into_iter()
-            .filter(|purpose| chosen(*purpose).next().is_some())
-            .map(|purpose| {
-                format!("{}{} {}", lang.purpose(purpose), lang.t().colon, chosen(purpose).collect::<Vec<_>>().join(", "))
-            })
-            .collect()
+        lines(lang, &self.permissions)
     }
 
     /// Opens the phone's messages with the number and the word filled in (RFC 5724).
     pub fn sms_link(&self) -> String {
         let number = self.reply_number.as_deref().unwrap_or_default().replace(' ', "");
         format!("sms:{number}?body={}", self.word)
+    }
+}
+
+/// One line a purpose: `Promotions and offers: SMS, WhatsApp`.
+fn lines(lang: Lang, permissions: &[Permission]) -> Vec<String> {
+    let chosen = |purpose| permissions.iter().filter(move |p| p.purpose == purpose).map(|p| lang.channel(p.channel));
+    let of = |purpose: &Purpose| chosen(*purpose).next().is_some();
+    let line =
+        |purpose| format!("{}{} {}", lang.purpose(purpose), lang.t().colon, chosen(purpose).collect::<Vec<_>>().join(", "));
+    Purpose::ALL.into_iter().filter(of).map(line).collect()
+}
+
+/// Where somebody stands on a form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// What to choose, before anything is known of them.
+    Choose,
+    /// A no: it ends here.
+    Declined,
+    /// The number, for what is in the token; `unfit` where the one typed cannot be used.
+    Number {
+        token: String,
+        typed: String,
+        unfit: bool,
+    },
+    /// The code that may be on its way.
+    Code {
+        token: String,
+        wrong: bool,
+    },
+    Done,
+}
+
+/// The page behind `/join/{form}`. Posts `nonce` and `answer` = `chosen` | `none` with `grant` once a ticked box, `number` with `token` and
+/// `number`, or `code` with `token` and `code`.
+#[derive(Debug, Template)]
+#[template(path = "pages/join.html")]
+pub struct JoinPage {
+    pub lang: Lang,
+    /// What the addresses of the same page in other languages begin with.
+    pub lang_base: Option<String>,
+    pub brand: String,
+    pub step: Step,
+    pub channels: Vec<Channel>,
+    pub purposes: Vec<Purpose>,
+    pub chosen: Vec<Permission>,
+    /// What numbers begin with here: `+39, +48`.
+    pub prefixes: String,
+    pub nonce: String,
+    pub action: String,
+    pub notice_url: String,
+    pub notice_version: String,
+    pub controller: String,
+    pub privacy_contact: String,
+    /// E.164, where STOP is understood.
+    pub reply_number: Option<String>,
+}
+
+impl JoinPage {
+    fn heading(&self) -> String {
+        let t = self.lang.t();
+        match self.step {
+            Step::Choose => t.join_title.replace("{brand}", &self.brand),
+            Step::Declined => t.join_declined_title.clone(),
+            Step::Number { .. } => t.join_number_title.clone(),
+            Step::Code { .. } => t.last_step.clone(),
+            Step::Done => t.join_done_title.clone(),
+        }
+    }
+
+    /// Nothing is ticked, whoever comes.
+    fn fieldsets(&self) -> Vec<Fieldset> {
+        fieldsets(self.lang, &self.purposes, &self.channels, &BTreeSet::new())
+    }
+
+    fn lines(&self) -> Vec<String> {
+        lines(self.lang, &self.chosen)
     }
 }
 
@@ -189,20 +258,25 @@ struct Tick {
     granted: bool,
 }
 
+/// One fieldset a purpose, with a box for each channel.
+fn fieldsets(lang: Lang, purposes: &[Purpose], channels: &[Channel], granted: &BTreeSet<Permission>) -> Vec<Fieldset> {
+    let tick = |purpose, channel| {
+        let permission = Permission { channel, purpose };
+        // Nothing is ticked but what the person granted (Planet49, C-673/17).
+        Tick { code: permission.code(), label: lang.channel(channel), granted: granted.contains(&permission) }
+    };
+    let set = |purpose: Purpose| Fieldset {
+        code: purpose.code(),
+        legend: lang.purpose(purpose),
+        hint: lang.purpose_hint(purpose),
+        ticks: channels.iter().map(|channel| tick(purpose, *channel)).collect(),
+    };
+    purposes.iter().copied().map(set).collect()
+}
+
 impl PreferencesPage {
     fn fieldsets(&self) -> Vec<Fieldset> {
-        let tick = |purpose, channel| {
-            let permission = Permission { channel, purpose };
-            // Nothing is ticked but what the person granted (Planet49, C-673/17).
-            Tick { code: permission.code(), label: self.lang.channel(channel), granted: self.granted.contains(&permission) }
-        };
-        let set = |purpose: Purpose| Fieldset {
-            code: purpose.code(),
-            legend: self.lang.purpose(purpose),
-            hint: self.lang.purpose_hint(purpose),
-            ticks: self.channels.iter().map(|channel| tick(purpose, *channel)).collect(),
-        };
-        self.purposes.iter().copied().map(set).collect()
+        fieldsets(self.lang, &self.purposes, &self.channels, &self.granted)
     }
 
     fn is(&self, door: Door) -> bool {

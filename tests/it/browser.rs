@@ -225,7 +225,7 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     let svg = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 10 10'><script>document.title='x'</script><circle cx='5' cy='5' r='5' fill='#1f4e79'/></svg>";
     std::fs::write(config.join("logo.svg"), svg).expect("written");
     std::fs::write(config.join("permesso.toml"), settings.replace("# logo = ", "logo = ")).expect("written");
-    app.reconfigure("").await;
+    crate::intake::forms(&mut app).await;
     let numbers: Vec<String> = (1..=7).map(TestApp::it).chain((1..=3).map(de)).collect();
     app.people(&numbers).await;
     app.send(LINK).await;
@@ -264,6 +264,8 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     tour.see("restricted", limited, 200, ".banner.restricted").await;
     tour.see("unknown", &format!("{tests}/p/AAAAAAAAAAAAAAAAAAAAAA"), 404, "h1").await;
     tour.see("notice", &format!("{tests}/notice"), 200, "h1").await;
+
+    each_step_of_a_form(&mut tour).await;
 
     crate::code::enter(&app, coded, "000000").await;
     tour.see("code-wrong", coded, 200, "#code[aria-invalid=true]").await;
@@ -355,6 +357,48 @@ async fn in_two_languages_a_phone_is_wide_enough_and_the_code_needs_no_mouse(bro
         }
     }
     app.end().await;
+}
+
+/// From the choice to the confirmed consent, without a script of the page's, in each language; and a no.
+async fn each_step_of_a_form(tour: &mut Tour<'_>) {
+    let (app, client) = (tour.app, &tour.browser.client);
+    let form = format!("{}/join/newsletter", app.base);
+    tour.see("join", &form, 200, "fieldset").await;
+    let press = async |answer: &str, then: &str| {
+        let button = client.find(Locator::Css(&format!("button[value={answer}]"))).await.expect(answer);
+        button.click().await.expect("submitted");
+        client.wait().for_element(Locator::Css(then)).await.expect(then);
+    };
+    let fill = async |css: &str, text: &str| {
+        let field = client.find(Locator::Css(css)).await.expect(css);
+        field.clear().await.expect("cleared");
+        field.send_keys(text).await.expect("typed");
+    };
+    for (n, lang) in (20..).zip(Lang::ALL.map(Lang::code)) {
+        let number = TestApp::it(n);
+        client.goto(&format!("{form}/{lang}")).await.expect("the page");
+        press("none", ".banner.declined").await;
+        tour.look("join-declined", lang, ".banner.declined").await;
+        client.goto(&format!("{form}/{lang}")).await.expect("the page");
+        client.find(Locator::Css("input[value='sms.promotions']")).await.expect("the box").click().await.expect("ticked");
+        press("chosen", "#number").await;
+        tour.look("join-number", lang, "#number").await;
+        fill("#number", "12").await;
+        press("number", "#number[aria-invalid=true]").await;
+        tour.look("join-unfit", lang, "#number[aria-invalid=true]").await;
+        fill("#number", &number).await;
+        press("number", "#code").await;
+        tour.look("join-code", lang, "#code").await;
+        app.settle().await;
+        let code = codes(app, &number).pop().expect("a code");
+        fill("#code", if code == "000000" { "111111" } else { "000000" }).await;
+        press("code", "#code[aria-invalid=true]").await;
+        tour.look("join-wrong", lang, "#code[aria-invalid=true]").await;
+        fill("#code", &code).await;
+        press("code", ".banner.confirmed").await;
+        tour.look("join-done", lang, ".banner.confirmed").await;
+        assert_eq!(app.granted(&number).await, ["sms.promotions"], "{lang}");
+    }
 }
 
 /// A site of somebody else's, on this machine too, so that browsers call it the same site and another origin: the hardest case. Answers

@@ -191,6 +191,7 @@ fn body(subject: &str, entry: Entry, at: i64, permissions: &[&str]) -> Body {
         first_yes: None,
         notice_hash: None,
         times: None,
+        form: None,
     }
 }
 

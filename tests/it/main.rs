@@ -16,6 +16,7 @@ mod erasure;
 mod faults;
 mod gateways;
 mod humans;
+mod intake;
 mod keys;
 mod legs;
 mod lists;

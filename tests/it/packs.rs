@@ -48,7 +48,7 @@ async fn permesso(app: &TestApp, args: &[&str]) -> (i32, String) {
 }
 
 /// Takes in a register's answer: numbers with their day of registration.
-async fn screen(app: &TestApp, register: &str, rows: &str) -> anyhow::Result<import::Summary> {
+pub async fn screen(app: &TestApp, register: &str, rows: &str) -> anyhow::Result<import::Summary> {
     let file = app.dir.path().join("screening.csv");
     std::fs::write(&file, format!("number,registered_since\n{rows}")).expect("written");
     screening::import(&app.engine, &file, register, app.engine.now(), rows.is_empty(), |_| {}).await

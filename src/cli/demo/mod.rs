@@ -184,6 +184,9 @@ fn show_addresses(engine: &Engine, ports: &Ports, gateway: &MockGateway, dir: &P
     let person = asked.map_or_else(String::new, |m| m.to.clone());
     let link = asked.and_then(|m| m.text.split_whitespace().find(|w| w.starts_with("http")).map(str::to_owned));
     println!("   a preference page    {}", link.unwrap_or_else(|| engine.config.public_url.to_string()));
+    for form in &engine.config.forms {
+        println!("   a sign-up form       {}", engine.config.form_link(&form.name));
+    }
     println!("Try in another terminal:");
     println!("   permesso --config {}/config contact explain {person}", dir.display());
     println!("   permesso --config {}/config consents export", dir.display());

@@ -12,7 +12,7 @@ mod metrics;
 mod overview;
 mod people;
 mod preview;
-mod problem;
+pub mod problem;
 pub mod sheet;
 mod webhooks;
 

@@ -1,0 +1,272 @@
+//! Consent first (compliance S2, S5): on a form people choose before anything is known of them, then give a number, and a one-time code to
+//! that number, typed where they are, makes the choice count. What was chosen travels in a sealed token; only the second step stores
+//! anything. Anybody can type anybody's number, so a number that said no gets nothing, and whoever typed it cannot tell.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, bail};
+
+use super::code::{Standing, standing};
+use super::confirm::{self, Deed, Situation};
+use super::{Engine, Tries, answer, enroll, notice};
+use crate::clock::{DAY, MINUTE};
+use crate::config::Form;
+use crate::domain::campaign::Mode;
+use crate::domain::channel::Permission;
+use crate::domain::code::{VALID, typed};
+use crate::domain::consent::Act;
+use crate::domain::eligibility::{Cause, Decision, Facts, decide};
+use crate::domain::intake::{A_DAY, CODE_LIFE, Consent, LIFE};
+use crate::domain::message::{self, Kind};
+use crate::domain::phone::{Line, PhoneNumber};
+use crate::store::codes::Code;
+use crate::store::contacts::Contact;
+use crate::store::conversations::Opening;
+use crate::store::{Tx, codes, contacts, conversations, facts, humans, intakes, messages, notices};
+use crate::vault;
+
+/// The wording that carries the code.
+pub const WORDING: &str = "join_code";
+
+/// The notice that the form shows in this language: its version and the hash of its text.
+///
+/// # Errors
+/// The notice of the settings is not published as it reads, or not in this language; with the remedy.
+pub async fn notice(engine: &Engine, locale: &str) -> Result<(String, String)> {
+    let mut tx = engine.store.read().await?;
+    notice::required(&mut tx, engine).await?;
+    let version = &engine.config.controller.notice_version;
+    let hash = notices::hash(&mut tx, &engine.controller, version, locale).await?;
+    tx.rollback().await?;
+    match hash {
+        Some(hash) => Ok((version.clone(), hash)),
+        None => bail!("there is no notice in `{locale}`; remedy: use a language in which `permesso notice list` has one"),
+    }
+}
+
+/// The first step: what was ticked, as the token that the second step needs; `None` where that is a no. Stores nothing.
+///
+/// # Errors
+/// As [`notice`].
+pub async fn choose(engine: &Engine, form: &Form, ticked: &BTreeSet<Permission>, locale: &str) -> Result<Option<String>> {
+    // What the form does not offer cannot be granted by asking for it.
+    let permissions: Vec<Permission> = ticked.iter().copied().filter(|p| form.offers(*p)).collect();
+    if permissions.is_empty() {
+        return Ok(None);
+    }
+    let (notice, notice_hash) = notice(engine, locale).await?;
+    let (form, locale) = (form.name.clone(), locale.to_owned());
+    let consent = Consent { form, permissions, notice, notice_hash, locale, at: engine.now(), nonce: vault::token() };
+    let text = consent.write();
+    Ok(Some(format!("{text}.{}", engine.vault.intake_seal(&text))))
+}
+
+/// The choice behind a token: sealed by us, on this form, for what it offers still, and no older than `life`.
+fn open(engine: &Engine, form: &Form, token: &str, life: i64) -> Option<Consent> {
+    let (text, seal) = token.split_once('.')?;
+    let consent = engine.vault.is_intake_seal(text, seal).then(|| Consent::read(text))??;
+    let stands =
+        consent.form == form.name && consent.permissions.iter().all(|p| form.offers(*p)) && consent.is_fresh(engine.now(), life);
+    stands.then_some(consent)
+}
+
+/// What a token of this form chose, while a number can be given for it.
+pub fn chosen(engine: &Engine, form: &Form, token: &str) -> Option<Vec<Permission>> {
+    open(engine, form, token, LIFE).map(|consent| consent.permissions)
+}
+
+/// What became of the second step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Given {
+    /// Taken. Whether a code is on its way is for the phone to say.
+    Taken,
+    /// No mobile number of the form's countries: of the number alone, whoever has it.
+    UnfitNumber,
+    /// No token of this form, or too old: nothing was stored.
+    BadToken,
+}
+
+/// The second step: the number. A token makes one act, however often it comes and with whatever number.
+pub async fn give(engine: &Engine, form: &Form, token: &str, number: &str) -> Result<Given> {
+    let Some(consent) = open(engine, form, token, LIFE) else { return Ok(Given::BadToken) };
+    let number = PhoneNumber::parse(number, form.countries.first().map(String::as_str), engine.fiction());
+    let mobile = |n: &PhoneNumber| matches!(n.line(), Line::Mobile | Line::MobileOrLandline);
+    let here = |n: &PhoneNumber| n.country().is_some_and(|country| form.countries.iter().any(|known| known == country));
+    let Some(number) = number.ok().filter(|n| mobile(n) && here(n)) else { return Ok(Given::UnfitNumber) };
+    let mut tries = Tries::default();
+    loop {
+        let done = try_give(engine, form, &consent, &number).await;
+        if !tries.again(&done) {
+            return done.map(|()| Given::Taken);
+        }
+    }
+}
+
+async fn try_give(engine: &Engine, form: &Form, consent: &Consent, number: &PhoneNumber) -> Result<()> {
+    let token_hash = vault::token_hash(&consent.nonce);
+    let spend = async |tx: &mut Tx| intakes::spend(tx, &engine.controller, &form.name, &token_hash, engine.now()).await;
+    let mut tx = engine.store.write().await?;
+    // One at a time, and none beside an import: a number is one contact, and what was sent is counted.
+    humans::take_turn(&mut tx, &engine.controller).await?;
+    if !spend(&mut tx).await? {
+        return Ok(());
+    }
+    if let Some((contact, message)) = send(&mut tx, engine, form, consent, number, &token_hash).await? {
+        intakes::keep(&mut tx, &engine.controller, &token_hash, contact, message, &form.source).await?;
+        return Ok(tx.commit().await?);
+    }
+    // Of a number that gets nothing nothing is kept; the token is spent all the same, or a second number would tell.
+    tx.rollback().await?;
+    let mut tx = engine.store.write().await?;
+    spend(&mut tx).await?;
+    Ok(tx.commit().await?)
+}
+
+/// The contact of the number and the message with its code, new or still alive; `None` where nothing may be sent.
+async fn send(
+    tx: &mut Tx,
+    engine: &Engine,
+    form: &Form,
+    consent: &Consent,
+    number: &PhoneNumber,
+    token_hash: &str,
+) -> Result<Option<(i64, i64)>> {
+    let (controller, now) = (engine.controller.as_str(), engine.now());
+    let id = enroll::contact(tx, engine, number, number.country().unwrap_or_default()).await?;
+    let Some(contact) = contacts::lock(tx, id).await?.filter(|c| !c.is_erased()) else { return Ok(None) };
+    let decision = verdict_on(tx, engine, id).await?;
+    if matches!(decision, Decision::Skip(_)) {
+        return Ok(None);
+    }
+    // The code that this form sent a moment ago proves the number as well: the choice is in the token.
+    if let Some(message) = intakes::newest_message(tx, controller, &form.name, id).await?
+        && let Some(code) = codes::live(tx, controller, about(message)).await?
+        && matches!(standing(&code, now), Standing::Awaited { .. } | Standing::Dead)
+    {
+        return Ok(Some((id, message)));
+    }
+    let waits_long = matches!(decision, Decision::Wait { until, .. } if until > now + MINUTE);
+    if waits_long || intakes::sent_to(tx, id, now - DAY).await? >= A_DAY {
+        return Ok(None);
+    }
+    if intakes::sent_by(tx, controller, &form.name, now - DAY).await? >= form.per_day {
+        tracing::warn!(form = form.name, "The form has sent its codes of the day; raise per_day if they were wanted");
+        return Ok(None);
+    }
+    let from = answer::From {
+        gateway: &form.sender.gateway,
+        sender: &form.sender.id,
+        channel: form.sender.channel.code(),
+        campaign: None,
+        revision: None,
+        locale: &consent.locale,
+    };
+    let cause = format!("form:{}", &token_hash[..16]);
+    let message = answer::plan(tx, engine, &contact, &from, Kind::Code, WORDING, &cause).await?;
+    if let Some(message) = message {
+        codes::add(tx, controller, message, about(message), token_hash, now).await?;
+    }
+    Ok(message.map(|message| (id, message)))
+}
+
+/// Under what a form's code is kept: beside those of conversations, which are positive, and of contacts, a little below zero.
+fn about(message: i64) -> i64 {
+    i64::MIN + message
+}
+
+async fn verdict_on(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<Decision> {
+    let now = engine.now();
+    let people = facts::people(tx, "", &[contact], now).await?;
+    let person = people.get(&contact).context("the contact is gone")?;
+    Ok(verdict(engine, &person.facts, now, now))
+}
+
+/// Whether a code asked for then may leave now; asked again by the claim.
+pub(super) fn verdict(engine: &Engine, facts: &Facts, asked_at: i64, now: i64) -> Decision {
+    let pack = facts.country.as_ref().and_then(|code| engine.config.packs.get(code));
+    decide(Cause::Form { asked_at, pack }, facts, now)
+}
+
+/// What became of a typed code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Typed {
+    /// It counts, from now on.
+    Confirmed(Vec<Permission>),
+    /// Not that code, or none that counts any more, or none was sent: one answer for all.
+    Wrong,
+    BadToken,
+}
+
+/// The last step: the code that only the number's phone has. Said again it changes nothing.
+pub async fn complete(engine: &Engine, form: &Form, token: &str, text: &str) -> Result<Typed> {
+    let Some(consent) = open(engine, form, token, CODE_LIFE) else { return Ok(Typed::BadToken) };
+    let mut tries = Tries::default();
+    loop {
+        let done = try_complete(engine, &consent, text).await;
+        if !tries.again(&done) {
+            let confirmed = |yes| if yes { Typed::Confirmed(consent.permissions.clone()) } else { Typed::Wrong };
+            return done.map(confirmed);
+        }
+    }
+}
+
+async fn try_complete(engine: &Engine, consent: &Consent, text: &str) -> Result<bool> {
+    let (controller, now) = (engine.controller.as_str(), engine.now());
+    let token_hash = vault::token_hash(&consent.nonce);
+    let mut tx = engine.store.write().await?;
+    let Some(known) = intakes::by_token(&mut tx, controller, &token_hash).await? else { return Ok(false) };
+    let (Some(contact), Some(message)) = (known.contact_id, known.message_id) else { return Ok(false) };
+    // Their row is held, so that tries come one by one.
+    let Some(contact) = contacts::lock(&mut tx, contact).await?.filter(|c| !c.is_erased()) else { return Ok(false) };
+    if intakes::by_token(&mut tx, controller, &token_hash).await?.is_none_or(|known| known.confirmed_at.is_some()) {
+        return Ok(known.confirmed_at.is_some());
+    }
+    let Some(code) = codes::live(&mut tx, controller, about(message)).await? else { return Ok(false) };
+    let awaited = matches!(standing(&code, now), Standing::Awaited { .. });
+    let (Some(mac), Some(text), true) = (&code.mac, typed(text), awaited) else { return Ok(false) };
+    if !engine.vault.is_code(message, &text, mac) {
+        codes::count_wrong(&mut tx, controller, message).await?;
+        tx.commit().await?;
+        return Ok(false);
+    }
+    // They may have said no since it was sent, or have written what nobody could read yet.
+    if matches!(verdict_on(&mut tx, engine, contact.id).await?, Decision::Skip(_)) {
+        return Ok(false);
+    }
+    let reason = Some("the person typed it");
+    messages::set_state(&mut tx, message, message::State::Unknown, message::State::Delivered, reason, now).await?;
+    codes::end(&mut tx, controller, about(message), now).await?;
+    let granted = grant(&mut tx, engine, &contact, consent, &code).await?;
+    if granted {
+        intakes::confirm(&mut tx, known.id, now).await?;
+        tx.commit().await?;
+    }
+    Ok(granted)
+}
+
+/// Both acts at once, through the machine that every consent passes: what was chosen then, and the code now. Until here nothing of what
+/// the person had said before was touched; an open question of a campaign gives way, as it does to a choice on the person's own page.
+async fn grant(tx: &mut Tx, engine: &Engine, contact: &Contact, consent: &Consent, code: &Code) -> Result<bool> {
+    let (controller, now) = (engine.controller.as_str(), engine.now());
+    let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+    let mut before = Situation::read(tx, engine, contact.id, keyed.clone()).await?;
+    if let Some(question) = &before.conversation {
+        codes::end(tx, controller, question.id, now).await?;
+        let evidence = format!("chosen on form {} since", consent.form);
+        let deed = Deed { at: now, channel: "none", action: "replaced", evidence, text_hash: None };
+        confirm::act(tx, engine, &mut before, Act::TimeOut, &deed, &[]).await?;
+    }
+    let opening = Opening { contact: contact.id, message: code.message_id, expires_at: now + VALID };
+    conversations::open(tx, controller, None, None, Mode::LinkCode.code(), &[opening], now).await?;
+    let mut situation = Situation::read(tx, engine, contact.id, keyed).await?;
+    situation.on_form(consent);
+    let sent = messages::newest_attempt(tx, code.message_id).await?.context("a code that was never sent")?;
+    let wording = sent.wording_hash.as_deref().unwrap_or_default();
+    let evidence = format!("token {}", &vault::token_hash(&consent.nonce)[..16]);
+    let first = Deed { at: consent.at, channel: "form", action: "form_post", evidence: evidence.clone(), text_hash: None };
+    let evidence = format!("{evidence}, code {}, wording {wording}", sent.reference);
+    let second = Deed { at: now, action: "typed_code", evidence, ..first.clone() };
+    confirm::act(tx, engine, &mut situation, Act::Chose, &first, &consent.permissions).await?;
+    let outcome = confirm::act(tx, engine, &mut situation, Act::TypedCode, &second, &[]).await?;
+    Ok(!outcome.outdated && !outcome.restricted)
+}

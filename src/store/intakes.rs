@@ -1,0 +1,104 @@
+//! Choices made on forms whose second step was taken: one row a token, so that each makes one act. Of a number that gets no code there is
+//! the spent token and nothing else.
+
+use super::{Result, Tx, execute, fetch_all, fetch_optional};
+
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Intake {
+    pub id: i64,
+    pub form: String,
+    /// `None`: nothing was sent, and nothing is known of whom it would have been sent to.
+    pub contact_id: Option<i64>,
+    /// The message with the code that completes it; an earlier try's, while that one lives.
+    pub message_id: Option<i64>,
+    pub confirmed_at: Option<i64>,
+    /// When the number was given.
+    pub created_at: i64,
+}
+
+/// Spends a token; false where it was spent before.
+pub async fn spend(tx: &mut Tx, controller: &str, form: &str, token_hash: &str, now: i64) -> Result<bool> {
+    let rows = execute!(
+        tx,
+        "INSERT INTO intakes (controller, form, token_hash, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        controller,
+        form,
+        token_hash,
+        now
+    )?;
+    Ok(rows > 0)
+}
+
+/// Whose choice this is, by which message it is completed, and where the number came from, as people read it.
+pub async fn keep(tx: &mut Tx, controller: &str, token_hash: &str, contact: i64, message: i64, source: &str) -> Result<()> {
+    execute!(
+        tx,
+        "UPDATE intakes SET contact_id = $3, message_id = $4, source = $5 WHERE controller = $1 AND token_hash = $2",
+        controller,
+        token_hash,
+        contact,
+        message,
+        source
+    )?;
+    Ok(())
+}
+
+pub async fn by_token(tx: &mut Tx, controller: &str, token_hash: &str) -> Result<Option<Intake>> {
+    fetch_optional!(
+        tx,
+        "SELECT id, form, contact_id, message_id, confirmed_at, created_at FROM intakes WHERE controller = $1 AND token_hash = $2",
+        controller,
+        token_hash
+    )
+}
+
+pub async fn confirm(tx: &mut Tx, id: i64, now: i64) -> Result<()> {
+    execute!(tx, "UPDATE intakes SET confirmed_at = $2 WHERE id = $1", id, now)?;
+    Ok(())
+}
+
+/// The newest message with a code that this form sent to this contact.
+pub async fn newest_message(tx: &mut Tx, controller: &str, form: &str, contact: i64) -> Result<Option<i64>> {
+    let row: Option<(i64,)> = fetch_optional!(
+        tx,
+        "SELECT message_id FROM intakes WHERE controller = $1 AND form = $2 AND contact_id = $3 AND message_id IS NOT NULL
+         ORDER BY message_id DESC LIMIT 1",
+        controller,
+        form,
+        contact
+    )?;
+    Ok(row.map(|(message,)| message))
+}
+
+/// How many messages all forms sent to this contact since.
+pub async fn sent_to(tx: &mut Tx, contact: i64, since: i64) -> Result<i64> {
+    let row: Option<(i64,)> = fetch_optional!(
+        tx,
+        "SELECT COUNT(DISTINCT message_id) FROM intakes WHERE contact_id = $1 AND created_at > $2",
+        contact,
+        since
+    )?;
+    Ok(row.map_or(0, |(n,)| n))
+}
+
+/// How many messages this form sent since.
+pub async fn sent_by(tx: &mut Tx, controller: &str, form: &str, since: i64) -> Result<i64> {
+    let row: Option<(i64,)> = fetch_optional!(
+        tx,
+        "SELECT COUNT(DISTINCT message_id) FROM intakes WHERE controller = $1 AND form = $2 AND created_at > $3",
+        controller,
+        form,
+        since
+    )?;
+    Ok(row.map_or(0, |(n,)| n))
+}
+
+/// On which forms this contact gave the number: where it came from, and when; the confirmed first, then the oldest.
+pub async fn of_contact(tx: &mut Tx, contact: i64) -> Result<Vec<(String, i64)>> {
+    fetch_all!(
+        tx,
+        "SELECT source, created_at FROM intakes WHERE contact_id = $1 AND source IS NOT NULL
+         ORDER BY CASE WHEN confirmed_at IS NULL THEN 1 ELSE 0 END, id",
+        contact
+    )
+}

@@ -1,0 +1,488 @@
+//! Consent first: a form on which people choose, then give their number, then type the code that only its phone gets. And what must not come
+//! of it, since anybody can type anybody's number.
+
+use std::time::Duration;
+
+use permesso::domain::suppression::Reason;
+use permesso::engine::rights;
+use permesso::store::{codes, intakes};
+
+use crate::app::{LINK, REPLY_NUMBER, TestApp, field};
+use crate::both;
+use crate::code::codes;
+use crate::erasure::{by_letter, erase, grants};
+use crate::shield::everything;
+
+const PROMO: &[&str] = &["sms.promotions"];
+const TOKEN: &str = "form-token-of-the-tests-1";
+
+/// A folder with two forms, one of which may be framed and lets a chatbot in.
+pub async fn forms(app: &mut TestApp) {
+    let folder = app.engine.config.dir.join("forms");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config/forms/newsletter.toml");
+    let text = std::fs::read_to_string(shipped).expect("the form that ships");
+    std::fs::write(folder.join("newsletter.toml"), &text).expect("written");
+    let other = text
+        .replace("name = \"newsletter\"", "name = \"shop\"")
+        .replace("Sign-up page", "Shop <b>")
+        .replace("[preferences]", &format!("embed = [\"https://www.acme.example\"]\ntoken = \"{TOKEN}\"\n[preferences]"));
+    std::fs::write(folder.join("shop.toml"), other.replace("per_day = 500", "per_day = 5")).expect("written");
+    app.reconfigure("").await;
+}
+
+/// What a browser gets for a submission of this form: status, headers, page.
+async fn post(app: &TestApp, form: &str, pairs: &[(&str, &str)]) -> (u16, Vec<String>, String) {
+    let address = format!("{}/join/{form}/it", app.base);
+    let nonce = field(&app.get(&address).await.1, "nonce");
+    let pairs = [("nonce", nonce.as_str())].into_iter().chain(pairs.iter().copied());
+    let body: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    let request = app.http.post(&address).header("sec-fetch-site", "same-origin");
+    let answer = request.header("content-type", "application/x-www-form-urlencoded").body(body).send().await.expect("an answer");
+    let mut headers: Vec<String> = answer.headers().iter().map(|(k, v)| format!("{k}: {v:?}")).collect();
+    headers.retain(|h| !h.starts_with("date"));
+    (answer.status().as_u16(), headers, answer.text().await.expect("text"))
+}
+
+/// The first step: what the page carries to the second.
+async fn choose(app: &TestApp, form: &str, grants: &[&str]) -> String {
+    let pairs: Vec<(&str, &str)> = [("answer", "chosen")].into_iter().chain(grants.iter().map(|g| ("grant", *g))).collect();
+    let (status, _, page) = post(app, form, &pairs).await;
+    assert_eq!(status, 200, "{page}");
+    field(&page, "token")
+}
+
+async fn give(app: &TestApp, form: &str, token: &str, number: &str) -> (u16, Vec<String>, String) {
+    let (status, headers, page) = post(app, form, &[("answer", "number"), ("token", token), ("number", number)]).await;
+    // What the page carries on is the only thing that differs from one visitor to the next.
+    (status, headers, page.replace(token, "T"))
+}
+
+async fn enter(app: &TestApp, form: &str, token: &str, code: &str) -> (u16, Vec<String>, String) {
+    let (status, headers, page) = post(app, form, &[("answer", "code"), ("token", token), ("code", code)]).await;
+    (status, headers, page.replace(token, "T"))
+}
+
+/// Chooses, gives the number, types the code.
+async fn joined(app: &TestApp, form: &str, number: &str) {
+    let token = choose(app, form, PROMO).await;
+    assert_eq!(give(app, form, &token, number).await.0, 200);
+    app.settle().await;
+    let code = codes(app, number).pop().expect("a code");
+    assert_eq!(enter(app, form, &token, &code).await.0, 200);
+}
+
+async fn intakes_dump(app: &TestApp) -> String {
+    app.dump("intakes").await
+}
+
+both!(a_choice_on_a_form_counts_with_the_code_alone_and_nothing_is_kept_before_the_number, |app| {
+    forms(app).await;
+    let [one, two] = [1, 2].map(TestApp::it);
+    let (before, spent) = (everything(app).await, intakes_dump(app).await);
+    let (status, page) = app.get(&format!("{}/join/newsletter/it", app.base)).await;
+    assert!(status == 200 && page.contains("type=\"checkbox\"") && !page.contains(" checked"), "{page}");
+    assert!(!page.contains("name=\"number\""), "first the choice");
+
+    // A no, in either form, ends it: no cookie, no further question, nothing kept.
+    for pairs in [
+        &[("answer", "none"), ("grant", "sms.promotions")][..],
+        &[("answer", "chosen")],
+        &[("answer", "chosen"), ("grant", "sms.profiling")],
+    ] {
+        let (status, headers, page) = post(app, "newsletter", pairs).await;
+        assert!(status == 200 && page.contains("banner declined") && !page.contains("<form"), "{page}");
+        assert!(!headers.iter().any(|h| h.starts_with("set-cookie")), "{headers:?}");
+    }
+    // What the form does not offer is not chosen by asking for it.
+    let many = ["sms.promotions", "sms.profiling", "call.promotions", "email.promotions", "*"];
+    let token = choose(app, "newsletter", &many).await;
+    for number in ["", "12", "hello", "+390612345678", "+33612345678", "+39300"] {
+        let (status, _, page) = give(app, "newsletter", &token, number).await;
+        assert!(status == 422 && page.contains("+39, +48, +34, +49"), "{number}: {page}");
+    }
+    assert_eq!((everything(app).await, intakes_dump(app).await), (before, spent), "nothing is stored before a number is given");
+
+    assert_eq!(give(app, "newsletter", &token, &one).await.0, 200);
+    assert_eq!(app.count("SELECT COUNT(*) FROM ledger").await, 0);
+    app.settle().await;
+    let [code] = &codes(app, &one)[..] else { panic!("one code") };
+    let text = format!(
+        "ACME: {code} è il codice che conferma la tua scelta, valido 10 minuti. Scrivilo dove hai lasciato il numero. Se non sei stato tu, ignora il messaggio."
+    );
+    assert_eq!(app.inbox(&one)[0].text, text);
+    // The same step again, with this number or another: one act.
+    for number in [&one, &two, &one] {
+        assert_eq!(give(app, "newsletter", &token, number).await.0, 200);
+    }
+    app.settle().await;
+    assert_eq!((app.inbox(&one).len(), app.inbox(&two).len()), (1, 0));
+    assert_eq!(app.count("SELECT COUNT(*) FROM contacts").await, 1);
+    let wrong = if code == "000000" { "111111" } else { "000000" };
+    for typed in [wrong, "", "12345", "abcdef"] {
+        assert_eq!(enter(app, "newsletter", &token, typed).await.0, 422);
+    }
+    assert!(
+        app.granted(&one).await.is_empty() && app.count("SELECT COUNT(*) FROM ledger").await == 0,
+        "a number alone grants nothing"
+    );
+
+    for _ in 0..2 {
+        let (status, _, page) = enter(app, "newsletter", &token, code).await;
+        assert!(status == 200 && page.contains("banner confirmed") && page.contains("Promozioni e offerte: SMS"), "{page}");
+    }
+    assert_eq!(app.granted(&one).await, PROMO);
+    assert_eq!(app.count("SELECT COUNT(*) FROM ledger").await, 2, "first yes and second act, once");
+    let proof = app.dump("evidence").await.replace("\\\"", "\"");
+    for part in [
+        "\"form\":\"newsletter\"",
+        "\"notice_version\":\"2026-11\"",
+        "\"notice_hash\":\"",
+        "\"locale\":\"it\"",
+        "\"channel\":\"form\"",
+        "\"action\":\"typed_code\"",
+    ] {
+        assert!(proof.contains(part), "{part}: {proof}");
+    }
+    let history = app.history(&one).await.concat();
+    assert!(
+        history.contains("granted promotions by SMS on 2026-12-01 09:45 (UTC); through form newsletter, typed code"),
+        "{history}"
+    );
+    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+
+    // Later asks of another campaign tell them where the number came from.
+    app.people(std::slice::from_ref(&two)).await;
+    app.send(LINK).await;
+    assert_eq!(app.asks(&one), 0, "nobody was given a basis to ask them by it");
+});
+
+both!(a_number_that_said_no_gets_nothing_from_a_form_and_nobody_can_tell, |app| {
+    forms(app).await;
+    let numbers: Vec<String> = (1..=9).map(TestApp::it).collect();
+    let [stopped, refused, wrong, restricted, erased, held, listed, stranger, fresh] = &numbers[..] else { unreachable!() };
+    app.people(&numbers[..6]).await;
+    app.send(LINK).await;
+    app.reply(stopped, REPLY_NUMBER, "STOP").await;
+    app.submit(&app.link(refused), "none", &[]).await;
+    app.submit(&app.link(wrong), "wrong_number", &[]).await;
+    assert_eq!(rights::restrict_number(&app.engine, &TestApp::number(restricted), true, &by_letter(app)).await.unwrap(), 1);
+    erase(app, erased).await;
+    app.reply(held, REPLY_NUMBER, "boh, chi siete e che volete da mia nonna").await;
+    crate::packs::screen(app, "RPO", &format!("{listed},2026-01-01\n")).await.expect("screened");
+    app.reply(stranger, REPLY_NUMBER, "STOP").await;
+    app.advance(Duration::from_secs(2 * 86_400));
+    let sent = numbers.iter().map(|n| app.inbox(n).len()).collect::<Vec<_>>();
+    let before = everything(app).await;
+
+    let mut answers = Vec::new();
+    for number in &numbers[..8] {
+        let token = choose(app, "newsletter", PROMO).await;
+        let given = give(app, "newsletter", &token, number).await;
+        // With a number that gets a code the spent token does as little.
+        let again = give(app, "newsletter", &token, fresh).await;
+        app.settle().await;
+        answers.push((number, given, again, enter(app, "newsletter", &token, "123456").await));
+    }
+    assert_eq!(everything(app).await, before, "of such a number nothing changes, and nothing is kept");
+    assert_eq!(
+        app.count("SELECT COUNT(*) FROM intakes WHERE contact_id IS NULL AND message_id IS NULL AND source IS NULL").await,
+        8
+    );
+    assert_eq!(numbers.iter().map(|n| app.inbox(n).len()).collect::<Vec<_>>(), sent, "no message to any of them");
+
+    // Status, headers and page are those of a number that does get one.
+    let token = choose(app, "newsletter", PROMO).await;
+    let given = give(app, "newsletter", &token, fresh).await;
+    assert_eq!(given.0, 200);
+    let again = give(app, "newsletter", &token, stopped).await;
+    app.settle().await;
+    let code = codes(app, fresh).pop().expect("a code");
+    let typed = enter(app, "newsletter", &token, if code == "123456" { "654321" } else { "123456" }).await;
+    for (number, first, second, third) in answers {
+        assert_eq!((first, second, third), (given.clone(), again.clone(), typed.clone()), "{number}");
+    }
+
+    // A no between the form and the claim: the claim reads it. One between the code and its typing: nothing is granted.
+    let late = TestApp::it(10);
+    let other = choose(app, "newsletter", PROMO).await;
+    give(app, "newsletter", &other, &late).await;
+    permesso::web::hear_once(&app.engine).await.expect("heard");
+    let mut tx = app.engine.store.write().await.unwrap();
+    let keyed = app.engine.vault.keyed_all(&TestApp::number(&late));
+    let by = permesso::domain::answer::By::Person;
+    let now = app.engine.now() - 1;
+    let controller = &app.engine.controller;
+    permesso::store::suppressions::suppress(&mut tx, controller, &keyed, Reason::Stopped, by, now, now).await.unwrap();
+    // As if it had come between planning and claim.
+    tx.commit().await.unwrap();
+    app.execute("UPDATE messages SET state = 'planned' WHERE state = 'cancelled' AND wording = 'join_code'").await.expect("set");
+    app.settle().await;
+    assert!(app.inbox(&late).is_empty(), "the claim reads the noes again");
+
+    app.advance(Duration::from_secs(5));
+    app.reply(fresh, REPLY_NUMBER, "STOP").await;
+    assert_eq!(enter(app, "newsletter", &token, &code).await.0, 422);
+    assert!(app.granted(fresh).await.is_empty());
+});
+
+both!(one_number_gets_one_code_at_a_time_and_few_a_day_whoever_types_it, |app| {
+    forms(app).await;
+    let number = TestApp::it(1);
+    // Another's choice, and the person's own, while the first code lives: one message, and it completes the choice where it is typed.
+    let anothers = choose(app, "newsletter", &["sms.promotions", "whatsapp.promotions"]).await;
+    give(app, "newsletter", &anothers, &number).await;
+    app.settle().await;
+    app.advance(Duration::from_secs(120));
+    let own = choose(app, "newsletter", &["sms.product_info"]).await;
+    give(app, "newsletter", &own, &number).await;
+    app.settle().await;
+    let [code] = &codes(app, &number)[..] else { panic!("one message") };
+    assert_eq!(enter(app, "newsletter", &own, code).await.0, 200);
+    assert_eq!(app.granted(&number).await, ["sms.product_info"], "what stands in the page where the code was typed");
+    assert_eq!(enter(app, "newsletter", &anothers, code).await.0, 422, "a code counts once");
+
+    // A guesser has five tries whatever the number of pages they open.
+    app.advance(Duration::from_secs(3600));
+    let tokens = [choose(app, "newsletter", PROMO).await, choose(app, "newsletter", PROMO).await];
+    for token in &tokens {
+        give(app, "newsletter", token, &number).await;
+    }
+    app.settle().await;
+    let code = codes(app, &number).pop().unwrap();
+    let wrong = if code == "000000" { "111111" } else { "000000" };
+    for n in 0..5 {
+        assert_eq!(enter(app, "newsletter", &tokens[n % 2], wrong).await.0, 422);
+    }
+    for token in &tokens {
+        assert_eq!(enter(app, "newsletter", token, &code).await.0, 422, "the code is dead");
+    }
+    assert_eq!(codes(app, &number).len(), 2);
+    // Three a day, by whatever form.
+    for form in ["shop", "newsletter", "shop", "newsletter"] {
+        app.advance(Duration::from_secs(1200));
+        let token = choose(app, form, PROMO).await;
+        assert_eq!(give(app, form, &token, &number).await.0, 200);
+        app.settle().await;
+    }
+    assert_eq!(codes(app, &number).len(), 3);
+    // What a form may send in a day.
+    for n in 2..=9 {
+        let token = choose(app, "shop", PROMO).await;
+        assert_eq!(give(app, "shop", &token, &TestApp::it(n)).await.0, 200);
+    }
+    app.settle().await;
+    let got = (2..=9).filter(|n| !app.inbox(&TestApp::it(*n)).is_empty()).count();
+    assert_eq!(got, 4, "five a day, and one went to the first number");
+    assert_eq!(app.count("SELECT COUNT(*) FROM contacts").await, 5, "of the others nothing is kept");
+
+    // And what an address may type in a minute, whatever the numbers.
+    let mut last = 0;
+    for _ in 0..40 {
+        last = enter(app, "newsletter", "x", "123456").await.0;
+    }
+    assert_eq!(last, 429);
+});
+
+both!(what_a_person_allows_already_is_not_touched_before_they_type_the_code, |app| {
+    forms(app).await;
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    app.submit(&app.link(&number), "chosen", &["sms.promotions"]).await;
+    grants(app, &number).await;
+    app.submit(&app.link(&number), "chosen", &["sms.promotions", "whatsapp.product_info"]).await;
+    // A question of the campaign's is open, with a first yes, and somebody types the number on a form.
+    let tables = ["ledger", "preferences", "suppressions", "conversations", "contacts"];
+    let mut before = Vec::new();
+    for table in tables {
+        before.push(app.dump(table).await);
+    }
+    app.advance(Duration::from_secs(120));
+    let token = choose(app, "shop", &["whatsapp.promotions"]).await;
+    let (_, _, page) = give(app, "shop", &token, &number).await;
+    app.settle().await;
+    assert!(!page.contains(&number[number.len() - 3..]), "nothing of a known number is shown: {page}");
+    let mut after = Vec::new();
+    for table in tables {
+        after.push(app.dump(table).await);
+    }
+    assert_eq!(after, before);
+    assert_eq!(app.granted(&number).await, PROMO);
+    let code = codes(app, &number).pop().expect("a code");
+    assert_eq!(enter(app, "shop", &token, &code).await.0, 200);
+    assert_eq!(app.granted(&number).await, ["sms.promotions", "whatsapp.promotions"], "added, and nothing taken away");
+    assert_eq!(app.count("SELECT COUNT(*) FROM conversations WHERE closed_at IS NULL").await, 0, "the open question gave way");
+    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    // A no ends it like any other consent.
+    app.reply(&number, REPLY_NUMBER, "STOP").await;
+    assert!(app.granted(&number).await.is_empty());
+});
+
+both!(a_token_is_of_one_form_and_one_half_hour_and_a_form_of_one_origin, |app| {
+    forms(app).await;
+    let number = TestApp::it(1);
+    let token = choose(app, "newsletter", PROMO).await;
+    let (text, seal) = token.split_once('.').unwrap();
+    let consent = permesso::domain::intake::Consent::read(text).unwrap();
+    let more = permesso::domain::intake::Consent { permissions: vec![], ..consent.clone() }.write();
+    let forged = [format!("{more}.{seal}"), format!("{text}."), text.to_owned(), format!("{text}.{seal}x"), String::new()];
+    for bad in &forged {
+        assert_eq!(give(app, "newsletter", bad, &number).await.0, 409, "{bad}");
+        assert_eq!(enter(app, "newsletter", bad, "123456").await.0, 409, "{bad}");
+    }
+    assert_eq!(give(app, "shop", &token, &number).await.0, 409, "the token of another form");
+    app.advance(Duration::from_secs(30 * 60));
+    assert_eq!(give(app, "newsletter", &token, &number).await.0, 409, "too old");
+    assert_eq!((app.count("SELECT COUNT(*) FROM intakes").await, app.count("SELECT COUNT(*) FROM contacts").await), (0, 0));
+
+    // From our own page alone, and by nobody's frame but those named.
+    let address = format!("{}/join/shop/it", app.base);
+    let nonce = field(&app.get(&address).await.1, "nonce");
+    let body = format!("nonce={nonce}&answer=chosen&grant=sms.promotions");
+    for (site, status) in [("cross-site", 403), ("same-site", 403), ("none", 403), ("same-origin", 200)] {
+        let request = app.http.post(&address).header("sec-fetch-site", site).body(body.clone());
+        let answer = request.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{site}");
+    }
+    let body = body.replace(&nonce, "0");
+    let request = app.http.post(&address).header("sec-fetch-site", "same-origin").body(body);
+    let answer = request.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 409, "a page that we did not serve");
+    for (form, framed_by) in [("shop", "frame-ancestors https://www.acme.example;"), ("newsletter", "frame-ancestors 'none';")] {
+        let answer = app.http.get(format!("{}/join/{form}", app.base)).send().await.unwrap();
+        let header = |name: &str| answer.headers().get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
+        assert!(header("content-security-policy").contains(framed_by), "{form}");
+        assert_eq!((header("cache-control"), header("set-cookie")), ("no-store".to_owned(), String::new()));
+    }
+    // What others typed stays text.
+    let token = choose(app, "shop", PROMO).await;
+    let (status, _, page) = give(app, "shop", &token, "\"><script>alert(1)</script>").await;
+    assert!(status == 422 && !page.contains("<script") && page.contains("&#60;script"), "{page}");
+    for path in ["/join/nobody", "/join/nobody/it", "/join/shop/xx", "/join/%3Cscript%3E"] {
+        let (status, page) = app.get(&format!("{}{path}", app.base)).await;
+        assert!(status == 404 && !page.contains("<script"), "{path}");
+    }
+    // Where the number came from, on the person's own page.
+    joined(app, "shop", &number).await;
+    app.import(&TestApp::good(&TestApp::it(2))).await;
+    let mut tx = app.engine.store.read().await.unwrap();
+    let keyed = app.engine.vault.keyed_all(&TestApp::number(&number));
+    let contact = permesso::store::contacts::by_number(&mut tx, &app.engine.controller, &keyed).await.unwrap().unwrap();
+    assert_eq!(intakes::of_contact(&mut tx, contact.id).await.unwrap()[0].0, "Shop <b> of ACME");
+    tx.rollback().await.unwrap();
+
+    // Without a published notice nobody is asked for anything.
+    let settings = app.engine.config.dir.join("permesso.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(&settings, text.replace("notice_version = \"2026-11\"", "notice_version = \"2026-12\"")).unwrap();
+    app.reconfigure("").await;
+    assert_eq!(app.get(&format!("{}/join/shop/it", app.base)).await.0, 503);
+    let (status, said) = call(app, TOKEN, &serde_json::json!({ "step": "offer", "locale": "it" })).await;
+    assert!(status == 409 && said["remedy"].as_str().unwrap().contains("notice publish"), "{said}");
+});
+
+async fn call(app: &TestApp, token: &str, body: &serde_json::Value) -> (u16, serde_json::Value) {
+    let request = app.http.post(format!("{}/api/v1/intake", app.base)).header("authorization", format!("Bearer {token}"));
+    let answer = request.json(body).send().await.expect("an answer");
+    (answer.status().as_u16(), answer.json().await.expect("JSON"))
+}
+
+both!(a_chatbot_asks_for_the_choice_first_and_needs_its_token_for_the_number, |app| {
+    forms(app).await;
+    let number = TestApp::it(1);
+    let before = everything(app).await;
+    let ask = async |body: serde_json::Value| call(app, TOKEN, &body).await;
+    let (status, offer) = ask(serde_json::json!({ "step": "offer", "locale": "it" })).await;
+    assert_eq!((status, offer["choices"].as_array().unwrap().len()), (200, 4), "{offer}");
+    let version = offer["notice"]["version"].as_str().unwrap().to_owned();
+    assert!(offer["notice"]["url"].as_str().unwrap().ends_with("/notice/it"));
+    let consent =
+        |grant: &[&str], notice: &str| serde_json::json!({ "step": "consent", "locale": "it", "notice": notice, "grant": grant });
+    assert_eq!(ask(consent(&[], &version)).await, (200, serde_json::json!({ "state": "declined" })));
+    for (body, wanted) in [
+        (consent(&["sms.profiling"], &version), 422),
+        (consent(&["email.everything"], &version), 422),
+        (consent(PROMO, "2025-01"), 409),
+        (serde_json::json!({ "step": "contact", "token": "x.y", "number": number }), 409),
+        (serde_json::json!({ "step": "contact", "number": number }), 400),
+        (serde_json::json!({ "step": "contact", "token": "x", "number": number, "granted": true }), 400),
+        (serde_json::json!({ "step": "grant", "number": number }), 400),
+        (serde_json::json!([number]), 400),
+    ] {
+        let (status, said) = ask(body.clone()).await;
+        assert_eq!(status, wanted, "{body}: {said}");
+        assert!(said["what"].is_string() && said["remedy"].is_string(), "{said}");
+        assert!(!said.to_string().contains(&number[3..]), "an error repeats no number: {said}");
+    }
+    for token in ["", "x", "form-token-of-the-tests-2"] {
+        assert_eq!(call(app, token, &serde_json::json!({ "step": "offer", "locale": "it" })).await.0, 401);
+    }
+    let (status, chosen) = ask(consent(PROMO, &version)).await;
+    assert_eq!((status, chosen["state"].as_str()), (200, Some("chosen")));
+    assert_eq!(everything(app).await, before);
+    assert_eq!(app.count("SELECT COUNT(*) FROM intakes").await, 0);
+
+    let token = chosen["token"].as_str().unwrap().to_owned();
+    let contact = serde_json::json!({ "step": "contact", "token": token, "number": "300 000 0001" });
+    for _ in 0..2 {
+        assert_eq!(ask(contact.clone()).await, (202, serde_json::json!({ "state": "pending" })));
+    }
+    app.settle().await;
+    let [code] = &codes(app, &number)[..] else { panic!("one code") };
+    let typed = |code: &str| serde_json::json!({ "step": "code", "token": token, "code": code });
+    assert_eq!(ask(typed(if code == "000000" { "111111" } else { "000000" })).await.0, 422);
+    assert!(app.granted(&number).await.is_empty());
+    let granted = serde_json::json!({ "state": "confirmed", "granted": PROMO });
+    assert_eq!(ask(typed(code)).await, (200, granted));
+    assert_eq!(app.granted(&number).await, PROMO);
+
+    let mut last = 0;
+    for _ in 0..40 {
+        last = call(app, "x", &serde_json::json!({})).await.0;
+    }
+    assert_eq!(last, 429);
+    assert_eq!(
+        ask(serde_json::json!({ "step": "offer", "locale": "it" })).await.0,
+        200,
+        "who has the token is not in the way of that"
+    );
+});
+
+both!(the_store_spends_a_token_once_and_counts_what_was_sent, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    let c = app.engine.controller.clone();
+    let mut tx = app.engine.store.write().await.unwrap();
+    let keyed = app.engine.vault.keyed_all(&TestApp::number(&number));
+    let contact = permesso::store::contacts::by_number(&mut tx, &c, &keyed).await.unwrap().unwrap().id;
+    assert!(intakes::spend(&mut tx, &c, "f", "t1", 10).await.unwrap());
+    assert!(!intakes::spend(&mut tx, &c, "f", "t1", 11).await.unwrap());
+    assert!(
+        intakes::spend(&mut tx, &c, "f", "t2", 20).await.unwrap() && intakes::spend(&mut tx, &c, "g", "t3", 30).await.unwrap()
+    );
+    assert_eq!(intakes::newest_message(&mut tx, &c, "f", contact).await.unwrap(), None);
+    for token in ["t1", "t2"] {
+        intakes::keep(&mut tx, &c, token, contact, 1, "a page").await.unwrap();
+    }
+    let row = intakes::by_token(&mut tx, &c, "t2").await.unwrap().unwrap();
+    assert_eq!(
+        (row.form.as_str(), row.contact_id, row.message_id, row.confirmed_at, row.created_at),
+        ("f", Some(contact), Some(1), None, 20)
+    );
+    intakes::confirm(&mut tx, row.id, 40).await.unwrap();
+    assert_eq!(intakes::by_token(&mut tx, &c, "t2").await.unwrap().unwrap().confirmed_at, Some(40));
+    assert!(intakes::by_token(&mut tx, "another", "t2").await.unwrap().is_none());
+    assert_eq!(intakes::newest_message(&mut tx, &c, "f", contact).await.unwrap(), Some(1));
+    assert_eq!(intakes::newest_message(&mut tx, &c, "g", contact).await.unwrap(), None);
+    assert_eq!(intakes::sent_to(&mut tx, contact, 5).await.unwrap(), 1, "two choices, one message");
+    assert_eq!(intakes::sent_to(&mut tx, contact, 20).await.unwrap(), 0);
+    assert_eq!(
+        (intakes::sent_by(&mut tx, &c, "f", 5).await.unwrap(), intakes::sent_by(&mut tx, &c, "g", 5).await.unwrap()),
+        (1, 0)
+    );
+    assert_eq!(intakes::of_contact(&mut tx, contact).await.unwrap(), [("a page".to_owned(), 20), ("a page".to_owned(), 10)]);
+    assert!(codes::live(&mut tx, &c, i64::MIN + 1).await.unwrap().is_none());
+    tx.rollback().await.unwrap();
+});
