@@ -486,6 +486,31 @@ fn a_text_that_is_too_long_names_the_character_that_makes_it_so() {
 }
 
 #[test]
+fn a_logo_that_cannot_be_shown_names_file_line_key_and_remedy() {
+    let line = std::fs::read_to_string(Path::new(SHIPPED).join("permesso.toml"))
+        .unwrap()
+        .lines()
+        .position(|line| line == "# logo = \"logo.svg\"")
+        .expect("the example")
+        + 1;
+    let folder = || Folder::new().edit("permesso.toml", "# logo = \"logo.svg\"", "logo = \"logo.svg\"");
+    let at = format!("permesso.toml:{line}: controller.logo: logo.svg ");
+    let says = |folder: Folder, what: &str, remedy: &str| {
+        let problems = folder.settings();
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        assert!(problems[0].starts_with(&format!("{at}{what}")) && problems[0].contains(remedy), "{problems:#?}");
+    };
+    says(folder(), "cannot be read: No such file", "name a file beside permesso.toml");
+    says(folder().write("logo.svg", "GIF89a"), "is neither SVG nor PNG nor WebP", "save it as one of these");
+    let large = format!("<svg>{}</svg>", "x".repeat(9_990));
+    says(folder().write("logo.svg", &large), "has 10001 bytes", "10000 bytes at most");
+    let whole = folder().write("logo.svg", &large[1..]);
+    says(whole, "is neither SVG", "save it");
+    let fits = folder().write("logo.svg", &format!("<svg>{}</svg>", "x".repeat(9_989)));
+    assert_eq!(fits.load().expect("sound").controller.logo.expect("a logo").kind, "image/svg+xml");
+}
+
+#[test]
 fn all_that_is_wrong_in_the_settings_is_named_at_once() {
     let problems = Folder::new()
         .edit("permesso.toml", "database = \"sqlite:permesso.db\"", "database = \"mysql://x\"")

@@ -10,6 +10,7 @@ use clap::{Subcommand, ValueEnum};
 use super::{Context, run};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::plural::counted;
+use crate::domain::rights::Right;
 use crate::engine::erase::{self, Erased};
 use crate::engine::requests::{self, Asked};
 use crate::engine::{Engine, dossier, explain, record, rights};
@@ -114,14 +115,29 @@ pub enum Requests {
         #[arg(long)]
         open: bool,
     },
-    /// A provider has done its part. With the last one the request is done.
-    #[command(after_help = "Example: permesso contact requests done 17 --gateway mock")]
+    /// Note a request that came by letter and is not carried out yet: the list and the desk then show when it is due. The command that
+    /// carries it out (`contact erase`, …) ends it.
+    #[command(after_help = "Example: permesso contact requests note \"+39 300 123 4567\" --right erasure --received 2026-11-20")]
+    Note {
+        /// With its country code, in any spelling.
+        number: String,
+        /// `access`, `rectification`, `erasure`, `restriction`, `restriction_lifted`, `objection`.
+        #[arg(long, value_parser = right)]
+        right: Right,
+        /// The day it came (UTC), from which its month runs: today if left out.
+        #[arg(long, value_name = "DAY")]
+        received: Option<NaiveDate>,
+    },
+    /// A provider has done its part, and with the last one the request is done; or what was noted is answered in another way.
+    #[command(
+        after_help = "Example: permesso contact requests done 17 --gateway mock\n         permesso contact requests done 18"
+    )]
     Done {
         /// The number at the beginning of its line in `contact requests list`.
         id: i64,
-        /// The provider's account, as in permesso.toml.
+        /// The provider's account, as in permesso.toml; left out for a request that was only noted.
         #[arg(long)]
-        gateway: String,
+        gateway: Option<String>,
     },
 }
 
@@ -180,12 +196,27 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             Ok(())
         }
         Command::Requests(Requests::List { open }) => list(context, &engine, *open).await,
-        Command::Requests(Requests::Done { id, gateway }) => {
+        Command::Requests(Requests::Note { number, right, received }) => {
+            let asked = asked(&engine, *received, "contact requests note");
+            let id = requests::note(&engine, *right, &parsed(&engine, number)?, &asked).await?;
+            println!("request {id} is noted; it is due {}", requests::due_on(&asked));
+            Ok(())
+        }
+        Command::Requests(Requests::Done { id, gateway: Some(gateway) }) => {
             requests::done(&engine, *id, gateway, &run::operator()).await?;
             println!("request {id}: {gateway} has done its part");
             Ok(())
         }
+        Command::Requests(Requests::Done { id, gateway: None }) => {
+            requests::answered(&engine, *id).await?;
+            println!("request {id} is answered");
+            Ok(())
+        }
     }
+}
+
+fn right(code: &str) -> Result<Right, String> {
+    Right::parse(code).ok_or_else(|| format!("it is one of {}", Right::ALL.map(Right::code).join(", ")))
 }
 
 fn parsed(engine: &Engine, number: &str) -> Result<PhoneNumber> {
@@ -249,6 +280,9 @@ async fn list(context: &Context, engine: &Engine, open: bool) -> Result<()> {
             "{:>6}  {:<13} {}  received {} by {} ({})  {subject}",
             request.id, request.kind, state, request.received, request.channel, request.by
         );
+        if let Some(command) = &request.left {
+            println!("        not carried out yet: {command}");
+        }
         for provider in &request.providers {
             let done = provider.done.as_ref().map_or(String::new(), |day| {
                 format!(" (done {day}, said by {})", provider.done_by.as_deref().unwrap_or_default())

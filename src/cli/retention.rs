@@ -4,7 +4,6 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use super::Context;
-use crate::domain::plural::counted;
 use crate::engine::retention::{self, Found};
 
 /// Runs shown.
@@ -31,7 +30,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             let found = if *dry_run { retention::rehearse(&engine).await? } else { retention::by_hand(&engine).await? };
             match context.json {
                 true => println!("{}", serde_json::to_string(&found)?),
-                false => println!("{}{}", if *dry_run { "nothing was changed; due: " } else { "done: " }, said(&found)),
+                false => println!("{}{}", if *dry_run { "nothing was changed; due: " } else { "done: " }, found.words()),
             }
         }
         Command::List => {
@@ -41,7 +40,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                 return Ok(());
             }
             for run in &runs {
-                println!("{}  {}", run.at, run.found.as_ref().map_or("under way, or broken off".to_owned(), said));
+                println!("{}  {}", run.at, run.found.as_ref().map_or("under way, or broken off".to_owned(), Found::words));
             }
             if runs.is_empty() {
                 println!("nothing was done yet");
@@ -49,15 +48,4 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn said(found: &Found) -> String {
-    let person = |n: u64| counted(n, "person", "people");
-    format!(
-        "consents of {} expired, {} forgotten, words of {} deleted, proof of {} deleted",
-        person(found.expired),
-        person(found.forgotten),
-        counted(found.replies, "reply", "replies"),
-        person(found.proofs)
-    )
 }

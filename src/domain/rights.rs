@@ -20,6 +20,13 @@ pub enum Right {
 }
 
 impl Right {
+    pub const ALL: [Right; 6] =
+        [Right::Access, Right::Rectification, Right::Erasure, Right::Restriction, Right::Lifting, Right::Objection];
+
+    pub fn parse(code: &str) -> Option<Right> {
+        Right::ALL.into_iter().find(|right| right.code() == code)
+    }
+
     pub fn code(self) -> &'static str {
         match self {
             Right::Access => "access",

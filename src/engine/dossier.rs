@@ -7,11 +7,12 @@ use anyhow::{Context, Result};
 
 use super::Engine;
 use super::requests::{self, Asked, Listed};
-use crate::domain::channel::Permission;
+use crate::domain::channel::{Channel, Permission};
 use crate::domain::ledger::{Body, Preference};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::register::Screened;
 use crate::domain::rights::Right;
+use crate::domain::wording::{Values, render};
 use crate::store::contacts::{Contact, Evidence};
 use crate::store::{self, Tx, campaigns, contacts, inbound, ledger, messages, screenings, suppressions};
 
@@ -55,7 +56,12 @@ pub struct Sent {
     pub reference: String,
     /// What became of it: `delivered`, …
     pub state: String,
+    /// As it was read, with [`NOT_KEPT`] for what only the message had; none where an earlier version did not keep the wording.
+    pub text: Option<String>,
 }
+
+/// Stands for a link or a code of a message: both are kept as hashes alone.
+pub const NOT_KEPT: &str = "[…]";
 
 #[derive(Debug, Clone)]
 pub struct Received {
@@ -90,6 +96,19 @@ pub async fn hand_over(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> 
     Ok(dossier)
 }
 
+/// A published wording as its message said it.
+async fn read(tx: &mut Tx, engine: &Engine, wording: &str, revision: Option<i64>, channel: &str) -> Result<String> {
+    let campaign = match revision {
+        Some(id) => Some(engine.revision(tx, id).await?),
+        None => None,
+    };
+    let ask = campaign.as_deref().zip(Channel::parse(channel)).and_then(|(campaign, channel)| campaign.ask(channel));
+    let brand = campaign.as_deref().map_or(engine.config.controller.brand.as_str(), |campaign| campaign.brand.as_str());
+    let reply_number = ask.and_then(|ask| ask.sender.reply_number.as_deref()).unwrap_or(NOT_KEPT);
+    let values = Values { brand, link: NOT_KEPT, reply_number, code: NOT_KEPT };
+    Ok(render(wording, &values).unwrap_or_else(|_| wording.to_owned()))
+}
+
 /// Reads it all. The caller holds the contact's row, or reads one consistent picture.
 pub async fn gather(tx: &mut Tx, engine: &Engine, contact: Contact) -> Result<Dossier> {
     let controller = engine.controller.as_str();
@@ -103,8 +122,12 @@ pub async fn gather(tx: &mut Tx, engine: &Engine, contact: Contact) -> Result<Do
     let mut sent = Vec::new();
     for row in messages::story_of(tx, contact.id).await? {
         if let (Some(at), Some(reference)) = (row.claimed_at, row.reference) {
+            let text = match &row.wording {
+                Some(wording) => Some(read(tx, engine, wording, row.revision, &row.channel).await?),
+                None => None,
+            };
             let (kind, channel, sender, state) = (row.kind, row.channel, row.sender, row.state);
-            sent.push(Sent { at, kind, channel, sender, campaign: row.campaign, reference, state });
+            sent.push(Sent { at, kind, channel, sender, campaign: row.campaign, reference, state, text });
         }
     }
     let mut received = Vec::new();

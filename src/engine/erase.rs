@@ -69,7 +69,7 @@ pub async fn within(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &
     crash::point("between-no-and-erasure");
     let mut erased = Erased {
         already: reached.is_empty() && !before.is_empty(),
-        due: requests::day(asked.due_at() - 1),
+        due: requests::due_on(asked),
         proof_until: requests::day(now + engine.config.retention.proof_days * DAY),
         ..Erased::default()
     };

@@ -252,6 +252,7 @@ fn rest(engine: &Engine, d: &Dossier) -> Value {
         "ev:timeZone": c.zone,
         "ev:relation": c.kind,
         "ev:lastAction": c.last_action.as_ref().filter(|day| *day != crate::store::contacts::UNDATED),
+        "ev:times": (!c.times().is_any()).then(|| c.times().words()),
         "ev:restricted": c.restricted != 0,
         "ev:imported": d.imported.iter().map(|row| json!({
             "ev:file": row.file, "ev:row": row.import_line, "ev:at": time(row.at), "ev:source": row.source, "ev:relation": row.kind,
@@ -261,6 +262,7 @@ fn rest(engine: &Engine, d: &Dossier) -> Value {
         "ev:messages": d.sent.iter().map(|sent| json!({
             "ev:at": time(sent.at), "ev:kind": sent.kind, "ev:channel": sent.channel, "ev:senderId": sent.sender,
             "ev:campaign": sent.campaign, "ev:messageRef": sent.reference, "ev:state": sent.state,
+            "ev:text": sent.text,
         })).collect::<Vec<_>>(),
         "ev:replies": d.received.iter().map(|reply| json!({
             "ev:at": time(reply.at), "ev:channel": reply.channel, "ev:text": reply.text,

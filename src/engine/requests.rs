@@ -1,11 +1,12 @@
 //! The record of what people asked for about their data: by when it is due, whether it is done, and what each provider still has to do
 //! (Art. 12(3), 19 and 28 GDPR).
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use crate::clock::{DAY, instant};
+use crate::domain::phone::PhoneNumber;
 use crate::domain::rights::{Right, due};
 use crate::store::Tx;
 use crate::store::requests::{self, Part, Request, Row};
@@ -55,6 +56,8 @@ pub struct Listed {
     pub due: String,
     pub done: Option<String>,
     pub overdue: bool,
+    /// What carries it out, where it was only noted.
+    pub left: Option<String>,
     pub providers: Vec<Provider>,
 }
 
@@ -91,7 +94,41 @@ pub(super) async fn add(
         due_at: asked.due_at(),
         done_at: parts.is_empty().then(|| engine.now()),
     };
+    // Whatever was noted of it is carried out by this, and was due from its own day.
+    let mut noted = requests::noted(tx, &engine.controller, right.code(), keyed).await?.into_iter();
+    let new = match noted.next() {
+        Some(first) => Request { subject: new.subject, done_at: new.done_at, ..first },
+        None => new,
+    };
+    for again in noted {
+        let again = Request { subject: new.subject.clone(), done_at: Some(engine.now()), ..again };
+        requests::add(tx, &engine.controller, &again, &[]).await?;
+    }
     Ok(requests::add(tx, &engine.controller, &new, parts).await?)
+}
+
+/// Notes a request that came and is not carried out yet, so that its due date is seen. Whatever carries it out ends it.
+///
+/// # Errors
+/// It is noted, or carried out, already.
+pub async fn note(engine: &Engine, right: Right, number: &PhoneNumber, asked: &Asked) -> Result<i64> {
+    let keyed = engine.vault.keyed(number);
+    let new = Request {
+        kind: right.code().to_owned(),
+        mac: keyed.mac,
+        key_id: keyed.key_id,
+        subject: None,
+        channel: asked.channel.to_owned(),
+        by_whom: asked.by.clone(),
+        received_at: asked.received_at,
+        due_at: asked.due_at(),
+        done_at: None,
+    };
+    let mut tx = engine.store.write().await?;
+    let id = requests::add(&mut tx, &engine.controller, &new, &[]).await?;
+    let id = id.context("this request of that day is recorded already; remedy: `permesso contact requests list` shows it")?;
+    tx.commit().await?;
+    Ok(id)
 }
 
 /// Every request, or those not done yet, oldest first.
@@ -110,6 +147,20 @@ pub async fn list(engine: &Engine, open_only: bool) -> Result<Vec<Listed>> {
     Ok(all)
 }
 
+/// What was only noted is answered, in another way than by a command of ours.
+///
+/// # Errors
+/// There is no such request, or it is done, or it waits for a provider.
+pub async fn answered(engine: &Engine, request: i64) -> Result<()> {
+    let mut tx = engine.store.write().await?;
+    if !requests::answered(&mut tx, &engine.controller, request, engine.now()).await? {
+        bail!(
+            "request {request} does not wait for you: it is done, or waits for a provider; remedy: `permesso contact requests list` shows for which, and `--gateway` names it"
+        );
+    }
+    Ok(tx.commit().await?)
+}
+
 /// A provider has done its part.
 ///
 /// # Errors
@@ -122,26 +173,47 @@ pub async fn done(engine: &Engine, request: i64, gateway: &str, by: &str) -> Res
     Ok(tx.commit().await?)
 }
 
+/// The last day for a request, UTC.
+pub fn due_on(asked: &Asked) -> String {
+    day(asked.due_at() - 1)
+}
+
 /// `2026-12-01`, UTC.
 pub(super) fn day(at: i64) -> String {
     instant(at).date_naive().to_string()
 }
 
 pub(super) async fn listed(tx: &mut Tx, engine: &Engine, row: Row) -> Result<Listed> {
-    let providers = requests::parts(tx, &engine.controller, row.id).await?.into_iter().map(provider).collect::<Result<_>>()?;
+    let providers =
+        requests::parts(tx, &engine.controller, row.id).await?.into_iter().map(provider).collect::<Result<Vec<_>>>()?;
     let request = row.request;
     Ok(Listed {
         id: row.id,
-        kind: request.kind,
         subject: request.subject,
         channel: request.channel,
         by: request.by_whom,
         received: day(request.received_at),
         due: day(request.due_at - 1),
         overdue: request.done_at.is_none() && engine.now() >= request.due_at,
+        left: (request.done_at.is_none() && providers.is_empty()).then(|| left(&request.kind)),
         done: request.done_at.map(day),
+        kind: request.kind,
         providers,
     })
+}
+
+/// What carries out a request of this kind; its number stands in the letter alone.
+fn left(kind: &str) -> String {
+    let command = match Right::parse(kind) {
+        Some(Right::Access) => "export NUMBER",
+        Some(Right::Rectification) => "change OLD NEW",
+        Some(Right::Erasure) => "erase NUMBER",
+        Some(Right::Restriction) => "restrict NUMBER",
+        Some(Right::Lifting) => "unrestrict NUMBER --told WORDS",
+        Some(Right::Objection) => "object NUMBER",
+        None => "explain NUMBER",
+    };
+    format!("permesso contact {command}")
 }
 
 fn provider(part: Part) -> Result<Provider> {

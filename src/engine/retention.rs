@@ -11,6 +11,7 @@ use super::confirm::{self, Deed};
 use super::{Engine, Tries};
 use crate::clock::{DAY, HOUR, MINUTE, instant};
 use crate::domain::channel::{Channel, Permission, Purpose};
+use crate::domain::plural::counted;
 use crate::store::contacts::Contact;
 use crate::store::humans::Tie;
 use crate::store::queue::{self, Job};
@@ -32,6 +33,20 @@ pub struct Found {
     pub replies: u64,
     /// People erased or forgotten whose proof is too old.
     pub proofs: u64,
+}
+
+impl Found {
+    /// In plain words for an operator.
+    pub fn words(&self) -> String {
+        let person = |n: u64| counted(n, "person", "people");
+        format!(
+            "consents of {} expired, {} forgotten, words of {} deleted, proof of {} deleted",
+            person(self.expired),
+            person(self.forgotten),
+            counted(self.replies, "reply", "replies"),
+            person(self.proofs)
+        )
+    }
 }
 
 /// A run this process is at, and until when it holds it, by the database's clock. A rehearsal has none, and changes nothing.

@@ -656,6 +656,9 @@ pub struct Story {
     pub answer: Option<String>,
     pub answer_by: Option<String>,
     pub answered_at: Option<i64>,
+    pub revision: Option<i64>,
+    /// The published text of the attempt, with its placeholders.
+    pub wording: Option<String>,
 }
 
 /// Everything ever planned for a person, every attempt by itself, for the explanation.
@@ -664,8 +667,10 @@ pub async fn story_of(tx: &mut Tx, contact: i64) -> Result<Vec<Story>> {
         tx,
         "SELECT m.id, c.name AS campaign, m.kind, COALESCE(a.channel, m.channel) AS channel, m.channel AS planned_channel,
            COALESCE(a.sender, m.sender) AS sender, m.state, m.reason, m.due_at, m.created_at, m.changed_at, a.id AS attempt, a.reference,
-           a.outcome, a.error, a.claimed_at, COALESCE(a.channel <> m.channel, FALSE) AS moved_on, m.answer, m.answer_by, m.answered_at
+           a.outcome, a.error, a.claimed_at, COALESCE(a.channel <> m.channel, FALSE) AS moved_on, m.answer, m.answer_by, m.answered_at,
+           m.revision_id AS revision, w.body AS wording
          FROM messages m LEFT JOIN campaigns c ON c.id = m.campaign_id LEFT JOIN attempts a ON a.message_id = m.id
+         LEFT JOIN wordings w ON w.controller = m.controller AND w.hash = a.wording_hash
          WHERE m.contact_id = $1 ORDER BY m.id, a.id",
         contact
     )

@@ -37,12 +37,17 @@ pub struct Part {
     pub done_by: Option<String>,
 }
 
-/// Records a request; `None` where it is recorded already.
+/// Records a request; `None` where it is recorded already. One that was only noted, and is neither done nor with a provider, becomes this
+/// one.
 pub async fn add(tx: &mut Tx, controller: &str, new: &Request, parts: &[Part]) -> Result<Option<i64>> {
     let id: Option<(i64,)> = fetch_optional!(
         tx,
         "INSERT INTO requests (controller, kind, mac, key_id, subject, channel, by_whom, received_at, due_at, done_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING RETURNING id",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         ON CONFLICT (controller, kind, mac, received_at) DO UPDATE SET subject = excluded.subject, done_at = excluded.done_at
+           WHERE requests.done_at IS NULL AND (excluded.done_at IS NOT NULL OR $11 > 0)
+             AND NOT EXISTS (SELECT 1 FROM request_gateways g WHERE g.controller = requests.controller AND g.request_id = requests.id)
+         RETURNING id",
         controller,
         &new.kind,
         &new.mac,
@@ -52,7 +57,8 @@ pub async fn add(tx: &mut Tx, controller: &str, new: &Request, parts: &[Part]) -
         &new.by_whom,
         new.received_at,
         new.due_at,
-        new.done_at
+        new.done_at,
+        parts.len() as i64
     )?;
     let Some((id,)) = id else { return Ok(None) };
     execute!(
@@ -65,6 +71,33 @@ pub async fn add(tx: &mut Tx, controller: &str, new: &Request, parts: &[Part]) -
         id
     )?;
     Ok(Some(id))
+}
+
+/// What was noted of these numbers and not carried out yet, oldest first.
+pub async fn noted(tx: &mut Tx, controller: &str, kind: &str, keyed: &[Keyed]) -> Result<Vec<Request>> {
+    fetch_all!(
+        tx,
+        "SELECT kind, mac, key_id, subject, channel, by_whom, received_at, due_at, done_at FROM requests
+         WHERE controller = $1 AND kind = $2 AND done_at IS NULL AND mac IN (SELECT j.value->>'mac' FROM EACH($3))
+           AND NOT EXISTS (SELECT 1 FROM request_gateways g WHERE g.controller = requests.controller AND g.request_id = requests.id)
+         ORDER BY id",
+        controller,
+        kind,
+        json(keyed)
+    )
+}
+
+/// What was noted is answered, in whatever other way. False where it is done, or with a provider, or nowhere.
+pub async fn answered(tx: &mut Tx, controller: &str, request: i64, now: i64) -> Result<bool> {
+    let done = execute!(
+        tx,
+        "UPDATE requests SET done_at = $3 WHERE controller = $1 AND id = $2 AND done_at IS NULL AND NOT EXISTS (
+           SELECT 1 FROM request_gateways g WHERE g.controller = $1 AND g.request_id = $2)",
+        controller,
+        request,
+        now
+    )?;
+    Ok(done > 0)
 }
 
 /// Requests with an id above `after`, oldest first.
@@ -91,14 +124,14 @@ pub async fn of_number(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result
     )
 }
 
-/// Contacts not restricted, though their number's newest word about that in the record is a restriction.
+/// Contacts not restricted, though their number's newest word about that in the record is a restriction that was carried out.
 pub async fn restricted(tx: &mut Tx, controller: &str) -> Result<Vec<i64>> {
     let rows: Vec<(i64,)> = fetch_all!(
         tx,
         "SELECT DISTINCT c.id FROM requests r
          JOIN number_macs n ON n.controller = r.controller AND n.mac = r.mac AND n.key_id = r.key_id
          JOIN contacts c ON c.id = n.contact_id AND c.restricted = 0 AND c.number_enc <> ''
-         WHERE r.controller = $1 AND r.kind = 'restriction' AND NOT EXISTS (
+         WHERE r.controller = $1 AND r.kind = 'restriction' AND r.done_at IS NOT NULL AND r.subject IS NOT NULL AND NOT EXISTS (
            SELECT 1 FROM number_macs o JOIN requests l ON l.controller = o.controller AND l.mac = o.mac AND l.key_id = o.key_id
            WHERE o.contact_id = c.id AND l.kind = 'restriction_lifted' AND l.id > r.id)
          ORDER BY c.id",

@@ -7,7 +7,7 @@ use chrono::NaiveDate;
 use serde::Deserialize;
 
 use crate::domain::channel::{Channel, Purpose};
-use crate::domain::times::{Day, Often, Part};
+use crate::domain::times::{Day, Often, Part, Times};
 
 /// The language of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,15 @@ impl Lang {
             Often::Week => &self.t().often_week,
             Often::Month => &self.t().often_month,
         }
+    }
+
+    /// What a person chose about when to be written to, in words; none where anything will do.
+    pub fn times(self, times: &Times) -> Option<String> {
+        let days = times.days.iter().map(|day| self.day(*day)).collect::<Vec<_>>().join(", ");
+        let parts = times.parts.iter().map(|part| self.part(*part)).collect::<Vec<_>>().join(", ");
+        let often = times.at_most.map(|often| self.often(often).to_owned()).unwrap_or_default();
+        let said: Vec<String> = [days, parts, often].into_iter().filter(|words| !words.is_empty()).collect();
+        (!said.is_empty()).then(|| said.join("; "))
     }
 
     /// A day as the language writes it in figures.

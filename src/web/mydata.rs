@@ -16,7 +16,7 @@ use super::mine::word;
 use super::pages::{CodeView, StateKind};
 use super::people::{checked, failed, no_such_link, nonce, preferred, render, state_page};
 use crate::clock::{DAY, SECOND, instant};
-use crate::engine::dossier::Dossier;
+use crate::engine::dossier::{Dossier, NOT_KEPT};
 use crate::engine::mydata::{self, Door, Typed};
 use crate::engine::record;
 
@@ -237,6 +237,7 @@ fn sections(web: &Web, lang: Lang, d: &Dossier) -> Vec<Section> {
     about.extend(c.zone.clone().map(|v| pair(&m.zone, v)));
     about.extend(c.kind.as_deref().map(|v| pair(&m.kind, word(&m.kinds, v).to_owned())));
     about.extend(c.last_action.clone().filter(|d| d != crate::store::contacts::UNDATED).map(|v| pair(&m.last_action, v)));
+    about.extend(lang.times(&c.times()).map(|v| pair(&m.times, v)));
     if c.restricted != 0 {
         about.push(word(&m.reasons, "RESTRICTED").to_owned());
     }
@@ -261,7 +262,10 @@ fn sections(web: &Web, lang: Lang, d: &Dossier) -> Vec<Section> {
         let of = if of.is_empty() { String::new() } else { format!("{colon} {}", of.join(", ")) };
         format!("{} {}{of}", time(e.body.at), word(&m.entries, e.body.entry.code()))
     });
-    let sent = d.sent.iter().map(|s| format!("{} {} {}", time(s.at), channel(&s.channel), word(&m.messages, &s.kind)));
+    let sent = d.sent.iter().map(|s| {
+        let line = format!("{} {} {}", time(s.at), channel(&s.channel), word(&m.messages, &s.kind));
+        s.text.clone().map_or_else(|| line.clone(), |text| pair(&line, text))
+    });
     let received = d.received.iter().map(|r| format!("{} {}{colon} {}", time(r.at), channel(&r.channel), r.text));
     let decisions = d.decisions.iter().map(|x| {
         format!("{} {}{colon} {}. {}", time(x.at), x.campaign, word(&m.outcomes, &x.outcome), word(&m.reasons, &x.code))
@@ -283,7 +287,7 @@ fn sections(web: &Web, lang: Lang, d: &Dossier) -> Vec<Section> {
         section(&m.registers, None, listed.collect()),
         section(&m.consents, None, permissions),
         section(&m.history, None, history.collect()),
-        section(&m.sent, None, sent.collect()),
+        section(&m.sent, Some(m.sent_how.replace("{left_out}", NOT_KEPT)), sent.collect()),
         section(&m.received, None, received.collect()),
         section(&m.decisions, Some(m.decisions_how.clone()), decisions.collect()),
         section(&m.requests, None, requests.collect()),
@@ -307,6 +311,7 @@ pub fn rows(d: &Dossier) -> Vec<[String; 7]> {
         ("time_zone", c.zone.clone()),
         ("relation", c.kind.clone()),
         ("last_action", c.last_action.clone().filter(|day| day != crate::store::contacts::UNDATED)),
+        ("times", (!c.times().is_any()).then(|| c.times().words())),
         ("restricted", (c.restricted != 0).then(|| "yes".to_owned())),
     ];
     rows.extend(facts.into_iter().filter_map(|(what, value)| Some(row("known", time(c.created_at), what, "", "", "", value?))));
@@ -333,7 +338,7 @@ pub fn rows(d: &Dossier) -> Vec<[String; 7]> {
             &s.channel,
             "",
             campaign,
-            format!("{} {} {}", s.sender, s.state, s.reference),
+            format!("{} {} {} {}", s.sender, s.state, s.reference, s.text.as_deref().unwrap_or_default()).trim_end().to_owned(),
         ));
     }
     for r in &d.received {

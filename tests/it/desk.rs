@@ -593,7 +593,7 @@ both!(no_page_table_or_file_shows_a_number, |app| {
         }
         left.extend(links(&text).into_iter().filter(|l| !l.ends_with(".css")));
     }
-    for needed in ["/inbox", "/gateways", "/contacts", "/replies", "/campaigns.csv", "/api/v1/openapi.json"] {
+    for needed in ["/inbox", "/gateways", "/requests", "/contacts", "/replies", "/campaigns.csv", "/api/v1/openapi.json"] {
         assert!(seen.contains(needed), "{needed} was looked at");
     }
     assert!(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use permesso::domain::phone::PhoneNumber;
+use permesso::domain::rights::Right;
 use permesso::engine::erase::{self, Erased};
 use permesso::engine::requests::{self as wishes, Asked};
 use permesso::engine::{explain, inbox, receive, report};
@@ -15,6 +16,7 @@ use crate::after::preferences_are_the_ledgers_replay;
 use crate::app::{LINK, REPLY_NUMBER, TestApp, field};
 use crate::both;
 use crate::promises::said;
+use crate::retention::ask_then;
 use crate::run::{ask, spawn, until};
 
 /// What a letter to the company asks for.
@@ -205,6 +207,57 @@ both!(an_old_copy_learns_of_every_erasure_since, |app| {
     app.listen().await;
 });
 
+both!(a_letter_is_due_from_its_day_until_it_is_carried_out_also_in_an_old_copy, |app| {
+    let [person, other] = [1, 2].map(TestApp::it);
+    app.people(&[person.clone(), other.clone()]).await;
+    app.send(LINK).await;
+    let note = ["contact", "requests", "note", person.as_str(), "--right", "erasure", "--received", "2026-11-20"];
+    let (code, out, err) = ask_then(app, &note).await;
+    assert!(code == 0 && out.contains("due 2026-12-20"), "{out}{err}");
+    let (code, _, err) = ask(app.dir.path(), &["contact", "requests", "note", &person, "--right", "forgetting"]).await;
+    assert!(code == 2 && err.contains("access, rectification, erasure"), "{err}");
+    let (number, asked) = (TestApp::number(&other), by_letter(app));
+    wishes::note(&app.engine, Right::Restriction, &number, &asked).await.unwrap();
+    let again = wishes::note(&app.engine, Right::Restriction, &number, &asked).await.unwrap_err().to_string();
+    assert!(again.contains("remedy"), "the same one: {again}");
+    // It is a note alone: nothing was done, and a list that brings them again changes nothing.
+    app.people(std::slice::from_ref(&other)).await;
+    assert!(app.story(&person).await.known && !app.story(&other).await.verdict.contains("so they are sent nothing"));
+    let (_, page) = app.get(&format!("{}/requests", app.operator)).await;
+    assert!(
+        page.contains("2026-12-20") && page.contains("permesso contact restrict NUMBER") && !page.contains("overdue"),
+        "{page}"
+    );
+    app.advance(Duration::from_secs(20 * 86_400));
+    let (_, page) = app.get(&format!("{}/requests", app.operator)).await;
+    assert!(page.contains("1 overdue"), "{page}");
+    let (_, out, _) = ask_then(app, &["contact", "requests", "list", "--open"]).await;
+    assert!(out.contains("not carried out yet: permesso contact erase NUMBER"), "{out}");
+    let open = wishes::list(&app.engine, true).await.unwrap();
+    assert!(open[0].overdue && !open[1].overdue && open[0].due == "2026-12-20", "{open:?}");
+    let copy = crate::restore::copy(app).await;
+
+    // Carried out, it keeps its own due date, and waits for the provider.
+    assert_eq!(erase(app, &person).await.requests, [open[0].id]);
+    let open = wishes::list(&app.engine, true).await.unwrap();
+    assert_eq!((open.len(), open[0].due.as_str(), open[0].left.as_deref()), (2, "2026-12-20", None), "{open:?}");
+    assert_eq!(open[0].providers.len(), 1);
+    assert!(wishes::answered(&app.engine, open[0].id).await.is_err(), "a provider has to");
+    let (code, _, err) = ask(app.dir.path(), &["contact", "requests", "done", &open[1].id.to_string()]).await;
+    assert_eq!(code, 0, "{err}");
+    app.people(std::slice::from_ref(&other)).await;
+    assert!(!app.story(&other).await.verdict.contains("so they are sent nothing"), "answered is not carried out");
+    assert!(wishes::answered(&app.engine, open[1].id).await.unwrap_err().to_string().contains("remedy"), "once");
+    crate::restore::stop_all(app).await;
+    let (code, out, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().unwrap()]).await;
+    assert!(code == 0 && out.contains("1 erased"), "{out}{err}");
+    crate::restore::open(app).await;
+    assert!(!app.story(&person).await.known);
+    let open = wishes::list(&app.engine, true).await.unwrap();
+    assert_eq!((open.len(), open[0].providers.len()), (1, 1), "the copy knows who has to do what: {open:?}");
+    app.listen().await;
+});
+
 both!(dying_in_the_middle_of_an_erasure_leaves_nothing_half_done, |app| {
     let person = TestApp::it(1);
     app.people(std::slice::from_ref(&person)).await;
@@ -251,6 +304,17 @@ both!(what_the_store_keeps_of_a_request, |app| {
     assert_eq!(requests::after(&mut tx, C, 0, 9).await.unwrap()[0].request.done_at, None);
     assert!(requests::part_done(&mut tx, C, id, "two", "ann", 7).await.unwrap());
     assert_eq!(requests::after(&mut tx, C, 0, 9).await.unwrap()[0].request.done_at, Some(7));
+    // What is only noted is due until it is carried out, or answered; what is done or with a provider is neither.
+    assert!(requests::noted(&mut tx, C, "erasure", &keyed).await.unwrap().is_empty());
+    let note = Request { received_at: 9, ..request.clone() };
+    let noted = requests::add(&mut tx, C, &note, &[]).await.unwrap().unwrap();
+    assert_eq!(requests::add(&mut tx, C, &note, &[]).await.unwrap(), None, "noted already");
+    assert_eq!(requests::noted(&mut tx, C, "erasure", &keyed).await.unwrap(), [note.clone()]);
+    assert_eq!(requests::add(&mut tx, C, &note, &[part("one")]).await.unwrap(), Some(noted), "carried out");
+    assert!(requests::noted(&mut tx, C, "erasure", &keyed).await.unwrap().is_empty());
+    assert!(!requests::answered(&mut tx, C, noted, 9).await.unwrap(), "with a provider");
+    let other = requests::add(&mut tx, C, &Request { received_at: 10, ..note }, &[]).await.unwrap().unwrap();
+    assert!(requests::answered(&mut tx, C, other, 9).await.unwrap() && !requests::answered(&mut tx, C, other, 9).await.unwrap());
     tx.rollback().await.unwrap();
 
     // One that other stories do not meet: a claim that took the message before, and a reply that came between.

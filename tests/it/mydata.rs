@@ -62,6 +62,8 @@ both!(one_s_data_open_by_a_fresh_code_alone_and_go_for_good, |app| {
     app.import_file(&format!("{HEADER}{row}{}", TestApp::good(&other))).await;
     app.send(LINK).await;
     let link = grants(app, &person).await;
+    crate::times::choose(app, &person, &[("when", "1"), ("part", "morning"), ("often", "week"), ("grant", "sms.promotions")])
+        .await;
     app.reply(&person, REPLY_NUMBER, EVIL).await;
     let (page, others) = (format!("{link}/data"), format!("{}/data", app.link(&other)));
     assert!(app.get(&link).await.1.contains("/data/it\">Vedi, scarica o cancella i tuoi dati</a>"));
@@ -105,6 +107,11 @@ both!(one_s_data_open_by_a_fresh_code_alone_and_go_for_good, |app| {
     for shown in [&person, "Non c’è nulla che vieti di chiedere.", "Promozioni e offerte (SMS): permesso", "sì, confermato"] {
         assert!(mine.contains(shown), "{shown}: {mine}");
     }
+    // When they may be written to, and each text as they read it, but for what was theirs alone.
+    assert!(mine.contains("Quando si può scriverti: Mattina (8–12); al massimo una volta a settimana"), "{mine}");
+    let text = "ci hai lasciato il tuo numero e vorremmo chiederti se possiamo inviarti ancora informazioni e promozioni.";
+    assert!(mine.contains(&format!("ACME: {text}")) && mine.contains("Per scegliere come e quando: […]"), "{mine}");
+    assert!(mine.contains("al loro posto c’è […]") && !mine.contains(&right) && !mine.contains(&link), "{mine}");
     assert!(mine.contains("&#60;b&#62;boh") && !mine.contains("<b>boh"), "what people wrote stays text");
     assert_eq!(post(app, &page, &typed).await.0, 303, "the same form again opens nothing");
     assert!(!app.get(&page).await.1.contains(&person), "nor does the page by itself");
@@ -115,6 +122,7 @@ both!(one_s_data_open_by_a_fresh_code_alone_and_go_for_good, |app| {
     assert!(status == 200 && headers.contains("attachment") && headers.contains("no-store"), "{headers}");
     let mut csv = csv::Reader::from_reader(file.as_bytes());
     let cells: Vec<String> = csv.records().flat_map(|r| r.unwrap().iter().map(str::to_owned).collect::<Vec<_>>()).collect();
+    assert!(cells.iter().any(|c| c == "08:00-12:00, at most once a week") && cells.iter().any(|c| c.contains(text)), "{cells:?}");
     assert!(cells.iter().any(|c| c.contains("HYPERLINK")) && cells.iter().any(|c| c.contains("=cmd")), "{cells:?}");
     assert!(cells.iter().all(|c| !c.starts_with(['=', '+', '-', '@', '\t', '\r'])), "{cells:?}");
     let (status, headers, file) = post(app, &page, &[("answer", "json"), ("ticket", &ticket)]).await;
@@ -127,6 +135,7 @@ both!(one_s_data_open_by_a_fresh_code_alone_and_go_for_good, |app| {
     let wanted = ["ConsentUnknown", "ConsentRequested", "ConsentRequested", "ConsentGiven"];
     assert!(states.len() == 4 && states.iter().zip(wanted).all(|(s, w)| s.contains(w)), "{states:?}");
     assert!(file.contains(&person) && file.contains("HYPERLINK") && file.contains("Nothing speaks against asking."), "{file}");
+    assert!(file.contains("08:00-12:00, at most once a week") && file.contains(text), "{file}");
     assert_eq!(post(app, &page, &[("answer", "json"), ("ticket", "0")]).await.0, 303, "nor does another ticket open it");
     open(app, &others, &other).await;
     assert_eq!(post(app, &others, &[("answer", "json"), ("ticket", &ticket)]).await.0, 303, "a ticket is of one page");

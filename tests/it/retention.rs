@@ -146,7 +146,7 @@ both!(a_no_outlives_the_forgetting_of_its_number_for_the_whole_human, |app| {
 });
 
 /// A command at the test's own time.
-async fn ask_then(app: &TestApp, args: &[&str]) -> (i32, String, String) {
+pub async fn ask_then(app: &TestApp, args: &[&str]) -> (i32, String, String) {
     let mut command = crate::run::permesso(app.dir.path());
     command.args(args).env("PERMESSO_CLOCK", app.clock.date_time().to_rfc3339());
     let out = tokio::process::Command::from(command).output().await.expect("permesso");
@@ -176,6 +176,8 @@ both!(a_run_is_called_for_once_a_day_and_again_where_it_broke_off, |app| {
     assert!(!by_age::schedule(&app.engine).await.unwrap());
     let (code, out, err) = ask(app.dir.path(), &["retention", "list"]).await;
     assert!(code == 0 && out.contains("0 people forgotten") && out.contains("broken off"), "{out}{err}");
+    let (_, desk) = app.get(&format!("{}/requests", app.operator)).await;
+    assert!(desk.contains("Last run, 2026-12-01") && desk.contains("consents of 0 people expired, 0 people forgotten"), "{desk}");
     app.advance(DAY);
     assert!(by_age::schedule(&app.engine).await.unwrap());
     // The worker does it by the job.

@@ -13,6 +13,7 @@ mod overview;
 mod people;
 mod preview;
 pub mod problem;
+mod requests;
 pub mod sheet;
 mod webhooks;
 
@@ -61,6 +62,7 @@ pub fn router(gate: Gate) -> Router<Web> {
         .route("/webhooks/retry", post(webhooks::retry_all))
         .route("/webhooks/{which}/retry", post(webhooks::retry))
         .route("/webhooks/{which}/resume", post(webhooks::resume))
+        .route("/requests", get(requests::show))
         .route("/replies", get(inbox::replies).post(inbox::classify))
         .route("/desk.css", get(style))
         .route("/metrics", get(metrics::metrics))
