@@ -109,7 +109,7 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
         }
         settled.push(row);
     }
-    let turn = turn(&mut health, sent, now);
+    let turn = turn(&mut health, sent.iter().map(|(_, _, sent)| sent), now);
     if !stays {
         control::save_health(&mut tx, &engine.controller, &health).await?;
     }
@@ -171,9 +171,9 @@ impl Turn {
 
 /// Counts what a slice says of the gateway, and opens or closes its breaker by that. One probe that got an answer closes it; one that did
 /// not keeps it open.
-fn turn(health: &mut Health, sent: &[(Due, i64, Sent)], now: i64) -> Turn {
+fn turn<'a>(health: &mut Health, sent: impl IntoIterator<Item = &'a Sent>, now: i64) -> Turn {
     let (mut answered, mut unknown, mut why) = (false, false, None);
-    for (_, _, sent) in sent {
+    for sent in sent {
         match sent {
             Sent::Accepted { .. } => (answered, health.unknowns, health.unreached) = (true, 0, 0),
             Sent::Unknown { .. } => (unknown, health.unknowns, health.unreached) = (true, health.unknowns + 1, 0),
@@ -265,4 +265,22 @@ fn backoff(tries: i64) -> i64 {
 
 fn jitter(up_to: i64) -> i64 {
     i64::from(u32::from_be_bytes(vault::random())) * up_to.max(1) / i64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Five of a slice found no connection and five may have been taken: each probe may cost a person's ask, and that is said.
+    #[test]
+    fn where_the_breaker_has_two_causes_it_opens_for_the_dearer_one() {
+        let mut health = Health::default();
+        let unknown = Sent::Unknown { error: "no answer".into() };
+        let lost = Sent::NotAccepted { why: Refusal::NotReached, error: "connection refused".into() };
+        let sent: Vec<Sent> = (0..10).map(|n| if n < 5 { unknown.clone() } else { lost.clone() }).collect();
+        assert!(matches!(turn(&mut health, &sent, 7), Turn::Opened(None)));
+        assert_eq!((health.opened_at, health.open_reason), (Some(7), None));
+        let mut health = Health::default();
+        assert!(matches!(turn(&mut health, &sent[5..], 7), Turn::Opened(Some(why)) if why == "connection refused"));
+    }
 }

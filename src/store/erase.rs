@@ -23,30 +23,30 @@ pub async fn passed(tx: &mut Tx, contact: i64) -> Result<Vec<(String, Option<Str
 macro_rules! blank {
     () => {
         "UPDATE inbound_events SET body_enc = '', mac = '', said = NULL,
-           effect = CASE WHEN effect IN ('held', $3, $4) THEN $5 ELSE effect END"
+           effect = CASE WHEN effect IN ('held', $1, $2) THEN $3 ELSE effect END"
     };
 }
 
 /// Blanks what these numbers wrote. The event's id stays, so that a gateway that repeats it brings nothing back.
 pub async fn replies(tx: &mut Tx, controller: &str, keyed: &[Keyed], contacts: &[i64]) -> Result<u64> {
-    // Two statements: of one with an OR neither store uses both indexes.
+    // Two statements, each by its own index: of one with an OR SQLite reads every reply there is, as it does where contacts, which are of
+    // one controller anyway, stand beside the controller.
     let theirs = execute!(
         tx,
-        concat!(blank!(), " WHERE controller = $1 AND contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($2))"),
-        controller,
-        json(contacts),
+        concat!(blank!(), " WHERE contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($4))"),
         YES_WAITS,
         TAP_WAITS,
-        ERASED
+        ERASED,
+        json(contacts)
     )?;
     let by_number = execute!(
         tx,
-        concat!(blank!(), " WHERE controller = $1 AND mac IN (SELECT j.value->>'mac' FROM EACH($2))"),
-        controller,
-        json(keyed),
+        concat!(blank!(), " WHERE controller = $5 AND mac IN (SELECT j.value->>'mac' FROM EACH($4))"),
         YES_WAITS,
         TAP_WAITS,
-        ERASED
+        ERASED,
+        json(keyed),
+        controller
     )?;
     Ok(theirs + by_number)
 }

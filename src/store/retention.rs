@@ -64,9 +64,10 @@ pub async fn silent(tx: &mut Tx, controller: &str, before: i64, day: &str, after
 /// Replies after this one that still have their words, and are older than `before`. What waits for an operator, or for one's word, is
 /// kept.
 pub async fn old_replies(tx: &mut Tx, controller: &str, before: i64, after: i64, limit: i64) -> Result<Vec<i64>> {
+    // Written so that ids lead: by an index on controllers SQLite would read and sort all of them for each chunk.
     let rows: Vec<(i64,)> = fetch_all!(
         tx,
-        "SELECT id FROM inbound_events WHERE controller = $1 AND body_enc <> '' AND received_at < $2
+        "SELECT id FROM inbound_events WHERE NOT (controller <> $1) AND body_enc <> '' AND received_at < $2
            AND NOT (effect = 'held' AND resolved_at IS NULL) AND effect NOT IN ($3, $4) AND id > $5 ORDER BY id LIMIT $6",
         controller,
         before,

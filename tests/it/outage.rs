@@ -141,6 +141,9 @@ async fn a_test_message_to_a_gateway_out_of_reach_fails_and_the_log_says_why_onc
     assert_eq!(err, "");
     let up = async || app.count("SELECT COUNT(*) FROM gateways WHERE opened_at IS NULL").await == 1;
     until("the breaker is closed", up).await;
+    // It is said after it is stored.
+    let told = async || std::fs::read_to_string(dir.join("run.log")).is_ok_and(|log| log.contains("answers again"));
+    until("the log says so", told).await;
     run.kill().expect("killed");
     run.wait().expect("gone");
     let log = std::fs::read_to_string(dir.join("run.log")).expect("the log");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use permesso::domain::channel::Purpose;
+use permesso::domain::ledger::Body;
 use permesso::engine::retention::{self as by_age, Found};
 use permesso::engine::{erase, explain, inbox, report, rights};
 use permesso::store::retention;
@@ -231,6 +232,14 @@ both!(what_the_store_finds_too_old, |app| {
     let contact = permesso::store::contacts::lock(&mut tx, 1).await.unwrap().unwrap();
     let since = retention::granted_since(&mut tx, &ours, &contact.subject).await.unwrap();
     assert!(since.len() == 1 && since[0].2 <= now, "{since:?}");
+    // The same yes said anew is a new consent: it holds from then.
+    let entries = permesso::store::ledger::entries_of(&mut tx, &ours, &contact.subject).await.unwrap();
+    let granted = entries.into_iter().filter_map(|row| row.7).find(|body| body.contains("\"granted\"")).expect("a consent");
+    let mut anew: Body = serde_json::from_str(&granted).unwrap();
+    anew.at = now + 5;
+    permesso::store::ledger::append(&mut tx, &app.engine.vault, &ours, &anew, &[], now + 5).await.unwrap();
+    assert_eq!(retention::granted_since(&mut tx, &ours, &contact.subject).await.unwrap()[0].2, now + 5);
+    assert!(retention::expired(&mut tx, &ours, promo, now + 1, 0, 9).await.unwrap().is_empty());
     assert!(retention::delete_proof(&mut tx, &ours, &contact.subject).await.is_err(), "not before the ledger says why");
     tx.rollback().await.unwrap();
 });

@@ -187,6 +187,22 @@ mod tests {
         }
     }
 
+    /// An id that came round another day is another message's; told again the same day, the receipt is the same one. One that says when
+    /// says it better.
+    #[test]
+    fn a_receipt_is_known_by_its_day_where_it_names_no_time() {
+        let id = |text: &str, at: i64| match event(&receipt(text), Ids::Text, at) {
+            Event::Receipt { event_id, .. } => event_id,
+            other => panic!("{other:?}"),
+        };
+        let without = "id:1715004 stat:DELIVRD err:000";
+        assert_eq!(id(without, 7), id(without, DAY - 1));
+        assert_ne!(id(without, 7), id(without, DAY));
+        let with = "id:1715004 done date:2611221531 stat:DELIVRD err:000";
+        assert_eq!(id(with, 7), id(with, DAY));
+        assert_ne!(id(with, 7), id(without, 7));
+    }
+
     #[test]
     fn tlvs_speak_first_and_ids_compare_in_any_form() {
         let mut deliver = receipt("id:1715004 stat:UNDELIV err:1");

@@ -261,6 +261,12 @@ async fn calls_without_ids(kind: Kind) {
     stage.hear(&Forms::inbound(&number, "STOP", "")).await;
     assert!(stage.app.granted(&number).await.is_empty());
     assert!(stage.app.count("SELECT COUNT(*) FROM suppressions WHERE lifted_at IS NULL").await > 0);
+    let marked = stage.app.count("SELECT COUNT(*) FROM inbound_events WHERE event_id LIKE 'content:%'").await;
+    assert_eq!(
+        marked,
+        stage.app.count("SELECT COUNT(*) FROM inbound_events").await,
+        "what was said is told apart by keyed hashes"
+    );
     stage.app.end().await;
 }
 
