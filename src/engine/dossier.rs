@@ -14,7 +14,7 @@ use crate::domain::register::Screened;
 use crate::domain::rights::Right;
 use crate::domain::wording::{Values, render};
 use crate::store::contacts::{Contact, Evidence};
-use crate::store::{self, Tx, campaigns, contacts, inbound, ledger, messages, screenings, suppressions};
+use crate::store::{self, Tx, campaigns, contacts, inbound, intakes, ledger, messages, screenings, suppressions};
 
 /// Times are microseconds UTC.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct Dossier {
     pub number: PhoneNumber,
     pub contact: Contact,
     pub imported: Vec<Evidence>,
+    /// Where they gave the number themselves, and when.
+    pub joined: Vec<(String, i64)>,
     pub permissions: BTreeMap<Permission, Preference>,
     /// Of the ledger, oldest first, as far as their evidence is kept.
     pub entries: Vec<Entry>,
@@ -148,6 +150,7 @@ pub async fn gather(tx: &mut Tx, engine: &Engine, contact: Contact) -> Result<Do
     let zone = contact.zone.as_ref().or(country_zone).and_then(|name| name.parse().ok());
     Ok(Dossier {
         imported: contacts::evidence_of(tx, contact.id).await?,
+        joined: intakes::of_contact(tx, contact.id).await?,
         permissions: ledger::preferences(tx, controller, &contact.subject).await?,
         noes: suppressions::of(tx, controller, &keyed).await?,
         registers: screenings::of(tx, &[contact.id]).await?.remove(&contact.id).unwrap_or_default(),

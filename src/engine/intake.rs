@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::code::{Standing, standing};
 use super::confirm::{self, Deed, Situation};
-use super::{Engine, Tries, answer, enroll, notice};
+use super::{Engine, Tries, answer, enroll, notice, retention};
 use crate::clock::{DAY, MINUTE};
 use crate::config::Form;
 use crate::domain::campaign::Mode;
@@ -17,12 +17,13 @@ use crate::domain::code::{VALID, typed};
 use crate::domain::consent::Act;
 use crate::domain::eligibility::{Cause, Decision, Facts, decide};
 use crate::domain::intake::{A_DAY, CODE_LIFE, Consent, LIFE};
+use crate::domain::ledger::body_hash;
 use crate::domain::message::{self, Kind};
 use crate::domain::phone::{Line, PhoneNumber};
 use crate::store::codes::Code;
 use crate::store::contacts::Contact;
 use crate::store::conversations::Opening;
-use crate::store::{Tx, codes, contacts, conversations, facts, humans, intakes, messages, notices};
+use crate::store::{Tx, codes, contacts, conversations, facts, humans, intakes, ledger, messages, notices};
 use crate::vault;
 
 /// The wording that carries the code.
@@ -164,6 +165,11 @@ async fn send(
     let cause = format!("form:{}", &token_hash[..16]);
     let message = answer::plan(tx, engine, &contact, &from, Kind::Code, WORDING, &cause).await?;
     if let Some(message) = message {
+        // What the hash in the proof stands for.
+        if let Some(text) = engine.config.text(WORDING, &consent.locale) {
+            let wording = (body_hash(text), WORDING.to_owned(), consent.locale.clone(), text.to_owned());
+            ledger::publish_wording(tx, controller, &[wording], now).await?;
+        }
         codes::add(tx, controller, message, about(message), token_hash, now).await?;
     }
     Ok(message.map(|message| (id, message)))
@@ -269,4 +275,26 @@ async fn grant(tx: &mut Tx, engine: &Engine, contact: &Contact, consent: &Consen
     confirm::act(tx, engine, &mut situation, Act::Chose, &first, &consent.permissions).await?;
     let outcome = confirm::act(tx, engine, &mut situation, Act::TypedCode, &second, &[]).await?;
     Ok(!outcome.outdated && !outcome.restricted)
+}
+
+/// People a transaction.
+const CHUNK: i64 = 200;
+
+/// Forgets numbers that were given on a form and whose code nobody typed for a day: whoever typed them may have been anybody.
+pub async fn tidy(engine: &Engine) -> Result<u64> {
+    let before = engine.now() - DAY;
+    let mut tx = engine.store.write().await?;
+    humans::take_turn(&mut tx, &engine.controller).await?;
+    let due = intakes::unfinished(&mut tx, &engine.controller, before, CHUNK).await?;
+    let mut forgotten = 0;
+    for (id,) in due {
+        let Some(contact) = contacts::lock(&mut tx, id).await?.filter(|c| !c.is_erased()) else { continue };
+        let evidence = "given on a form, and no code was typed for a day".into();
+        let deed = Deed { at: engine.now(), channel: "none", action: "unfinished", evidence, text_hash: None };
+        retention::forget(&mut tx, engine, &contact, &deed).await?;
+        forgotten += 1;
+    }
+    intakes::sweep(&mut tx, &engine.controller, before).await?;
+    tx.commit().await?;
+    Ok(forgotten)
 }

@@ -259,6 +259,7 @@ fn rest(engine: &Engine, d: &Dossier) -> Value {
             "ev:askBasis": row.basis, "ev:evidence": row.evidence, "ev:date": row.basis_date, "ev:boxDefault": row.box_default,
             "ev:channels": row.channels, "ev:unsubscribed": row.unsubscribed != 0,
         })).collect::<Vec<_>>(),
+        "ev:given": d.joined.iter().map(|(source, at)| json!({ "ev:at": time(*at), "ev:source": source })).collect::<Vec<_>>(),
         "ev:messages": d.sent.iter().map(|sent| json!({
             "ev:at": time(sent.at), "ev:kind": sent.kind, "ev:channel": sent.channel, "ev:senderId": sent.sender,
             "ev:campaign": sent.campaign, "ev:messageRef": sent.reference, "ev:state": sent.state,

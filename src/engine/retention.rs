@@ -146,7 +146,7 @@ async fn chunk(engine: &Engine, held: &mut Option<Held>, due: Due, after: i64) -
             match due {
                 Due::Words => {}
                 Due::Consents(purpose) => expire(&mut tx, engine, &contact, purpose).await?,
-                Due::Silent => forget(&mut tx, engine, &contact).await?,
+                Due::Silent => forget(&mut tx, engine, &contact, &deed(engine, "silent", keep.silent_days)).await?,
                 Due::Proofs => {
                     confirm::too_old(&mut tx, engine, id, &deed(engine, "proof", keep.proof_days)).await?;
                     retention::delete_proof(&mut tx, controller, &contact.subject).await?;
@@ -185,9 +185,9 @@ async fn expire(tx: &mut Tx, engine: &Engine, contact: &Contact, purpose: Purpos
 
 /// Forgets somebody of whom nothing was heard. Whatever no they said stays; a later list may bring them again, and then the marks of what
 /// they were asked count.
-async fn forget(tx: &mut Tx, engine: &Engine, contact: &Contact) -> Result<()> {
+pub(super) async fn forget(tx: &mut Tx, engine: &Engine, contact: &Contact, deed: &Deed) -> Result<()> {
     let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
-    confirm::too_old(tx, engine, contact.id, &deed(engine, "silent", engine.config.retention.silent_days)).await?;
+    confirm::too_old(tx, engine, contact.id, deed).await?;
     let (controller, now) = (engine.controller.as_str(), engine.now());
     let human = humans::of_contact(tx, contact.id).await?;
     erase::contact(tx, controller, contact.id, &contact.subject, &contact.number_enc, now).await?;

@@ -102,3 +102,28 @@ pub async fn of_contact(tx: &mut Tx, contact: i64) -> Result<Vec<(String, i64)>>
         contact
     )
 }
+
+/// Contacts that are known by forms alone, and whose code nobody typed, all of it before `before`. Whoever was imported, wrote to us or has
+/// said anything stays.
+pub async fn unfinished(tx: &mut Tx, controller: &str, before: i64, limit: i64) -> Result<Vec<(i64,)>> {
+    fetch_all!(
+        tx,
+        "SELECT c.id FROM contacts c
+         WHERE c.controller = $1 AND c.number_enc <> '' AND c.restricted = 0
+           AND c.id IN (SELECT i.contact_id FROM intakes i WHERE i.controller = $1 AND i.confirmed_at IS NULL AND i.created_at < $2)
+           AND NOT EXISTS (SELECT 1 FROM intakes i WHERE i.contact_id = c.id AND (i.confirmed_at IS NOT NULL OR i.created_at >= $2))
+           AND NOT EXISTS (SELECT 1 FROM consent_evidence e WHERE e.controller = $1 AND e.contact_id = c.id)
+           AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.controller = $1 AND l.subject = c.subject)
+           AND NOT EXISTS (SELECT 1 FROM inbound_events n WHERE n.contact_id = c.id)
+           AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.contact_id = c.id AND (m.kind <> 'code' OR m.state IN ('planned', 'sending')))
+         ORDER BY c.id LIMIT $3",
+        controller,
+        before,
+        limit
+    )
+}
+
+/// Deletes spent tokens that nobody could use any more, of numbers that got nothing.
+pub async fn sweep(tx: &mut Tx, controller: &str, before: i64) -> Result<u64> {
+    execute!(tx, "DELETE FROM intakes WHERE controller = $1 AND contact_id IS NULL AND created_at < $2", controller, before)
+}

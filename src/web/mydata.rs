@@ -241,7 +241,8 @@ fn sections(web: &Web, lang: Lang, d: &Dossier) -> Vec<Section> {
     if c.restricted != 0 {
         about.push(word(&m.reasons, "RESTRICTED").to_owned());
     }
-    let mut sources = Vec::new();
+    let given = |(source, at): &(String, i64)| m.imported.replace("{date}", &day(*at)).replace("{source}", source);
+    let mut sources: Vec<String> = d.joined.iter().map(given).collect();
     for row in &d.imported {
         let source = if row.source.is_empty() { "-" } else { &row.source };
         let mut line = m.imported.replace("{date}", &day(row.at)).replace("{source}", source);
@@ -319,6 +320,9 @@ pub fn rows(d: &Dossier) -> Vec<[String; 7]> {
         let basis = e.basis.as_deref().unwrap_or("no ask basis");
         let detail = format!("{}:{}; {}; {}", e.file, e.import_line, e.source, e.evidence.as_deref().unwrap_or_default());
         rows.push(row("imported", time(e.at), basis, &e.channels, "", "", detail));
+    }
+    for (source, at) in &d.joined {
+        rows.push(row("given", time(*at), "number", "", "", "", source.clone()));
     }
     for (p, state) in &d.permissions {
         rows.push(row("permission", String::new(), state.code(), p.channel.code(), p.purpose.code(), "", String::new()));

@@ -10,7 +10,7 @@ use apalis::prelude::*;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Engine, deliver, expire, notify, plan, recover, retention};
+use crate::engine::{Engine, deliver, expire, intake, notify, plan, recover, retention};
 use crate::store::queue::{Job, QUEUE};
 use crate::store::{Store, control};
 
@@ -198,6 +198,7 @@ async fn tidy(engine: &Engine) -> Result<()> {
         tracing::warn!(attempts.unknown = found.abandoned, "Sends of a lost worker are now unknown");
     }
     expire::expire(engine).await?;
+    intake::tidy(engine).await?;
     retention::schedule(engine).await?;
     notify::sweep(engine).await?;
     Ok(())

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use permesso::domain::suppression::Reason;
-use permesso::engine::rights;
+use permesso::engine::{dossier, intake, rights};
 use permesso::store::{codes, intakes};
 
 use crate::app::{LINK, REPLY_NUMBER, TestApp, field};
@@ -151,7 +151,10 @@ both!(a_choice_on_a_form_counts_with_the_code_alone_and_nothing_is_kept_before_t
     );
     assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
 
-    // Later asks of another campaign tell them where the number came from.
+    let published = app.dump("wordings").await;
+    assert!(published.contains("è il codice che conferma la tua scelta"), "the text behind the hash in the proof: {published}");
+
+    // Being on a form gives nobody a right to ask.
     app.people(std::slice::from_ref(&two)).await;
     app.send(LINK).await;
     assert_eq!(app.asks(&one), 0, "nobody was given a basis to ask them by it");
@@ -276,6 +279,15 @@ both!(one_number_gets_one_code_at_a_time_and_few_a_day_whoever_types_it, |app| {
     assert_eq!(got, 4, "five a day, and one went to the first number");
     assert_eq!(app.count("SELECT COUNT(*) FROM contacts").await, 5, "of the others nothing is kept");
 
+    // Whoever has typed no code for a day is forgotten; who has confirmed stays.
+    assert_eq!(intake::tidy(&app.engine).await.unwrap(), 0);
+    app.advance(Duration::from_secs(86_401));
+    assert_eq!(intake::tidy(&app.engine).await.unwrap(), 4);
+    assert_eq!(app.count("SELECT COUNT(*) FROM contacts WHERE number_enc <> ''").await, 1);
+    assert_eq!(app.count("SELECT COUNT(*) FROM intakes WHERE contact_id IS NULL").await, 0);
+    assert_eq!(app.granted(&number).await, ["sms.product_info"]);
+    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+
     // And what an address may type in a minute, whatever the numbers.
     let mut last = 0;
     for _ in 0..40 {
@@ -370,6 +382,8 @@ both!(a_token_is_of_one_form_and_one_half_hour_and_a_form_of_one_origin, |app| {
     let keyed = app.engine.vault.keyed_all(&TestApp::number(&number));
     let contact = permesso::store::contacts::by_number(&mut tx, &app.engine.controller, &keyed).await.unwrap().unwrap();
     assert_eq!(intakes::of_contact(&mut tx, contact.id).await.unwrap()[0].0, "Shop <b> of ACME");
+    let known = dossier::gather(&mut tx, &app.engine, contact).await.unwrap();
+    assert_eq!((known.joined.len(), known.entries.len()), (1, 2), "and in the copy of their data");
     tx.rollback().await.unwrap();
 
     // Without a published notice nobody is asked for anything.
@@ -483,6 +497,9 @@ both!(the_store_spends_a_token_once_and_counts_what_was_sent, |app| {
         (1, 0)
     );
     assert_eq!(intakes::of_contact(&mut tx, contact).await.unwrap(), [("a page".to_owned(), 20), ("a page".to_owned(), 10)]);
+    assert_eq!(intakes::unfinished(&mut tx, &c, 100, 9).await.unwrap(), Vec::<(i64,)>::new(), "imported, and confirmed");
+    assert_eq!(intakes::sweep(&mut tx, &c, 30).await.unwrap(), 0, "t3 is younger");
+    assert_eq!(intakes::sweep(&mut tx, &c, 31).await.unwrap(), 1);
     assert!(codes::live(&mut tx, &c, i64::MIN + 1).await.unwrap().is_none());
     tx.rollback().await.unwrap();
 });
