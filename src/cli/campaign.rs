@@ -359,7 +359,19 @@ pub(super) async fn report_test(
             }
             Ok(())
         }
-        None => Ok(()),
+        None => match state.as_str() {
+            _ if !wait => Ok(()),
+            "unknown" | "failed" | "undelivered" | "expired" => bail!(
+                "the test message is {state}; remedy: what stands behind it is the gateway's reason: `permesso gateway test {}` asks about the account",
+                planned.gateway
+            ),
+            "accepted" => bail!(
+                "the gateway took the message and no receipt of it came within a minute; remedy: see that its callbacks reach {}/webhooks/{} from there, and look into the log for refused ones",
+                engine.config.public_url.as_str().trim_end_matches('/'),
+                planned.gateway
+            ),
+            _ => Ok(()),
+        },
     }
 }
 

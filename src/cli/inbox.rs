@@ -88,8 +88,15 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         }
         Command::Resolve { id, verdict } => {
             let stop = matches!(verdict, Verdict::Stop);
-            inbox::resolve(&engine, *id, stop, &super::run::operator()).await?;
-            println!("reply {id}: {}", if stop { "taken as a stop" } else { "nothing; the person can be written to again" });
+            let somebodys = inbox::resolve(&engine, *id, stop, &super::run::operator()).await?;
+            println!(
+                "reply {id}: {}",
+                match (stop, somebodys) {
+                    (true, _) => "taken as a stop",
+                    (false, true) => "nothing; it holds the person no longer",
+                    (false, false) => "put aside; it was nobody's whom we know, and changes nothing",
+                }
+            );
         }
     }
     Ok(())

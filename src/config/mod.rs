@@ -185,7 +185,8 @@ impl GatewayConfig {
             (Some(_), Some(_)) => "the secret part of their address and a password",
             (Some(_), None) => "the secret part of their address",
             (None, Some(_)) => "a password",
-            (None, None) => return None,
+            (None, None) if self.driver.can.signed_callbacks || !self.account.secret("callback_hmac").is_empty() => return None,
+            (None, None) => "a bearer token",
         };
         let from = match self.callback_addresses.is_empty() {
             true => ", from any address: `callback_addresses` would narrow that",

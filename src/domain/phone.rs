@@ -55,7 +55,9 @@ pub enum PhoneError {
     TooLong,
     #[error("the country's numbering plan has no such number")]
     NotInPlan,
-    #[error("the number is reserved for fiction; only an installation with nothing but mock gateways takes it")]
+    #[error(
+        "the number is reserved for fiction; only an installation takes it whose every gateway is the mock or says `simulator = true`"
+    )]
     Fiction,
 }
 

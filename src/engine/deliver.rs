@@ -2,7 +2,7 @@
 //! outcomes. Claim and outcomes are one transaction each; between them the database knows only "may have been sent".
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -146,16 +146,23 @@ async fn rest(engine: &Engine, batch_id: i64) -> Result<Ended> {
 /// Sends a slice concurrently. After five unknown outcomes or failures to connect in a row the rest of it stays unsent.
 async fn send(engine: &Engine, gateway: &dyn Gateway, letters: Vec<Letter>) -> Vec<(Due, i64, Sent)> {
     let in_a_row = Arc::new(AtomicU32::new(0));
+    // The gateway wants nothing more for a while, or not until a human has been there.
+    let closed = Arc::new(AtomicBool::new(false));
     futures::stream::iter(letters)
         .map(|letter| {
-            let in_a_row = in_a_row.clone();
+            let (in_a_row, closed) = (in_a_row.clone(), closed.clone());
             async move {
                 let Letter { attempt, due, cleared, outgoing } = letter;
                 let sent = if in_a_row.load(Ordering::SeqCst) >= BREAKER {
                     Sent::NotAccepted { why: Refusal::NotTried, error: "the gateway's breaker opened".into() }
+                } else if closed.load(Ordering::SeqCst) {
+                    Sent::NotAccepted { why: Refusal::NotTried, error: "the gateway wants no more for now".into() }
                 } else {
                     send_one(engine, gateway, cleared, &outgoing).await
                 };
+                if let Sent::NotAccepted { why: Refusal::Throttled { .. } | Refusal::Account, .. } = &sent {
+                    closed.store(true, Ordering::SeqCst);
+                }
                 match &sent {
                     Sent::Unknown { .. } | Sent::NotAccepted { why: Refusal::NotReached, .. } => {
                         in_a_row.fetch_add(1, Ordering::SeqCst)

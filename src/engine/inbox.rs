@@ -80,17 +80,20 @@ pub async fn waiting(engine: &Engine, after: i64, limit: i64) -> Result<Vec<Wait
         .collect()
 }
 
-/// An operator's word about one reply: stop, or nothing. There is no yes.
+/// An operator's word about one reply: stop, or nothing. There is no yes. Answers whether it was somebody's whom it held.
 ///
 /// # Errors
 /// Nothing waits under this id, or a stop would reach nobody.
-pub async fn resolve(engine: &Engine, id: i64, stop: bool, by: &str) -> Result<()> {
+pub async fn resolve(engine: &Engine, id: i64, stop: bool, by: &str) -> Result<bool> {
     let mut tx = engine.store.write().await?;
     match receive::resolve(&mut tx, engine, id, stop, by).await? {
         Resolved::NotWaiting => bail!("no reply {id} waits; remedy: `permesso inbox list`"),
         Resolved::Nobody if stop => bail!(
             "event {id} names no number we can read, so a stop would reach nobody; remedy: `import suppressions` with the number, then --as nothing"
         ),
-        Resolved::Nobody | Resolved::Done => Ok(tx.commit().await?),
+        of => {
+            tx.commit().await?;
+            Ok(matches!(of, Resolved::Done))
+        }
     }
 }

@@ -88,6 +88,8 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
                     Refusal::Throttled { retry_after } => {
                         let until = now + i64::try_from(retry_after.as_micros()).unwrap_or(SECOND);
                         health.throttled_until = health.throttled_until.max(until);
+                        // That we were too fast is no fault of the message's.
+                        row.uncounted = 1;
                         row.due_at = until + jitter(SECOND);
                     }
                     Refusal::Recipient | Refusal::OptedOut | Refusal::NotOnChannel => {

@@ -22,6 +22,9 @@ use crate::store::messages::Attempt;
 use crate::store::{Tx, answers, contacts, conversations, inbound, messages, suppressions};
 use crate::vault::Keyed;
 
+/// Begins the id of a message at WhatsApp.
+const WAMID: &str = "wamid.";
+
 /// For the fingerprint by which a message without an id is known again.
 const AGAIN: &str = "said";
 
@@ -99,13 +102,19 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                 }
             }
             Event::Inbound { event_id, from, answers, to, channel, text, button, at, handled, again } => {
+                let tap = button.as_deref().and_then(Tap::parse);
+                let tapped_under = match tap {
+                    Some((_, reference)) => messages::attempt_by_reference(tx, &engine.controller, reference).await?,
+                    None => None,
+                };
                 let answers = match answers {
                     Some(provider_id) => messages::attempt_by_provider_id(tx, gateway, provider_id).await?,
                     None => None,
                 };
                 let from = match from {
                     Some(number) => number.clone(),
-                    None => match number_of(tx, engine, answers.as_ref()).await? {
+                    // Whoever hides it is known by what they answer; a tap says so itself, also before we learned that message's id.
+                    None => match number_of(tx, engine, answers.as_ref().or(tapped_under.as_ref())).await? {
                         Some(number) => number,
                         None => {
                             keep(tx, engine, gateway, event_id, text, "held").await?;
@@ -123,7 +132,7 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                 };
                 let locale = asked.or_else(|| contact.as_ref().and_then(|c| c.locale.clone()));
                 let locale = locale.as_deref().unwrap_or(&engine.config.default_locale);
-                let (intent, tapped) = match button.as_deref().and_then(Tap::parse) {
+                let (intent, tapped) = match tap {
                     // A button without our mark: what its title says counts for the message it stands under, if this person got it. Under any
                     // other, only a no counts.
                     None if button.is_some() => {
@@ -134,9 +143,8 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                         }
                     }
                     None => (engine.classifier.classify(locale, text), None),
-                    Some((tap, reference)) => {
-                        let attempt = messages::attempt_by_reference(tx, &engine.controller, reference).await?;
-                        let own = attempt.filter(|a| Some(a.contact_id) == contact.as_ref().map(|c| c.id));
+                    Some((tap, _)) => {
+                        let own = tapped_under.filter(|a| Some(a.contact_id) == contact.as_ref().map(|c| c.id));
                         match (tap, own) {
                             (tap, Some(attempt)) => (tap.intent(), Some(attempt.message_id)),
                             // A yes to a message this person never got is no yes; a no counts wherever it comes from.
@@ -203,7 +211,8 @@ fn keyed(engine: &Engine, mut event: Event) -> Event {
     | Event::Unreadable { event_id, .. }
     | Event::Note { event_id, .. }
     | Event::Inbound { event_id, .. } = &mut event
-        && let Some(content) = event_id.strip_prefix(OF_CONTENT)
+        // A `wamid`, by whatever provider it comes, holds the person's number in Base64.
+        && let Some(content) = event_id.strip_prefix(OF_CONTENT).or_else(|| event_id.contains(WAMID).then_some(event_id.as_str()))
     {
         *event_id = format!("{OF_CONTENT}{}", engine.vault.fingerprint("event", content));
     }

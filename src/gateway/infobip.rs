@@ -198,7 +198,7 @@ fn result(value: &Value, now: i64) -> Event {
         return Event::Receipt {
             event_id: format!("{id}:seen"),
             provider_id: id.to_owned(),
-            reference: None,
+            reference: Some(id.to_owned()),
             status: Receipt::Read,
             error: None,
             class: None,
@@ -215,14 +215,17 @@ fn result(value: &Value, now: i64) -> Event {
         None => (word(&value["text"]), None),
         Some("TEXT") => (word(&message["text"]), None),
         Some("BUTTON") => (word(&message["text"]), word(&message["payload"]).or_else(|| word(&message["text"]))),
-        Some("INTERACTIVE_BUTTON_REPLY") => (word(&message["title"]), word(&message["id"])),
-        Some(_) => (None, None),
+        Some("INTERACTIVE_BUTTON_REPLY" | "INTERACTIVE_LIST_REPLY") => (word(&message["title"]), word(&message["id"])),
+        // A picture may say STOP under it; what says nothing is unclear, and holds its sender until somebody has looked.
+        Some(kind) => (Some(word(&message["caption"]).unwrap_or_else(|| format!("[{}]", kind.to_ascii_lowercase()))), None),
     };
-    let (Some(from), Some(text)) = (from, text) else { return Event::Unreadable { event_id, body } };
+    let answers = word(&message["context"]["id"]);
+    let known_by = from.is_some() || answers.is_some() || button.is_some();
+    let Some(text) = text.filter(|_| known_by) else { return Event::Unreadable { event_id, body } };
     Event::Inbound {
         event_id,
-        from: Some(from),
-        answers: word(&message["context"]["id"]),
+        from,
+        answers,
         to: ours(value["to"].as_str().unwrap_or("")),
         channel: if whatsapp { Channel::WhatsApp } else { Channel::Sms },
         text,
@@ -259,7 +262,7 @@ fn report(value: &Value, status: &Value, id: &str, now: i64) -> Event {
     Event::Receipt {
         event_id,
         provider_id: id.to_owned(),
-        reference: value["callbackData"].as_str().map(str::to_owned),
+        reference: Some(value["callbackData"].as_str().unwrap_or(id).to_owned()),
         status: receipt,
         error: failed.then_some(words),
         class,

@@ -116,25 +116,45 @@ impl Mobyt {
             }
             let list = answer.json().ok_or_else(|| "Mobyt's list of replies is no JSON".to_owned())?;
             let before = events.len();
-            self.find(&list, &mut events);
-            if events.len() - before < PAGE {
+            if !self.find(&list, &mut events) {
+                return Err(
+                    "Mobyt lists replies by other names than reply_from, reply_to, reply_text and reply_id say".to_owned()
+                );
+            }
+            // A page may hold fewer than we ask for; the one after the last holds nothing new.
+            let (known, page) = events.split_at(before);
+            if page.iter().all(|event| known.contains(event)) {
+                events.truncate(before);
                 return Ok(events);
             }
         }
         Err("Mobyt lists more replies than can be read at once".to_owned())
     }
 
-    /// Every object in `value` that has the members of a reply.
-    fn find(&self, value: &Value, events: &mut Vec<Event>) {
+    /// Every object in `value` that has the members of a reply. False where a list holds something else: it may be replies by other names,
+    /// and a time in which nobody listened is not over because they could not be read (promise 4).
+    fn find(&self, value: &Value, events: &mut Vec<Event>) -> bool {
+        // All of it is looked through, whatever is found.
+        let mut known = true;
         match value {
-            Value::Array(items) => items.iter().for_each(|item| self.find(item, events)),
+            Value::Array(items) => {
+                for item in items {
+                    let before = events.len();
+                    known = self.find(item, events) && events.len() > before && known;
+                }
+            }
             Value::Object(members) if members.contains_key(self.account.text("reply_text")) => {
                 let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 events.push(self.reply(&members.iter().map(|(name, value)| (name.clone(), text(value))).collect()));
             }
-            Value::Object(members) => members.values().for_each(|member| self.find(member, events)),
+            Value::Object(members) => {
+                for member in members.values() {
+                    known &= self.find(member, events);
+                }
+            }
             _ => {}
         }
+        known
     }
 
     /// A reply by the names that the settings give its parts; what lacks one waits for an operator.

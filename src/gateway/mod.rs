@@ -224,7 +224,12 @@ impl Callback<'_> {
     /// # Errors
     /// It is none of that form. The parser's own message quotes the body; only the position may leave.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, WebhookError> {
-        serde_json::from_slice(self.body).map_err(|e| WebhookError::Body(format!("line {}, column {}", e.line(), e.column())))
+        serde_json::from_slice(self.body).or_else(|error| {
+            // Half of a surrogate pair, as of an emoji that a provider cut in two, is no JSON and must not cost the whole call.
+            let whole = std::str::from_utf8(self.body).ok().map(without_half_pairs);
+            let read = whole.and_then(|whole| serde_json::from_str(&whole).ok());
+            read.ok_or_else(|| WebhookError::Body(format!("line {}, column {}", error.line(), error.column())))
+        })
     }
 
     /// What stands behind the `?`, still encoded.
@@ -236,6 +241,32 @@ impl Callback<'_> {
     pub fn is(&self, content_type: &str) -> bool {
         (self.header)("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with(content_type))
     }
+}
+
+/// JSON in which each `\uXXXX` that is half of a surrogate pair has become U+FFFD.
+fn without_half_pairs(json: &str) -> String {
+    let unit = |at: usize| {
+        let escape = json.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(escape, 16).ok()
+    };
+    let mut out = String::with_capacity(json.len());
+    let mut at = 0;
+    while let Some(rest) = json.get(at..).filter(|rest| !rest.is_empty()) {
+        let length = match (unit(at), unit(at + 6)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => 12,
+            (Some(0xd800..0xe000), _) => {
+                out.push_str("\\ufffd");
+                at += 6;
+                continue;
+            }
+            // Whatever a backslash stands before belongs to it, also another backslash.
+            _ if rest.starts_with('\\') => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+            _ => rest.find('\\').unwrap_or(rest.len()),
+        };
+        out.push_str(&rest[..length]);
+        at += length;
+    }
+    out
 }
 
 /// A person's number as carriers write it: with +, with 00, or bare, which is international unless `country` (ISO 3166) says whose
@@ -281,7 +312,9 @@ pub enum WebhookError {
     /// The provider forgets it now and then, and signs when it is asked to call again.
     #[error("the signature is missing, so this has to come again with one")]
     SignAgain,
-    #[error("the signature does not match the body")]
+    #[error(
+        "it is none of this gateway's by its settings: the signature over address and body, the secret part of the address, the password or the address it comes from does not fit"
+    )]
     Forged,
     #[error("the signature's time is outside the window")]
     Stale,
@@ -361,5 +394,40 @@ pub trait Gateway: Send + Sync + std::fmt::Debug {
     /// Why that session does not come about, once a try has failed; nothing secret.
     fn out_of_reach(&self) -> Option<String> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::without_half_pairs;
+
+    #[test]
+    fn half_a_pair_is_replaced_and_nothing_else() {
+        for (said, read) in [
+            (r#""\ud83d""#, r#""\ufffd""#),
+            (r#""\ud83d\ude00 \ude00 \ud83d.""#, r#""\ud83d\ude00 \ufffd \ufffd.""#),
+            (r#""\\ud83d è""#, r#""\\ud83d è""#),
+            (r#""\ud83d\ud83d\ude00""#, r#""\ufffd\ud83d\ude00""#),
+        ] {
+            assert_eq!(without_half_pairs(said), read);
+            assert!(serde_json::from_str::<String>(&without_half_pairs(said)).is_ok());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_json_stays_as_it_is(text in ".{0,40}") {
+            let json = serde_json::to_string(&text).unwrap();
+            prop_assert_eq!(without_half_pairs(&json), json);
+        }
+
+        #[test]
+        fn any_escapes_between_quotes_become_json(units in proptest::collection::vec(any::<u16>(), 0..12), any_text in ".{0,40}") {
+            let json = format!("\"{}\"", units.iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>());
+            prop_assert!(serde_json::from_str::<String>(&without_half_pairs(&json)).is_ok(), "{}", json);
+            without_half_pairs(&any_text);
+        }
     }
 }

@@ -64,6 +64,9 @@ async fn take(web: &Web, call: &Call) -> Result<Response, Error> {
     let (Some(driver), Some(configured)) = (engine.gateways.get(name), configured) else {
         return Err(Error::new(StatusCode::NOT_FOUND, "no such gateway"));
     };
+    if !configured.driver.calls_back() {
+        return Err(Error::new(StatusCode::NOT_FOUND, "this gateway is heard over its own session"));
+    }
     let header = |name: &str| call.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let heard = guard(web, configured, call).and_then(|()| {
         let callback =

@@ -205,6 +205,24 @@ both!(what_is_proved_not_accepted_is_tried_again, |app| {
     assert_eq!(app.states().await.get("delivered"), Some(&1));
 });
 
+both!(being_too_fast_costs_no_message_its_tries_and_the_rest_of_a_slice_waits, |app| {
+    let people: Vec<String> = (0..300).map(TestApp::it).collect();
+    app.people(&people).await;
+    app.gateway.set_faults(Faults { throttle: 1.0, ..Faults::default() });
+    app.plan(LINK).await;
+    for _ in 0..10 {
+        let before = app.gateway.stats().requests;
+        app.deliver().await;
+        // Those under way when the first was told to wait; the gateway hears of no other.
+        assert!(app.gateway.stats().requests - before < 300);
+        app.advance(Duration::from_secs(60));
+    }
+    assert_eq!(app.states().await.get("planned"), Some(&300));
+    app.gateway.set_faults(Faults::default());
+    app.settle().await;
+    assert_eq!(app.states().await.get("delivered"), Some(&300));
+});
+
 both!(what_a_receipt_proves_to_be_taken_is_not_sent_again, |app| {
     let numbers: Vec<String> = (1..=5).map(TestApp::it).collect();
     app.people(&numbers).await;

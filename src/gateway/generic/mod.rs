@@ -108,6 +108,12 @@ pub const DRIVER: Driver = Driver {
                 "write {{ to }} and {{ text }} into body or path",
             );
         }
+        for (name, given) in [("api_key", account.secret("api_key")), ("api_secret", account.secret("api_secret"))] {
+            if given.is_empty() && templates.iter().any(|template| template.contains(name)) {
+                let why = format!("the request speaks of {name}, and there is none");
+                return Misfit::at(name, why, format!("give {name}_env or {name}_file"));
+            }
+        }
         let known = |name: &str| templates.iter().any(|template| template.contains(name));
         let comes_back = !account.text("receipt_id").is_empty() && !account.text("id_pointer").is_empty();
         let ours = known("callback") && !callback::signed(account)
@@ -237,10 +243,13 @@ impl Generic {
         let json = answer.json().unwrap_or_default();
         let status = answer.status.to_string();
         let http = format!("http-{status}");
-        let code = callback::at(account, "error_pointer", &json);
-        let code = code.or_else(|| word(account.list("errors"), &http).map(|_| http));
+        let meaning = |code: &str| word(account.list("errors"), code);
+        let named = callback::at(account, "error_pointer", &json);
+        // A code of its own that is in no list says nothing, and its status may still say that nothing was taken.
+        let by_status = meaning(&http).filter(|class| named.is_none() || *class != "ok").map(|_| http);
+        let code = named.clone().filter(|code| meaning(code).is_some()).or(by_status).or(named);
         if let Some(code) = code {
-            match word(account.list("errors"), &code) {
+            match meaning(&code) {
                 Some("ok") => {}
                 Some(class) => {
                     let class = Class::parse(class).unwrap_or(Class::Unknown);

@@ -11,6 +11,7 @@ use crate::domain::phone::{Fiction, PhoneNumber};
 use crate::domain::sms;
 use crate::gateway::driver::id_of_content;
 use crate::gateway::{Again, Event, sign};
+use crate::gateway::{number, own_number};
 
 /// How long a part waits, unanswered, for the others of its message. SMSCs wait longer than that for an answer.
 pub const PATIENCE: Duration = Duration::from_secs(3);
@@ -60,6 +61,8 @@ struct Parts {
 pub struct Ear {
     alphabet: Alphabet,
     receipt_ids: Ids,
+    /// Whose national numbers it hands over (ISO 3166), if it does.
+    country: String,
     /// For how long the SMSC may deliver again what we answered in vain, microseconds.
     keeps: i64,
     /// The session and how many texts it brought, in event ids: what an SMSC counts its PDUs by may come again.
@@ -71,9 +74,9 @@ pub struct Ear {
 }
 
 impl Ear {
-    pub fn new(alphabet: Alphabet, receipt_ids: Ids, keeps: i64) -> Ear {
+    pub fn new(alphabet: Alphabet, receipt_ids: Ids, country: &str, keeps: i64) -> Ear {
         let (parts, answered) = (HashMap::new(), HashSet::new());
-        Ear { alphabet, receipt_ids, keeps, session: String::new(), heard: 0, parts, answered }
+        Ear { alphabet, receipt_ids, country: country.to_owned(), keeps, session: String::new(), heard: 0, parts, answered }
     }
 
     /// A session begins, under a name no other has. Its SMSC delivers again what the one before, of this process or another, did not
@@ -161,12 +164,12 @@ impl Ear {
         // In doubt, in its turn, until it is answered.
         let another = self.answered.remove(&said);
         let again = Some(Again { said: said.clone(), within: if another { 0 } else { self.keeps } });
-        let event = match PhoneNumber::parse(&number(from), None, Fiction::Allowed) {
-            Ok(number_from) => Event::Inbound {
+        let event = match person(from, &self.country) {
+            Some(person) => Event::Inbound {
                 event_id,
-                from: Some(number_from),
+                from: Some(person),
                 answers: None,
-                to: number(to),
+                to: ours(to, &self.country),
                 channel: Channel::Sms,
                 text: text.to_owned(),
                 button: None,
@@ -174,7 +177,7 @@ impl Ear {
                 handled: None,
                 again,
             },
-            Err(_) => Event::Unreadable { event_id, body: text.to_owned() },
+            None => Event::Unreadable { event_id, body: format!("{}: {text}", from.text) },
         };
         Due { event, answers, said: Some(said), since }
     }
@@ -193,15 +196,35 @@ impl Ear {
     }
 }
 
-/// An address as ours are written: `+` before an international number, also where the SMSC calls it "unknown". Short codes and
-/// names stay.
-fn number(address: &Address) -> String {
-    let digits = address.text.trim_start_matches('+');
-    let all = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    match address.ton {
-        1 if all => format!("+{}", digits.trim_start_matches("00")),
-        0 | 2 if all && digits.len() > 8 => format!("+{}", digits.trim_start_matches("00")),
-        _ => address.text.clone(),
+/// Type of number (SMPP 3.4, 5.2.5).
+const INTERNATIONAL: u8 = 1;
+const NATIONAL: u8 = 2;
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// An international number with its `+`, which SMSCs leave out.
+fn international(address: &Address) -> Option<String> {
+    let digits = address.text.trim_start_matches('+').trim_start_matches("00");
+    (address.ton == INTERNATIONAL && is_digits(digits)).then(|| format!("+{digits}"))
+}
+
+/// Who wrote. What is called national is nobody's number without `country`: a `+` before it would make it somebody else's.
+fn person(address: &Address, country: &str) -> Option<PhoneNumber> {
+    match international(address) {
+        Some(text) => PhoneNumber::parse(&text, None, Fiction::Allowed).ok(),
+        None if address.ton == NATIONAL && country.is_empty() => None,
+        None => number(&address.text, country),
+    }
+}
+
+/// The address of ours that was written to, as the settings write it. Short codes and names stay.
+fn ours(address: &Address, country: &str) -> String {
+    match international(address) {
+        Some(text) => text,
+        None if address.ton == NATIONAL && country.is_empty() => address.text.clone(),
+        None => own_number(address.text.clone(), country),
     }
 }
 

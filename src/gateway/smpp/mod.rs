@@ -19,7 +19,7 @@ use self::ear::{Alphabet, Ear};
 use self::pdu::{Envelope, Login, Part};
 use self::receipt::Ids;
 use self::session::{Down, Link, Place, Unanswered};
-use super::driver::{Account, Can, Class, Driver, Key, Misfit, Take, Tools};
+use super::driver::{self, Account, Can, Class, Driver, Key, Misfit, Take, Tools};
 use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Refusal, Sent, Sink, WebhookError};
 use crate::clock::{Clock, HOUR, SECOND, instant};
 use crate::domain::channel::Channel;
@@ -60,6 +60,11 @@ pub const DRIVER: Driver = Driver {
             name: "keeps_hours",
             take: Take::Number { default: 24, least: 0, most: 720 },
             means: "how long the SMSC keeps what it cannot deliver to us",
+        },
+        Key {
+            name: "inbound_country",
+            take: Take::Checked { needed: false, check: driver::country },
+            means: "ISO code of people's numbers, where the carrier hands them over in their national form; left out, a number called national is read by an operator",
         },
         Key {
             name: "joining",
@@ -334,7 +339,12 @@ impl Gateway for Smpp {
         let listening = async move {
             let name = self.account.name.as_str();
             let keeps = self.account.number("keeps_hours").max(24) * HOUR;
-            let mut ear = Ear::new(self.alphabet, Ids::parse(self.account.text("receipt_ids")), keeps);
+            let mut ear = Ear::new(
+                self.alphabet,
+                Ids::parse(self.account.text("receipt_ids")),
+                self.account.text("inbound_country"),
+                keeps,
+            );
             let mut wait = BACKOFF;
             while !stop.is_cancelled() {
                 let began = Instant::now();

@@ -71,7 +71,8 @@ impl Fake for Postino {
             Play::Accept | Play::Silence => (201, Vec::new(), json!({ "message": { "id": message.provider_id } }).to_string()),
             Play::Garbled => (201, Vec::new(), json!({ "message": {} }).to_string()),
             Play::Broken => (500, Vec::new(), json!({ "error": { "code": "E99" } }).to_string()),
-            Play::Error(code) if code == "http-401" => (401, Vec::new(), "Unauthorized".into()),
+            // With a code of its own that no list has.
+            Play::Error(code) if code == "http-401" => (401, Vec::new(), json!({ "error": { "code": "E99" } }).to_string()),
             Play::Error(code) => (422, Vec::new(), json!({ "error": { "code": code } }).to_string()),
         }
     }
@@ -394,4 +395,20 @@ fn a_mistake_in_the_templates_is_named_with_its_line_and_the_remedy() {
             }
         }
     }
+}
+
+#[test]
+fn a_request_that_speaks_of_a_key_there_is_not_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = crate::app::write_config(dir.path(), 1, 2, 3, "sqlite:permesso.db");
+    let file = config.join("permesso.toml");
+    let account = example().replace("api_key = \"key of the test\"", "");
+    std::fs::write(&file, super::through("http", &account, "http://127.0.0.1:9", &std::fs::read_to_string(&file).unwrap()))
+        .unwrap();
+    std::fs::remove_file(config.join("prices.toml")).unwrap();
+    let told = Config::load(&config).err().map(|problems| problems.to_string()).unwrap_or_default();
+    assert!(
+        told.contains("the request speaks of api_key, and there is none; remedy: give api_key_env or api_key_file"),
+        "{told}"
+    );
 }

@@ -317,3 +317,25 @@ async fn what_infobip_has_already_is_known_by_our_id() {
     assert_eq!(stage.app.state_of(&TestApp::it(1)).await, "delivered");
     stage.app.end().await;
 }
+
+#[tokio::test]
+async fn a_picture_that_says_stop_is_one_and_what_says_nothing_holds_its_sender() {
+    let mut stage = Stage::<WhatsApp>::new(Kind::Sqlite).await;
+    let [pictures, speaks, hides] = [1, 2, 3].map(TestApp::it);
+    stage.people(&[pictures.clone(), speaks.clone(), hides.clone()]).await;
+    stage.app.plan(WhatsApp::CAMPAIGN).await;
+    stage.app.deliver().await;
+    let picture = json!({ "type": "IMAGE", "url": "https://example.com/a.jpg", "caption": "STOP" });
+    stage.hear(&whatsapp(&pictures, "wamid.HBgMMzkzMDAwMDAwMDAx", &picture)).await;
+    assert_eq!(stage.app.count("SELECT COUNT(DISTINCT mac) FROM suppressions").await, 1);
+    // That id holds the number in Base64.
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM inbound_events WHERE event_id LIKE '%wamid%'").await, 0);
+    stage.hear(&whatsapp(&speaks, "2", &json!({ "type": "VOICE", "url": "https://example.com/a.ogg" }))).await;
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM contacts WHERE held_at IS NOT NULL").await, 1);
+    // Whoever hides the number is known by the mark of the button, before the provider's id of the ask is.
+    let reference = stage.to(&hides)[0].reference.clone();
+    let tap = json!({ "type": "INTERACTIVE_LIST_REPLY", "title": "STOP", "id": format!("stop.{reference}") });
+    stage.hear(&whatsapp("", "3", &tap)).await;
+    assert_eq!(stage.app.count("SELECT COUNT(DISTINCT mac) FROM suppressions").await, 2);
+    stage.app.end().await;
+}

@@ -180,7 +180,7 @@ fn conf(dir: &Path, [admin, boxes, smsc, sendsms]: [u16; 4], get_url: &str) -> S
         ("box-port = 13001", format!("box-port = {boxes}")), // smsbox-port and bearerbox-port
         ("sendsms-port = 13013", format!("sendsms-port = {sendsms}")),
         ("/var/spool/kannel/store", dir.join("store").display().to_string()),
-        ("https://permesso.acme.example/webhooks/kannel/TOKEN", get_url.to_owned()),
+        ("http://127.0.0.1:8080/webhooks/kannel/TOKEN", get_url.to_owned()),
         ("SECRET1", "adm".to_owned()),
         ("SECRET2", "foo bar&".to_owned()),
     ] {

@@ -69,6 +69,10 @@ impl Fake for Mobyt {
         match request.path() {
             "/srsmshistory" => {
                 let query = request.query();
+                if query["from"] == "20261203000000" {
+                    let reply = json!({ "id_msg": 18, "sender": "00393000000003", "recipient": REPLY_NUMBER, "text": "STOP" });
+                    return (200, json!({ "page": 1, "messages": [reply] }).to_string());
+                }
                 assert_eq!(
                     (query["from"].as_str(), query["to"].as_str(), query["timezone"].as_str()),
                     ("20261201094500", "20261201104500", "UTC")
@@ -140,7 +144,12 @@ async fn a_gap_is_read_from_mobyts_list_and_an_unknown_send_is_looked_up() {
     let gateway = stage.app.engine.gateways["mobyt"].clone();
     let from = stage.app.clock.now();
     let listed = gateway.list_inbound(from, from + 3600 * 1_000_000).await.expect("it lists").expect("read");
+    assert_eq!(listed.len(), 1);
     permesso::engine::receive::store(&stage.app.engine, "mobyt", &listed).await.expect("stored");
+    // A list of who knows what is not a time in which nobody said anything.
+    let third = "2026-12-03T00:00:00Z".parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp_micros();
+    let unread = gateway.list_inbound(third, third + 3600 * 1_000_000).await.expect("it lists");
+    assert!(unread.is_err_and(|error| error.contains("reply_text")));
     // Its call, late after all, is the same event.
     stage.reply(&TestApp::it(2), "STOP", "17").await;
     assert_eq!(stage.app.count("SELECT COUNT(*) FROM inbound_events").await, 1);

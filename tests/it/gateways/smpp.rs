@@ -298,6 +298,10 @@ async fn a_campaign_runs_from_the_ask_to_the_consent(kind: Kind) {
     stage.app.plan(LINK).await;
     // One says STOP between the plan and the claim.
     stage.reply(&people[3], "STOP").await;
+    // It is heard over its session, and nobody else is heard in its name.
+    let forged = stage.app.http.post(format!("{}/webhooks/smpp", stage.app.base)).body("STOP").send().await.unwrap();
+    assert_eq!(forged.status(), 404);
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM inbound_events").await, 1, "the STOP alone");
     stage.app.deliver().await;
     assert_eq!(stage.asks(&people[3]), 0, "nobody is asked after a no");
     for number in &people[..3] {

@@ -22,7 +22,7 @@ fn part(sequence: u32, header: &[u8], text: &[u8]) -> Pdu {
 }
 
 fn ear() -> Ear {
-    let mut ear = Ear::new(Alphabet::Gsm7, Ids::Text, KEEPS);
+    let mut ear = Ear::new(Alphabet::Gsm7, Ids::Text, "", KEEPS);
     ear.begin("first".into());
     ear
 }
@@ -140,12 +140,27 @@ fn addresses_are_written_as_ours_are() {
         (1, "+393001234567", "+393001234567"),
         (0, "393001234567", "+393001234567"),
         (1, "00393001234567", "+393001234567"),
+        (0, "00393001234567", "+393001234567"),
         (0, "36100", "36100"),
         (3, "36100", "36100"),
         (5, "ACME", "ACME"),
+        (2, "3001234567", "3001234567"),
     ] {
-        assert_eq!(number(&Address { ton, text: address.into() }), normal);
+        assert_eq!(ours(&Address { ton, text: address.into() }, ""), normal);
     }
+    assert_eq!(ours(&Address { ton: 2, text: "3001234567".into() }, "IT"), "+393001234567");
+}
+
+#[test]
+fn a_national_number_is_of_its_country_or_of_nobody() {
+    let number = |ton, text: &str, country| person(&Address { ton, text: text.into() }, country).map(|p| p.e164().to_owned());
+    // Read as international it would be a French number.
+    assert_eq!(number(2, "3001234567", ""), None);
+    assert_eq!(number(2, "3001234567", "IT").as_deref(), Some("+393001234567"));
+    assert_eq!(number(0, "3001234567", "IT").as_deref(), Some("+393001234567"));
+    assert_eq!(number(1, "393001234567", "IT").as_deref(), Some("+393001234567"));
+    assert_eq!(number(0, "393001234567", "").as_deref(), Some("+393001234567"));
+    assert_eq!(number(5, "ACME", ""), None);
 }
 
 fn hex(octets: &[u8]) -> String {
@@ -203,7 +218,7 @@ fn what_comes_is_read_as_the_standard_says() {
          30303120646c7672643a303031207375626d697420646174653a3236313132323135333020646f6e6520646174653a3236313132323135333120737461743a44\
          454c49565244206572723a30303020746578743a5265706c792053544f50001e000831373135303034000427000102",
     );
-    let mut ear = Ear::new(Alphabet::Gsm7, Ids::Decimal, KEEPS);
+    let mut ear = Ear::new(Alphabet::Gsm7, Ids::Decimal, "", KEEPS);
     let due = ear.take(&receipt, 5, Instant::now()).unwrap();
     let Event::Receipt { provider_id, status, at, .. } = due.event else { panic!("no receipt") };
     assert_eq!(
