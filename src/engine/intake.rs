@@ -48,7 +48,7 @@ pub async fn notice(engine: &Engine, locale: &str) -> Result<(String, String)> {
 /// The first step: what was ticked, as the token that the second step needs; `None` where that is a no. Stores nothing.
 ///
 /// # Errors
-/// As [`notice`].
+/// As [`notice()`].
 pub async fn choose(engine: &Engine, form: &Form, ticked: &BTreeSet<Permission>, locale: &str) -> Result<Option<String>> {
     // What the form does not offer cannot be granted by asking for it.
     let permissions: Vec<Permission> = ticked.iter().copied().filter(|p| form.offers(*p)).collect();
