@@ -426,7 +426,7 @@ fn lives(kind: Kind, by_default: u32) {
 
 #[test]
 fn any_life_agrees_with_the_model_sqlite() {
-    lives(Kind::Sqlite, 12);
+    lives(Kind::Sqlite, 8);
 }
 
 #[test]
