@@ -12,6 +12,7 @@ mod import;
 mod inbox;
 mod init;
 mod ledger;
+mod link;
 mod mock;
 mod notice;
 mod out;
@@ -105,6 +106,9 @@ enum Command {
     /// Check or export the ledger, in which every change of consent is kept as proof.
     #[command(subcommand, after_help = "Example: permesso ledger verify")]
     Ledger(ledger::Command),
+    /// Addresses and QR codes by which people come to us by themselves: a chat, or a form's page.
+    #[command(subcommand, after_help = "Example: permesso link sms --sender +393001234567 --form newsletter --qr sms.svg")]
+    Link(link::Command),
     /// Run pretended phones for trying out: the mock gateway, in place of a real provider.
     #[command(after_help = "Example: permesso mock-gateway --listen 127.0.0.1:8082")]
     MockGateway(mock::Args),
@@ -162,6 +166,7 @@ pub async fn main() -> ExitCode {
         Command::Retention(command) => retention::run(&context, &command).await,
         Command::Reply(command) => reply::run(&context, &command),
         Command::Ledger(command) => ledger::run(&context, &command).await,
+        Command::Link(command) => link::run(&context, &command),
         Command::MockGateway(args) => mock::run(&context, &args).await,
         Command::Db(command) => database::run(&context, &command).await,
     };

@@ -6,6 +6,7 @@ mod advice;
 mod approved;
 mod campaign;
 mod columns;
+mod entries;
 mod forms;
 mod lint;
 mod notices;
@@ -72,6 +73,8 @@ pub struct Config {
     pub forms: Vec<Form>,
     /// What is wrong with forms that stay closed until it is mended: nobody's campaign waits for that.
     pub unfit_forms: Vec<Problem>,
+    /// By which words people who write first are known.
+    pub entries: Vec<Entry>,
     /// E.164 numbers that get test messages.
     pub testers: Vec<String>,
     /// Under which headers imported lists hold our fields.
@@ -225,6 +228,17 @@ pub struct Form {
     pub embed: Vec<String>,
     /// Lets a chatbot in.
     pub token: Option<Secret>,
+}
+
+/// A word by which somebody who writes first is known to come from a link or a QR code of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// In capitals.
+    pub word: String,
+    /// What stands in the chat when it opens, the word among it; nobody's answer to anything.
+    pub text: String,
+    /// The form whose page is the answer.
+    pub form: String,
 }
 
 impl fmt::Debug for WebhookConfig {

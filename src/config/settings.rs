@@ -7,7 +7,9 @@ use super::problem::{Problem, Problems};
 use super::read::{File, Table};
 use super::templates::Wording;
 use super::values::{self, web_address};
-use super::{Config, Controller, Logo, accounts, campaign, columns, forms, lint, packs, prices, retention, templates, webhooks};
+use super::{
+    Config, Controller, Logo, accounts, campaign, columns, entries, forms, lint, packs, prices, retention, templates, webhooks,
+};
 use crate::domain::country::CountryPack;
 use crate::domain::phone::Fiction;
 use crate::domain::plural::counted;
@@ -86,6 +88,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
         gateway.account.senders = senders.iter().filter(|sender| sender.gateway == gateway.account.name).cloned().collect();
     }
     let webhooks = webhooks::webhooks(root, mock, dir, env);
+    let entries = entries::entries(root, dir, &phrases);
 
     let written = root.or("database", "sqlite:permesso.db".to_owned());
     let database = root.parsed("database", &env("PERMESSO_DATABASE").unwrap_or(written), |text| values::database(text, dir));
@@ -146,6 +149,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
         webhooks,
         forms: Vec::new(),
         unfit_forms: Vec::new(),
+        entries,
         testers,
         import,
         packs,

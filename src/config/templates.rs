@@ -33,7 +33,7 @@ macro_rules! built_in {
 }
 
 #[rustfmt::skip]
-const BUILT_IN: [(&str, &str); 90] = built_in![
+const BUILT_IN: [(&str, &str); 96] = built_in![
     "repermission.it" "repermission.en" "repermission.pl" "repermission.de" "repermission.fr" "repermission.es"
     "repermission_reply.it" "repermission_reply.en" "repermission_reply.pl" "repermission_reply.de" "repermission_reply.fr" "repermission_reply.es"
     "repermission_code.it" "repermission_code.en" "repermission_code.pl" "repermission_code.de" "repermission_code.fr" "repermission_code.es"
@@ -49,6 +49,7 @@ const BUILT_IN: [(&str, &str); 90] = built_in![
     "buttons.it" "buttons.en" "buttons.pl" "buttons.de" "buttons.fr" "buttons.es"
     "notice.it" "notice.en" "notice.pl" "notice.de" "notice.fr" "notice.es"
     "help.it" "help.en" "help.pl" "help.de" "help.fr" "help.es"
+    "join_link.it" "join_link.en" "join_link.pl" "join_link.de" "join_link.fr" "join_link.es"
 ];
 
 /// The texts that ship, by `NAME.LOCALE`, as they are in the repository.

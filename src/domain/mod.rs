@@ -12,6 +12,7 @@ pub mod eligibility;
 pub mod hours;
 pub mod intake;
 pub mod ledger;
+pub mod link;
 pub mod message;
 pub mod money;
 pub mod notice;

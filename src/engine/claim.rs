@@ -11,7 +11,7 @@ use super::deliver::Ended;
 use super::openings::Openings;
 use super::pace::Pace;
 use super::seen::Seen;
-use super::{Engine, LEASE_DB, budget, intake, mydata, trial};
+use super::{Engine, LEASE_DB, budget, entry, intake, mydata, trial};
 use crate::clock::{SECOND, instant};
 use crate::domain::campaign::{Campaign, CampaignState};
 use crate::domain::channel::Channel;
@@ -302,12 +302,17 @@ impl Pen<'_> {
             None => ask
                 .and_then(|a| a.texts.get(&due.locale).or_else(|| a.texts.get(&campaign?.default_locale)))
                 .context("the campaign has no wording for this message")?,
+            Some(name) if name.starts_with(entry::WORDING) => {
+                engine.config.text(entry::TEXT, &due.locale).with_context(|| format!("there is no wording `{}`", entry::TEXT))?
+            }
             Some(name) => campaign
                 .and_then(|c| c.text(name, &due.locale))
                 .or_else(|| engine.config.text(name, &due.locale))
                 .with_context(|| format!("there is no wording `{name}`"))?,
         };
-        let link = engine.config.link(&token);
+        // A form's page is everybody's.
+        let form = due.wording.as_deref().and_then(|name| name.strip_prefix(entry::WORDING));
+        let link = form.map_or_else(|| engine.config.link(&token), |form| engine.config.form_link(form));
         // The digits are made here and leave with the message: no row ever holds them.
         let code = if kind == Kind::Code { vault::one_time_code() } else { String::new() };
         let made = (kind == Kind::Code).then(|| Made { message: due.id, mac: engine.vault.code_mac(due.id, &code) });

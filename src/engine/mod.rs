@@ -12,6 +12,7 @@ pub mod consents;
 pub mod deliver;
 pub mod dossier;
 mod enroll;
+pub mod entry;
 pub mod erase;
 pub mod expire;
 pub mod explain;

@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
 use super::receipts::{self, Told};
-use super::{Engine, Tries, answer, notify, outcome, storable, waiting};
+use super::{Engine, Tries, answer, entry, notify, outcome, storable, waiting};
 use crate::domain::answer::By;
 use crate::domain::button::Tap;
 use crate::domain::campaign::Mode;
@@ -32,16 +32,16 @@ const AGAIN: &str = "said";
 pub(super) const RESTRICTED: &str = "ignored: the use of the data is restricted";
 
 /// What the gateway and its event look like to the verbs below.
-struct Heard<'a> {
-    gateway: &'a str,
-    event_id: &'a str,
-    to: &'a str,
-    channel: Channel,
+pub(super) struct Heard<'a> {
+    pub(super) gateway: &'a str,
+    pub(super) event_id: &'a str,
+    pub(super) to: &'a str,
+    pub(super) channel: Channel,
     intent: Intent,
     /// The message whose button was tapped.
     tapped: Option<i64>,
     said_at: Option<i64>,
-    answered: bool,
+    pub(super) answered: bool,
     text_hash: String,
 }
 
@@ -190,9 +190,12 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                     answered: handled.is_some(),
                     text_hash: engine.vault.fingerprint("reply", text),
                 };
-                let effect = match contact {
-                    Some(contact) => reply(tx, engine, contact.id, from, keyed, &heard).await?,
-                    None => reply_of_stranger(tx, engine, from, &keyed, &heard).await?,
+                // Words that say neither yes nor no, with one of ours in them: somebody comes by a link or a QR code.
+                let neither = button.is_none() && matches!(intent, Intent::Unclear | Intent::Help);
+                let effect = match (contact, engine.config.entry_of(text).filter(|_| neither)) {
+                    (contact, Some(entry)) => entry::come(tx, engine, contact, from, &keyed, entry, &heard).await?,
+                    (Some(contact), None) => reply(tx, engine, contact.id, from, keyed, &heard).await?,
+                    (None, None) => reply_of_stranger(tx, engine, from, &keyed, &heard).await?,
                 };
                 inbound::set_effect(tx, id, effect).await?;
                 if effect == ERASED {

@@ -12,6 +12,7 @@ mod crash;
 mod crm;
 mod desk;
 mod durable;
+mod entry;
 mod erasure;
 mod faults;
 mod gateways;
