@@ -53,7 +53,7 @@ pub struct Chat {
     /// The sender of permesso.toml that people write to; needless where only one takes answers.
     #[arg(long)]
     sender: Option<String>,
-    /// The form whose page is the answer: the text is that of its [[entry]].
+    /// The form whose page is the answer: the text is that of its `[[entry]]`.
     #[arg(long)]
     form: Option<String>,
     /// Any other text, which nobody is answered for.

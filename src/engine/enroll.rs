@@ -24,5 +24,6 @@ pub async fn contact(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, country
     };
     let id = contacts::enroll(tx, &engine.controller, &new, &keyed, engine.now()).await?;
     inbound::adopt(tx, &engine.controller, engine.now()).await?;
+    super::rights::restrict_as_requested(tx, engine).await?;
     Ok(id)
 }

@@ -14,7 +14,7 @@ use crate::config::Form;
 use crate::domain::campaign::Mode;
 use crate::domain::channel::Permission;
 use crate::domain::code::{VALID, typed};
-use crate::domain::consent::Act;
+use crate::domain::consent::{Act, State};
 use crate::domain::eligibility::{Cause, Decision, Facts, decide};
 use crate::domain::intake::{A_DAY, CODE_LIFE, Consent, LIFE};
 use crate::domain::ledger::body_hash;
@@ -94,33 +94,33 @@ pub async fn give(engine: &Engine, form: &Form, token: &str, number: &str) -> Re
     let mobile = |n: &PhoneNumber| matches!(n.line(), Line::Mobile | Line::MobileOrLandline);
     let here = |n: &PhoneNumber| n.country().is_some_and(|country| form.countries.iter().any(|known| known == country));
     let Some(number) = number.ok().filter(|n| mobile(n) && here(n)) else { return Ok(Given::UnfitNumber) };
+    // Spent, and on disk, before anything is decided: whatever becomes of this number, a second one learns nothing by it.
+    let token_hash = vault::token_hash(&consent.nonce);
+    let mut tx = engine.store.write().await?;
+    let first = intakes::spend(&mut tx, &engine.controller, &form.name, &token_hash, engine.now()).await?;
+    tx.commit().await?;
+    if !first {
+        return Ok(Given::Taken);
+    }
     let mut tries = Tries::default();
     loop {
-        let done = try_give(engine, form, &consent, &number).await;
+        let done = try_give(engine, form, &consent, &number, &token_hash).await;
         if !tries.again(&done) {
             return done.map(|()| Given::Taken);
         }
     }
 }
 
-async fn try_give(engine: &Engine, form: &Form, consent: &Consent, number: &PhoneNumber) -> Result<()> {
-    let token_hash = vault::token_hash(&consent.nonce);
-    let spend = async |tx: &mut Tx| intakes::spend(tx, &engine.controller, &form.name, &token_hash, engine.now()).await;
+async fn try_give(engine: &Engine, form: &Form, consent: &Consent, number: &PhoneNumber, token_hash: &str) -> Result<()> {
     let mut tx = engine.store.write().await?;
     // One at a time, and none beside an import: a number is one contact, and what was sent is counted.
     humans::take_turn(&mut tx, &engine.controller).await?;
-    if !spend(&mut tx).await? {
-        return Ok(());
-    }
-    if let Some((contact, message)) = send(&mut tx, engine, form, consent, number, &token_hash).await? {
-        intakes::keep(&mut tx, &engine.controller, &token_hash, contact, message, &form.source).await?;
+    if let Some((contact, message)) = send(&mut tx, engine, form, consent, number, token_hash).await? {
+        intakes::keep(&mut tx, &engine.controller, token_hash, contact, message, &form.source).await?;
         return Ok(tx.commit().await?);
     }
-    // Of a number that gets nothing nothing is kept; the token is spent all the same, or a second number would tell.
-    tx.rollback().await?;
-    let mut tx = engine.store.write().await?;
-    spend(&mut tx).await?;
-    Ok(tx.commit().await?)
+    // Of a number that gets nothing nothing is kept.
+    Ok(tx.rollback().await?)
 }
 
 /// The contact of the number and the message with its code, new or still alive; `None` where nothing may be sent.
@@ -221,15 +221,21 @@ async fn try_complete(engine: &Engine, consent: &Consent, text: &str) -> Result<
     let token_hash = vault::token_hash(&consent.nonce);
     let mut tx = engine.store.write().await?;
     let Some(known) = intakes::by_token(&mut tx, controller, &token_hash).await? else { return Ok(false) };
-    let (Some(contact), Some(message)) = (known.contact_id, known.message_id) else { return Ok(false) };
+    // A wrong code of a number that got one is counted on disk; what takes less long would tell of a number that got none.
+    let no = async |mut tx: Tx| {
+        intakes::touch(&mut tx, known.id).await?;
+        tx.commit().await?;
+        anyhow::Ok(false)
+    };
+    let (Some(contact), Some(message)) = (known.contact_id, known.message_id) else { return no(tx).await };
     // Their row is held, so that tries come one by one.
-    let Some(contact) = contacts::lock(&mut tx, contact).await?.filter(|c| !c.is_erased()) else { return Ok(false) };
+    let Some(contact) = contacts::lock(&mut tx, contact).await?.filter(|c| !c.is_erased()) else { return no(tx).await };
     if intakes::by_token(&mut tx, controller, &token_hash).await?.is_none_or(|known| known.confirmed_at.is_some()) {
         return Ok(known.confirmed_at.is_some());
     }
-    let Some(code) = codes::live(&mut tx, controller, about(message)).await? else { return Ok(false) };
+    let Some(code) = codes::live(&mut tx, controller, about(message)).await? else { return no(tx).await };
     let awaited = matches!(standing(&code, now), Standing::Awaited { .. });
-    let (Some(mac), Some(text), true) = (&code.mac, typed(text), awaited) else { return Ok(false) };
+    let (Some(mac), Some(text), true) = (&code.mac, typed(text), awaited) else { return no(tx).await };
     if !engine.vault.is_code(message, &text, mac) {
         codes::count_wrong(&mut tx, controller, message).await?;
         tx.commit().await?;
@@ -263,8 +269,13 @@ async fn grant(tx: &mut Tx, engine: &Engine, contact: &Contact, consent: &Consen
         confirm::act(tx, engine, &mut before, Act::TimeOut, &deed, &[]).await?;
     }
     let opening = Opening { contact: contact.id, message: code.message_id, expires_at: now + VALID };
-    conversations::open(tx, controller, None, None, Mode::LinkCode.code(), &[opening], now).await?;
+    // Since the choice: a STOP said before the code was typed beats it, however late it comes (promise 6).
+    conversations::open(tx, controller, None, None, Mode::LinkCode.code(), &[opening], consent.at).await?;
     let mut situation = Situation::read(tx, engine, contact.id, keyed).await?;
+    if situation.conversation.as_ref().is_none_or(|c| c.message_id != code.message_id) {
+        // A claim opened a question of its campaign at this very moment; typed again, the code finds it and it gives way.
+        return Ok(false);
+    }
     situation.on_form(consent);
     let sent = messages::newest_attempt(tx, code.message_id).await?.context("a code that was never sent")?;
     let wording = sent.wording_hash.as_deref().unwrap_or_default();
@@ -273,8 +284,8 @@ async fn grant(tx: &mut Tx, engine: &Engine, contact: &Contact, consent: &Consen
     let evidence = format!("{evidence}, code {}, wording {wording}", sent.reference);
     let second = Deed { at: now, action: "typed_code", evidence, ..first.clone() };
     confirm::act(tx, engine, &mut situation, Act::Chose, &first, &consent.permissions).await?;
-    let outcome = confirm::act(tx, engine, &mut situation, Act::TypedCode, &second, &[]).await?;
-    Ok(!outcome.outdated && !outcome.restricted)
+    confirm::act(tx, engine, &mut situation, Act::TypedCode, &second, &[]).await?;
+    Ok(situation.state() == Some(State::Granted))
 }
 
 /// People a transaction.

@@ -111,6 +111,7 @@ pub async fn unfinished(tx: &mut Tx, controller: &str, before: i64, limit: i64) 
         "SELECT c.id FROM contacts c
          WHERE c.controller = $1 AND c.number_enc <> '' AND c.restricted = 0
            AND c.id IN (SELECT i.contact_id FROM intakes i WHERE i.controller = $1 AND i.confirmed_at IS NULL AND i.created_at < $2)
+           AND c.created_at >= (SELECT MIN(i.created_at) FROM intakes i WHERE i.contact_id = c.id)
            AND NOT EXISTS (SELECT 1 FROM intakes i WHERE i.contact_id = c.id AND (i.confirmed_at IS NOT NULL OR i.created_at >= $2))
            AND NOT EXISTS (SELECT 1 FROM consent_evidence e WHERE e.controller = $1 AND e.contact_id = c.id)
            AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.controller = $1 AND l.subject = c.subject)
@@ -121,6 +122,12 @@ pub async fn unfinished(tx: &mut Tx, controller: &str, before: i64, limit: i64) 
         before,
         limit
     )
+}
+
+/// Writes what is there, for as long as a wrong code takes to be counted.
+pub async fn touch(tx: &mut Tx, id: i64) -> Result<()> {
+    execute!(tx, "UPDATE intakes SET created_at = created_at WHERE id = $1", id)?;
+    Ok(())
 }
 
 /// Deletes spent tokens that nobody could use any more, of numbers that got nothing.

@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 
 use super::desk::problem::Problem;
 use super::lang::Lang;
-use super::{Web, address};
+use super::{Web, address, may_try};
 use crate::config::Form;
 use crate::domain::channel::Permission;
 use crate::engine::Engine;
@@ -58,7 +58,7 @@ pub async fn take(
     let text = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let Some(form) = text(header::AUTHORIZATION).strip_prefix("Bearer ").and_then(|given| form_of(engine, given.trim())) else {
         // By address only whoever has no token is limited: a chatbot speaks for all its people from one.
-        if web.unknown_tokens.check_key(&address(&web, &peer, &headers)).is_err() {
+        if !may_try(&web.unknown_tokens, address(&web, &peer, &headers)) {
             return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many calls without a token", "wait a minute"));
         }
         let remedy = "send Authorization: Bearer with the token of config/forms/NAME.toml";

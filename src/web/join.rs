@@ -12,7 +12,7 @@ use axum::response::{Html, IntoResponse, Response};
 use super::lang::Lang;
 use super::pages::{JoinPage, StateKind, Step};
 use super::people::{checked, failed, preferred, render, state_page};
-use super::{Web, address, people_policy};
+use super::{Web, address, may_try, people_policy};
 use crate::clock::DAY;
 use crate::config::Form;
 use crate::domain::channel::Permission;
@@ -129,7 +129,7 @@ async fn take(web: &Web, peer: &Peer, name: &str, lang: Lang, headers: &HeaderMa
         return refused(StateKind::NonceStale, StatusCode::CONFLICT);
     }
     // A number or a code of somebody's is no guess at a link, but as many of them come from one address.
-    if answer != "chosen" && web.joins.check_key(&address(web, peer, headers)).is_err() {
+    if answer != "chosen" && !may_try(&web.joins, address(web, peer, headers)) {
         return refused(StateKind::TooMany, StatusCode::TOO_MANY_REQUESTS);
     }
     let stale = || refused(StateKind::NonceStale, StatusCode::CONFLICT);

@@ -48,6 +48,19 @@ impl Web {
     }
 }
 
+/// Whether an address may try once more. Of IPv6 a household has a whole /64.
+fn may_try(tries: &DefaultKeyedRateLimiter<IpAddr>, address: IpAddr) -> bool {
+    const MANY: usize = 10_000;
+    if tries.len() > MANY {
+        tries.retain_recent();
+    }
+    let household = match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::from(u64::MAX)).into()),
+        v4 => v4,
+    };
+    tries.check_key(&household).is_ok()
+}
+
 /// For people and gateways.
 pub fn public(web: Web) -> Router {
     Router::new()
@@ -243,7 +256,8 @@ fn address(web: &Web, peer: &ConnectInfo<SocketAddr>, headers: &axum::http::Head
     if !web.engine.config.trusted_proxies.iter().any(|network| contains(network, peer)) {
         return peer;
     }
-    let forwarded = headers.get("x-forwarded-for").and_then(|v| v.to_str().ok());
+    // A proxy that adds a line of its own adds it last.
+    let forwarded = headers.get_all("x-forwarded-for").iter().next_back().and_then(|v| v.to_str().ok());
     forwarded.and_then(|list| list.rsplit(',').next()?.trim().parse().ok()).unwrap_or(peer)
 }
 
@@ -263,7 +277,16 @@ fn contains(network: &str, address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::contains;
+    use super::{Quota, RateLimiter, contains, may_try};
+
+    #[test]
+    fn a_household_has_one_count_of_tries() {
+        let tries = RateLimiter::keyed(Quota::per_minute(std::num::NonZeroU32::MIN));
+        let may = |address: &str| may_try(&tries, address.parse().expect("an address"));
+        assert!(may("2001:db8::1") && !may("2001:db8::2:1"), "one /64");
+        assert!(may("2001:db8:0:1::1"), "another");
+        assert!(may("192.0.2.1") && !may("::ffff:192.0.2.1") && may("192.0.2.2"));
+    }
 
     #[test]
     fn a_network_holds_its_addresses_alone() {

@@ -11,7 +11,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 
 use super::lang::Lang;
 use super::pages::{Banner, CodeView, NoticePage, PendingView, PreferencesPage, STYLE_CSS, StateKind, StatePage};
-use super::{Web, address};
+use super::{Web, address, may_try};
 use crate::clock::{DAY, HOUR, SECOND};
 use crate::domain::campaign::Mode;
 use crate::domain::channel::Permission;
@@ -197,7 +197,7 @@ fn same_origin(web: &Web, headers: &HeaderMap) -> bool {
 
 /// The same answer for an unknown, a foreign and a malformed token; by address only these are limited.
 pub(super) fn no_such_link(web: &Web, peer: &Peer, headers: &HeaderMap, lang: Lang) -> Response {
-    if web.unknown_tokens.check_key(&address(web, peer, headers)).is_err() {
+    if !may_try(&web.unknown_tokens, address(web, peer, headers)) {
         return state_page(web, lang, StateKind::TooMany, StatusCode::TOO_MANY_REQUESTS, None);
     }
     state_page(web, lang, StateKind::Unknown, StatusCode::NOT_FOUND, None)

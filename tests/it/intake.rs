@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use permesso::domain::suppression::Reason;
-use permesso::engine::{dossier, intake, rights};
-use permesso::store::{codes, intakes};
+use permesso::engine::{dossier, intake, receive, rights};
+use permesso::store::{codes, contacts, intakes};
 
 use crate::app::{LINK, REPLY_NUMBER, TestApp, field};
 use crate::both;
 use crate::code::codes;
 use crate::erasure::{by_letter, erase, grants};
+use crate::promises::said;
 use crate::shield::everything;
 
 const PROMO: &[&str] = &["sms.promotions"];
@@ -227,6 +228,40 @@ both!(a_number_that_said_no_gets_nothing_from_a_form_and_nobody_can_tell, |app| 
     app.reply(fresh, REPLY_NUMBER, "STOP").await;
     assert_eq!(enter(app, "newsletter", &token, &code).await.0, 422);
     assert!(app.granted(fresh).await.is_empty());
+});
+
+both!(a_stop_said_before_the_code_was_typed_beats_it_however_late_it_comes, |app| {
+    forms(app).await;
+    let number = TestApp::it(1);
+    let token = choose(app, "newsletter", PROMO).await;
+    give(app, "newsletter", &token, &number).await;
+    app.settle().await;
+    let code = codes(app, &number).pop().expect("a code");
+    app.advance(Duration::from_secs(60));
+    let stop = said("late", &number, REPLY_NUMBER, "STOP", app.clock.now());
+    app.advance(Duration::from_secs(300));
+    assert_eq!(enter(app, "newsletter", &token, &code).await.0, 200);
+    assert_eq!(app.granted(&number).await, PROMO);
+    receive::store(&app.engine, "mock", &[stop]).await.unwrap();
+    assert_eq!(app.granted(&number).await, Vec::<String>::new());
+    assert_eq!(app.count("SELECT COUNT(*) FROM suppressions WHERE lifted_at IS NULL AND reason = 'stopped'").await, 1);
+});
+
+both!(a_number_that_was_known_before_a_form_is_not_forgotten_with_it, |app| {
+    forms(app).await;
+    let [old, new] = [1, 2].map(TestApp::it);
+    app.people(std::slice::from_ref(&old)).await;
+    rights::change_number(&app.engine, &TestApp::number(&old), &TestApp::number(&new), &by_letter(app)).await.unwrap();
+    app.advance(Duration::from_secs(60));
+    let token = choose(app, "newsletter", PROMO).await;
+    give(app, "newsletter", &token, &new).await;
+    app.settle().await;
+    app.advance(Duration::from_secs(2 * 86_400));
+    assert_eq!(intake::tidy(&app.engine).await.unwrap(), 0);
+    let keyed = app.engine.vault.keyed_all(&TestApp::number(&new));
+    let mut tx = app.engine.store.read().await.unwrap();
+    assert!(contacts::by_number(&mut tx, &app.engine.controller, &keyed).await.unwrap().is_some());
+    tx.rollback().await.unwrap();
 });
 
 both!(one_number_gets_one_code_at_a_time_and_few_a_day_whoever_types_it, |app| {
@@ -485,6 +520,7 @@ both!(the_store_spends_a_token_once_and_counts_what_was_sent, |app| {
         (row.form.as_str(), row.contact_id, row.message_id, row.confirmed_at, row.created_at),
         ("f", Some(contact), Some(1), None, 20)
     );
+    intakes::touch(&mut tx, row.id).await.unwrap();
     intakes::confirm(&mut tx, row.id, 40).await.unwrap();
     assert_eq!(intakes::by_token(&mut tx, &c, "t2").await.unwrap().unwrap().confirmed_at, Some(40));
     assert!(intakes::by_token(&mut tx, "another", "t2").await.unwrap().is_none());
