@@ -358,7 +358,8 @@ fn ask(
     {
         // The one it is like may have every language but this one.
         let of_asks = |name: &&str| {
-            !templates::SERVICE.contains(name) && ![template.as_str(), templates::NOTICE, templates::FORM].contains(name)
+            !templates::SERVICE.contains(name)
+                && ![template.as_str(), templates::NOTICE, templates::FORM, templates::ENTRY].contains(name)
         };
         let names = config.wordings.keys().filter_map(|name| Some(name.rsplit_once('.')?.0)).filter(of_asks);
         let folder = templates::folder(&config.dir, config.templates.as_deref());

@@ -63,6 +63,9 @@ pub const NOTICE: &str = "notice";
 /// The text that carries the code of a form.
 pub const FORM: &str = "join_code";
 
+/// The answer to a first message: the way to a form.
+pub const ENTRY: &str = "join_link";
+
 /// The texts every campaign needs beside its ask.
 pub const SERVICE: [&str; 9] =
     ["confirm", "buttons", "code", "data_code", "ack_yes", "ack_no", "ack_stop", "ack_wrong_person", "help"];
