@@ -190,11 +190,13 @@ async fn every_stop_stands(app: &TestApp) {
 
 /// Trials on one database, before the next begins with an empty one.
 const BLOCK: u64 = 15;
+/// Trials a store where nothing else is asked for: fifteen of both and one more.
+const TRIALS: u64 = 8;
 
 async fn trials(kind: Kind) {
     let people = u32::try_from(setting("PERMESSO_TRIAL_PEOPLE", 60)).expect("not so many");
     let first = setting("PERMESSO_TRIAL_SEED", Utc::now().timestamp_micros().unsigned_abs());
-    let trials = setting("PERMESSO_TRIALS", BLOCK);
+    let trials = setting("PERMESSO_TRIALS", TRIALS);
     let (mut kills, mut all) = (0, Left::default());
     for block in 0..trials.div_ceil(BLOCK) {
         let (n, left) = trials_of(kind, first.wrapping_add(block), BLOCK.min(trials - block * BLOCK), people).await;

@@ -426,10 +426,10 @@ fn lives(kind: Kind, by_default: u32) {
 
 #[test]
 fn any_life_agrees_with_the_model_sqlite() {
-    lives(Kind::Sqlite, 8);
+    lives(Kind::Sqlite, 4);
 }
 
 #[test]
 fn any_life_agrees_with_the_model_postgres() {
-    lives(Kind::Postgres, 4);
+    lives(Kind::Postgres, 2);
 }
