@@ -29,6 +29,17 @@ pub enum Line {
     Other,
 }
 
+impl Line {
+    /// As a contact keeps it: whatever may be a mobile number counts as one.
+    pub fn code(self) -> &'static str {
+        match self {
+            Line::Mobile | Line::MobileOrLandline => "mobile",
+            Line::Landline => "landline",
+            Line::Other => "other",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PhoneError {
     #[error("the number is empty")]

@@ -18,7 +18,7 @@ use crate::domain::answer::By;
 use crate::domain::channel::Channel;
 use crate::domain::contact::{AskBasis, BoxDefault, Kind, SoftOptIn};
 use crate::domain::country;
-use crate::domain::phone::{Line, PhoneError, PhoneNumber};
+use crate::domain::phone::{PhoneError, PhoneNumber};
 use crate::domain::suppression::Reason;
 use crate::store::contacts::{self, Imported};
 use crate::store::humans::{self, Tie};
@@ -372,11 +372,7 @@ fn read_row(
     };
     let source = row.get("source").unwrap_or("").to_owned();
     let quarantined = QUARANTINED.contains(&source.to_lowercase().as_str());
-    let line_type = match number.line() {
-        Line::Mobile | Line::MobileOrLandline => "mobile",
-        Line::Landline => "landline",
-        Line::Other => "other",
-    };
+    let line_type = number.line().code();
     let all: Vec<&str> = row.all().collect();
     let seal = engine.vault.encrypt_number(&number).map_err(|e| Rejected { field: "number", reason: e.to_string() })?;
     let mut keyed = keyed;

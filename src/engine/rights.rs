@@ -6,7 +6,7 @@ use super::confirm::{self, Deed, Situation};
 use super::requests::{self, Asked};
 use super::{Engine, Tries};
 use crate::domain::answer::By;
-use crate::domain::phone::{Line, PhoneNumber};
+use crate::domain::phone::PhoneNumber;
 use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
 use crate::store::contacts::{Contact, Enrolled};
@@ -156,17 +156,12 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
             "a reply from the old number waits to be read and may be a no; remedy: `permesso inbox resolve` it, then change the number"
         );
     }
-    let line = match new.line() {
-        Line::Mobile | Line::MobileOrLandline => "mobile",
-        Line::Landline => "landline",
-        Line::Other => "other",
-    };
     let enrolled = Enrolled {
         subject: format!("s{}", token()),
         number_enc: engine.vault.encrypt_number(new)?,
         key_id: is.last().map_or(0, |k| k.key_id),
         country: new.country().unwrap_or_default().to_owned(),
-        line,
+        line: new.line().code(),
     };
     let id = contacts::enroll(&mut tx, controller, &enrolled, &is, now).await?;
     contacts::describe_as(&mut tx, contact.id, id).await?;

@@ -185,36 +185,27 @@ impl Health {
     }
 }
 
+macro_rules! healths {
+    () => {
+        "SELECT name, unknowns, unreached, opened_at, open_reason, probe_at, probing, paused_at, pause_reason, throttled_until FROM gateways"
+    };
+}
+
 /// As [`health`], without waiting for whoever is changing it; none as long as nothing was sent by it.
 pub async fn health_seen(tx: &mut Tx, controller: &str, gateway: &str) -> Result<Option<Health>> {
-    fetch_optional!(
-        tx,
-        "SELECT name, unknowns, unreached, opened_at, open_reason, probe_at, probing, paused_at, pause_reason, throttled_until FROM gateways
-         WHERE controller = $1 AND name = $2",
-        controller,
-        gateway
-    )
+    fetch_optional!(tx, concat!(healths!(), " WHERE controller = $1 AND name = $2"), controller, gateway)
 }
 
 /// Locked until the transaction ends.
 pub async fn health(tx: &mut Tx, controller: &str, gateway: &str) -> Result<Health> {
     execute!(tx, "INSERT INTO gateways (controller, name) VALUES ($1, $2) ON CONFLICT DO NOTHING", controller, gateway)?;
-    let row: Option<Health> = fetch_optional!(
-        tx,
-        "SELECT name, unknowns, unreached, opened_at, open_reason, probe_at, probing, paused_at, pause_reason, throttled_until FROM gateways
-         WHERE controller = $1 AND name = $2 FOR UPDATE",
-        controller,
-        gateway
-    )?;
+    let row: Option<Health> =
+        fetch_optional!(tx, concat!(healths!(), " WHERE controller = $1 AND name = $2 FOR UPDATE"), controller, gateway)?;
     Ok(row.unwrap_or_default())
 }
 
 pub async fn all_health(tx: &mut Tx, controller: &str) -> Result<Vec<Health>> {
-    fetch_all!(
-        tx,
-        "SELECT name, unknowns, unreached, opened_at, open_reason, probe_at, probing, paused_at, pause_reason, throttled_until FROM gateways WHERE controller = $1 ORDER BY name",
-        controller
-    )
+    fetch_all!(tx, concat!(healths!(), " WHERE controller = $1 ORDER BY name"), controller)
 }
 
 pub async fn save_health(tx: &mut Tx, controller: &str, h: &Health) -> Result<()> {
