@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 
@@ -122,8 +122,8 @@ fn start_number(engine: &Engine, gateway: &str) -> Option<String> {
 pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     let mut tx = engine.store.read().await?;
     let Some(attempt) = found(&mut tx, engine, token).await? else { return Ok(None) };
-    let keyed = Vec::new();
-    let situation = Situation::read(&mut tx, engine, attempt.contact_id, keyed).await?;
+    let contact = contacts::by_id(&mut tx, attempt.contact_id).await?.context("the contact is gone")?;
+    let situation = Situation::of(&mut tx, engine, contact, Vec::new()).await?;
     let number = engine.vault.decrypt_number(&situation.contact.number_enc)?;
     let campaign = match attempt.revision_id {
         Some(id) => Some(engine.revision(&mut tx, id).await?),

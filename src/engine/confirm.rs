@@ -49,7 +49,7 @@ impl Deed {
     }
 }
 
-/// One person in the middle of an act, with their row locked.
+/// One person in the middle of an act.
 #[derive(Debug)]
 pub struct Situation {
     pub contact: Contact,
@@ -71,6 +71,11 @@ impl Situation {
     /// Reads where this person stands. The contact's row stays locked until the transaction ends.
     pub async fn read(tx: &mut Tx, engine: &Engine, contact: i64, keyed: Vec<Keyed>) -> Result<Situation> {
         let contact = contacts::lock(tx, contact).await?.context("the contact is gone")?;
+        Situation::of(tx, engine, contact, keyed).await
+    }
+
+    /// As [`Situation::read`], of a contact that the caller holds, or only looks at.
+    pub async fn of(tx: &mut Tx, engine: &Engine, contact: Contact, keyed: Vec<Keyed>) -> Result<Situation> {
         let conversation = conversations::open_of(tx, contact.id).await?;
         let asked_by = messages::newest_ask(tx, contact.id).await?;
         let revision = conversation.as_ref().and_then(|c| c.revision_id).or(asked_by.as_ref().and_then(|a| a.revision_id));

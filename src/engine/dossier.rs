@@ -93,9 +93,17 @@ pub async fn hand_over(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> 
     let contact =
         contact.context("nothing is known of this number; remedy: `permesso contact explain` says whether it was erased")?;
     requests::add(&mut tx, engine, Right::Access, &keyed, Some(&contact.subject), asked, &[]).await?;
-    let dossier = gather(&mut tx, engine, contact).await?;
     tx.commit().await?;
-    Ok(dossier)
+    of(engine, contact.id).await?.context("the person was erased at this very moment")
+}
+
+/// All that is known of a contact, in one picture; `None` of somebody erased.
+pub async fn of(engine: &Engine, contact: i64) -> Result<Option<Dossier>> {
+    let mut tx = engine.store.read().await?;
+    let Some(contact) = contacts::by_id(&mut tx, contact).await?.filter(|c| !c.is_erased()) else { return Ok(None) };
+    let dossier = gather(&mut tx, engine, contact).await?;
+    tx.rollback().await?;
+    Ok(Some(dossier))
 }
 
 /// A published wording as its message said it.
@@ -111,7 +119,7 @@ async fn read(tx: &mut Tx, engine: &Engine, wording: &str, revision: Option<i64>
     Ok(render(wording, &values).unwrap_or_else(|_| wording.to_owned()))
 }
 
-/// Reads it all. The caller holds the contact's row, or reads one consistent picture.
+/// Reads it all. The caller reads in one picture ([`Store::read`](crate::store::Store::read)).
 pub async fn gather(tx: &mut Tx, engine: &Engine, contact: Contact) -> Result<Dossier> {
     let controller = engine.controller.as_str();
     let number = engine.vault.decrypt_number(&contact.number_enc)?;

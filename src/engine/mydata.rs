@@ -63,10 +63,21 @@ struct Inside {
     token_hash: String,
 }
 
-async fn inside(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Option<Inside>> {
+/// Whether the caller only looks, or writes and holds the person's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum To {
+    Look,
+    Write,
+}
+
+async fn inside(tx: &mut Tx, engine: &Engine, token: &str, to: To) -> Result<Option<Inside>> {
     let token_hash = vault::token_hash(token);
     let Some(attempt) = messages::attempt_by_token(tx, &engine.controller, &token_hash).await? else { return Ok(None) };
-    let Some(contact) = contacts::lock(tx, attempt.contact_id).await?.filter(|c| !c.is_erased()) else { return Ok(None) };
+    let contact = match to {
+        To::Look => contacts::by_id(tx, attempt.contact_id).await?,
+        To::Write => contacts::lock(tx, attempt.contact_id).await?,
+    };
+    let Some(contact) = contact.filter(|c| !c.is_erased()) else { return Ok(None) };
     let number = engine.vault.decrypt_number(&contact.number_enc)?;
     let noes = suppressions::of(tx, &engine.controller, &engine.vault.keyed_all(&number)).await?;
     let says = |no: Reason| suppressions::live(&noes).any(|reason| reason == no);
@@ -84,7 +95,7 @@ fn about(contact: &Contact) -> i64 {
 /// What is behind the link before a code is typed; `None` where there is nothing. Reads only.
 pub async fn look(engine: &Engine, token: &str) -> Result<Option<Door>> {
     let mut tx = engine.store.read().await?;
-    let Some(inside) = inside(&mut tx, engine, token).await? else { return Ok(None) };
+    let Some(inside) = inside(&mut tx, engine, token, To::Look).await? else { return Ok(None) };
     let live = codes::live(&mut tx, &engine.controller, about(&inside.contact)).await?;
     let own = live.filter(|code| code.token_hash == inside.token_hash);
     let standing = own.map_or(Standing::None, |code| code::standing(&code, engine.now()));
@@ -116,7 +127,7 @@ pub async fn send(engine: &Engine, token: &str, locale: Option<&str>) -> Result<
 
 async fn try_send(engine: &Engine, token: &str, locale: Option<&str>) -> Result<bool> {
     let (mut tx, now) = (engine.store.write().await?, engine.now());
-    let Some(inside) = inside(&mut tx, engine, token).await? else { return Ok(false) };
+    let Some(inside) = inside(&mut tx, engine, token, To::Write).await? else { return Ok(false) };
     if inside.closed {
         return Ok(true);
     }
@@ -172,7 +183,7 @@ pub async fn take(engine: &Engine, token: &str, text: &str) -> Result<Typed> {
 
 async fn try_take(engine: &Engine, token: &str, text: &str) -> Result<Typed> {
     let (mut tx, now) = (engine.store.write().await?, engine.now());
-    let Some(inside) = inside(&mut tx, engine, token).await? else { return Ok(Typed::Unknown) };
+    let Some(inside) = inside(&mut tx, engine, token, To::Write).await? else { return Ok(Typed::Unknown) };
     let about = about(&inside.contact);
     let live = codes::live(&mut tx, &engine.controller, about).await?;
     let open = live.filter(|c| {
@@ -201,9 +212,8 @@ async fn try_take(engine: &Engine, token: &str, text: &str) -> Result<Typed> {
     )
     .await?;
     let ticket = engine.vault.ticket(&inside.token_hash, code.message_id);
-    let dossier = dossier::gather(&mut tx, engine, inside.contact).await?;
     tx.commit().await?;
-    Ok(Typed::Open(Box::new(dossier), ticket))
+    Ok(dossier::of(engine, inside.contact.id).await?.map_or(Typed::Unknown, |dossier| Typed::Open(Box::new(dossier), ticket)))
 }
 
 /// The person's own request on their page.
@@ -213,8 +223,8 @@ fn on_page(engine: &Engine, token_hash: &str) -> Asked {
 }
 
 /// Whoever holds a ticket of a code typed on this page a moment ago.
-async fn admitted(tx: &mut Tx, engine: &Engine, token: &str, ticket: &str) -> Result<Option<Inside>> {
-    let Some(inside) = inside(tx, engine, token).await?.filter(|inside| !inside.closed) else { return Ok(None) };
+async fn admitted(tx: &mut Tx, engine: &Engine, token: &str, ticket: &str, to: To) -> Result<Option<Inside>> {
+    let Some(inside) = inside(tx, engine, token, to).await?.filter(|inside| !inside.closed) else { return Ok(None) };
     let since = engine.now() - OPEN;
     let opened = codes::opened(tx, &engine.controller, about(&inside.contact), &inside.token_hash, since).await?;
     let holds = opened.is_some_and(|message| engine.vault.is_ticket(&inside.token_hash, message, ticket));
@@ -224,7 +234,7 @@ async fn admitted(tx: &mut Tx, engine: &Engine, token: &str, ticket: &str) -> Re
 /// The data again, for a download; `None` where the ticket does not hold, or no more.
 pub async fn again(engine: &Engine, token: &str, ticket: &str) -> Result<Option<Dossier>> {
     let mut tx = engine.store.read().await?;
-    let Some(inside) = admitted(&mut tx, engine, token, ticket).await? else { return Ok(None) };
+    let Some(inside) = admitted(&mut tx, engine, token, ticket, To::Look).await? else { return Ok(None) };
     let dossier = dossier::gather(&mut tx, engine, inside.contact).await?;
     tx.rollback().await?;
     Ok(Some(dossier))
@@ -233,7 +243,7 @@ pub async fn again(engine: &Engine, token: &str, ticket: &str) -> Result<Option<
 /// Erases the person; `None` where the ticket does not hold.
 pub async fn erase(engine: &Engine, token: &str, ticket: &str) -> Result<Option<Erased>> {
     let mut tx = engine.store.read().await?;
-    let admitted = admitted(&mut tx, engine, token, ticket).await?;
+    let admitted = admitted(&mut tx, engine, token, ticket, To::Look).await?;
     tx.rollback().await?;
     let Some(inside) = admitted else { return Ok(None) };
     Ok(Some(erase::erase(engine, &inside.number, &on_page(engine, &inside.token_hash), false).await?))
@@ -253,7 +263,7 @@ pub async fn object(engine: &Engine, token: &str) -> Result<bool> {
 
 async fn try_object(engine: &Engine, token: &str) -> Result<bool> {
     let mut tx = engine.store.write().await?;
-    let Some(inside) = inside(&mut tx, engine, token).await? else { return Ok(false) };
+    let Some(inside) = inside(&mut tx, engine, token, To::Write).await? else { return Ok(false) };
     if !inside.closed && !inside.objected {
         rights::object_of(&mut tx, engine, &inside.contact, "objection", &on_page(engine, &inside.token_hash)).await?;
         tx.commit().await?;
@@ -264,10 +274,8 @@ async fn try_object(engine: &Engine, token: &str) -> Result<bool> {
 /// Restricts the use of the person's data, or lifts that, and answers the data as they stand then; `None` where the ticket does not hold.
 pub async fn restrict(engine: &Engine, token: &str, ticket: &str, restricted: bool) -> Result<Option<Dossier>> {
     let mut tx = engine.store.write().await?;
-    let Some(inside) = admitted(&mut tx, engine, token, ticket).await? else { return Ok(None) };
+    let Some(inside) = admitted(&mut tx, engine, token, ticket, To::Write).await? else { return Ok(None) };
     rights::restrict(&mut tx, engine, &inside.number, restricted, &on_page(engine, &inside.token_hash)).await?;
-    let Some(contact) = contacts::lock(&mut tx, inside.contact.id).await? else { return Ok(None) };
-    let dossier = dossier::gather(&mut tx, engine, contact).await?;
     tx.commit().await?;
-    Ok(Some(dossier))
+    dossier::of(engine, inside.contact.id).await
 }

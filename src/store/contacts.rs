@@ -264,15 +264,22 @@ pub async fn number_of_subject(tx: &mut Tx, controller: &str, subject: &str) -> 
     Ok(row.map(|(number,)| number))
 }
 
+macro_rules! contact_of_id {
+    () => {
+        "SELECT id, subject, number_enc, country, line, locale, zone, kind, last_action, restricted, held_at, created_at, times
+         FROM contacts WHERE id = $1"
+    };
+}
+
+/// For whoever only looks.
+pub async fn by_id(tx: &mut Tx, id: i64) -> Result<Option<Contact>> {
+    fetch_optional!(tx, contact_of_id!(), id)
+}
+
 /// Reads a contact and holds its row: whoever changes this person's consent takes turns. `NO KEY`, so that a claim may still
 /// point at the row; otherwise the two would wait for each other.
 pub async fn lock(tx: &mut Tx, id: i64) -> Result<Option<Contact>> {
-    fetch_optional!(
-        tx,
-        "SELECT id, subject, number_enc, country, line, locale, zone, kind, last_action, restricted, held_at, created_at, times
-         FROM contacts WHERE id = $1 FOR NO KEY UPDATE",
-        id
-    )
+    fetch_optional!(tx, concat!(contact_of_id!(), " FOR NO KEY UPDATE"), id)
 }
 
 /// Restricts the use of these contacts' data, or lifts that. Answers those it changed.

@@ -189,11 +189,14 @@ impl Store {
         })
     }
 
-    /// A transaction for reading: one consistent picture.
+    /// A transaction for reading: one consistent picture, whatever is written meanwhile. It can neither write nor hold a row; Postgres
+    /// refuses both in it.
     pub async fn read(&self) -> Result<Tx> {
         Ok(match self {
             Store::Sqlite { read, .. } => Tx::Sqlite(read.begin().await?),
-            Store::Postgres { pool, .. } => Tx::Postgres(pool.begin().await?),
+            Store::Postgres { pool, .. } => {
+                Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+            }
         })
     }
 

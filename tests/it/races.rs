@@ -6,7 +6,7 @@ use permesso::engine::{deliver, import, receive};
 use permesso::store::{Store, Tx, contacts, messages};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Kind, LINK, REPLY, REPLY_NUMBER, TestApp};
+use crate::app::{Kind, LINK, REPLY, REPLY_NUMBER, TestApp, field};
 use crate::both;
 use crate::promises::said;
 
@@ -101,6 +101,48 @@ async fn an_import_that_meets_an_answer_head_on_is_done_again_postgres() {
         answer.commit().await.unwrap();
     });
     assert_eq!(imported.unwrap().new, 2);
+    app.end().await;
+}
+
+/// A person's data are read by many statements, and in the middle of them a STOP is stored: they show the moment before it.
+#[tokio::test]
+async fn what_is_read_of_a_person_is_one_picture_postgres() {
+    let mut app = TestApp::new(Kind::Postgres).await;
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    let link = crate::erasure::grants(&app, &number).await;
+    let page = format!("{link}/data");
+    let ticket = field(&crate::mydata::open(&app, &page, &number).await, "ticket");
+    let nonce = field(&app.get(&page).await.1, "nonce");
+    let Store::Postgres { pool, .. } = &app.engine.store else { panic!("Postgres") };
+    let mut stop = app.engine.store.write().await.unwrap();
+    // The ledger is read before these, the noes after them.
+    let Tx::Postgres(held) = &mut stop else { panic!("Postgres") };
+    sqlx::query("LOCK TABLE preferences IN ACCESS EXCLUSIVE MODE").execute(&mut **held).await.unwrap();
+    let data = async || {
+        let request = app.http.post(&page).header("sec-fetch-site", "same-origin");
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let body = format!("nonce={nonce}&answer=json&ticket={ticket}");
+        request.body(body).send().await.unwrap().text().await.unwrap()
+    };
+    let (before, ()) = tokio::join!(data(), async {
+        let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let waiting = async || sqlx::query_scalar::<_, i64>(waits).fetch_one(pool).await.unwrap() > 0;
+        crate::run::until("the reader waits", waiting).await;
+        let no = said("stop", &number, REPLY_NUMBER, "STOP", app.clock.now());
+        receive::receive(&mut stop, &app.engine, "mock", &[&no]).await.unwrap();
+        stop.commit().await.unwrap();
+    });
+    let says = |data: &str| ["dpv:ConsentGiven", "dpv:ConsentWithdrawn", "ev:liftedAt"].map(|what| data.contains(what));
+    assert_eq!(says(&before), [true, false, false], "{before}");
+    let after = data().await;
+    assert_eq!(says(&after), [true, true, true], "{after}");
+    // What reads can neither write nor hold a row.
+    let mut tx = app.engine.store.read().await.unwrap();
+    assert!(contacts::by_id(&mut tx, 1).await.unwrap().is_some());
+    assert!(contacts::lock(&mut tx, 1).await.unwrap_err().to_string().contains("read-only"));
+    drop(tx);
     app.end().await;
 }
 
