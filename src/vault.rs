@@ -43,6 +43,9 @@ pub struct Keyed {
     pub mac: String,
 }
 
+/// Stands in place of a key's id beside the hash of a provider's user id, which is made with the oldest key.
+pub const USER: i64 = -1;
+
 /// What the hash of a ledger row begins with that was made with the key.
 pub const SEALED: &str = "k:";
 
@@ -55,6 +58,9 @@ impl Vault {
         for line in text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
             let (id, secret) = line.split_once(':').context("a key line is `id:base64`")?;
             let id: i64 = id.trim().parse().context("a key id is a number")?;
+            if id < 0 {
+                bail!("a key id is 0 or more, this one is {id}");
+            }
             let master = B64.decode(secret.trim().trim_end_matches('=')).ok().context("a key is base64")?;
             if master.len() != 32 {
                 bail!("a key is 32 bytes long, this one is {}", master.len());
@@ -131,6 +137,12 @@ impl Vault {
     /// An external id under the oldest key, which never goes: ids must stay comparable when keys rotate.
     pub fn human(&self, external_id: &str) -> String {
         mac_of(&self.keys[0], "human", external_id).mac
+    }
+
+    /// The id by which WhatsApp knows a user to this company, whatever provider tells it: one more hash that a contact is known by. Under
+    /// the oldest key, as [`Vault::human`].
+    pub fn user(&self, id: &str) -> Keyed {
+        Keyed { key_id: USER, mac: self.fingerprint("whatsapp user", id) }
     }
 
     /// Keyed hash of any text that must be compared but not kept (an imported row, a reply).

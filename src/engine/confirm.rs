@@ -385,6 +385,12 @@ pub fn inherited(now: i64) -> Deed {
     Deed { at: now, channel: "import", action: "tied", evidence, text_hash: None }
 }
 
+/// How the ledger tells of a grant that ends by a no said while the number was hidden, once it is known whose that was.
+pub fn said_hidden(now: i64) -> Deed {
+    let evidence = "said under a user id of WhatsApp, which a receipt or a reply shows to be this number's".into();
+    Deed { at: now, channel: "reply", action: "hidden", evidence, text_hash: None }
+}
+
 /// A no ends what was granted to any number it reaches: the human's other numbers, and those of an imported list.
 pub async fn end_grants(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], deed: &Deed) -> Result<()> {
     let contacts = suppressions::granted_among(tx, &engine.controller, keyed).await?;

@@ -19,6 +19,7 @@ pub mod explain;
 pub mod finish;
 pub mod gateways;
 pub mod group;
+mod hidden;
 pub mod history;
 pub mod import;
 pub mod inbox;

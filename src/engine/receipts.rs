@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::Result;
 
-use super::{Engine, confirm, legs, outcome};
+use super::{Engine, confirm, hidden, legs, outcome};
 use crate::domain::message::{Kind, Receipt, State};
 use crate::gateway::Event;
 use crate::gateway::driver::Class;
@@ -19,16 +19,18 @@ pub struct Told<'a> {
     status: Receipt,
     class: Option<Class>,
     error: Option<&'a str>,
+    /// The recipient's id.
+    user: Option<&'a str>,
 }
 
 impl<'a> Told<'a> {
     /// The receipt in an event, as it is stored and as it is read.
     pub fn of(event: &'a Event) -> Option<(NewReceipt<'a>, Told<'a>)> {
-        let Event::Receipt { event_id, provider_id, reference, status, error, class, at } = event else { return None };
+        let Event::Receipt { event_id, provider_id, reference, status, error, class, at, user } = event else { return None };
         let (reference, error) = (reference.as_deref(), error.as_deref());
         let stored =
             NewReceipt { event_id, provider_id, reference, status: status.code(), error, class: class.map(Class::code), at: *at };
-        Some((stored, Told { status: *status, class: *class, error }))
+        Some((stored, Told { status: *status, class: *class, error, user: user.as_deref() }))
     }
 }
 
@@ -41,16 +43,18 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, told: &[(NewRe
     let rows: Vec<(&NewReceipt<'_>, Option<i64>)> =
         std::iter::zip(told, &attempts).map(|((new, _), a)| (new, a.as_ref().map(|a| a.id))).collect();
     let mut fresh = inbound::add_receipts(tx, &engine.controller, gateway, &rows, engine.now()).await?;
-    let mut learned = Vec::new();
+    let (mut learned, mut users) = (Vec::new(), Vec::new());
     let mut by_message: BTreeMap<i64, Vec<Of<'_>>> = BTreeMap::new();
     for ((new, told), attempt) in std::iter::zip(told, attempts) {
         // One event twice in one slice is one event.
         if let (true, Some(attempt)) = (fresh.remove(new.event_id), attempt) {
             learned.push((attempt.id, new.provider_id));
+            users.extend(told.user.map(|id| (engine.vault.user(id), attempt.contact_id)));
             by_message.entry(attempt.message_id).or_default().push((*told, attempt));
         }
     }
     inbound::learn_provider_ids(tx, &learned).await?;
+    hidden::learn(tx, engine, &users).await?;
 
     by_message.retain(|_, of| !says_nothing_new(of));
     let moves: Vec<Move> = by_message.iter().filter_map(|(message, of)| plain(*message, of)).collect();
@@ -210,7 +214,7 @@ pub async fn match_late(tx: &mut Tx, engine: &Engine, gateway: &str, settled: &[
         let Some(attempt) = messages::attempt_by_provider_id(tx, gateway, &provider_id).await? else { continue };
         inbound::match_receipt(tx, receipt, attempt.id).await?;
         if let Some(status) = Receipt::parse(&status) {
-            let told = Told { status, class: class.as_deref().and_then(Class::parse), error: error.as_deref() };
+            let told = Told { status, class: class.as_deref().and_then(Class::parse), error: error.as_deref(), user: None };
             apply(tx, engine, gateway, &attempt, told).await?;
         }
     }

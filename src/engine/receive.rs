@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
 use super::receipts::{self, Told};
-use super::{Engine, Tries, answer, entry, notify, outcome, storable, waiting};
+use super::{Engine, Tries, answer, entry, hidden, notify, outcome, storable, waiting};
 use crate::domain::answer::By;
 use crate::domain::button::Tap;
 use crate::domain::campaign::Mode;
@@ -18,7 +18,6 @@ use crate::domain::suppression::Reason;
 use crate::gateway::driver::OF_CONTENT;
 use crate::gateway::{Event, Handled};
 use crate::store::inbound::{ERASED, NewInbound};
-use crate::store::messages::Attempt;
 use crate::store::{Tx, answers, contacts, conversations, inbound, messages, suppressions};
 use crate::vault::Keyed;
 
@@ -37,12 +36,13 @@ pub(super) struct Heard<'a> {
     pub(super) event_id: &'a str,
     pub(super) to: &'a str,
     pub(super) channel: Channel,
-    intent: Intent,
+    pub(super) intent: Intent,
     /// The message whose button was tapped.
-    tapped: Option<i64>,
-    said_at: Option<i64>,
+    pub(super) tapped: Option<i64>,
+    pub(super) said_at: Option<i64>,
+    /// The provider has answered them already, or it is too late to.
     pub(super) answered: bool,
-    text_hash: String,
+    pub(super) text_hash: String,
 }
 
 /// Takes in a slice of authentic events in a transaction of its own.
@@ -101,7 +101,7 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                     outcome::pause(tx, engine, gateway, None, reason).await?;
                 }
             }
-            Event::Inbound { event_id, from, answers, to, channel, text, button, at, handled, again } => {
+            Event::Inbound { event_id, from, user, answers, to, channel, text, button, at, handled, again } => {
                 let tap = button.as_deref().and_then(Tap::parse);
                 let tapped_under = match tap {
                     Some((_, reference)) => messages::attempt_by_reference(tx, &engine.controller, reference).await?,
@@ -111,20 +111,25 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                     Some(provider_id) => messages::attempt_by_provider_id(tx, gateway, provider_id).await?,
                     None => None,
                 };
+                let user = user.as_deref().map(|id| engine.vault.user(id));
                 let from = match from {
-                    Some(number) => number.clone(),
-                    // Whoever hides it is known by what they answer; a tap says so itself, also before we learned that message's id.
-                    None => match number_of(tx, engine, answers.as_ref().or(tapped_under.as_ref())).await? {
-                        Some(number) => number,
-                        None => {
-                            keep(tx, engine, gateway, event_id, text, "held").await?;
-                            continue;
-                        }
-                    },
+                    Some(number) => Some(number.clone()),
+                    // A tap says itself what it answers, also before we learned that message's id.
+                    None => hidden::number(tx, engine, answers.as_ref().or(tapped_under.as_ref()), user.as_ref()).await?,
                 };
-                let (from, to) = (&from, engine.config.sender_at(gateway, *channel, to));
-                let keyed = engine.vault.keyed_all(from);
+                let to = engine.config.sender_at(gateway, *channel, to);
+                let mut keyed = from.as_ref().map(|from| engine.vault.keyed_all(from)).unwrap_or_default();
+                let Some(primary) = keyed.last().or(user.as_ref()).cloned() else {
+                    keep(tx, engine, gateway, event_id, text, "held").await?;
+                    continue;
+                };
                 let contact = contacts::by_number(tx, &engine.controller, &keyed).await?;
+                match (&contact, user) {
+                    (Some(contact), Some(user)) => hidden::learn(tx, engine, &[(user, contact.id)]).await?,
+                    // A stranger's no counts under the id, too.
+                    (None, Some(user)) => keyed.push(user),
+                    (_, None) => {}
+                }
                 // People answer in the language they were asked in.
                 let asked = match &contact {
                     Some(contact) => messages::newest_ask(tx, contact.id).await?.map(|a| a.locale),
@@ -153,7 +158,6 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                         }
                     }
                 };
-                let primary = keyed.last().cloned().unwrap_or(Keyed { key_id: 0, mac: String::new() });
                 let intent = as_handled(*handled, intent);
                 let said = again.as_ref().map(|again| engine.vault.fingerprint(AGAIN, &again.said));
                 if let (Intent::OptIn, Some(again), Some(said), Some(contact)) = (intent, again, &said, &contact)
@@ -192,10 +196,11 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                 };
                 // Words that say neither yes nor no, with one of ours in them: somebody comes by a link or a QR code.
                 let neither = button.is_none() && matches!(intent, Intent::Unclear | Intent::Help);
-                let effect = match (contact, engine.config.entry_of(text).filter(|_| neither)) {
-                    (contact, Some(entry)) => entry::come(tx, engine, contact, from, &keyed, entry, &heard).await?,
-                    (Some(contact), None) => reply(tx, engine, contact.id, from, keyed, &heard).await?,
-                    (None, None) => reply_of_stranger(tx, engine, from, &keyed, &heard).await?,
+                let effect = match (&from, contact, engine.config.entry_of(text).filter(|_| neither)) {
+                    (Some(from), contact, Some(entry)) => entry::come(tx, engine, contact, from, &keyed, entry, &heard).await?,
+                    (Some(from), Some(contact), None) => reply(tx, engine, contact.id, from, keyed, &heard).await?,
+                    // Of a number that is hidden there is no contact, and nothing can be sent to it.
+                    (from, _, _) => reply_of_stranger(tx, engine, from.as_ref(), &keyed, &heard).await?,
                 };
                 inbound::set_effect(tx, id, effect).await?;
                 if effect == ERASED {
@@ -251,16 +256,8 @@ async fn keep(tx: &mut Tx, engine: &Engine, gateway: &str, event_id: &str, body:
     Ok(true)
 }
 
-/// The number of whoever got this message of ours.
-async fn number_of(tx: &mut Tx, engine: &Engine, answered: Option<&Attempt>) -> Result<Option<PhoneNumber>> {
-    let Some(attempt) = answered else { return Ok(None) };
-    let contact = contacts::lock(tx, attempt.contact_id).await?;
-    let Some(contact) = contact.filter(|c| !c.is_erased()) else { return Ok(None) };
-    Ok(Some(engine.vault.decrypt_number(&contact.number_enc)?))
-}
-
 /// A person we know said something. Answers what became of it, as a word for the record.
-async fn reply(
+pub(super) async fn reply(
     tx: &mut Tx,
     engine: &Engine,
     contact: i64,
@@ -272,7 +269,7 @@ async fn reply(
     let mut situation = Situation::read(tx, engine, contact, keyed).await?;
     if situation.contact.is_erased() {
         // Since we looked.
-        return reply_of_stranger(tx, engine, from, &situation.keyed, heard).await;
+        return reply_of_stranger(tx, engine, Some(from), &situation.keyed, heard).await;
     }
     messages::settle_by_person(tx, contact, now).await?;
     answers::replied(tx, contact, now).await?;
@@ -392,11 +389,12 @@ async fn respond(
 
 /// A number we do not know: a no needs no contact and no open ask, and its number is kept only as a keyed hash. The company's CRM
 /// may know it all the same, so it is told. What nobody could read waits for an operator, and holds the number if it is imported
-/// meanwhile: it may be a no.
+/// meanwhile: it may be a no. Where the number is hidden a no stands under the user's id, and what they said waits until we learn whose
+/// that is (`hidden::adopt`), or an operator knows.
 async fn reply_of_stranger(
     tx: &mut Tx,
     engine: &Engine,
-    number: &PhoneNumber,
+    number: Option<&PhoneNumber>,
     keyed: &[Keyed],
     heard: &Heard<'_>,
 ) -> Result<&'static str> {
@@ -408,13 +406,20 @@ async fn reply_of_stranger(
         // They are written to by nobody, whatever they say: there is nothing for an operator to decide.
         _ if erased => return Ok(ERASED),
         Intent::Unclear => return Ok("held"),
+        Intent::OptIn if number.is_none() => return Ok("held"),
         Intent::OptIn | Intent::Help => return Ok("ignored: unknown number"),
     };
     let now = engine.now();
     suppressions::suppress(tx, &engine.controller, keyed, reason, By::Person, now, now).await?;
     confirm::end_grants(tx, engine, keyed, &confirm::inherited(now)).await?;
-    notify::no_of_stranger(tx, engine, number, reason).await?;
-    Ok(if erased { ERASED } else { "applied" })
+    if let Some(number) = number {
+        notify::no_of_stranger(tx, engine, number, reason).await?;
+    }
+    Ok(match number {
+        _ if erased => ERASED,
+        Some(_) => "applied",
+        None => "held",
+    })
 }
 
 /// What an operator's word did.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Engine, LEASE_DB};
+use super::{Engine, LEASE_DB, hidden};
 use crate::clock::SECOND;
 use crate::domain::campaign::CampaignState;
 use crate::domain::message::State;
@@ -62,6 +62,7 @@ async fn sweep_until(engine: &Engine, until: i64) -> Result<Found> {
     for gateway in engine.gateways.keys() {
         hear_session(engine, gateway).await?;
     }
+    hidden::sweep(engine).await;
     let now = engine.now();
     let mut found = Found::default();
     let mut tx = engine.store.write().await?;

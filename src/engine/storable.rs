@@ -28,7 +28,7 @@ pub(super) fn event(event: &Event) -> Event {
     let mut event = event.clone();
     let ids = |wanted: &mut Option<String>| *wanted = wanted.as_deref().map(id);
     match &mut event {
-        Event::Receipt { event_id, provider_id, reference, error, status: _, class: _, at: _ } => {
+        Event::Receipt { event_id, provider_id, reference, error, status: _, class: _, at: _, user: _ } => {
             (*event_id, *provider_id) = (id(event_id), id(provider_id));
             ids(reference);
             *error = error.as_deref().map(text);
@@ -38,9 +38,9 @@ pub(super) fn event(event: &Event) -> Event {
             *event_id = id(event_id);
             *pause = pause.as_deref().map(text);
         }
-        // What was heard is kept as a hash alone.
+        // What was heard is kept as a hash alone, as users' ids are.
         Event::Answered { said: _, at: _ } => {}
-        Event::Inbound { event_id, answers, to, button, from: _, channel: _, text: _, at: _, handled: _, again: _ } => {
+        Event::Inbound { event_id, answers, to, button, from: _, user: _, channel: _, text: _, at: _, handled: _, again: _ } => {
             (*event_id, *to) = (id(event_id), text(to));
             ids(answers);
             ids(button);

@@ -203,6 +203,7 @@ fn result(value: &Value, now: i64) -> Event {
             error: None,
             class: None,
             at: time(&value["seenAt"]).unwrap_or(now),
+            user: None,
         };
     }
     let event_id = format!("in:{id}");
@@ -220,7 +221,8 @@ fn result(value: &Value, now: i64) -> Event {
         Some(kind) => (Some(word(&message["caption"]).unwrap_or_else(|| format!("[{}]", kind.to_ascii_lowercase()))), None),
     };
     let answers = word(&message["context"]["id"]);
-    let known_by = from.is_some() || answers.is_some() || button.is_some();
+    let user = word(&value["contact"]["userId"]);
+    let known_by = from.is_some() || answers.is_some() || button.is_some() || user.is_some();
     let Some(text) = text.filter(|_| known_by) else { return Event::Unreadable { event_id, body } };
     Event::Inbound {
         event_id,
@@ -233,6 +235,7 @@ fn result(value: &Value, now: i64) -> Event {
         at: time(&value["receivedAt"]),
         handled: None,
         again: None,
+        user,
     }
 }
 
@@ -267,6 +270,7 @@ fn report(value: &Value, status: &Value, id: &str, now: i64) -> Event {
         error: failed.then_some(words),
         class,
         at: time(&value["doneAt"]).or_else(|| time(&value["sentAt"])).unwrap_or(now),
+        user: value["contact"]["userId"].as_str().map(str::to_owned),
     }
 }
 
@@ -288,6 +292,7 @@ fn switched(value: &Value) -> Option<Event> {
             at: time(&value["createdAt"]),
             handled: Some(Handled::Stop),
             again: None,
+            user: None,
         },
         ("resume", _) => Event::Note { event_id, body, pause: None },
         _ => Event::Unreadable { event_id, body },

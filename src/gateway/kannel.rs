@@ -148,6 +148,7 @@ impl Kannel {
             at: fields.time(),
             handled: None,
             again: None,
+            user: None,
         })
     }
 }
@@ -280,6 +281,7 @@ fn receipt(fields: &Fields, now: i64) -> Option<Event> {
         class: class(&dlr, &answer),
         at: fields.time().unwrap_or(now),
         reference: Some(reference),
+        user: None,
     })
 }
 

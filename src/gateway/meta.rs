@@ -251,6 +251,19 @@ fn number(value: &Value) -> Option<PhoneNumber> {
     PhoneNumber::parse(&format!("+{digits}"), None, Fiction::Allowed).ok()
 }
 
+/// The id by which WhatsApp knows this user to the company ("Business-scoped user IDs"): in the item itself, or with the contact of the same
+/// call that it is about.
+fn user(item: &Value, key: &str, number: &str, contacts: &Value) -> Option<String> {
+    let contacts = list(contacts);
+    let same = |contact: &&Value| match (contact["wa_id"].as_str(), item[number].as_str()) {
+        (Some(theirs), Some(number)) => theirs == number,
+        (None, None) => contacts.len() == 1,
+        _ => false,
+    };
+    let told = item[key].as_str().or_else(|| contacts.iter().find(same)?["user_id"].as_str());
+    told.filter(|id| !id.is_empty()).map(str::to_owned)
+}
+
 impl Meta {
     /// Everything a call holds ("Webhooks"): entries of changes of items. Each is read for itself, so that one which cannot be read takes
     /// none with it.
@@ -266,11 +279,16 @@ impl Meta {
                 };
                 match field {
                     "messages" => {
-                        each("statuses", &|item| self.status(item, now));
-                        each("messages", &|item| self.inbound(item, to));
+                        each("statuses", &|item| {
+                            let user = user(item, "recipient_user_id", "recipient_id", &value["contacts"]);
+                            self.status(item, user, now)
+                        });
+                        each("messages", &|item| self.inbound(item, user(item, "from_user_id", "from", &value["contacts"]), to));
                         each("errors", &|item| Some(self.trouble(item, &entry["time"])));
                     }
-                    "user_preferences" => each("user_preferences", &|item| self.preference(item, to)),
+                    "user_preferences" => each("user_preferences", &|item| {
+                        self.preference(item, user(item, "user_id", "wa_id", &value["contacts"]), to)
+                    }),
                     _ => {
                         let pause = match field {
                             "message_template_status_update" => self.template_is_lost(value),
@@ -314,7 +332,7 @@ impl Meta {
     }
 
     /// "Status messages webhook reference".
-    fn status(&self, item: &Value, now: i64) -> Option<Event> {
+    fn status(&self, item: &Value, user: Option<String>, now: i64) -> Option<Event> {
         let (id, word) = (item["id"].as_str()?, item["status"].as_str()?);
         let code = item["errors"][0]["code"].as_i64();
         let class = code.map(class);
@@ -335,12 +353,13 @@ impl Meta {
             error: code.map(|code| format!("Meta {code}")),
             class: class.filter(|class| *class != Class::Unknown),
             at: time(&item["timestamp"]).unwrap_or(now),
+            user,
         })
     }
 
     /// "Text", "Button" and "Interactive messages webhook reference". Whatever else a person sends is no answer that could be read, and so
     /// waits for an operator with its caption.
-    fn inbound(&self, item: &Value, to: &str) -> Option<Event> {
+    fn inbound(&self, item: &Value, user: Option<String>, to: &str) -> Option<Event> {
         let (id, kind) = (item["id"].as_str()?, item["type"].as_str()?);
         let content = &item[kind];
         let mut answers = &item["context"]["id"];
@@ -374,12 +393,13 @@ impl Meta {
             at: time(&item["timestamp"]),
             handled: None,
             again: None,
+            user,
         })
     }
 
     /// "user_preferences webhook reference": WhatsApp's own switch for marketing of this business. Off is a STOP, of which WhatsApp has
     /// told the person already; on again is no consent of ours.
-    fn preference(&self, item: &Value, to: &str) -> Option<Event> {
+    fn preference(&self, item: &Value, user: Option<String>, to: &str) -> Option<Event> {
         match item["value"].as_str()? {
             "stop" => Some(Event::Inbound {
                 event_id: id_of_content(item.to_string().as_bytes()),
@@ -392,6 +412,7 @@ impl Meta {
                 at: time(&item["timestamp"]),
                 handled: Some(Handled::Stop),
                 again: None,
+                user,
             }),
             "resume" => Some(self.note(None, &item.to_string())),
             _ => None,

@@ -176,6 +176,7 @@ impl Mobyt {
             at: None,
             handled: None,
             again: None,
+            user: None,
         }
     }
 }
@@ -262,6 +263,7 @@ impl Gateway for Mobyt {
             class,
             // delivery_date has no zone.
             at: call.now,
+            user: None,
         }]))
     }
 

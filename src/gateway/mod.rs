@@ -145,6 +145,8 @@ pub enum Event {
         /// What that error means.
         class: Option<Class>,
         at: i64,
+        /// The recipient's id, as [`Event::Inbound`] has the sender's.
+        user: Option<String>,
     },
     /// Authentic, but not to be understood: kept for an operator, and its neighbours go on.
     Unreadable { event_id: String, body: String },
@@ -157,8 +159,11 @@ pub enum Event {
     },
     Inbound {
         event_id: String,
-        /// `None` where the provider hides it (a WhatsApp user with a user name): it is whoever got the message that `answers` names.
+        /// `None` where the provider hides it (a WhatsApp user with a user name): it is whoever got the message that `answers` names, or whose
+        /// id `user` is.
         from: Option<PhoneNumber>,
+        /// The id by which WhatsApp knows this user to the company. It lasts as long as their number (Meta, "Business-scoped user IDs").
+        user: Option<String>,
         /// The provider's id of the message of ours that this one answers, where it says so.
         answers: Option<String>,
         /// What the provider knows our sender by.

@@ -358,6 +358,7 @@ fn event(fields: &Fields, reference: Option<String>, now: i64) -> Event {
         error: code.map(|code: i64| format!("Twilio {code}")),
         class: code.map(class).filter(|class| *class != Class::Unknown),
         at: done.map_or(now, |at| at.and_utc().timestamp_micros()),
+        user: None,
     }
 }
 
@@ -371,7 +372,8 @@ fn inbound(fields: &Fields, at: Option<i64>) -> Event {
     // A user who hides the number is told by an id of WhatsApp's; a short code or a name may write to us, too.
     let from = PhoneNumber::parse(&bare("From"), None, Fiction::Allowed).ok();
     let answers = filled("OriginalRepliedMessageSid");
-    if from.is_none() && answers.is_none() {
+    let user = filled("ExternalUserId").map(|id| id.trim_start_matches("whatsapp:").to_owned());
+    if from.is_none() && answers.is_none() && user.is_none() {
         return Event::Unreadable { event_id, body: serde_json::json!(fields).to_string() };
     }
     Event::Inbound {
@@ -392,5 +394,6 @@ fn inbound(fields: &Fields, at: Option<i64>) -> Event {
             _ => Some(Handled::Other),
         },
         again: None,
+        user,
     }
 }

@@ -228,9 +228,9 @@ fn event(call: &Value, now: i64) -> Event {
 
 /// "Message status webhook".
 fn status(call: &Value, id: &str, now: i64) -> Option<Event> {
-    let word = call["status"].as_str()?;
+    let said = call["status"].as_str()?;
     let code = code(&call["error"]);
-    let status = match word {
+    let status = match said {
         "submitted" => Receipt::Sent,
         "delivered" => Receipt::Delivered,
         "read" => Receipt::Read,
@@ -241,13 +241,14 @@ fn status(call: &Value, id: &str, now: i64) -> Option<Event> {
         _ => return None,
     };
     Some(Event::Receipt {
-        event_id: format!("{id}:{word}"),
+        event_id: format!("{id}:{said}"),
         provider_id: id.to_owned(),
         reference: call["client_ref"].as_str().map(str::to_owned),
         status,
         error: code.map(|code| format!("Vonage {code}")),
         class: code.map(class).filter(|class| *class != Class::Unknown),
         at: time(&call["timestamp"]).unwrap_or(now),
+        user: word(&call["whatsapp"]["recipient"]["user_id"]),
     })
 }
 
@@ -270,8 +271,9 @@ fn inbound(call: &Value, id: &str) -> Option<Event> {
     };
     let from = call["from"].as_str().and_then(|from| number(from, ""));
     let answers = word(&call["context"]["message_uuid"]);
-    // A WhatsApp user who hides the number is whoever got the message that is answered.
-    if from.is_none() && answers.is_none() {
+    // A WhatsApp user who hides the number is whoever got the message that is answered, or is known by an id.
+    let user = word(&call["whatsapp"]["sender"]["user_id"]);
+    if from.is_none() && answers.is_none() && user.is_none() {
         return None;
     }
     Some(Event::Inbound {
@@ -285,6 +287,7 @@ fn inbound(call: &Value, id: &str) -> Option<Event> {
         at: time(&call["timestamp"]),
         handled: None,
         again: None,
+        user,
     })
 }
 

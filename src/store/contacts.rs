@@ -1,10 +1,12 @@
 //! Contacts and their imported evidence. A person is a number under one controller: rows with one number merge to the
 //! strictest reading, whatever their order, and every row is kept as evidence.
 
+use std::collections::HashMap;
+
 use super::humans::{self, Tie};
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
 use crate::domain::times::Times;
-use crate::vault::Keyed;
+use crate::vault::{Keyed, USER};
 
 /// One valid row of an import.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -363,6 +365,44 @@ pub async fn enroll(tx: &mut Tx, controller: &str, new: &Enrolled, keyed: &[Keye
         id
     )?;
     Ok(id)
+}
+
+/// Keeps that these ids are those by which WhatsApp knows these contacts; an id that is known as another's was told anew. Answers the ids
+/// that are new. Locks the contacts: whoever is erased has none any more.
+pub async fn learn_users(tx: &mut Tx, controller: &str, told: &[(Keyed, i64)]) -> Result<Vec<(Keyed, i64)>> {
+    let latest: HashMap<&str, i64> = told.iter().map(|(user, contact)| (user.mac.as_str(), *contact)).collect();
+    let told =
+        json(latest.iter().map(|(mac, contact)| serde_json::json!({ "mac": mac, "contact": contact })).collect::<Vec<_>>());
+    let new: Vec<(String, i64)> = fetch_all!(
+        tx,
+        "SELECT j.value->>'mac', CAST(j.value->>'contact' AS BIGINT) FROM EACH($1)
+         LEFT JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = $3
+           AND n.contact_id = CAST(j.value->>'contact' AS BIGINT)
+         WHERE n.mac IS NULL",
+        &told,
+        controller,
+        USER
+    )?;
+    if new.is_empty() {
+        return Ok(Vec::new());
+    }
+    let new = json(new.iter().map(|(mac, contact)| serde_json::json!({ "mac": mac, "contact": contact })).collect::<Vec<_>>());
+    let _: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT id FROM contacts WHERE id IN (SELECT CAST(j.value->>'contact' AS BIGINT) FROM EACH($1)) ORDER BY id FOR NO KEY UPDATE",
+        &new
+    )?;
+    let known: Vec<(String, i64)> = fetch_all!(
+        tx,
+        "INSERT INTO number_macs (controller, mac, key_id, contact_id)
+         SELECT c.controller, j.value->>'mac', $3, c.id FROM EACH($1)
+         THEN JOIN contacts c ON c.id = CAST(j.value->>'contact' AS BIGINT) AND c.controller = $2 AND c.number_enc <> ''
+         WHERE true ON CONFLICT (controller, mac, key_id) DO UPDATE SET contact_id = excluded.contact_id RETURNING mac, contact_id",
+        &new,
+        controller,
+        USER
+    )?;
+    Ok(known.into_iter().map(|(mac, contact)| (Keyed { key_id: USER, mac }, contact)).collect())
 }
 
 /// A further number of a person: what was asked of the old one counts for it, too.

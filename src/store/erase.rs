@@ -3,7 +3,7 @@
 
 use super::inbound::{ERASED, TAP_WAITS, YES_WAITS};
 use super::{Result, Tx, execute, fetch_all, json};
-use crate::vault::Keyed;
+use crate::vault::{Keyed, USER};
 
 /// What passed through gateways about a contact: gateway, our reference, the provider's id. A gateway that only brought messages of
 /// theirs has neither.
@@ -102,6 +102,20 @@ pub async fn contact(tx: &mut Tx, controller: &str, contact: i64, subject: &str,
     execute!(tx, "UPDATE conversations SET pending = NULL, first_yes = NULL WHERE contact_id = $1", contact)?;
     execute!(tx, "UPDATE decisions SET facts = '{}', basis = NULL WHERE contact_id = $1", contact)?;
     let rows = execute!(tx, "DELETE FROM consent_evidence WHERE contact_id = $1", contact)?;
+    // What they wrote hiding their number and is tied to nobody.
+    execute!(
+        tx,
+        concat!(
+            blank!(),
+            " WHERE controller = $4 AND mac IN (SELECT mac FROM number_macs WHERE contact_id = $5 AND key_id = $6)"
+        ),
+        YES_WAITS,
+        TAP_WAITS,
+        ERASED,
+        controller,
+        contact,
+        USER
+    )?;
     execute!(tx, "DELETE FROM number_macs WHERE contact_id = $1", contact)?;
     execute!(
         tx,

@@ -10,6 +10,7 @@ use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::contact::{AskBasis, BasisEvidence, BoxDefault, Kind, SoftOptIn};
 use crate::domain::eligibility::{Conversation, Facts};
 use crate::domain::suppression::Reason;
+use crate::vault::USER;
 
 /// A person as delivery needs it beside the facts.
 #[derive(Debug, Clone)]
@@ -80,8 +81,9 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
     let macs: Vec<(i64, String, i64)> = fetch_all!(
         tx,
         "SELECT contact_id, mac, key_id FROM number_macs
-         WHERE contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) ORDER BY contact_id, key_id",
-        &ids
+         WHERE contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND key_id <> $2 ORDER BY contact_id, key_id",
+        &ids,
+        USER
     )?;
     for (id, mac, key_id) in macs {
         if let Some(person) = people.get_mut(&id) {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
 use crate::clock::MINUTE;
-use crate::vault::Keyed;
+use crate::vault::{Keyed, USER};
 
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct NewReceipt<'a> {
@@ -255,15 +255,51 @@ pub async fn adopt(tx: &mut Tx, controller: &str, now: i64) -> Result<()> {
         tx,
         "UPDATE inbound_events SET contact_id = (SELECT n.contact_id FROM number_macs n
            WHERE n.controller = inbound_events.controller AND n.mac = inbound_events.mac AND n.key_id = inbound_events.key_id)
-         WHERE controller = $1 AND effect = 'held' AND resolved_at IS NULL AND contact_id IS NULL
+         WHERE controller = $1 AND effect = 'held' AND resolved_at IS NULL AND contact_id IS NULL AND key_id <> $2
            AND EXISTS (SELECT 1 FROM number_macs n
              WHERE n.controller = inbound_events.controller AND n.mac = inbound_events.mac AND n.key_id = inbound_events.key_id)
          RETURNING contact_id",
-        controller
+        controller,
+        USER
     )?;
     for (contact,) in adopted {
         super::contacts::hold(tx, contact, Some(now)).await?;
     }
+    Ok(())
+}
+
+/// What somebody said who hides their number, and whose it is by now.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Hidden {
+    pub id: i64,
+    /// Of the user's id.
+    pub mac: String,
+    pub gateway: String,
+    pub event_id: String,
+    pub to_sender: String,
+    pub channel: String,
+    pub body_enc: String,
+    pub intent: String,
+    pub at: i64,
+    pub contact_id: i64,
+}
+
+/// What waits under the id of a user who is known by now, in the order it came.
+pub async fn hidden(tx: &mut Tx, controller: &str) -> Result<Vec<Hidden>> {
+    fetch_all!(
+        tx,
+        "SELECT i.id, i.mac, i.gateway, i.event_id, i.to_sender, i.channel, i.body_enc, i.intent, i.at, n.contact_id FROM inbound_events i
+         JOIN number_macs n ON n.controller = i.controller AND n.mac = i.mac AND n.key_id = i.key_id
+         WHERE i.controller = $1 AND i.effect = 'held' AND i.resolved_at IS NULL AND i.contact_id IS NULL AND i.key_id = $2
+         ORDER BY i.id",
+        controller,
+        USER
+    )
+}
+
+/// Gives a reply to the contact who said it.
+pub async fn give(tx: &mut Tx, id: i64, contact: i64) -> Result<()> {
+    execute!(tx, "UPDATE inbound_events SET contact_id = $2 WHERE id = $1", id, contact)?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
 use crate::clock::DAY;
 use crate::domain::channel::Channel;
 use crate::domain::message::{Kind, State};
+use crate::vault::USER;
 
 /// A message to be planned.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -736,12 +737,14 @@ pub async fn mark_arrived(tx: &mut Tx, message: i64) -> Result<()> {
         tx,
         "INSERT INTO asked_marks (controller, mac, key_id, family, kind, asked_at, message_id)
          SELECT m.controller, n.mac, n.key_id, m.family, m.kind, m.created_at, m.id
-         FROM messages m JOIN number_macs n ON n.contact_id = m.contact_id WHERE m.id = $1 AND m.kind IN ('ask', 'reminder')
+         FROM messages m JOIN number_macs n ON n.contact_id = m.contact_id AND n.key_id <> $2
+         WHERE m.id = $1 AND m.kind IN ('ask', 'reminder')
          UNION
          SELECT m.controller, c.human, 0, m.family, m.kind, m.created_at, m.id
          FROM messages m JOIN contacts c ON c.id = m.contact_id AND c.human IS NOT NULL WHERE m.id = $1 AND m.kind IN ('ask', 'reminder')
          ON CONFLICT DO NOTHING",
-        message
+        message,
+        USER
     )?;
     Ok(())
 }

@@ -82,6 +82,25 @@ pub async fn suppress(
     Ok((added, cancelled))
 }
 
+/// Lifts each no under a user's id that this contact has answered since by their own full yes: it was not known then whose id that is.
+pub async fn lift_answered(tx: &mut Tx, controller: &str, user: &Keyed, contact: i64, now: i64) -> Result<u64> {
+    execute!(
+        tx,
+        "UPDATE suppressions SET lifted_at = $5, lifted_by = (SELECT MAX(p.seq) FROM contacts c
+           JOIN preferences p ON p.controller = c.controller AND p.subject = c.subject AND p.state = 'granted' WHERE c.id = $4)
+         WHERE controller = $1 AND mac = $2 AND key_id = $3 AND lifted_at IS NULL AND scope = 'marketing' AND (
+           EXISTS (SELECT 1 FROM conversations v WHERE v.contact_id = $4 AND v.state = 'granted' AND v.opened_at > suppressions.at)
+           OR EXISTS (SELECT 1 FROM number_macs n
+             JOIN suppressions l ON l.controller = n.controller AND l.mac = n.mac AND l.key_id = n.key_id
+             WHERE n.contact_id = $4 AND l.reason = suppressions.reason AND l.lifted_at >= suppressions.at))",
+        controller,
+        &user.mac,
+        user.key_id,
+        contact,
+        now
+    )
+}
+
 /// Which of these keyed numbers are left in peace already, by their hashes.
 pub async fn live_among(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<HashSet<String>> {
     let known: Vec<(String,)> = fetch_all!(

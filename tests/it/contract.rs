@@ -21,7 +21,7 @@ use permesso::store::{
     Store, Tx, answers, campaigns, contacts, control, conversations, facts, humans, inbound, keys, ledger, legs, messages,
     notices, paces, report, screenings, suppressions,
 };
-use permesso::vault::Keyed;
+use permesso::vault::{Keyed, USER};
 
 use crate::app::{HEADER, Kind, LINK, TestApp};
 use crate::both;
@@ -1242,6 +1242,33 @@ both!(receipts_and_inbound_events_are_stored_once, |app| {
     assert_eq!(inbound::resolve(&mut tx, C, three, "nothing", "op", 16).await.unwrap(), Some((Some(owner), of)));
     let counted = report::inbound(&mut tx, C).await.unwrap();
     assert_eq!(counted, [("opt_in".to_owned(), 1), ("unclear".to_owned(), 2)]);
+    // What somebody said who hides their number waits by their id; a no under it that they have answered since is lifted.
+    let user = |mac: &str| Keyed { key_id: USER, mac: mac.into() };
+    let unseen = inbound::NewInbound { contact: None, mac: "u1", key_id: USER, ..reply("i6", "stop") };
+    let six = inbound::add_inbound(&mut tx, C, "g", &unseen, 17).await.unwrap().unwrap();
+    inbound::set_effect(&mut tx, six, "held").await.unwrap();
+    let own = keyed(app, 2);
+    suppressions::suppress(&mut tx, C, &own, Reason::Stopped, By::Person, 5, 5).await.unwrap();
+    suppressions::lift(&mut tx, C, owner, 1, 18, 20).await.unwrap();
+    for (reason, at) in [(Reason::Stopped, 7), (Reason::Stopped, 8), (Reason::WrongPerson, 7)] {
+        suppressions::suppress(&mut tx, C, &[user("u1")], reason, By::Person, at, at).await.unwrap();
+    }
+    inbound::adopt(&mut tx, C, 21).await.unwrap();
+    assert!(inbound::hidden(&mut tx, C).await.unwrap().is_empty());
+    let told = [(user("u1"), person), (user("u1"), owner), (user("u2"), person)];
+    let mut learned = contacts::learn_users(&mut tx, C, &told).await.unwrap();
+    learned.sort();
+    assert_eq!(learned, [(user("u1"), owner), (user("u2"), person)], "of two the latest");
+    assert_eq!(contacts::learn_users(&mut tx, C, &told[1..]).await.unwrap(), []);
+    let seen = facts::people(&mut tx, "f", &[person], 22).await.unwrap().remove(&person).unwrap();
+    assert!(seen.person != "u2" && seen.marks.iter().all(|(mac, _)| mac != "u2"), "an id is no number to be asked: {seen:?}");
+    assert_eq!(suppressions::lift_answered(&mut tx, C, &user("u1"), owner, 22).await.unwrap(), 1);
+    assert_eq!(suppressions::lift_answered(&mut tx, C, &user("u1"), owner, 22).await.unwrap(), 0);
+    let waits = inbound::hidden(&mut tx, C).await.unwrap();
+    assert_eq!(waits.iter().map(|h| (h.id, h.contact_id, h.mac.as_str())).collect::<Vec<_>>(), [(six, owner, "u1")]);
+    inbound::give(&mut tx, six, owner).await.unwrap();
+    assert!(inbound::hidden(&mut tx, C).await.unwrap().is_empty());
+    inbound::set_effect(&mut tx, six, "applied").await.unwrap();
     // What has no id is known by what was said, until our answer to it has arrived.
     for (event_id, at) in [("i4", 20), ("i5", 30)] {
         let said = inbound::NewInbound { said: Some("yes"), ..reply(event_id, "opt_in") };

@@ -601,6 +601,7 @@ pub fn said(id: &str, from: &str, to: &str, text: &str, at: i64) -> permesso::ga
     permesso::gateway::Event::Inbound {
         event_id: id.into(),
         from: Some(TestApp::number(from)),
+        user: None,
         answers: None,
         to: to.into(),
         channel: permesso::domain::channel::Channel::Sms,

@@ -239,16 +239,26 @@ fn any_time() -> BoxedStrategy<i64> {
 
 fn any_event() -> BoxedStrategy<Event> {
     let some = || prop::option::of(any_text());
-    let receipt =
-        (any_text(), any_text(), some(), some(), any_time()).prop_map(|(event_id, provider_id, reference, error, at)| {
-            Event::Receipt { event_id, provider_id, reference, status: Receipt::Delivered, error, class: None, at }
-        });
+    let receipt = (any_text(), any_text(), some(), some(), any_time(), some()).prop_map(
+        |(event_id, provider_id, reference, error, at, user)| Event::Receipt {
+            event_id,
+            provider_id,
+            reference,
+            status: Receipt::Delivered,
+            error,
+            class: None,
+            at,
+            user,
+        },
+    );
     let unreadable = (any_text(), any_text()).prop_map(|(event_id, body)| Event::Unreadable { event_id, body });
     let note = (any_text(), any_text(), some()).prop_map(|(event_id, body, pause)| Event::Note { event_id, body, pause });
-    let said = (any_text(), 1..3_u32, any::<bool>(), some(), any_text(), any_text(), some(), prop::option::of(any_time()));
-    let said = said.prop_map(|(event_id, n, shown, answers, to, text, button, at)| Event::Inbound {
+    let said =
+        (any_text(), 1..3_u32, any::<bool>(), some(), any_text(), any_text(), some(), prop::option::of(any_time()), some());
+    let said = said.prop_map(|(event_id, n, shown, answers, to, text, button, at, user)| Event::Inbound {
         event_id,
         from: shown.then(|| TestApp::number(&TestApp::it(n))),
+        user,
         answers,
         to,
         channel: Channel::WhatsApp,
@@ -271,6 +281,7 @@ both!(any_event_can_be_stored_beside_a_stop, |app| {
         let stop = Event::Inbound {
             event_id: format!("the stop {n}"),
             from: Some(TestApp::number(&TestApp::it(1_000 + n))),
+            user: None,
             answers: None,
             to: REPLY_NUMBER.into(),
             channel: Channel::Sms,

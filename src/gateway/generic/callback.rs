@@ -110,6 +110,7 @@ fn read(account: &Account, event: &Value, reference: Option<&str>, now: i64) -> 
             provider_id,
             reference,
             at: now,
+            user: None,
         });
     }
     let text = at("inbound_text")?;
@@ -132,6 +133,7 @@ fn read(account: &Account, event: &Value, reference: Option<&str>, now: i64) -> 
         at: at("inbound_time").and_then(|text| time(account.text("time_format"), &text)),
         handled: None,
         again,
+        user: None,
     })
 }
 

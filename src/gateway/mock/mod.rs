@@ -223,6 +223,7 @@ fn event(value: serde_json::Value) -> Event {
             class: r.error.as_ref().filter(|e| e.code == "not_on_channel").map(|_| Class::NotOnChannel),
             error: r.error.map(|e| e.code),
             at: r.at,
+            user: None,
         },
         protocol::Event::Inbound(i) => match PhoneNumber::parse(&i.from, None, Fiction::Allowed) {
             Ok(from) => Event::Inbound {
@@ -239,6 +240,7 @@ fn event(value: serde_json::Value) -> Event {
                 at: Some(i.at),
                 handled: None,
                 again: None,
+                user: None,
             },
             // A short code or a name wrote to us.
             Err(_) => Event::Unreadable { event_id: id, body },

@@ -176,6 +176,7 @@ impl Ear {
                 at: None,
                 handled: None,
                 again,
+                user: None,
             },
             None => Event::Unreadable { event_id, body: format!("{}: {text}", from.text) },
         };

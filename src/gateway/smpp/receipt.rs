@@ -85,6 +85,7 @@ pub fn event(deliver: &Deliver, ids: Ids, now: i64) -> Event {
         error: code.filter(|_| failed).map(|code| format!("SMPP receipt {code}")),
         class: None,
         at: now,
+        user: None,
     }
 }
 

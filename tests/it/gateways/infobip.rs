@@ -321,8 +321,8 @@ async fn what_infobip_has_already_is_known_by_our_id() {
 #[tokio::test]
 async fn a_picture_that_says_stop_is_one_and_what_says_nothing_holds_its_sender() {
     let mut stage = Stage::<WhatsApp>::new(Kind::Sqlite).await;
-    let [pictures, speaks, hides] = [1, 2, 3].map(TestApp::it);
-    stage.people(&[pictures.clone(), speaks.clone(), hides.clone()]).await;
+    let [pictures, speaks, hides, unseen] = [1, 2, 3, 4].map(TestApp::it);
+    stage.people(&[pictures.clone(), speaks.clone(), hides.clone(), unseen.clone()]).await;
     stage.app.plan(WhatsApp::CAMPAIGN).await;
     stage.app.deliver().await;
     let picture = json!({ "type": "IMAGE", "url": "https://example.com/a.jpg", "caption": "STOP" });
@@ -337,5 +337,14 @@ async fn a_picture_that_says_stop_is_one_and_what_says_nothing_holds_its_sender(
     let tap = json!({ "type": "INTERACTIVE_LIST_REPLY", "title": "STOP", "id": format!("stop.{reference}") });
     stage.hear(&whatsapp("", "3", &tap)).await;
     assert_eq!(stage.app.count("SELECT COUNT(DISTINCT mac) FROM suppressions").await, 2);
+    // And who answers nothing, by the id that the receipt told.
+    let ask = stage.to(&unseen)[0].clone();
+    let told = WhatsApp::receipt(&ask, Receipt::Delivered, None).unwrap();
+    for of_them in [told, whatsapp("", "4", &json!({ "type": "TEXT", "text": "STOP" }))] {
+        let mut body: Value = serde_json::from_str(&of_them.body).unwrap();
+        body["results"][0]["contact"] = json!({ "userId": "IT.1" });
+        stage.hear(&call(&body)).await;
+    }
+    assert_eq!(stage.app.count("SELECT COUNT(DISTINCT mac) FROM suppressions").await, 4);
     stage.app.end().await;
 }

@@ -414,19 +414,100 @@ async fn a_lost_template_of_ours_or_a_restricted_account_ends_the_sending() {
     }
 }
 
-#[tokio::test]
-async fn whoever_hides_the_number_is_known_by_the_message_they_answer() {
-    let mut stage = asked(Kind::Sqlite, 1).await;
-    let (_, ask) = newest(&stage, &TestApp::it(1));
-    let said = |context: Value, id: &str| {
-        heard(json!({ "from_user_id": "IT.13491208655302741918", "id": id, "timestamp": "1796118300", "type": "text",
-                      "text": { "body": "STOP" }, "context": context }))
+both_stores!(whoever_hides_the_number_is_heard_all_the_same, super::hidden);
+/// A plain text counts at once for whoever's id a receipt or a reply has told, and as soon as one tells it for whoever's it has not.
+async fn hidden(kind: Kind) {
+    let user = |n: u32| format!("IT.1349120865530274191{n}");
+    let says = |n: u32, text: &str, id: &str, context: Value| {
+        heard(json!({ "from_user_id": user(n), "id": format!("wamid.{id}"), "timestamp": "1796118300", "type": "text",
+                      "text": { "body": text }, "context": context }))
     };
-    stage.hear(&said(Value::Null, "wamid.hidden")).await;
-    assert_eq!(stage.app.count("SELECT COUNT(*) FROM suppressions").await, 0);
-    assert_eq!(stage.app.count("SELECT COUNT(*) FROM inbound_events WHERE effect = 'held'").await, 1, "it waits for an operator");
-    stage.hear(&said(json!({ "id": ask.provider_id }), "wamid.answering")).await;
-    assert_eq!(stage.app.count("SELECT COUNT(*) FROM suppressions").await, 1);
+    let delivered = |stage: &Stage<Meta>, n: u32, contacts: Value| {
+        let mut item = status(&newest(stage, &TestApp::it(n)).1, "delivered", None);
+        if contacts.is_null() {
+            item["recipient_user_id"] = user(n).into();
+        }
+        change("messages", json!({ "contacts": contacts, "statuses": [item] }))
+    };
+    let at = |stage: &Stage<Meta>, call: Call| Meta::said_at(call, stage.app.clock.now());
+    let mut stage = asked(kind, 7).await;
+    let noes = "SELECT COUNT(*) FROM suppressions WHERE lifted_at IS NULL";
+    let waiting = "SELECT COUNT(*) FROM inbound_events WHERE effect = 'held' AND resolved_at IS NULL";
+    let stands = async |stage: &Stage<Meta>| (stage.app.count(noes).await, stage.app.count(waiting).await);
+
+    // Known by a receipt: the STOP counts at once, under number and id, and is acknowledged like any other.
+    stage.hear(&delivered(&stage, 1, Value::Null)).await;
+    stage.app.advance(Duration::from_secs(10));
+    stage.hear(&at(&stage, says(1, "STOP", "one", Value::Null))).await;
+    assert_eq!(stands(&stage).await, (2, 0));
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'stopped'").await, 1);
+    assert_eq!(stage.to(&TestApp::it(1)).len(), 2, "the acknowledgement");
+
+    // Not known yet: it stands under the id and shows in the inbox, and the receipt that names its person makes it theirs.
+    stage.hear(&at(&stage, says(2, "STOP", "two", Value::Null))).await;
+    assert_eq!(stands(&stage).await, (3, 1));
+    stage
+        .hear(&delivered(
+            &stage,
+            2,
+            json!([{ "profile": { "name": "Anna" }, "wa_id": digits(&TestApp::it(2)), "user_id": user(2) }]),
+        ))
+        .await;
+    assert_eq!(stands(&stage).await, (4, 0));
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'stopped'").await, 2);
+
+    // Known by the message that an unclear reply answers; the next one names nothing.
+    let ask = newest(&stage, &TestApp::it(3)).1.provider_id;
+    stage.hear(&at(&stage, says(3, "Chi siete?", "three", json!({ "id": ask })))).await;
+    assert_eq!(stands(&stage).await, (4, 1), "it holds its person");
+    stage.hear(&at(&stage, says(3, "basta, non scrivetemi", "three-b", Value::Null))).await;
+    assert_eq!(stands(&stage).await, (6, 1));
+
+    // An operator's word about a stranger, too.
+    stage.hear(&at(&stage, says(7, "???", "seven", Value::Null))).await;
+    let strangers = permesso::engine::inbox::waiting(&stage.app.engine, 0, 100).await.unwrap();
+    let [unclear] = strangers.iter().filter(|w| w.stranger && !w.dead_letter).collect::<Vec<_>>()[..] else {
+        panic!("{strangers:?}")
+    };
+    permesso::engine::inbox::resolve(&stage.app.engine, unclear.id, true, "ann").await.unwrap();
+    assert_eq!(stands(&stage).await, (7, 1));
+    stage.hear(&delivered(&stage, 7, Value::Null)).await;
+    assert_eq!(stands(&stage).await, (8, 1));
+
+    // Erased: the no under the id stays, later words under it are kept by nobody, and nothing brings them back.
+    stage.hear(&at(&stage, says(4, "AIUTO", "four-help", Value::Null))).await;
+    stage.hear(&delivered(&stage, 4, Value::Null)).await;
+    crate::erasure::erase(&stage.app, &TestApp::it(4)).await;
+    assert_eq!(stands(&stage).await, (10, 1));
+    for (text, id) in [("STOP", "four"), ("Chi siete?", "four-b"), ("SI", "four-c")] {
+        stage.hear(&at(&stage, says(4, text, id, Value::Null))).await;
+    }
+    assert_eq!(stands(&stage).await, (11, 1), "stopped beside erased, and nothing waits");
+    stage.hear(&delivered(&stage, 4, Value::Null)).await;
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM inbound_events WHERE body_enc = '' AND mac = ''").await, 4);
+    let ids = "SELECT COUNT(*) FROM number_macs WHERE key_id = -1";
+    assert_eq!(stage.app.count(ids).await, 4, "a late receipt teaches nothing of the erased");
+
+    // WhatsApp's own switch names them by the same id, and so does a reply with the number.
+    stage
+        .hear(&at(
+            &stage,
+            heard(json!({ "from": digits(&TestApp::it(5)), "from_user_id": user(5), "id": "wamid.five",
+        "timestamp": "1796118300", "type": "text", "text": { "body": "AIUTO" } })),
+        ))
+        .await;
+    let off = json!([{ "user_id": user(5), "category": "marketing_messages", "value": "stop", "timestamp": stage.app.clock.now() / 1_000_000 }]);
+    stage.hear(&change("user_preferences", json!({ "contacts": [], "user_preferences": off }))).await;
+    assert_eq!(stands(&stage).await, (13, 1));
+
+    // A reply stored at the same moment as the receipt saw nobody: the sweep reads it again.
+    stage.hear(&at(&stage, says(6, "SI", "six", Value::Null))).await;
+    assert_eq!(stands(&stage).await, (13, 2), "a yes waits as well");
+    stage.app.execute("INSERT INTO number_macs (controller, mac, key_id, contact_id) SELECT i.controller, i.mac, -1, c.id
+        FROM inbound_events i, contacts c WHERE i.effect = 'held' AND i.resolved_at IS NULL AND i.contact_id IS NULL AND c.id = (SELECT contact_id FROM conversations WHERE closed_at IS NULL)").await.unwrap();
+    permesso::engine::recover::sweep(&stage.app.engine).await.unwrap();
+    assert_eq!(stands(&stage).await, (13, 1));
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM conversations WHERE state = 'pending' AND closed_at IS NULL").await, 1);
     stage.app.end().await;
 }
 

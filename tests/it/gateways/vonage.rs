@@ -386,21 +386,31 @@ async fn vonage_is_left_alone_as_long_as_it_says() {
 }
 
 #[tokio::test]
-async fn whoever_hides_the_number_is_known_by_the_message_they_answer() {
+async fn whoever_hides_the_number_is_known_by_the_message_they_answer_or_by_their_id() {
     let mut stage = Stage::<WhatsApp>::new(Kind::Sqlite).await;
-    stage.people(&[TestApp::it(1)]).await;
+    stage.people(&[TestApp::it(1), TestApp::it(2)]).await;
     stage.app.plan(WhatsApp::CAMPAIGN).await;
     stage.app.deliver().await;
-    let ask = stage.to(&TestApp::it(1))[0].clone();
-    let hidden = |id: &str, more: Value| {
-        let user = json!({ "from": null, "message_type": "text", "text": "STOP", "whatsapp": { "sender": { "user_id": "IT.13491208655302741918" } } });
-        call(&with(with(said("", "whatsapp", id), &user), &more))
+    let [ask, other] = [1, 2].map(|n| stage.to(&TestApp::it(n))[0].clone());
+    let hidden = |user: &str, id: &str, more: Value| {
+        let said_by =
+            json!({ "from": null, "message_type": "text", "text": "STOP", "whatsapp": { "sender": { "user_id": user } } });
+        call(&with(with(said("", "whatsapp", id), &said_by), &more))
     };
-    stage.hear(&hidden("nobody", json!({}))).await;
-    assert_eq!(stage.app.count("SELECT COUNT(*) FROM suppressions").await, 0);
-    assert_eq!(stage.app.count("SELECT COUNT(*) FROM inbound_events WHERE effect = 'held'").await, 1, "it waits for an operator");
-    stage.hear(&hidden("answering", json!({ "context": { "message_uuid": ask.provider_id } }))).await;
-    assert_eq!(stage.app.count("SELECT COUNT(*) FROM suppressions").await, 1);
+    let noes = async |stage: &Stage<WhatsApp>| {
+        let held = stage.app.count("SELECT COUNT(*) FROM inbound_events WHERE effect = 'held'").await;
+        (stage.app.count("SELECT COUNT(*) FROM suppressions").await, held)
+    };
+    stage.hear(&hidden("IT.1", "nobody", json!({}))).await;
+    assert_eq!(noes(&stage).await, (1, 1), "it stands under the id, and waits");
+    stage.hear(&hidden("IT.1", "answering", json!({ "context": { "message_uuid": ask.provider_id } }))).await;
+    assert_eq!(noes(&stage).await, (2, 0));
+    // A receipt tells the id, too.
+    let told = receipt(&other, Receipt::Delivered, None, "whatsapp");
+    let told: Value = serde_json::from_str(&told.body).unwrap();
+    stage.hear(&call(&with(told, &json!({ "whatsapp": { "recipient": { "user_id": "IT.2" } } })))).await;
+    stage.hear(&hidden("IT.2", "known", json!({}))).await;
+    assert_eq!(noes(&stage).await, (4, 0));
     stage.app.end().await;
 }
 
