@@ -64,6 +64,7 @@ pub struct Roles {
 pub async fn run(engine: Arc<Engine>, roles: Roles, doors: Option<web::Doors>, stop: CancellationToken) -> Result<()> {
     let mut tasks = tokio::task::JoinSet::new();
     if roles.web {
+        engine.config.check_phrases()?;
         for warning in engine.config.gateways.iter().filter_map(|gateway| gateway.warning()) {
             tracing::warn!("{warning}");
         }

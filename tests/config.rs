@@ -570,13 +570,16 @@ fn a_kind_of_list_has_headers_of_its_own_beside_the_common_ones() {
 
 #[test]
 fn phrases_that_contradict_one_another_are_errors() {
-    let all = Folder::new()
+    let folder = Folder::new()
         // A stop word among the yeses, a no-word in a yes, a stop that a misleading phrase would hide, and a rule for everything.
         .edit("replies/it.toml", "yes = [\n", "yes = [\n  \"annulla\",\n  \"perché no\",\n")
         .edit("replies/en.toml", "misleading = [\n", "misleading = [\n  \"unsubscribe\",\n")
-        .edit("replies/de.toml", "stop = [\n", "stop = [\n  \"ja gerne\",\n")
-        .write("replies/own.toml", "locale = \"it\"\n[[rule]]\nsays = \"anything\"\nmeans = \"stop\"\nwords = [[\"me*\"]]\n")
-        .settings();
+        .edit("replies/de.toml", "stop = [\n", "stop = [\n  \"ja gerne\",\n");
+    let unheard = folder.load().expect("each set can be read").check_phrases().expect_err("nobody hears by them").0;
+    assert!(unheard.iter().any(|p| p.to_string().contains("\"perché no\" is read as unclear")), "{unheard:#?}");
+    let folder = folder
+        .write("replies/own.toml", "locale = \"it\"\n[[rule]]\nsays = \"anything\"\nmeans = \"stop\"\nwords = [[\"me*\"]]\n");
+    let all = folder.shown(Config::check_all(&folder.dir()).expect_err("refused").0);
     for (file, expected) in [
         ("replies/it.toml:", "yes: \"annulla\" is read as stop: it says \"annulla\" (stop_alone in "),
         ("replies/it.toml:", "yes: \"perché no\" is read as unclear"),

@@ -332,11 +332,21 @@ impl Config {
         found
     }
 
+    /// Refuses phrases that contradict one another. Whoever is going to hear replies by them asks first; the rest is spared the
+    /// thousands of readings it takes.
+    ///
+    /// # Errors
+    /// A phrase is not read as its list says.
+    pub fn check_phrases(&self) -> Result<(), Problems> {
+        Problems::or(packs::misread(&self.dir), Some(()))
+    }
+
     /// Checks everything in the folder, and answers the warnings too. Campaigns are checked against the settings as far as these
     /// can be read: what is wrong in both is named at once. Where a pack or a text cannot be read, campaigns are checked only
     /// once it can, since everything they say would then seem wrong.
     pub fn check_all(dir: &Path) -> Result<(Config, Vec<Problem>), Problems> {
         let (mut found, config) = settings::read_what_can_be(dir, &|name| std::env::var(name).ok())?;
+        found.extend(packs::misread(dir));
         let main = [dir.join("permesso.toml"), dir.join(prices::FILE)].map(|path| path.display().to_string());
         let mut warned = Vec::new();
         if let Some(config) = config.as_ref().filter(|_| found.iter().all(|problem| main.contains(&problem.file))) {

@@ -187,14 +187,8 @@ fn channel(text: &str) -> Parsed<Channel> {
 }
 
 pub fn phrases(dir: &Path, found: &mut Vec<Problem>) -> Vec<PhraseSet> {
-    let named = |(file, set): (File, PhraseSet)| (PhraseSet { file: file.name.clone(), ..set }, file);
-    let (sets, files): (Vec<_>, Vec<_>) = every(&dir.join("replies"), found).into_iter().map(named).unzip();
-    let classifier = Classifier::new(sets.clone());
-    for (set, file) in sets.iter().zip(files) {
-        for Misread { list, phrase, read_as, why } in classifier.misread(set) {
-            let what = format!("\"{phrase}\" is read as {}: {why}", read_as.key());
-            file.note(line_of(&file, list, &phrase), list, what, "take it out of one of the two, or word it otherwise");
-        }
+    let mut sets = Vec::new();
+    for (set, file) in phrase_files(dir, found) {
         for rule in &set.rule {
             if let Some(what) = rule.too_broad() {
                 let remedy = "name whole words, or stems of three letters and more, in every list";
@@ -202,8 +196,29 @@ pub fn phrases(dir: &Path, found: &mut Vec<Problem>) -> Vec<PhraseSet> {
             }
         }
         found.extend(file.found());
+        sets.push(set);
     }
     sets
+}
+
+/// The phrases that some other list, rule or negation of the folder overrules.
+pub fn misread(dir: &Path) -> Vec<Problem> {
+    let files = phrase_files(dir, &mut Vec::new());
+    let classifier = Classifier::new(files.iter().map(|(set, _)| set.clone()).collect());
+    let mut found = Vec::new();
+    for (set, file) in files {
+        for Misread { list, phrase, read_as, why } in classifier.misread(&set) {
+            let what = format!("\"{phrase}\" is read as {}: {why}", read_as.key());
+            file.note(line_of(&file, list, &phrase), list, what, "take it out of one of the two, or word it otherwise");
+        }
+        found.extend(file.found());
+    }
+    found
+}
+
+fn phrase_files(dir: &Path, found: &mut Vec<Problem>) -> Vec<(PhraseSet, File)> {
+    let named = |(file, set): (File, PhraseSet)| (PhraseSet { file: file.name.clone(), ..set }, file);
+    every(&dir.join("replies"), found).into_iter().map(named).collect()
 }
 
 /// The line from `key` on in which the phrase stands in quotes.

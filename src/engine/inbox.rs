@@ -48,7 +48,7 @@ pub struct Reading {
 
 /// Reads a text as a reply to an ask in this language. Nothing is stored.
 pub fn read(engine: &Engine, locale: &str, text: &str) -> Reading {
-    let (intent, why) = engine.classifier.explain(locale, text);
+    let (intent, why) = engine.classifier().explain(locale, text);
     Reading { read_as: intent.key().to_owned(), because: why.code().to_owned(), why: why.to_string() }
 }
 

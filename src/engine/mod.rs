@@ -55,7 +55,7 @@ mod waiting;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context, Result};
 
@@ -86,7 +86,8 @@ pub struct Engine {
     pub gateways: BTreeMap<String, Arc<dyn Gateway>>,
     /// The company's CRM, once a webhook.
     pub receivers: BTreeMap<String, Receiver>,
-    pub classifier: Classifier,
+    /// Made when the first reply is read: it takes thousands of phrases.
+    classifier: OnceLock<Classifier>,
     pub limits: limits::Limits,
     /// Most messages one claim takes, 1 to [`deliver::SLICE`].
     pub slice: usize,
@@ -111,7 +112,6 @@ impl Engine {
         gateways: BTreeMap<String, Arc<dyn Gateway>>,
         receivers: BTreeMap<String, Receiver>,
     ) -> Engine {
-        let classifier = Classifier::new(config.phrases.clone());
         let limits = limits::Limits::new(&config);
         let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "host".into());
         let worker = format!("{host}-{}-{}", std::process::id(), &crate::vault::token()[..8]);
@@ -123,7 +123,7 @@ impl Engine {
             clock,
             gateways,
             receivers,
-            classifier,
+            classifier: OnceLock::new(),
             limits,
             slice: deliver::SLICE,
             worker,
@@ -132,6 +132,10 @@ impl Engine {
             in_work: Mutex::default(),
             revisions: Mutex::default(),
         }
+    }
+
+    pub fn classifier(&self) -> &Classifier {
+        self.classifier.get_or_init(|| Classifier::new(self.config.phrases.clone()))
     }
 
     pub fn now(&self) -> i64 {

@@ -142,12 +142,12 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                     // other, only a no counts.
                     None if button.is_some() => {
                         let own = answers.filter(|a| Some(a.contact_id) == contact.as_ref().map(|c| c.id));
-                        match engine.classifier.classify(locale, text) {
+                        match engine.classifier().classify(locale, text) {
                             Intent::OptIn | Intent::Help if own.is_none() => (Intent::Unclear, None),
                             intent => (intent, own.map(|a| a.message_id)),
                         }
                     }
-                    None => (engine.classifier.classify(locale, text), None),
+                    None => (engine.classifier().classify(locale, text), None),
                     Some((tap, _)) => {
                         let own = tapped_under.filter(|a| Some(a.contact_id) == contact.as_ref().map(|c| c.id));
                         match (tap, own) {

@@ -73,8 +73,10 @@ impl Intent {
 #[derive(Debug, Clone, Default)]
 pub struct Classifier {
     stop: Phrases,
-    /// The single words of `stop` that are long enough to be recognised with a typo.
+    /// The single words of `stop` that are long enough to be recognised with a typo, in the order of the alphabet.
     stop_words: Vec<(Vec<char>, Arc<Origin>)>,
+    /// Which of them have the letter in first or second place: a slip leaves one of the two there.
+    stop_heads: HashMap<char, Vec<usize>>,
     stop_alone: Phrases,
     misleading: Phrases,
     no: Phrases,
@@ -126,6 +128,11 @@ impl Classifier {
         all.stop_words = words.filter(|(w, _): &(Vec<char>, _)| w.len() >= 4).collect();
         // The phrases come out of a hash map: the reason given must not depend on its order.
         all.stop_words.sort_by(|a, b| a.0.cmp(&b.0));
+        for (nth, (word, _)) in all.stop_words.iter().enumerate() {
+            for letter in &word[..2] {
+                all.stop_heads.entry(*letter).or_default().push(nth);
+            }
+        }
         all
     }
 
@@ -165,11 +172,12 @@ impl Classifier {
         let as_written: Vec<Clause> = reading.clauses.clone();
         self.mask_misleading(&mut reading.clauses);
         let language = self.languages.get(&language(locale));
+        let fits: Vec<Vec<Fit<'_>>> = reading.clauses.iter().map(|c| self.rules.fitting(&c.words)).collect();
 
-        if let Some(stop) = self.stop(&reading.clauses) {
+        if let Some(stop) = self.stop(&reading.clauses, &fits) {
             return stop;
         }
-        let wrong_person = self.says(&reading.clauses, &self.wrong_person, Meaning::WrongPerson).or_else(|| {
+        let wrong_person = self.says(&reading.clauses, &fits, &self.wrong_person, Meaning::WrongPerson).or_else(|| {
             let whole = || all_of(&reading.clauses, &self.wrong_person, &[&self.any_courtesy, &self.whole_no]);
             reading.plain.then(whole).flatten()
         });
@@ -179,7 +187,7 @@ impl Classifier {
         if let Some(origin) = language.and_then(|l| all_of(&as_written, &l.doubtful, &[&self.any_courtesy, &l.yes])) {
             return (Intent::Unclear, Why::Doubtful(Arc::clone(origin)));
         }
-        if let Some(refusal) = self.refusal(&reading.clauses) {
+        if let Some(refusal) = self.refusal(&reading.clauses, &fits) {
             return refusal;
         }
         if let Some(origin) = all_of(&as_written, &self.help, &[&self.any_courtesy]) {
@@ -197,13 +205,13 @@ impl Classifier {
     }
 
     /// A stop, or unclear where the only stop is negated.
-    fn stop(&self, clauses: &[Clause]) -> Option<(Intent, Why)> {
+    fn stop(&self, clauses: &[Clause], fits: &[Vec<Fit<'_>>]) -> Option<(Intent, Why)> {
         let mut negated = None;
-        for words in clauses.iter().map(|c| &c.words) {
+        for (words, fits) in clauses.iter().map(|c| &c.words).zip(fits) {
             let phrases =
                 (0..words.len()).flat_map(|at| self.stop.at(words, at).map(move |(_, o)| (at, Why::Says(Arc::clone(o)))));
             let slips = (0..words.len()).filter_map(|at| Some((at, Why::Almost(Arc::clone(self.stop_word(&words[at])?)))));
-            let rules = self.rules.fitting(words).into_iter().filter(|fit| fit.means == Meaning::Stop);
+            let rules = fits.iter().filter(|fit| fit.means == Meaning::Stop);
             for (at, why) in phrases.chain(slips).chain(rules.map(|fit| (fit.at, Why::Says(Arc::clone(fit.origin))))) {
                 if !self.negated(words, at) {
                     return Some((Intent::Stop, why));
@@ -226,8 +234,8 @@ impl Classifier {
     }
 
     /// A refusal, or unclear where one and a yes contradict each other.
-    fn refusal(&self, clauses: &[Clause]) -> Option<(Intent, Why)> {
-        if let Some(origin) = self.says(clauses, &self.no, Meaning::No) {
+    fn refusal(&self, clauses: &[Clause], fits: &[Vec<Fit<'_>>]) -> Option<(Intent, Why)> {
+        if let Some(origin) = self.says(clauses, fits, &self.no, Meaning::No) {
             return Some((Intent::Refuse, Why::Says(Arc::clone(origin))));
         }
         let is_no = |c: &Clause| all_of([c], &self.whole_no, &[&self.any_courtesy]).map(|o| Why::Says(Arc::clone(o)));
@@ -251,15 +259,21 @@ impl Classifier {
     }
 
     /// A phrase of several words or a rule anywhere, but not in a question and not negated.
-    fn says<'a>(&'a self, clauses: &[Clause], phrases: &'a Phrases, meaning: Meaning) -> Option<&'a Arc<Origin>> {
-        clauses.iter().filter(|c| !c.question).map(|c| &c.words).find_map(|words| {
+    fn says<'a>(
+        &'a self,
+        clauses: &[Clause],
+        fits: &[Vec<Fit<'a>>],
+        phrases: &'a Phrases,
+        meaning: Meaning,
+    ) -> Option<&'a Arc<Origin>> {
+        clauses.iter().zip(fits).filter(|(c, _)| !c.question).find_map(|(Clause { words, .. }, fits)| {
             let phrase = |at| {
-                let long = phrases.at(words, at).find(|(len, _)| *len > 1)?;
-                (!self.negated(words, at)).then(|| phrases.get(&words[at..at + long.0])).flatten()
+                let (_, long) = phrases.at(words, at).find(|(len, _)| *len > 1)?;
+                (!self.negated(words, at)).then_some(long)
             };
             let rule = || {
-                let fits = |fit: &Fit<'_>| fit.means == meaning && !self.negated(words, fit.at);
-                self.rules.fitting(words).into_iter().find(fits).map(|fit| fit.origin)
+                let holds = |fit: &&Fit<'a>| fit.means == meaning && !self.negated(words, fit.at);
+                fits.iter().find(holds).map(|fit| fit.origin)
             };
             (0..words.len()).find_map(phrase).or_else(rule)
         })
@@ -295,8 +309,12 @@ impl Classifier {
         let spelled: String = word.chars().map(letter_for_digit).collect();
         let mut variants = [word, trimmed, &spelled].map(|w| w.chars().collect::<Vec<_>>()).to_vec();
         variants.dedup();
-        let meant = |known: &Vec<char>| variants.iter().any(|w| w.len() + 1 >= known.len() && is_typo(w, known));
-        self.stop_words.iter().find(|(known, _)| meant(known)).map(|(_, origin)| origin)
+        let meant = |word: &Vec<char>| {
+            let near = word.iter().take(2).filter_map(|letter| self.stop_heads.get(letter)).flatten().copied();
+            let is_meant = |known: &[char]| word.len() + 1 >= known.len() && is_typo(word, known);
+            near.filter(|&nth| is_meant(&self.stop_words[nth].0)).min()
+        };
+        variants.iter().filter_map(meant).min().map(|nth| &self.stop_words[nth].1)
     }
 
     /// "S.T.O.P" and "n o": single letters in a row become the stop or no they spell. Never a yes.
@@ -334,9 +352,10 @@ impl Classifier {
 
 /// A phrase that is there, whatever stands around it.
 fn mentioned<'a>(clauses: &[Clause], phrases: &'a Phrases) -> Option<&'a Arc<Origin>> {
-    clauses.iter().map(|c| &c.words).find_map(|words| {
-        (0..words.len()).find_map(|at| phrases.at(words, at).next().and_then(|(len, _)| phrases.get(&words[at..at + len])))
-    })
+    clauses
+        .iter()
+        .map(|c| &c.words)
+        .find_map(|words| (0..words.len()).find_map(|at| phrases.at(words, at).next().map(|(_, origin)| origin)))
 }
 
 fn language(locale: &str) -> String {

@@ -115,43 +115,60 @@ impl fmt::Display for Origin {
 /// Phrases as sequences of normalised words.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Phrases {
-    /// One origin a language.
-    known: HashMap<Vec<String>, Vec<Arc<Origin>>>,
-    longest: usize,
+    /// By their first word, longest first.
+    known: HashMap<String, Vec<Phrase>>,
+}
+
+#[derive(Debug, Clone)]
+struct Phrase {
+    words: Vec<String>,
+    /// One a language.
+    origins: Vec<Arc<Origin>>,
 }
 
 impl Phrases {
     pub fn extend(&mut self, set: &PhraseSet, list: &'static str, phrases: &[String]) {
         for phrase in phrases {
             let words = words_of(phrase);
-            if !words.is_empty() {
-                self.longest = self.longest.max(words.len());
-                self.known.entry(words).or_default().push(set.origin(list, phrase));
+            let Some(first) = words.first() else { continue };
+            let origin = set.origin(list, phrase);
+            let alike = self.known.entry(first.clone()).or_default();
+            match alike.iter_mut().find(|known| known.words == words) {
+                Some(known) => known.origins.push(origin),
+                None => {
+                    let at = alike.partition_point(|known| known.words.len() > words.len());
+                    alike.insert(at, Phrase { words, origins: vec![origin] });
+                }
             }
         }
     }
 
+    fn find(&self, words: &[String]) -> Option<&Phrase> {
+        self.known.get(words.first()?)?.iter().find(|known| known.words == words)
+    }
+
     pub fn get(&self, words: &[String]) -> Option<&Arc<Origin>> {
-        (words.len() <= self.longest).then(|| self.known.get(words)?.first()).flatten()
+        self.find(words)?.origins.first()
     }
 
     /// The same phrase in the set of `language`, where that has it too.
     pub fn twin(&self, origin: &Origin, language: &str) -> Option<&Arc<Origin>> {
-        self.known.get(&words_of(&origin.phrase))?.iter().find(|twin| twin.language == language)
+        self.find(&words_of(&origin.phrase))?.origins.iter().find(|twin| twin.language == language)
     }
 
     pub fn has(&self, words: &[String]) -> bool {
-        self.get(words).is_some()
+        self.find(words).is_some()
     }
 
     /// The phrases that begin at `at` with their lengths, longest first.
-    pub fn at<'a>(&'a self, words: &'a [String], at: usize) -> impl Iterator<Item = (usize, &'a Arc<Origin>)> + 'a {
-        (1..=self.longest.min(words.len() - at)).rev().filter_map(move |len| Some((len, self.get(&words[at..at + len])?)))
+    pub fn at<'a>(&'a self, words: &[String], at: usize) -> impl Iterator<Item = (usize, &'a Arc<Origin>)> {
+        let known = self.known.get(&words[at]).into_iter().flatten();
+        known.filter(move |p| words[at..].starts_with(&p.words)).map(|p| (p.words.len(), &p.origins[0]))
     }
 
     /// Its phrases of one word.
     pub fn single_words(&self) -> impl Iterator<Item = (&String, &Arc<Origin>)> {
-        self.known.iter().filter_map(|(words, origins)| if let [word] = &words[..] { Some((word, &origins[0])) } else { None })
+        self.known.values().flatten().filter_map(|p| if let [word] = &p.words[..] { Some((word, &p.origins[0])) } else { None })
     }
 }
 
@@ -165,7 +182,6 @@ pub(super) fn all_of<'a, 'p>(
     wanted: &'p Phrases,
     around: &[&Phrases],
 ) -> Option<&'p Arc<Origin>> {
-    let longest = around.iter().fold(wanted.longest, |longest, p| longest.max(p.longest));
     let mut found = None;
     for Clause { words, .. } in clauses {
         // For every position: reachable at all, and by way of which wanted phrase.
@@ -173,13 +189,10 @@ pub(super) fn all_of<'a, 'p>(
         reach[0] = Some(None);
         for at in 0..words.len() {
             let Some(with) = reach[at] else { continue };
-            for len in 1..=longest.min(words.len() - at) {
-                let phrase = &words[at..at + len];
-                let hit = wanted.get(phrase);
-                let better = reach[at + len].flatten().or(with).or(hit);
-                if hit.is_some() || around.iter().any(|p| p.has(phrase)) {
-                    reach[at + len] = Some(better);
-                }
+            let hits = wanted.at(words, at).map(|(len, hit)| (len, Some(hit)));
+            let others = around.iter().flat_map(|p| p.at(words, at)).map(|(len, _)| (len, None));
+            for (len, hit) in hits.chain(others) {
+                reach[at + len] = Some(reach[at + len].flatten().or(with).or(hit));
             }
         }
         found = found.or(reach[words.len()]?);

@@ -27,11 +27,8 @@ pub(super) struct Reading {
 impl Reading {
     pub fn of(text: &str) -> Reading {
         let cut = text.char_indices().nth(MAX_CHARS).map(|(at, _)| at);
-        let mut text = text[..cut.unwrap_or(text.len())].replace('\u{b4}', "'").nfkc().collect::<String>();
-        for emoticon in EMOTICONS {
-            text = text.replace(emoticon, " 🙂 ");
-        }
-        let folded: Vec<char> = text.chars().flat_map(char::to_lowercase).nfd().filter(|c| !is_invisible(*c)).collect();
+        let text = &text[..cut.unwrap_or(text.len())];
+        let folded = if text.is_ascii() { fold(text.chars()) } else { fold(text.replace('\u{b4}', "'").nfkc()) };
         // "Yes..." hesitates.
         let hesitates = folded.windows(2).any(|pair| pair == ['.', '.']);
         let mut reading = Reading { plain: cut.is_none() && !hesitates, ..Reading::default() };
@@ -98,6 +95,22 @@ impl Clause {
         let letters: Vec<char> = std::mem::take(word).chars().collect();
         let runs = letters.chunk_by(|a, b| a == b && a.is_alphabetic());
         self.words.push(runs.flat_map(|run| if run.len() > 2 { &run[..1] } else { run }).collect());
+    }
+}
+
+/// Emoticons as emoji, lower case, accents apart, without what shows nothing. ASCII, as most replies are, has nothing to take apart.
+fn fold(text: impl Iterator<Item = char>) -> Vec<char> {
+    let mut text: String = text.collect();
+    for emoticon in EMOTICONS {
+        if text.contains(emoticon) {
+            text = text.replace(emoticon, " 🙂 ");
+        }
+    }
+    let shown = |c: &char| !is_invisible(*c);
+    if text.is_ascii() {
+        text.chars().map(|c| c.to_ascii_lowercase()).filter(shown).collect()
+    } else {
+        text.chars().flat_map(char::to_lowercase).nfd().filter(shown).collect()
     }
 }
 
