@@ -1,4 +1,4 @@
-//! How each permission of each contact stands ([`Status`](crate::domain::status::Status)): one statement says it, whether contacts are
+//! How each permission of each contact stands ([`Status`](crate::domain::status::Status)): one rule says it, whether contacts are
 //! listed, counted or one of them is explained, so that no two of these can differ.
 
 use super::answers::left;
@@ -43,14 +43,24 @@ impl Wanted<'_> {
     }
 }
 
-/// One row a contact and permission: `id`, `i` (the permission's place), `status`, and since when it stands so, where that is known.
+/// The contacts that count: whoever is erased is nobody, and a tester (`campaign test`) who came in no other way is not asked for anything.
+/// `$1` controller.
+macro_rules! counted {
+    () => {
+        "c.controller || '' = $1 AND c.number_enc <> '' AND c.id NOT IN (
+           SELECT m.contact_id FROM messages m WHERE m.controller = $1 AND m.kind = 'test'
+             AND NOT EXISTS (SELECT 1 FROM consent_evidence e WHERE e.controller = m.controller AND e.contact_id = m.contact_id)
+             AND NOT EXISTS (SELECT 1 FROM intakes i WHERE i.contact_id = m.contact_id))"
+    };
+}
+
+/// `wanted`: the permissions asked about; `known`: one row a contact, all that its statuses follow from.
 /// `$1` controller, `$2` permissions, `$3` revisions, `$4` and `$5` the contacts' ids.
 ///
-/// A no of the person comes first, then whatever forbids to write to them, and only then a yes. A no of any number of a human is everybody's
-/// of that human, as in `facts::people`. An ask counts for what its revision asks for, one without a revision for everything; an
-/// ask that reached nobody and was never answered is none. `controller || ''` keeps the planner from an index that begins with the
-/// controller and so from everybody.
-macro_rules! standing {
+/// A no of any number of a human is everybody's of that human, as in `facts::people`. An ask counts for what its revision asks for, one
+/// without a revision for everything; an ask that reached nobody and was never answered is none. `controller || ''` keeps the planner from
+/// an index that begins with the controller and so from everybody.
+macro_rules! known {
     () => {
         concat!(
             "WITH wanted AS MATERIALIZED (
@@ -61,7 +71,9 @@ macro_rules! standing {
              people AS MATERIALIZED (
                SELECT c.id, c.subject, c.human, CASE WHEN c.restricted <> 0 OR EXISTS (SELECT 1 FROM contacts o
                    WHERE o.controller = c.controller AND o.human = c.human AND o.restricted <> 0) THEN 1 ELSE 0 END AS restricted
-               FROM contacts c WHERE c.controller || '' = $1 AND c.number_enc <> '' AND c.id > $4 AND c.id <= $5),
+               FROM contacts c WHERE c.id > $4 AND c.id <= $5 AND ",
+            counted!(),
+            "),
              asks AS (
                SELECT m.contact_id, COALESCE(r.bits, 511) AS bits, CASE WHEN m.answer IS NULL THEN 0 ELSE COALESCE(r.bits, 511) END AS said
                FROM messages m LEFT JOIN revisions r ON r.id = m.revision_id
@@ -90,24 +102,41 @@ macro_rules! standing {
                  THEN JOIN humans h ON h.controller = $1 AND h.human = c.human
                  THEN JOIN suppressions s ON s.controller = h.controller AND s.mac = h.alias AND s.lifted_at IS NULL) AS every_no
                GROUP BY contact_id),
-             standing AS (
-               SELECT c.id, w.i, s.at AS suppressed_at, v.first_yes_at, p.since, CASE
-                   WHEN p.state IN ('refused', 'withdrawn') THEN p.state
-                   WHEN s.contact_id IS NOT NULL THEN 'suppressed'
-                   WHEN c.restricted <> 0 THEN 'restricted'
-                   WHEN p.state = 'granted' THEN 'granted'
-                   WHEN v.state = 'pending' AND v.pending LIKE w.named THEN 'pending'
-                   WHEN p.state = 'expired' THEN 'expired'
-                   WHEN a.bits & w.bit & ~a.said <> 0 THEN 'silent'
-                   WHEN a.bits & w.bit <> 0 THEN 'not_given'
-                   ELSE 'unknown' END AS status
+             stated AS MATERIALIZED (
+               SELECT c.id AS contact_id, CAST(SUM(CASE p.state WHEN 'refused' THEN w.bit ELSE 0 END) AS BIGINT) AS refused,
+                 CAST(SUM(CASE p.state WHEN 'withdrawn' THEN w.bit ELSE 0 END) AS BIGINT) AS withdrawn,
+                 CAST(SUM(CASE p.state WHEN 'granted' THEN w.bit ELSE 0 END) AS BIGINT) AS granted,
+                 CAST(SUM(CASE p.state WHEN 'expired' THEN w.bit ELSE 0 END) AS BIGINT) AS expired
+               FROM people c THEN JOIN preferences p ON p.controller = $1 AND p.subject = c.subject
+               THEN JOIN wanted w ON w.channel = p.channel AND w.purpose = p.purpose GROUP BY c.id),
+             known AS (
+               SELECT c.id, CASE WHEN s.contact_id IS NULL THEN 0 ELSE 1 END AS suppressed, c.restricted, COALESCE(a.bits, 0) AS bits,
+                 COALESCE(a.said, 0) AS said, COALESCE(p.refused, 0) AS refused, COALESCE(p.withdrawn, 0) AS withdrawn,
+                 COALESCE(p.granted, 0) AS granted, COALESCE(p.expired, 0) AS expired,
+                 CASE WHEN v.state = 'pending' THEN v.pending END AS pending, s.at AS suppressed_at, v.first_yes_at
                FROM people c
                LEFT JOIN suppressed s ON s.contact_id = c.id
                LEFT JOIN asked a ON a.contact_id = c.id
-               LEFT JOIN conversations v ON v.controller = $1 AND v.contact_id = c.id AND v.closed_at IS NULL
-               THEN JOIN wanted w ON true
-               LEFT JOIN preferences p ON p.controller = $1 AND p.subject = c.subject AND p.channel = w.channel AND p.purpose = w.purpose) "
+               LEFT JOIN stated p ON p.contact_id = c.id
+               LEFT JOIN conversations v ON v.controller = $1 AND v.contact_id = c.id AND v.closed_at IS NULL) "
         )
+    };
+}
+
+/// The status of permission `w` by what is `k`nown. A no of the person comes first, then whatever forbids to write to them, and only then a
+/// yes.
+macro_rules! status {
+    () => {
+        "CASE WHEN k.refused & w.bit <> 0 THEN 'refused'
+           WHEN k.withdrawn & w.bit <> 0 THEN 'withdrawn'
+           WHEN k.suppressed <> 0 THEN 'suppressed'
+           WHEN k.restricted <> 0 THEN 'restricted'
+           WHEN k.granted & w.bit <> 0 THEN 'granted'
+           WHEN k.pending LIKE w.named THEN 'pending'
+           WHEN k.expired & w.bit <> 0 THEN 'expired'
+           WHEN k.bits & w.bit & ~k.said <> 0 THEN 'silent'
+           WHEN k.bits & w.bit <> 0 THEN 'not_given'
+           ELSE 'unknown' END"
     };
 }
 
@@ -131,11 +160,16 @@ pub async fn list(tx: &mut Tx, wanted: &Wanted<'_>, status: &str, after: (i64, i
     fetch_all!(
         tx,
         concat!(
-            standing!(),
-            "SELECT t.id AS contact, t.i, c.subject, c.number_enc, c.country, t.status,
-               CASE WHEN t.status IN ('granted', 'refused', 'withdrawn', 'expired') THEN t.since WHEN t.status = 'suppressed' THEN t.suppressed_at
+            known!(),
+            ", standing AS (
+               SELECT k.id, w.i, w.channel, w.purpose, k.suppressed_at, k.first_yes_at, ",
+            status!(),
+            " AS status FROM known k THEN JOIN wanted w ON true)
+             SELECT t.id AS contact, t.i, c.subject, c.number_enc, c.country, t.status,
+               CASE WHEN t.status IN ('granted', 'refused', 'withdrawn', 'expired') THEN p.since WHEN t.status = 'suppressed' THEN t.suppressed_at
                  WHEN t.status = 'pending' THEN t.first_yes_at END AS since
              FROM standing t JOIN contacts c ON c.id = t.id
+             LEFT JOIN preferences p ON p.controller = $1 AND p.subject = c.subject AND p.channel = t.channel AND p.purpose = t.purpose
              WHERE ($6 = '' OR t.status = $6) AND (t.id > $7 OR (t.id = $7 AND t.i > $8)) ORDER BY t.id, t.i LIMIT $9"
         ),
         wanted.controller,
@@ -150,12 +184,22 @@ pub async fn list(tx: &mut Tx, wanted: &Wanted<'_>, status: &str, after: (i64, i
     )
 }
 
-/// How many of what is wanted stand under which status: (permission's place, status, contacts).
+/// How many of what is wanted stand under which status: (permission's place, status, contacts). People of whom the same is known, a handful
+/// of classes however many they are, are looked at once.
 pub async fn count(tx: &mut Tx, wanted: &Wanted<'_>) -> Result<Vec<(i64, String, i64)>> {
     let (permissions, revisions) = (wanted.permissions(), wanted.revisions());
     fetch_all!(
         tx,
-        concat!(standing!(), "SELECT i, status, COUNT(*) FROM standing GROUP BY i, status ORDER BY i, status"),
+        concat!(
+            known!(),
+            ", classes AS MATERIALIZED (
+               SELECT suppressed, restricted, bits, said, refused, withdrawn, granted, expired, pending, COUNT(*) AS n
+               FROM known GROUP BY suppressed, restricted, bits, said, refused, withdrawn, granted, expired, pending),
+             standing AS (SELECT w.i, k.n, ",
+            status!(),
+            " AS status FROM classes k THEN JOIN wanted w ON true)
+             SELECT i, status, CAST(SUM(n) AS BIGINT) FROM standing GROUP BY i, status ORDER BY i, status"
+        ),
         wanted.controller,
         &permissions,
         &revisions,
@@ -164,9 +208,9 @@ pub async fn count(tx: &mut Tx, wanted: &Wanted<'_>) -> Result<Vec<(i64, String,
     )
 }
 
-/// Contacts that are not erased.
+/// How many contacts count.
 pub async fn contacts(tx: &mut Tx, controller: &str) -> Result<i64> {
-    let (n,): (i64,) = fetch_one!(tx, "SELECT COUNT(*) FROM contacts WHERE controller = $1 AND number_enc <> ''", controller)?;
+    let (n,): (i64,) = fetch_one!(tx, concat!("SELECT COUNT(*) FROM contacts c WHERE ", counted!()), controller)?;
     Ok(n)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use permesso::domain::channel::{Channel, Permission, Purpose};
 use permesso::domain::status::{Status, permissions};
 use permesso::engine::consents::{self as overview, Filter, Standing};
-use permesso::engine::{retention, rights};
+use permesso::engine::{retention, rights, trial};
 use permesso::gateway::mock::faults::Faults;
 use permesso::store::consents::{self, Wanted};
 use serde_json::Value;
@@ -60,6 +60,11 @@ async fn one_in_each(app: &TestApp) -> Vec<(String, [&'static str; 3])> {
     app.send(LINK).await;
     app.gateway.set_faults(Faults::default());
     assert_eq!(app.state_of(&n(13)).await, "undelivered");
+    // A colleague who got a test message alone is nobody who could consent; who came otherwise too is.
+    let campaign = app.engine.config.campaign(LINK).unwrap();
+    let tester = TestApp::number("+393001234500");
+    trial::plan(&app.engine, &campaign, &tester, None, None).await.expect("a test");
+    app.settle().await;
     // No contact any more; and somebody else's.
     app.people(&[n(14)]).await;
     erase(app, &n(14)).await;
@@ -206,7 +211,11 @@ both!(a_statement_about_consents_sees_one_controller_and_its_window, |app| {
     let rows = consents::list(&mut tx, &wanted, "", (0, 0), 9).await.unwrap();
     assert_eq!(rows.iter().map(|r| r.i).collect::<Vec<_>>(), [7, 7, 7]);
     assert!(rows.iter().all(|r| r.contact > first && r.contact <= fourth && r.status != "unknown"), "{rows:?}");
+    // A tester who is imported counts.
+    app.people(&["+393001234500".to_owned()]).await;
+    assert_eq!(consents::contacts(&mut tx, &controller).await.unwrap(), 13, "in the picture of before");
     let counted: i64 = consents::count(&mut tx, &wanted).await.unwrap().into_iter().map(|(_, _, n)| n).sum();
     assert_eq!(counted, 3);
     tx.rollback().await.unwrap();
+    assert_eq!(overview::matrix(&app.engine, &Filter::default()).await.unwrap().contacts, 14);
 });
