@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Engine;
 use crate::clock::{DAY, instant};
@@ -36,20 +37,26 @@ impl Asked {
 }
 
 /// A message that went through a provider.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PassedMessage)]
 pub struct Passed {
+    /// Ours; the provider knows it too.
     pub reference: String,
     pub provider_id: Option<String>,
 }
 
 /// A request as an operator reads it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = RightsRequest)]
 pub struct Listed {
     pub id: i64,
+    /// `access`, `rectification`, `erasure`, `restriction`, `restriction_lifted`, `objection`
     pub kind: String,
     /// Pseudonym; none where the number was no contact.
     pub subject: Option<String>,
+    /// `page`, `operator`
     pub channel: String,
+    /// Who asked, or carried it over from a letter.
     pub by: String,
     /// Days, UTC.
     pub received: String,
@@ -62,7 +69,8 @@ pub struct Listed {
 }
 
 /// What a provider has to do, and whether it has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ProvidersPart)]
 pub struct Provider {
     pub gateway: String,
     pub done: Option<String>,
@@ -133,14 +141,25 @@ pub async fn note(engine: &Engine, right: Right, number: &PhoneNumber, asked: &A
 
 /// Every request, or those not done yet, oldest first.
 pub async fn list(engine: &Engine, open_only: bool) -> Result<Vec<Listed>> {
+    page(engine, open_only, 0, usize::MAX).await
+}
+
+/// Up to `limit` of them after the id `after`.
+pub async fn page(engine: &Engine, open_only: bool, mut after: i64, limit: usize) -> Result<Vec<Listed>> {
     let mut tx = engine.store.read().await?;
-    let (mut all, mut after) = (Vec::new(), 0);
+    let mut all = Vec::new();
     loop {
         let page = requests::after(&mut tx, &engine.controller, after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.id;
         for row in page.into_iter().filter(|row| !open_only || row.request.done_at.is_none()) {
+            if all.len() == limit {
+                break;
+            }
             all.push(listed(&mut tx, engine, row).await?);
+        }
+        if all.len() == limit {
+            break;
         }
     }
     tx.rollback().await?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use chrono::Months;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::confirm::{self, Deed};
 use super::{Engine, Tries};
@@ -23,7 +24,8 @@ const CHUNK: i64 = 200;
 const LEASE_DB: i64 = MINUTE;
 
 /// What was found, and done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = RetentionFound)]
 pub struct Found {
     /// People of whom some consent is too old.
     pub expired: u64,
@@ -261,7 +263,8 @@ pub async fn by_hand(engine: &Engine) -> Result<Found> {
 }
 
 /// A run as people read it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = RetentionRun)]
 pub struct Run {
     /// RFC 3339.
     pub at: String,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use permesso::domain::campaign::CampaignState;
-use permesso::engine::{expire, plan, recover};
+use permesso::domain::rights::Right;
+use permesso::engine::{expire, plan, recover, requests, retention};
 use permesso::gateway::mock::faults::Faults;
 use permesso::store::{Store, campaigns, contacts, inbound, report};
 
@@ -626,6 +627,19 @@ both!(every_operation_of_the_document_answers_as_it_says, |app| {
     let (id, subject) = (&waiting["replies"][0]["id"], waiting["replies"][0]["subject"].as_str().unwrap());
     let resolve = format!("/api/v1/inbox/{id}/resolve");
     let campaign = "/api/v1/campaigns/again";
+    // A letter that is not carried out yet; somebody erased, of whom a provider still knows; and a run by age.
+    let asked = crate::erasure::by_letter(app);
+    let noted = requests::note(&app.engine, Right::Access, &TestApp::number(&TestApp::it(7)), &asked).await.unwrap();
+    let erased = crate::erasure::erase(app, &TestApp::gb(0)).await.requests[0];
+    retention::by_hand(&app.engine).await.unwrap();
+    let open = async || {
+        let (_, text) = app.get(&format!("{}/api/v1/requests?open=true", app.operator)).await;
+        let body: Value = serde_json::from_str(&text).unwrap();
+        body["requests"].as_array().unwrap().iter().map(|r| r["id"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(open().await, [noted, erased]);
+    let (_, text) = app.get(&format!("{}/api/v1/requests?after={noted}", app.operator)).await;
+    assert!(text.contains(&format!("\"id\":{erased},")) && !text.contains(&format!("\"id\":{noted},")), "{text}");
     // (operation, address, body, status): every operation once at least, and what it refuses.
     let calls: Vec<(&str, &str, String, Value, u16)> = vec![
         ("get", "/api/v1/overview", "/api/v1/overview".into(), Value::Null, 200),
@@ -656,6 +670,12 @@ both!(every_operation_of_the_document_answers_as_it_says, |app| {
         ("post", "/api/v1/inbox/{id}/resolve", resolve.clone(), json!({"verdict": "stop"}), 200),
         ("post", "/api/v1/inbox/{id}/resolve", resolve, json!({"verdict": "nothing"}), 409),
         ("get", "/api/v1/gateways", "/api/v1/gateways".into(), Value::Null, 200),
+        ("get", "/api/v1/requests", "/api/v1/requests?open=true&limit=1".into(), Value::Null, 200),
+        ("get", "/api/v1/requests", "/api/v1/requests?open=perhaps".into(), Value::Null, 400),
+        ("post", "/api/v1/requests/{id}/done", format!("/api/v1/requests/{noted}/done"), json!({"gateway": "none"}), 409),
+        ("post", "/api/v1/requests/{id}/done", format!("/api/v1/requests/{noted}/done"), json!({}), 200),
+        ("post", "/api/v1/requests/{id}/done", format!("/api/v1/requests/{erased}/done"), json!({"gateway": "mock"}), 200),
+        ("get", "/api/v1/retention", "/api/v1/retention".into(), Value::Null, 200),
         (
             "post",
             "/api/v1/replies/classify",
@@ -701,6 +721,7 @@ both!(every_operation_of_the_document_answers_as_it_says, |app| {
         left.remove(&(method.to_owned(), template.to_owned(), status.to_string()));
     }
     assert!(left.is_empty(), "documented and never seen: {left:?}");
+    assert_eq!(open().await, Vec::<i64>::new(), "both are done");
     let (status, text) = app.get(&format!("{}/api/v1/nothing", app.operator)).await;
     fits(
         &document,

@@ -29,7 +29,7 @@ use crate::engine::gateways::{self, GatewayReport};
 use crate::engine::inbox::{self, Reading, Waiting};
 use crate::engine::report::{self, Overview, Report};
 use crate::engine::skipped::{self, Skipped};
-use crate::engine::{plan, steer};
+use crate::engine::{plan, requests, retention, steer};
 use crate::web::Web;
 
 #[derive(OpenApi)]
@@ -72,6 +72,9 @@ pub fn router() -> Router<Web> {
         .routes(routes!(waiting))
         .routes(routes!(resolve))
         .routes(routes!(gateway_list))
+        .routes(routes!(request_list))
+        .routes(routes!(request_done))
+        .routes(routes!(retention_runs))
         .routes(routes!(classify))
         .routes(routes!(halt_all))
         .routes(routes!(resume_all))
@@ -347,6 +350,59 @@ async fn resolve(
 #[utoipa::path(get, path = "/api/v1/gateways", responses((status = 200, body = Vec<GatewayReport>)))]
 async fn gateway_list(State(web): State<Web>) -> Answer<Vec<GatewayReport>> {
     Ok(Json(gateways::gateways(&web.engine).await?))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Which {
+    /// Those alone that are not done yet.
+    #[serde(default)]
+    open: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Requests {
+    requests: Vec<requests::Listed>,
+    /// `after` of the next page, if there is one.
+    next: Option<i64>,
+}
+
+/// What people asked for about their data (Art. 15 to 21 GDPR), with due dates and the providers' parts, oldest first.
+#[utoipa::path(get, path = "/api/v1/requests", params(Which, Slice),
+    responses((status = 200, body = Requests), (status = 400, body = Problem)))]
+async fn request_list(State(web): State<Web>, Query(which): Query<Which>, Query(from): Query<Slice>) -> Answer<Requests> {
+    let limit = from.limit() as usize;
+    let requests = requests::page(&web.engine, which.open, from.after, limit).await?;
+    let next = requests.last().map(|request| request.id).filter(|_| requests.len() == limit);
+    Ok(Json(Requests { requests, next }))
+}
+
+#[derive(Deserialize, ToSchema)]
+struct Done {
+    /// The provider that has done its part; without it, a request that was only noted is answered.
+    gateway: Option<String>,
+}
+
+/// A provider has done its part in a request, or what was only noted is answered in another way than by a command.
+#[utoipa::path(post, path = "/api/v1/requests/{id}/done", params(("id" = i64, Path,)), request_body = Done,
+    responses((status = 200, body = Resolved), (status = 409, body = Problem)))]
+async fn request_done(
+    State(web): State<Web>,
+    Operator(by): Operator,
+    Path(id): Path<i64>,
+    Json(done): Json<Done>,
+) -> Answer<Resolved> {
+    match done.gateway {
+        Some(gateway) => requests::done(&web.engine, id, &gateway, &by).await?,
+        None => requests::answered(&web.engine, id).await?,
+    }
+    Ok(Json(Resolved { by }))
+}
+
+/// What age alone ended and deleted: the newest runs, the newest first.
+#[utoipa::path(get, path = "/api/v1/retention", responses((status = 200, body = Vec<retention::Run>)))]
+async fn retention_runs(State(web): State<Web>) -> Answer<Vec<retention::Run>> {
+    Ok(Json(retention::runs(&web.engine, 50).await?))
 }
 
 #[derive(Deserialize, ToSchema)]
