@@ -992,6 +992,18 @@ fn a_form_names_all_that_is_wrong_with_it_at_once() {
     assert_eq!(found.len(), 2, "IT and ES register names: {found:#?}");
     let found = Folder::new().write("../templates/messages/join_code.it.txt", "{{ brand }}: done").forms();
     only(&found, "", "join_code.it: the text does not name the code");
+    // What France wants of a sender shown by name; a number of ours needs no such words.
+    let french = text.replace("countries = [\"IT\",", "countries = [\"FR\", \"IT\",");
+    assert_ne!(french, text);
+    let found = Folder::new().write("forms/newsletter.toml", &french).forms();
+    only(&found, "", "the text lacks what FR wants of a sender shown by name: \"STOP au 36###\"");
+    let by_number = french.replace("sender = \"ACME\"", "sender = \"+393001234567\"");
+    let found = Folder::new().write("forms/newsletter.toml", &by_number).forms();
+    assert!(found.iter().all(|line| !line.contains("lacks what FR wants")), "{found:#?}");
+    let said = "{{ brand }} : {{ code }} est votre code. STOP au 36111";
+    let found =
+        Folder::new().write("forms/newsletter.toml", &french).write("../templates/messages/join_code.fr.txt", said).forms();
+    assert_eq!(found, Vec::<String>::new());
     let shared = text.replace("# token_env = ", "token = \"0123456789abcdef0123456789abcdef\" # ");
     let twice = shared.replace("name = \"newsletter\"", "name = \"shop\"");
     let found = Folder::new().write("forms/newsletter.toml", &shared).write("forms/shop.toml", &twice).forms();

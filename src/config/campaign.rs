@@ -1,5 +1,6 @@
 //! Reads `campaigns/NAME.toml` (design section 7) into the value the engine freezes, or into everything that is wrong with it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use chrono::{NaiveDate, NaiveTime};
@@ -386,30 +387,32 @@ fn ask(
     }
     let ask = Ask { channel, mode, sender: sender.clone(), template, texts };
     if fits {
-        required_texts(config, there, &ask, &wordings, found);
+        found.extend(required_texts(config, there.countries, &ask.sender, &ask.template, &ask.texts));
     }
     Some(ask)
 }
 
-/// The words a country wants in messages from a sender shown by name must stand in the text people there get.
-fn required_texts(
+/// The words a country wants in messages from a sender shown by name must stand in the text people there get, that of its own language.
+pub(super) fn required_texts(
     config: &Config,
-    there: &There,
-    ask: &Ask,
-    wordings: &[(&String, &templates::Wording)],
-    found: &mut Vec<Problem>,
-) {
-    for pack in there.countries.iter().filter_map(|code| config.packs.get(code)) {
-        if ask.texts.iter().any(|(locale, text)| *locale == pack.default_locale && pack.takes_text(ask, text)) {
+    countries: &[String],
+    sender: &Sender,
+    template: &str,
+    texts: &BTreeMap<String, String>,
+) -> Vec<Problem> {
+    let mut found = Vec::new();
+    for pack in countries.iter().filter_map(|code| config.packs.get(code)) {
+        if texts.get(&pack.default_locale).is_some_and(|text| pack.takes_text(sender, text)) {
             continue;
         }
-        let Some(words) = pack.required_text.sms.as_ref().filter(|_| !pack.takes_text(ask, "")) else { continue };
-        let name = format!("{}.{}", ask.template, pack.default_locale);
-        let file = wordings.iter().find(|(known, _)| **known == name).map_or(format!("{name}.txt"), |(_, w)| w.file.clone());
+        let Some(words) = pack.required_text.sms.as_ref().filter(|_| !pack.takes_text(sender, "")) else { continue };
+        let name = format!("{template}.{}", pack.default_locale);
+        let file = config.wordings.get(&name).map_or(format!("{name}.txt"), |wording| wording.file.clone());
         let what = format!("the text lacks what {} wants of a sender shown by name: \"{words}\"", pack.code);
-        let remedy = "add it with the digits your provider gives you, or ask from a number";
+        let remedy = "add it with the digits your provider gives you, or send it from a number";
         found.push(Problem { file, line: 1, key: name, what, remedy: remedy.into() });
     }
+    found
 }
 
 /// Whether the sender can do what the channel and the mode need.

@@ -33,6 +33,14 @@ pub fn read(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> (Vec<Form>
         let (problems, form) = one(config, env, path).unwrap_or_else(|Problems(problems)| (problems, None));
         found.extend(problems);
         let Some(form) = form else { continue };
+        if config.speaks() {
+            let texts = config.texts_of(templates::FORM);
+            let lacks = campaign::required_texts(config, &form.countries, &form.sender, templates::FORM, &texts);
+            if !lacks.is_empty() {
+                found.extend(lacks);
+                continue;
+            }
+        }
         let same = |other: &&Form| matches!((&form.token, &other.token), (Some(a), Some(b)) if a.expose() == b.expose());
         match forms.iter().find(same) {
             Some(other) => {

@@ -16,7 +16,7 @@ mod problem;
 mod read;
 mod retention;
 mod settings;
-mod templates;
+pub(crate) mod templates;
 mod values;
 mod webhooks;
 mod words;

@@ -354,7 +354,8 @@ impl Campaign {
     /// The language of this ask for somebody in `country`: `wanted`, unless its text lacks what messages there must say.
     pub fn locale_for<'a>(&'a self, ask: &Ask, country: Option<&str>, wanted: Option<&'a str>) -> &'a str {
         let pack = country.and_then(|code| self.packs.get(code));
-        let fits = |locale: &&str| ask.texts.get(*locale).is_some_and(|text| pack.is_none_or(|p| p.takes_text(ask, text)));
+        let fits =
+            |locale: &&str| ask.texts.get(*locale).is_some_and(|text| pack.is_none_or(|p| p.takes_text(&ask.sender, text)));
         let own = pack.map(|pack| pack.default_locale.as_str());
         [wanted, own, Some(self.default_locale.as_str())].into_iter().flatten().find(fits).unwrap_or(&self.default_locale)
     }

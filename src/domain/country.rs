@@ -204,10 +204,10 @@ impl CountryPack {
         !must || sender.two_way || sender.is_registered(&self.code, today)
     }
 
-    /// Whether this text of this ask says what messages to this country must say.
-    pub fn takes_text(&self, ask: &Ask, text: &str) -> bool {
+    /// Whether this text, sent by this sender, says what messages to this country must say.
+    pub fn takes_text(&self, sender: &Sender, text: &str) -> bool {
         match &self.required_text.sms {
-            Some(words) if ask.channel == Channel::Sms && !ask.sender.two_way => carries(text, words),
+            Some(words) if sender.channel == Channel::Sms && !sender.two_way => carries(text, words),
             _ => true,
         }
     }

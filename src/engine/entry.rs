@@ -5,18 +5,18 @@ use anyhow::Result;
 
 use super::receive::Heard;
 use super::{Engine, answer, enroll};
-use crate::config::Entry;
+use crate::config::{Entry, templates};
 use crate::domain::message::Kind;
 use crate::domain::phone::PhoneNumber;
 use crate::store::contacts::Contact;
 use crate::store::inbound::ERASED;
-use crate::store::{Tx, answers, contacts, humans, messages, suppressions};
-use crate::vault::Keyed;
+use crate::store::{Tx, answers, contacts, humans, intakes, messages, suppressions};
+use crate::vault::{self, Keyed};
 
 /// The text of the answer; what follows the colon is the form whose page it links to.
 pub const WORDING: &str = "join_link:";
 /// Its name among the texts.
-pub const TEXT: &str = "join_link";
+pub const TEXT: &str = templates::ENTRY;
 /// Effect of an inbound message by which somebody came.
 const ENTRY: &str = "entry";
 
@@ -52,7 +52,11 @@ pub(super) async fn come(
         None => {
             // Beside no import: a number is one contact.
             humans::take_turn(tx, &engine.controller).await?;
-            enroll::contact(tx, engine, number, country).await?
+            let now = engine.now();
+            let id = enroll::contact(tx, engine, number, country).await?;
+            // So that they are forgotten like whoever does not finish on the form itself (`intake::tidy`).
+            intakes::came(tx, &engine.controller, &entry.form, &vault::token_hash(&vault::token()), id, now).await?;
+            id
         }
     };
     let Some(contact) = contacts::lock(tx, contact).await?.filter(|c| c.restricted == 0 && !c.is_erased()) else {

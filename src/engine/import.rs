@@ -254,19 +254,24 @@ async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed], ties: &[Tie]
     }
     let mut noes = noes.to_vec();
     for row in chunk.iter().filter(|r| r.unsubscribed != 0 && !known.contains(&r.row_hash)) {
-        noes.push(Keyed { key_id: row.key_id, mac: row.mac.clone() });
-        noes.extend(row.other_macs.iter().cloned());
+        noes.extend(hashes_of(row));
     }
     if !noes.is_empty() {
         suppressions::suppress(&mut tx, &engine.controller, &noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
         confirm::end_grants(&mut tx, engine, &noes, &listed(now)).await?;
     }
     spread(&mut tx, engine, &merged.humans, now).await?;
-    rights::restrict_as_requested(&mut tx, engine).await?;
+    let numbers: Vec<Keyed> = chunk.iter().flat_map(hashes_of).collect();
+    rights::restrict_as_requested(&mut tx, engine, &numbers).await?;
     inbound::adopt(&mut tx, &engine.controller, now).await?;
     crash::point("mid-import");
     tx.commit().await?;
     Ok((merged, gone.len() as u64))
+}
+
+/// Under what the number of a row is known, by every key.
+fn hashes_of(row: &Imported) -> impl Iterator<Item = Keyed> {
+    [Keyed { key_id: row.key_id, mac: row.mac.clone() }].into_iter().chain(row.other_macs.iter().cloned())
 }
 
 /// Every no of these humans for all their numbers.

@@ -10,11 +10,12 @@ use super::code::{Standing, standing};
 use super::confirm::{self, Deed, Situation};
 use super::{Engine, Tries, answer, enroll, notice, retention};
 use crate::clock::{DAY, MINUTE};
-use crate::config::Form;
+use crate::config::{Form, templates};
 use crate::domain::campaign::Mode;
 use crate::domain::channel::Permission;
 use crate::domain::code::{VALID, typed};
 use crate::domain::consent::{Act, State};
+use crate::domain::country::CountryPack;
 use crate::domain::eligibility::{Cause, Decision, Facts, decide};
 use crate::domain::intake::{A_DAY, CODE_LIFE, Consent, LIFE};
 use crate::domain::ledger::body_hash;
@@ -27,7 +28,7 @@ use crate::store::{Tx, codes, contacts, conversations, facts, humans, intakes, l
 use crate::vault;
 
 /// The wording that carries the code.
-pub const WORDING: &str = "join_code";
+pub const WORDING: &str = templates::FORM;
 
 /// The notice that the form shows in this language: its version and the hash of its text.
 ///
@@ -160,19 +161,26 @@ async fn send(
         channel: form.sender.channel.code(),
         campaign: None,
         revision: None,
-        locale: &consent.locale,
+        locale: locale_for(engine, form, number, &consent.locale),
     };
     let cause = format!("form:{}", &token_hash[..16]);
     let message = answer::plan(tx, engine, &contact, &from, Kind::Code, WORDING, &cause).await?;
     if let Some(message) = message {
         // What the hash in the proof stands for.
-        if let Some(text) = engine.config.text(WORDING, &consent.locale) {
-            let wording = (body_hash(text), WORDING.to_owned(), consent.locale.clone(), text.to_owned());
+        if let Some(text) = engine.config.text(WORDING, from.locale) {
+            let wording = (body_hash(text), WORDING.to_owned(), from.locale.to_owned(), text.to_owned());
             ledger::publish_wording(tx, controller, &[wording], now).await?;
         }
         codes::add(tx, controller, message, about(message), token_hash, now).await?;
     }
     Ok(message.map(|message| (id, message)))
+}
+
+/// The language of the message: that of the page, unless its text lacks what messages to that country must say.
+fn locale_for<'a>(engine: &'a Engine, form: &Form, number: &PhoneNumber, shown: &'a str) -> &'a str {
+    let pack = number.country().and_then(|country| engine.config.packs.get(country));
+    let says = |pack: &CountryPack| engine.config.text(WORDING, shown).is_some_and(|text| pack.takes_text(&form.sender, text));
+    pack.filter(|pack| !says(pack)).map_or(shown, |pack| &pack.default_locale)
 }
 
 /// Under what a form's code is kept: beside those of conversations, which are positive, and of contacts, a little below zero.
@@ -291,7 +299,8 @@ async fn grant(tx: &mut Tx, engine: &Engine, contact: &Contact, consent: &Consen
 /// People a transaction.
 const CHUNK: i64 = 200;
 
-/// Forgets numbers that were given on a form and whose code nobody typed for a day: whoever typed them may have been anybody.
+/// Forgets numbers that were given on a form and whose code nobody typed for a day, since whoever typed them may have been anybody, and
+/// people who wrote first and consented to nothing for as long. A no of theirs stays.
 pub async fn tidy(engine: &Engine) -> Result<u64> {
     let before = engine.now() - DAY;
     let mut tx = engine.store.write().await?;
@@ -300,7 +309,7 @@ pub async fn tidy(engine: &Engine) -> Result<u64> {
     let mut forgotten = 0;
     for (id,) in due {
         let Some(contact) = contacts::lock(&mut tx, id).await?.filter(|c| !c.is_erased()) else { continue };
-        let evidence = "given on a form, and no code was typed for a day".into();
+        let evidence = "came by themselves, and completed no consent for a day".into();
         let deed = Deed { at: engine.now(), channel: "none", action: "unfinished", evidence, text_hash: None };
         retention::forget(&mut tx, engine, &contact, &deed).await?;
         forgotten += 1;

@@ -4,15 +4,15 @@ use anyhow::{Context, Result, bail};
 
 use super::confirm::{self, Deed, Situation};
 use super::requests::{self, Asked};
-use super::{Engine, Tries};
+use super::{Engine, Tries, enroll};
 use crate::domain::answer::By;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
-use crate::store::contacts::{Contact, Enrolled};
+use crate::store::contacts::Contact;
 use crate::store::humans::{self, Tie};
 use crate::store::{self, Tx, contacts, suppressions};
-use crate::vault::token;
+use crate::vault::Keyed;
 
 fn deed(engine: &Engine, action: &'static str, asked: &Asked) -> Deed {
     Deed { at: engine.now(), channel: asked.channel, action, evidence: asked.evidence.clone(), text_hash: None }
@@ -73,9 +73,9 @@ pub(super) async fn restrict_subject(tx: &mut Tx, engine: &Engine, subject: &str
 }
 
 /// A contact that comes anew, or by a list to a copy older than its restriction, is restricted as its number was: the record of requests
-/// says so, and nobody has lifted it.
-pub(super) async fn restrict_as_requested(tx: &mut Tx, engine: &Engine) -> Result<()> {
-    let ids: Vec<i64> = store::requests::restricted(tx, &engine.controller).await?;
+/// says so, and nobody has lifted it. `keyed`: the numbers that come.
+pub(super) async fn restrict_as_requested(tx: &mut Tx, engine: &Engine, keyed: &[Keyed]) -> Result<()> {
+    let ids: Vec<i64> = store::requests::restricted(tx, &engine.controller, keyed).await?;
     let evidence = "the record of requests has a restriction of this number, and no end of it".to_owned();
     let deed = Deed { at: engine.now(), channel: "import", action: "restriction", evidence, text_hash: None };
     for id in contacts::restrict(tx, &ids, true).await? {
@@ -156,21 +156,14 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
             "a reply from the old number waits to be read and may be a no; remedy: `permesso inbox resolve` it, then change the number"
         );
     }
-    let enrolled = Enrolled {
-        subject: format!("s{}", token()),
-        number_enc: engine.vault.encrypt_number(new)?,
-        key_id: is.last().map_or(0, |k| k.key_id),
-        country: new.country().unwrap_or_default().to_owned(),
-        line: new.line().code(),
-    };
-    let id = contacts::enroll(&mut tx, controller, &enrolled, &is, now).await?;
+    let (id, subject) = enroll::add(&mut tx, engine, new, new.country().unwrap_or_default(), &is).await?;
     contacts::describe_as(&mut tx, contact.id, id).await?;
     // What the person has chosen and asked for goes along, with a proof of its own under the new pseudonym.
     let changed = deed(engine, "number_changed", asked);
     let mut new = Situation::read(&mut tx, engine, id, is.clone()).await?;
     confirm::set_times(&mut tx, engine, &mut new, &changed, &contact.times()).await?;
     if contact.restricted != 0 && !contacts::restrict(&mut tx, &[id], true).await?.is_empty() {
-        requests::add(&mut tx, engine, Right::Restriction, &is, Some(&enrolled.subject), asked, &[]).await?;
+        requests::add(&mut tx, engine, Right::Restriction, &is, Some(&subject), asked, &[]).await?;
         confirm::restricted(&mut tx, engine, id, true, &changed).await?;
     }
     contacts::carry_marks(&mut tx, controller, contact.id, &is).await?;

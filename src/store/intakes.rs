@@ -1,5 +1,5 @@
-//! Choices made on forms whose second step was taken: one row a token, so that each makes one act. Of a number that gets no code there is
-//! the spent token and nothing else.
+//! How people came by themselves. Choices made on forms whose second step was taken: one row a token, so that each makes one act; of a
+//! number that gets no code there is the spent token and nothing else. And who wrote first by an entry's word: a row without a message.
 
 use super::{Result, Tx, execute, fetch_all, fetch_optional};
 
@@ -39,6 +39,20 @@ pub async fn keep(tx: &mut Tx, controller: &str, token_hash: &str, contact: i64,
         contact,
         message,
         source
+    )?;
+    Ok(())
+}
+
+/// Somebody unknown wrote first, and the page of this form is the answer; `token_hash` is nobody's token.
+pub async fn came(tx: &mut Tx, controller: &str, form: &str, token_hash: &str, contact: i64, now: i64) -> Result<()> {
+    execute!(
+        tx,
+        "INSERT INTO intakes (controller, form, token_hash, contact_id, created_at) VALUES ($1, $2, $3, $4, $5)",
+        controller,
+        form,
+        token_hash,
+        contact,
+        now
     )?;
     Ok(())
 }
@@ -103,20 +117,23 @@ pub async fn of_contact(tx: &mut Tx, contact: i64) -> Result<Vec<(String, i64)>>
     )
 }
 
-/// Contacts that are known by forms alone, and whose code nobody typed, all of it before `before`. Whoever was imported, wrote to us or has
-/// said anything stays.
+/// Contacts that are known by forms and entries alone, who never completed a consent, all of it before `before`. Whoever was imported or
+/// restricted their data stays, and whoever's reply waits to be read; a no lives on without its contact.
 pub async fn unfinished(tx: &mut Tx, controller: &str, before: i64, limit: i64) -> Result<Vec<(i64,)>> {
     fetch_all!(
         tx,
         "SELECT c.id FROM contacts c
-         WHERE c.controller = $1 AND c.number_enc <> '' AND c.restricted = 0
+         WHERE c.controller = $1 AND c.number_enc <> '' AND c.restricted = 0 AND c.held_at IS NULL
            AND c.id IN (SELECT i.contact_id FROM intakes i WHERE i.controller = $1 AND i.confirmed_at IS NULL AND i.created_at < $2)
            AND c.created_at >= (SELECT MIN(i.created_at) FROM intakes i WHERE i.contact_id = c.id)
            AND NOT EXISTS (SELECT 1 FROM intakes i WHERE i.contact_id = c.id AND (i.confirmed_at IS NOT NULL OR i.created_at >= $2))
            AND NOT EXISTS (SELECT 1 FROM consent_evidence e WHERE e.controller = $1 AND e.contact_id = c.id)
-           AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.controller = $1 AND l.subject = c.subject)
-           AND NOT EXISTS (SELECT 1 FROM inbound_events n WHERE n.contact_id = c.id)
-           AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.contact_id = c.id AND (m.kind <> 'code' OR m.state IN ('planned', 'sending')))
+           AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.controller = $1 AND l.subject = c.subject AND (l.kind = 'granted' OR l.at >= $2))
+           AND NOT EXISTS (SELECT 1 FROM conversations v WHERE v.contact_id = c.id AND v.closed_at IS NULL)
+           AND NOT EXISTS (SELECT 1 FROM inbound_events n WHERE n.contact_id = c.id
+             AND (n.received_at >= $2 OR (n.effect = 'held' AND n.resolved_at IS NULL)))
+           AND NOT EXISTS (SELECT 1 FROM messages m
+             WHERE m.contact_id = c.id AND (m.kind IN ('ask', 'reminder', 'test') OR m.state IN ('planned', 'sending')))
          ORDER BY c.id LIMIT $3",
         controller,
         before,

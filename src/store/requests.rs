@@ -124,18 +124,22 @@ pub async fn of_number(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result
     )
 }
 
-/// Contacts not restricted, though their number's newest word about that in the record is a restriction that was carried out.
-pub async fn restricted(tx: &mut Tx, controller: &str) -> Result<Vec<i64>> {
+/// Contacts of these numbers that are not restricted, though their number's newest word about that in the record is a restriction that was
+/// carried out.
+pub async fn restricted(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<i64>> {
     let rows: Vec<(i64,)> = fetch_all!(
         tx,
-        "SELECT DISTINCT c.id FROM requests r
+        "SELECT DISTINCT c.id FROM EACH($2)
+         THEN JOIN requests r ON r.controller = $1 AND r.kind = 'restriction' AND r.mac = j.value->>'mac'
+           AND r.key_id = CAST(j.value->>'key' AS BIGINT)
          JOIN number_macs n ON n.controller = r.controller AND n.mac = r.mac AND n.key_id = r.key_id
          JOIN contacts c ON c.id = n.contact_id AND c.restricted = 0 AND c.number_enc <> ''
-         WHERE r.controller = $1 AND r.kind = 'restriction' AND r.done_at IS NOT NULL AND r.subject IS NOT NULL AND NOT EXISTS (
+         WHERE r.done_at IS NOT NULL AND r.subject IS NOT NULL AND NOT EXISTS (
            SELECT 1 FROM number_macs o JOIN requests l ON l.controller = o.controller AND l.mac = o.mac AND l.key_id = o.key_id
            WHERE o.contact_id = c.id AND l.kind = 'restriction_lifted' AND l.id > r.id)
          ORDER BY c.id",
-        controller
+        controller,
+        json(keyed)
     )?;
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }

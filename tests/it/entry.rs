@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use permesso::engine::receive;
-use permesso::engine::report;
+use permesso::engine::{intake, receive, report};
 
 use crate::app::{LINK, REPLY_NUMBER, TestApp};
 use crate::both;
@@ -156,4 +155,47 @@ both!(whoever_writes_first_is_answered_once_and_has_consented_to_nothing, |app| 
     assert_eq!((links(app, &erased), app.count("SELECT COUNT(*) FROM contacts WHERE number_enc <> ''").await), (1, contacts));
     let blank = "SELECT COUNT(*) FROM inbound_events WHERE effect = 'erased' AND body_enc = '' AND mac = ''";
     assert_eq!(app.count(blank).await, 1, "and nothing of what they wrote is kept");
+});
+
+both!(whoever_wrote_first_and_consented_to_nothing_is_kept_no_longer_than_an_unfinished_form, |app| {
+    with_entry(app).await;
+    let [quiet, refuses, joins, unclear, known, asks] = [1, 2, 3, 4, 5, 6].map(TestApp::it);
+    app.import(&format!("{known},,prospect,,web shop,,,,,,,\n")).await;
+    for number in [&quiet, &refuses, &joins, &unclear, &known, &asks] {
+        app.reply(number, REPLY_NUMBER, "NEWSLETTER").await;
+        assert_eq!(links(app, number), 1);
+    }
+    app.reply(&refuses, REPLY_NUMBER, "STOP").await;
+    app.reply(&unclear, REPLY_NUMBER, "mah, vediamo un po").await;
+    crate::intake::joined(app, "newsletter", &joins).await;
+    let forget = async || intake::tidy(&app.engine).await.unwrap();
+    app.advance(Duration::from_secs(86_399));
+    assert_eq!(forget().await, 0, "a day is not over");
+    app.reply(&asks, REPLY_NUMBER, "AIUTO").await;
+    app.advance(Duration::from_secs(2));
+    assert_eq!(forget().await, 2);
+    let mut stay = Vec::new();
+    for number in [&quiet, &refuses, &joins, &unclear, &known, &asks] {
+        stay.push(app.story(number).await.known);
+    }
+    assert_eq!(
+        stay,
+        [false, false, true, true, true, true],
+        "who consented, whose words wait to be read, who was known before, who wrote since"
+    );
+    app.advance(Duration::from_secs(86_400));
+    assert_eq!(forget().await, 1);
+    let words = "SELECT COUNT(*) FROM inbound_events WHERE body_enc <> ''";
+    assert_eq!(app.count(words).await, 4, "their words are gone too");
+    // The no outlives them, whatever list brings the number.
+    assert!(app.story(&refuses).await.suppressions.concat().contains("stopped"));
+    app.people(std::slice::from_ref(&refuses)).await;
+    app.send(LINK).await;
+    assert_eq!(app.asks(&refuses), 0);
+    // Whoever is erased leaves nothing of how they came.
+    let came = "SELECT COUNT(*) FROM intakes WHERE contact_id IS NOT NULL";
+    assert_eq!(app.count(came).await, 3, "two rows of who came and joined, and one of whose words wait");
+    crate::erasure::erase(app, &joins).await;
+    assert_eq!(app.count(came).await, 1);
+    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
 });

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use permesso::domain::suppression::Reason;
-use permesso::engine::{dossier, intake, receive, rights};
+use permesso::engine::{dossier, inbox, intake, receive, rights, steer};
 use permesso::store::{codes, contacts, intakes};
 
 use crate::app::{LINK, REPLY_NUMBER, TestApp, field};
@@ -12,6 +12,7 @@ use crate::both;
 use crate::code::codes;
 use crate::erasure::{by_letter, erase, grants};
 use crate::promises::said;
+use crate::run::ask;
 use crate::shield::everything;
 
 const PROMO: &[&str] = &["sms.promotions"];
@@ -65,7 +66,7 @@ async fn enter(app: &TestApp, form: &str, token: &str, code: &str) -> (u16, Vec<
 }
 
 /// Chooses, gives the number, types the code.
-async fn joined(app: &TestApp, form: &str, number: &str) {
+pub async fn joined(app: &TestApp, form: &str, number: &str) {
     let token = choose(app, form, PROMO).await;
     assert_eq!(give(app, form, &token, number).await.0, 200);
     app.settle().await;
@@ -331,6 +332,59 @@ both!(one_number_gets_one_code_at_a_time_and_few_a_day_whoever_types_it, |app| {
     assert_eq!(last, 429);
 });
 
+/// What an unread reply, a restart and an older copy in the middle of a form lead to.
+#[tokio::test]
+async fn a_form_goes_on_after_a_restart_and_neither_an_unread_reply_nor_an_old_copy_makes_a_yes() {
+    let mut app = TestApp::new(crate::app::Kind::Sqlite).await;
+    forms(&mut app).await;
+    let [writes, stays, stops] = [1, 2, 3].map(TestApp::it);
+    // Nothing of a choice is with us, so a restart loses none; then another between the number and the code.
+    let token = choose(&app, "newsletter", PROMO).await;
+    app.reconfigure("").await;
+    assert_eq!(give(&app, "newsletter", &token, &writes).await.0, 200);
+    app.reconfigure("").await;
+    app.settle().await;
+    let code = codes(&app, &writes).pop().expect("a code");
+    // What nobody could read yet may be a no: it is read first, and the code then counts as long as it lives.
+    app.reply(&writes, REPLY_NUMBER, "mah, vediamo un po").await;
+    assert_eq!(enter(&app, "newsletter", &token, &code).await.0, 422);
+    assert!(app.granted(&writes).await.is_empty());
+    let waiting = inbox::waiting(&app.engine, 0, 9).await.unwrap();
+    inbox::resolve(&app.engine, waiting[0].id, false, "ann").await.unwrap();
+    assert_eq!(enter(&app, "newsletter", &token, &code).await.0, 200);
+    assert_eq!(app.granted(&writes).await, PROMO);
+
+    // A copy from before the numbers were given takes the database's place. One of the two said STOP since.
+    let mut given = Vec::new();
+    for number in [&stays, &stops] {
+        given.push((number, choose(&app, "newsletter", PROMO).await));
+    }
+    let copy = crate::restore::copy(&app).await;
+    for (number, token) in &given {
+        assert_eq!(give(&app, "newsletter", token, number).await.0, 200);
+    }
+    app.settle().await;
+    app.reply(&stops, REPLY_NUMBER, "STOP").await;
+    crate::restore::stop_all(&mut app).await;
+    let (code, _, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().unwrap()]).await;
+    assert_eq!(code, 0, "{err}");
+    crate::restore::open(&mut app).await;
+    app.listen().await;
+    steer::resume(&app.engine, "ann", Some("nobody wrote meanwhile")).await.unwrap();
+    let mut then = Vec::new();
+    for (number, token) in &given {
+        let old = codes(&app, number).pop().expect("the code of before");
+        assert_eq!(enter(&app, "newsletter", token, &old).await.0, 422, "the copy sent no such code");
+        assert_eq!(give(&app, "newsletter", token, number).await.0, 200);
+        app.settle().await;
+        let new = codes(&app, number).pop().expect("a code");
+        then.push((codes(&app, number).len(), enter(&app, "newsletter", token, &new).await.0));
+    }
+    assert_eq!(then, [(2, 200), (1, 422)], "who stays gets another and completes it; who said no gets nothing");
+    assert!(app.granted(&stops).await.is_empty() && app.granted(&stays).await == PROMO);
+    app.end().await;
+}
+
 both!(what_a_person_allows_already_is_not_touched_before_they_type_the_code, |app| {
     forms(app).await;
     let number = TestApp::it(1);
@@ -365,6 +419,32 @@ both!(what_a_person_allows_already_is_not_touched_before_they_type_the_code, |ap
     app.reply(&number, REPLY_NUMBER, "STOP").await;
     assert!(app.granted(&number).await.is_empty());
 });
+
+/// A sender shown by name must name France's stop code to French phones, in whatever language the page was read (`required_text`).
+#[tokio::test]
+async fn a_code_says_what_its_country_wants_of_a_sender_shown_by_name() {
+    let mut app = TestApp::new(crate::app::Kind::Sqlite).await;
+    forms(&mut app).await;
+    let file = app.engine.config.dir.join("forms/shop.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("countries = [\"IT\", \"PL\", \"ES\", \"DE\"", "countries = [\"FR\", \"IT\"")).unwrap();
+    let texts = app.dir.path().join("templates/messages");
+    std::fs::create_dir_all(&texts).unwrap();
+    let own = "{{ brand }} : {{ code }} est votre code. STOP au 36111";
+    std::fs::write(texts.join("join_code.fr.txt"), own).unwrap();
+    app.reconfigure("").await;
+    let [french, italian] = ["+33639980001".to_owned(), TestApp::it(1)];
+    for (number, says) in [(&french, "STOP au 36111"), (&italian, "codice che conferma")] {
+        let token = choose(&app, "shop", PROMO).await;
+        assert_eq!(give(&app, "shop", &token, number).await.0, 200);
+        app.settle().await;
+        let [got] = &app.inbox(number)[..] else { panic!("one message") };
+        assert!(got.from == "ACME" && got.text.contains(says), "{}", got.text);
+        let code = codes(&app, number).pop().expect("a code");
+        assert_eq!(enter(&app, "shop", &token, &code).await.0, 200);
+    }
+    app.end().await;
+}
 
 both!(a_token_is_of_one_form_and_one_half_hour_and_a_form_of_one_origin, |app| {
     forms(app).await;
@@ -419,6 +499,8 @@ both!(a_token_is_of_one_form_and_one_half_hour_and_a_form_of_one_origin, |app| {
     assert_eq!(intakes::of_contact(&mut tx, contact.id).await.unwrap()[0].0, "Shop <b> of ACME");
     let known = dossier::gather(&mut tx, &app.engine, contact).await.unwrap();
     assert_eq!((known.joined.len(), known.entries.len()), (1, 2), "and in the copy of their data");
+    let text = known.sent.iter().find_map(|sent| sent.text.clone()).expect("the text that the proof names by its hash");
+    assert!(text.contains(dossier::NOT_KEPT) && text.contains("ACME"), "{text}");
     tx.rollback().await.unwrap();
 
     // Without a published notice nobody is asked for anything.
@@ -533,6 +615,8 @@ both!(the_store_spends_a_token_once_and_counts_what_was_sent, |app| {
         (1, 0)
     );
     assert_eq!(intakes::of_contact(&mut tx, contact).await.unwrap(), [("a page".to_owned(), 20), ("a page".to_owned(), 10)]);
+    intakes::came(&mut tx, &c, "f", "t4", contact, 50).await.unwrap();
+    assert_eq!(intakes::of_contact(&mut tx, contact).await.unwrap().len(), 2, "no form has it from them");
     assert_eq!(intakes::unfinished(&mut tx, &c, 100, 9).await.unwrap(), Vec::<(i64,)>::new(), "imported, and confirmed");
     assert_eq!(intakes::sweep(&mut tx, &c, 30).await.unwrap(), 0, "t3 is younger");
     assert_eq!(intakes::sweep(&mut tx, &c, 31).await.unwrap(), 1);

@@ -255,7 +255,22 @@ both!(what_the_store_does_for_a_restriction_and_a_new_number, |app| {
     let described = contacts::lock(&mut tx, two).await.unwrap().unwrap();
     assert_eq!((described.kind.as_deref(), described.restricted), (Some("prospect"), 1), "a restriction is nobody else's word");
     assert!(contacts::is_restricted(&mut tx, two).await.unwrap() && !contacts::is_restricted(&mut tx, one).await.unwrap());
-    assert!(requests::restricted(&mut tx, &ours).await.unwrap().is_empty(), "nobody asked for any");
+    assert!(requests::restricted(&mut tx, &ours, &keyed(1)).await.unwrap().is_empty(), "nobody asked for any");
+    let number = keyed(1).pop().unwrap();
+    let wish = requests::Request {
+        kind: "restriction".into(),
+        mac: number.mac,
+        key_id: number.key_id,
+        subject: Some("s".into()),
+        channel: "operator".into(),
+        by_whom: "ann".into(),
+        received_at: 1,
+        due_at: 2,
+        done_at: Some(1),
+    };
+    requests::add(&mut tx, &ours, &wish, &[]).await.unwrap().unwrap();
+    assert_eq!(requests::restricted(&mut tx, &ours, &[keyed(2), keyed(1)].concat()).await.unwrap(), [one]);
+    assert!(requests::restricted(&mut tx, &ours, &keyed(2)).await.unwrap().is_empty(), "of these numbers alone");
     contacts::carry_marks(&mut tx, &ours, one, &keyed(2)).await.unwrap();
     tx.rollback().await.unwrap();
 });
