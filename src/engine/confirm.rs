@@ -376,7 +376,7 @@ async fn grant(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed)
 
 async fn suppress(tx: &mut Tx, engine: &Engine, situation: &Situation, reason: Reason, deed: &Deed) -> Result<()> {
     suppressions::suppress(tx, &engine.controller, &situation.keyed, reason, deed.by(), deed.at, engine.now()).await?;
-    end_grants(tx, engine, &situation.keyed, deed).await
+    end_grants(tx, engine, &situation.keyed, reason, deed).await
 }
 
 /// A no of the human's other number, which an import tied to this one.
@@ -392,8 +392,8 @@ pub fn said_hidden(now: i64) -> Deed {
 }
 
 /// A no ends what was granted to any number it reaches: the human's other numbers, and those of an imported list.
-pub async fn end_grants(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], deed: &Deed) -> Result<()> {
-    let contacts = suppressions::granted_among(tx, &engine.controller, keyed).await?;
+pub async fn end_grants(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], reason: Reason, deed: &Deed) -> Result<()> {
+    let contacts = suppressions::granted_among(tx, &engine.controller, keyed, reason).await?;
     end_grants_of(tx, engine, &contacts, deed).await
 }
 
@@ -474,10 +474,28 @@ async fn close_by(tx: &mut Tx, engine: &Engine, contact: i64, said: Act, deed: &
     Ok(())
 }
 
-/// Notes a no that came late, after the person had said yes in a conversation opened since: it changes nothing.
-pub async fn late_no(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed) -> Result<()> {
+/// A no that came late, after the person had said yes in a conversation opened since. Consents whose first yes is newer have answered it,
+/// each for its own number; it ends everything granted before it, and silences every number of the human that has not answered it, as
+/// it would have if it had come in time.
+pub async fn late_no(tx: &mut Tx, engine: &Engine, situation: &Situation, reason: Reason, deed: &Deed) -> Result<()> {
     let body = situation.body(Entry::LateNo, deed, Vec::new());
     engine.append(tx, &body).await?;
+    let (reached, _) = suppressions::reach(tx, &engine.controller, &situation.keyed).await?;
+    for contact in reached {
+        let one = Situation::read(tx, engine, contact, Vec::new()).await?;
+        if one.contact.is_erased() {
+            continue;
+        }
+        let granted = ledger::granted(tx, &engine.controller, &one.contact.subject).await?;
+        let (newer, older): (Vec<_>, Vec<_>) = granted.into_iter().partition(|(_, first_yes_at)| *first_yes_at > deed.at);
+        if !older.is_empty() {
+            withdraw(tx, engine, &one, deed, older.into_iter().map(|(permission, _)| permission).collect()).await?;
+        }
+        if newer.is_empty() {
+            let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&one.contact.number_enc)?);
+            suppressions::suppress_alone(tx, &engine.controller, &keyed, reason, deed.by(), deed.at, engine.now()).await?;
+        }
+    }
     Ok(())
 }
 

@@ -3,9 +3,10 @@
 
 use anyhow::Result;
 
-use super::{Engine, rights};
+use super::{Engine, import, rights};
 use crate::domain::phone::PhoneNumber;
 use crate::store::contacts::{self, Enrolled};
+use crate::store::humans::{self, Tie};
 use crate::store::{Tx, inbound};
 use crate::vault::{self, Keyed};
 
@@ -19,7 +20,8 @@ pub async fn contact(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, country
 }
 
 /// A contact of this number, which is none yet: its id and its pseudonym. What its number wrote before, and nobody could read, holds it as
-/// it would an imported one, and a restriction on record restricts it.
+/// it would an imported one, it belongs to the human to whom a list's rejected row tied its number, with every no of theirs, and a
+/// restriction on record restricts it. The caller has the turn of imports (`humans::take_turn`).
 pub(super) async fn add(
     tx: &mut Tx,
     engine: &Engine,
@@ -35,6 +37,8 @@ pub(super) async fn add(
         line: number.line().code(),
     };
     let id = contacts::enroll(tx, &engine.controller, &new, keyed, engine.now()).await?;
+    let tied = humans::tie(tx, &engine.controller, &[Tie { number: keyed.to_vec(), id: None }]).await?;
+    import::spread(tx, engine, &tied, engine.now()).await?;
     inbound::adopt(tx, &engine.controller, engine.now()).await?;
     rights::restrict_as_requested(tx, engine, keyed).await?;
     Ok((id, new.subject))

@@ -19,6 +19,7 @@ pub const WORDING: &str = "join_link:";
 pub const TEXT: &str = templates::ENTRY;
 /// Effect of an inbound message by which somebody came.
 const ENTRY: &str = "entry";
+const UNANSWERED: &str = "entry, not answered: a no stands";
 
 /// What becomes of such a message, as a word for the record: the person is a contact only so that they can be answered, on no list and in
 /// no campaign's audience; whoever said no, restricted their data or was erased is not answered.
@@ -39,7 +40,7 @@ pub(super) async fn come(
         None => !suppressions::live_among(tx, &engine.controller, keyed).await?.is_empty(),
     };
     if no {
-        return Ok("entry, not answered: a no stands");
+        return Ok(UNANSWERED);
     }
     let country = number.country().unwrap_or_default();
     let contact = match contact {
@@ -56,6 +57,9 @@ pub(super) async fn come(
             let id = enroll::contact(tx, engine, number, country).await?;
             // So that they are forgotten like whoever does not finish on the form itself (`intake::tidy`).
             intakes::came(tx, &engine.controller, &entry.form, &vault::token_hash(&vault::token()), id, now).await?;
+            if suppressions::newest_since(tx, id, i64::MIN).await?.is_some() {
+                return Ok(UNANSWERED);
+            }
             id
         }
     };

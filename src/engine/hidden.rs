@@ -102,7 +102,7 @@ async fn inherit(tx: &mut Tx, engine: &Engine, user: &Keyed, contact: i64) -> Re
     for (reason, at, _) in noes.iter().filter(|(_, _, lifted)| lifted.is_none()) {
         if let Some(reason) = Reason::parse(reason) {
             suppressions::suppress(tx, controller, user, reason, By::Person, *at, now).await?;
-            confirm::end_grants(tx, engine, user, &confirm::said_hidden(now)).await?;
+            confirm::end_grants(tx, engine, user, reason, &confirm::said_hidden(now)).await?;
         }
     }
     Ok(())

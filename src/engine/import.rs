@@ -258,7 +258,7 @@ async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed], ties: &[Tie]
     }
     if !noes.is_empty() {
         suppressions::suppress(&mut tx, &engine.controller, &noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
-        confirm::end_grants(&mut tx, engine, &noes, &listed(now)).await?;
+        confirm::end_grants(&mut tx, engine, &noes, Reason::UnsubscribedBefore, &listed(now)).await?;
     }
     spread(&mut tx, engine, &merged.humans, now).await?;
     let numbers: Vec<Keyed> = chunk.iter().flat_map(hashes_of).collect();
@@ -590,7 +590,7 @@ async fn leave_in_peace(engine: &Engine, noes: &[Keyed], ties: &[Tie]) -> Result
     };
     let known = suppressions::live_among(&mut tx, &engine.controller, noes).await?;
     suppressions::suppress(&mut tx, &engine.controller, noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
-    confirm::end_grants(&mut tx, engine, noes, &listed(now)).await?;
+    confirm::end_grants(&mut tx, engine, noes, Reason::UnsubscribedBefore, &listed(now)).await?;
     spread(&mut tx, engine, &tied, now).await?;
     tx.commit().await?;
     Ok(known)

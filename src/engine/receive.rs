@@ -325,8 +325,9 @@ pub(super) async fn reply(
         let newest = conversations::newest_of(tx, contact).await?;
         let answered = newest.is_some_and(|c| c.opened_at > at && c.state == consent::State::Granted.code());
         if answered && heard.intent != Intent::WrongPerson {
-            confirm::late_no(tx, engine, &situation, &deed).await?;
-            return Ok("superseded by a later yes");
+            let reason = if heard.intent == Intent::Refuse { Reason::Refused } else { Reason::Stopped };
+            confirm::late_no(tx, engine, &situation, reason, &deed).await?;
+            return Ok("a later yes stands, and what was granted before it ends");
         }
         // The entry stands when it was learned; when it counts decides above.
         deed.at = at.min(now);
@@ -411,7 +412,7 @@ async fn reply_of_stranger(
     };
     let now = engine.now();
     suppressions::suppress(tx, &engine.controller, keyed, reason, By::Person, now, now).await?;
-    confirm::end_grants(tx, engine, keyed, &confirm::inherited(now)).await?;
+    confirm::end_grants(tx, engine, keyed, reason, &confirm::inherited(now)).await?;
     if let Some(number) = number {
         notify::no_of_stranger(tx, engine, number, reason).await?;
     }
@@ -445,7 +446,7 @@ pub async fn resolve(tx: &mut Tx, engine: &Engine, inbound_id: i64, stop: bool, 
             if stop {
                 let keyed = [keyed];
                 suppressions::suppress(tx, &engine.controller, &keyed, Reason::Stopped, By::Operator, now, now).await?;
-                confirm::end_grants(tx, engine, &keyed, &confirm::inherited(now)).await?;
+                confirm::end_grants(tx, engine, &keyed, Reason::Stopped, &confirm::inherited(now)).await?;
             }
             return Ok(Resolved::Done);
         }

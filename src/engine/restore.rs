@@ -201,7 +201,7 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
     for (reason, keyed) in by_reason {
         let reason = Reason::parse(&reason).with_context(|| format!("`{reason}` is no reason for a no"))?;
         suppressions::suppress(tx, controller, &keyed, reason, By::List, now, now).await?;
-        confirm::end_grants(tx, engine, &keyed, &restored(now)).await?;
+        confirm::end_grants(tx, engine, &keyed, reason, &restored(now)).await?;
     }
     done.asked += keep::add_asked(tx, controller, &asked).await?;
     let mut gone: BTreeMap<i64, Vec<Permission>> = BTreeMap::new();

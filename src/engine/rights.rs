@@ -102,7 +102,7 @@ async fn try_object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Res
         Some(contact) => object_of(&mut tx, engine, &contact, "objection", asked).await?,
         None => {
             suppressions::suppress(&mut tx, &engine.controller, &keyed, Reason::Stopped, By::Person, now, now).await?;
-            confirm::end_grants(&mut tx, engine, &keyed, &confirm::inherited(now)).await?;
+            confirm::end_grants(&mut tx, engine, &keyed, Reason::Stopped, &confirm::inherited(now)).await?;
             requests::add(&mut tx, engine, Right::Objection, &keyed, None, asked, &[]).await?;
         }
     }

@@ -20,7 +20,7 @@ use crate::store::control::Silence;
 use crate::store::facts::Person;
 use crate::store::messages::{self, New, Route};
 use crate::store::queue::{self, Job};
-use crate::store::{campaigns, control, keep};
+use crate::store::{campaigns, control, humans, keep};
 use crate::vault;
 
 /// A test message on its way.
@@ -76,6 +76,7 @@ pub async fn plan(
     };
 
     let mut tx = engine.store.write().await?;
+    humans::take_turn(&mut tx, &engine.controller).await?;
     let contact = enroll::contact(&mut tx, engine, to, &country).await?;
     let body = serde_json::to_string(&campaign)?;
     let revision = campaigns::freeze(&mut tx, &engine.controller, &campaign.name, "test", &body, &body_hash(&body), now).await?;

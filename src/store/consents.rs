@@ -57,7 +57,7 @@ macro_rules! counted {
 /// `wanted`: the permissions asked about; `known`: one row a contact, all that its statuses follow from.
 /// `$1` controller, `$2` permissions, `$3` revisions, `$4` and `$5` the contacts' ids.
 ///
-/// A no of any number of a human is everybody's of that human, as in `facts::people`. An ask counts for what its revision asks for, one
+/// A no of any number of a human is everybody's of that human, but for a wrong number, as in `facts::people`. An ask counts for what its revision asks for, one
 /// without a revision for everything; an ask that reached nobody and was never answered is none. `controller || ''` keeps the planner from
 /// an index that begins with the controller and so from everybody.
 macro_rules! known {
@@ -97,10 +97,12 @@ macro_rules! known {
                  THEN JOIN contacts o ON o.controller = $1 AND o.human = c.human AND o.id <> c.id
                  THEN JOIN number_macs n ON n.contact_id = o.id
                  THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
+                   AND s.reason <> 'wrong_person'
                  UNION ALL
                  SELECT c.id, s.at FROM people c
                  THEN JOIN humans h ON h.controller = $1 AND h.human = c.human
-                 THEN JOIN suppressions s ON s.controller = h.controller AND s.mac = h.alias AND s.lifted_at IS NULL) AS every_no
+                 THEN JOIN suppressions s ON s.controller = h.controller AND s.mac = h.alias AND s.lifted_at IS NULL
+                   AND s.reason <> 'wrong_person') AS every_no
                GROUP BY contact_id),
              stated AS MATERIALIZED (
                SELECT c.id AS contact_id, CAST(SUM(CASE p.state WHEN 'refused' THEN w.bit ELSE 0 END) AS BIGINT) AS refused,

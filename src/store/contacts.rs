@@ -435,6 +435,11 @@ pub async fn describe_as(tx: &mut Tx, from: i64, to: i64) -> Result<()> {
 
 /// Takes a number out of its human: it is somebody else's by now, and says nothing about the others.
 pub async fn untie(tx: &mut Tx, id: i64) -> Result<()> {
+    execute!(
+        tx,
+        "DELETE FROM humans WHERE (controller, alias) IN (SELECT n.controller, n.mac FROM number_macs n WHERE n.contact_id = $1)",
+        id
+    )?;
     execute!(tx, "UPDATE contacts SET human = NULL WHERE id = $1", id)?;
     Ok(())
 }

@@ -96,7 +96,7 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
 
     evidence(tx, &ids, &mut people).await?;
 
-    // Every no for all the numbers of one human (design section 1).
+    // Every no for all the numbers of one human (design section 1). A wrong number is wrong by itself.
     let suppressed: Vec<(i64, String, i64)> = fetch_all!(
         tx,
         "SELECT n.contact_id, s.reason, s.at FROM EACH($1)
@@ -108,11 +108,13 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
          THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human
          THEN JOIN number_macs n ON n.contact_id = o.id
          THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
+           AND s.reason <> 'wrong_person'
          UNION
          SELECT c.id, s.reason, s.at FROM EACH($1)
          THEN JOIN contacts c ON c.id = CAST(j.value AS BIGINT) AND c.human IS NOT NULL
          THEN JOIN humans h ON h.controller = c.controller AND h.human = c.human
-         THEN JOIN suppressions s ON s.controller = h.controller AND s.mac = h.alias AND s.lifted_at IS NULL",
+         THEN JOIN suppressions s ON s.controller = h.controller AND s.mac = h.alias AND s.lifted_at IS NULL
+           AND s.reason <> 'wrong_person'",
         &ids
     )?;
     for (id, reason, at) in suppressed {

@@ -61,7 +61,8 @@ impl<'a> Groups<'a> {
 /// Key's hash of a number, its contact, that contact's human, the human of the row's id, and the human this number was tied to.
 type Known = (String, Option<i64>, Option<String>, Option<String>, Option<String>);
 
-/// Ties numbers and external ids into humans. Answers the humans that these rows are about.
+/// Ties numbers and external ids into humans. A number of which somebody said that it is a wrong one is tied no more: it is another
+/// human's by now, whatever an old row says. Answers the humans that these rows are about.
 pub async fn tie(tx: &mut Tx, controller: &str, ties: &[Tie]) -> Result<Vec<String>> {
     let ids: BTreeSet<&str> = ties.iter().filter_map(|t| t.id.as_deref()).collect();
     execute!(
@@ -80,7 +81,9 @@ pub async fn tie(tx: &mut Tx, controller: &str, ties: &[Tie]) -> Result<Vec<Stri
          LEFT JOIN contacts c ON c.id = n.contact_id
          LEFT JOIN humans i ON i.controller = $2 AND i.alias = j.value->>'id'
          LEFT JOIN humans a ON a.controller = $2 AND a.alias = j.value->>'mac'
-         WHERE i.human IS NOT NULL OR a.human IS NOT NULL",
+         WHERE (i.human IS NOT NULL OR a.human IS NOT NULL) AND NOT EXISTS (SELECT 1 FROM suppressions s
+           WHERE s.controller = $2 AND s.mac = j.value->>'mac' AND s.key_id = CAST(j.value->>'key' AS BIGINT)
+             AND s.reason = 'wrong_person' AND s.lifted_at IS NULL)",
         &json(numbers.collect::<Vec<_>>()),
         controller
     )?;

@@ -118,6 +118,26 @@ pub async fn preferences(tx: &mut Tx, controller: &str, subject: &str) -> Result
         .collect()
 }
 
+/// What stands granted to this subject, and when the first yes to it was said; where its evidence is gone, when it was granted.
+pub async fn granted(tx: &mut Tx, controller: &str, subject: &str) -> Result<Vec<(Permission, i64)>> {
+    let rows: Vec<(String, String, i64, Option<String>)> = fetch_all!(
+        tx,
+        "SELECT p.channel, p.purpose, p.since, e.body FROM preferences p LEFT JOIN evidence e ON e.seq = p.seq
+         WHERE p.controller = $1 AND p.subject = $2 AND p.state = 'granted' ORDER BY p.channel, p.purpose",
+        controller,
+        subject
+    )?;
+    let mut granted = Vec::with_capacity(rows.len());
+    for (channel, purpose, since, body) in rows {
+        let body: Option<Body> = body.and_then(|body| serde_json::from_str(&body).ok());
+        let first_yes_at = body.and_then(|body| body.first_yes).map_or(since, |first| first.at);
+        if let Some((channel, purpose)) = Channel::parse(&channel).zip(Purpose::parse(&purpose)) {
+            granted.push((Permission { channel, purpose }, first_yes_at));
+        }
+    }
+    Ok(granted)
+}
+
 /// One entry as stored: (seq, subject, kind, at, body hash, prev, hash, body if evidence still holds it).
 pub type Row = (i64, String, String, i64, String, String, String, Option<String>);
 

@@ -9,7 +9,7 @@ use crate::domain::suppression::Reason;
 use crate::vault::Keyed;
 
 /// The contacts a no reaches: those of the keyed numbers `$1` of controller `$2`, their humans' other numbers, and those of the
-/// human that an external id, or a number that is no contact, belongs to.
+/// human that an external id, or a number that is no contact, belongs to. One that is marked `alone` reaches its own number only.
 macro_rules! reached {
     () => {
         "SELECT n.contact_id FROM EACH($1)
@@ -19,26 +19,40 @@ macro_rules! reached {
          THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
          THEN JOIN contacts c ON c.id = n.contact_id AND c.human IS NOT NULL
          THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human
+         WHERE j.value->>'alone' IS NULL
          UNION
          SELECT o.id FROM EACH($1)
          THEN JOIN humans h ON h.controller = $2 AND h.alias = j.value->>'mac'
-         THEN JOIN contacts o ON o.controller = h.controller AND o.human = h.human"
+         THEN JOIN contacts o ON o.controller = h.controller AND o.human = h.human
+         WHERE j.value->>'alone' IS NULL"
     };
 }
 
 /// What the new noes `$1` of controller `$2` make of a contact's open question and of its ask: the strictest counts.
 macro_rules! inherited {
     () => {
-        "(SELECT n.contact_id AS id, CASE MIN(CASE j.value->>'reason' WHEN 'wrong_person' THEN 0 WHEN 'refused' THEN 2 ELSE 1 END)
-             WHEN 0 THEN 'wrong_person' WHEN 2 THEN 'refused' ELSE 'stopped' END AS state FROM EACH($1)
+        "(SELECT n.contact_id AS id, CASE MIN(CASE j.value->>'reason' WHEN 'refused' THEN 2 ELSE 1 END)
+             WHEN 2 THEN 'refused' ELSE 'stopped' END AS state FROM EACH($1)
            THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
            GROUP BY n.contact_id) AS w"
     };
 }
 
-/// Suppresses these keyed numbers, or external ids, and every number of the same humans, and cancels what is planned for them,
-/// all in the caller's transaction: an opt-out and a claim meet on the message row and one of them loses. `by` is who said so. Answers
-/// (suppressed anew, messages cancelled).
+/// The keyed numbers as `reached!` wants them.
+fn rows(keyed: &[Keyed], alone: bool) -> String {
+    let alone = alone.then_some(true);
+    json(keyed.iter().map(|k| serde_json::json!({ "mac": k.mac, "key": k.key_id, "alone": alone })).collect::<Vec<_>>())
+}
+
+/// Whether a no of this kind is about the number and not the human: whoever holds the number now says nothing for the human who is
+/// believed to have another one.
+fn alone(reason: Reason) -> bool {
+    reason == Reason::WrongPerson
+}
+
+/// Suppresses these keyed numbers, or external ids, and every number of the same humans (of a wrong number that number alone), and
+/// cancels what is planned for them, all in the caller's transaction: an opt-out and a claim meet on the message row and one of them
+/// loses. `by` is who said so. Answers (suppressed anew, messages cancelled).
 pub async fn suppress(
     tx: &mut Tx,
     controller: &str,
@@ -48,7 +62,31 @@ pub async fn suppress(
     at: i64,
     now: i64,
 ) -> Result<(u64, u64)> {
-    let rows = json(keyed.iter().map(|k| serde_json::json!({ "mac": k.mac, "key": k.key_id })).collect::<Vec<_>>());
+    suppress_rows(tx, controller, rows(keyed, alone(reason)), reason, by, at, now).await
+}
+
+/// As [`suppress`], of one number alone, by all its hashes: what another number of the human granted since has answered this no.
+pub async fn suppress_alone(
+    tx: &mut Tx,
+    controller: &str,
+    keyed: &[Keyed],
+    reason: Reason,
+    by: By,
+    at: i64,
+    now: i64,
+) -> Result<(u64, u64)> {
+    suppress_rows(tx, controller, rows(keyed, true), reason, by, at, now).await
+}
+
+async fn suppress_rows(
+    tx: &mut Tx,
+    controller: &str,
+    rows: String,
+    reason: Reason,
+    by: By,
+    at: i64,
+    now: i64,
+) -> Result<(u64, u64)> {
     // Whoever is completing a yes at this moment holds their contact's row: we wait for them, or they for us and read the no.
     let _: Vec<(i64,)> = fetch_all!(
         tx,
@@ -216,9 +254,9 @@ async fn close(tx: &mut Tx, controller: &str, rows: &str, answer: Answer, now: i
     Ok(())
 }
 
-/// Whoever of these numbers and their humans has anything granted: their grants end with the no, and the ledger must say so.
-pub async fn granted_among(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<i64>> {
-    let rows = json(keyed.iter().map(|k| serde_json::json!({ "mac": k.mac, "key": k.key_id })).collect::<Vec<_>>());
+/// Whoever a no of this kind by these numbers reaches and has anything granted: their grants end with it, and the ledger must say so.
+pub async fn granted_among(tx: &mut Tx, controller: &str, keyed: &[Keyed], reason: Reason) -> Result<Vec<i64>> {
+    let rows = rows(keyed, alone(reason));
     let ids: Vec<(i64,)> = fetch_all!(
         tx,
         concat!(
@@ -235,8 +273,8 @@ pub async fn granted_among(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Re
     Ok(ids.into_iter().map(|(id,)| id).collect())
 }
 
-/// Every number of a human inherits every no of the others (after an import tied them together): what is planned for it is cancelled
-/// and its open conversation closed. Answers the contacts that newly carry a no beside something granted. Whoever carried it
+/// Every number of a human inherits every no of the others (after an import tied them together), but not that one of them is a wrong
+/// number: what is planned for it is cancelled and its open conversation closed. Answers the contacts that newly carry a no beside something granted. Whoever carried it
 /// already is left alone: they may be on their way back by their own act.
 pub async fn spread_over_humans(tx: &mut Tx, controller: &str, humans: &[String], now: i64) -> Result<Vec<i64>> {
     let humans = json(humans.iter().map(|human| serde_json::json!({ "human": human })).collect::<Vec<_>>());
@@ -256,10 +294,12 @@ pub async fn spread_over_humans(tx: &mut Tx, controller: &str, humans: &[String]
            THEN JOIN contacts o ON o.controller = $2 AND o.human = j.value->>'human'
            THEN JOIN number_macs n ON n.contact_id = o.id
            THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
+             AND s.reason <> 'wrong_person'
            UNION
            SELECT h.human, s.scope, s.reason, s.at FROM EACH($1)
            THEN JOIN humans h ON h.controller = $2 AND h.human = j.value->>'human'
-           THEN JOIN suppressions s ON s.controller = h.controller AND s.mac = h.alias AND s.lifted_at IS NULL) AS w
+           THEN JOIN suppressions s ON s.controller = h.controller AND s.mac = h.alias AND s.lifted_at IS NULL
+             AND s.reason <> 'wrong_person') AS w
          THEN JOIN contacts o2 ON o2.controller = $2 AND o2.human = w.human
          THEN JOIN number_macs n2 ON n2.contact_id = o2.id
          WHERE NOT EXISTS (SELECT 1 FROM suppressions l WHERE l.controller = $2 AND l.mac = n2.mac AND l.key_id = n2.key_id
@@ -326,7 +366,8 @@ pub async fn spread_over_humans(tx: &mut Tx, controller: &str, humans: &[String]
     Ok(granted.into_iter().map(|(id,)| id).collect())
 }
 
-/// The newest live no of this contact's human at or after `since`: a yes begun before it does not count.
+/// The newest live no of this contact's human at or after `since`: a yes begun before it does not count. That another number of the
+/// human is a wrong one is none.
 pub async fn newest_since(tx: &mut Tx, contact: i64, since: i64) -> Result<Option<String>> {
     let row: Option<(String, i64)> = fetch_optional!(
         tx,
@@ -339,12 +380,12 @@ pub async fn newest_since(tx: &mut Tx, contact: i64, since: i64) -> Result<Optio
            JOIN contacts o ON o.controller = c.controller AND o.human = c.human
            JOIN number_macs n ON n.contact_id = o.id
            JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
-           WHERE c.id = $1 AND c.human IS NOT NULL
+           WHERE c.id = $1 AND c.human IS NOT NULL AND s.reason <> 'wrong_person'
            UNION
            SELECT s.reason, s.at FROM contacts c
            JOIN humans h ON h.controller = c.controller AND h.human = c.human
            JOIN suppressions s ON s.controller = h.controller AND s.mac = h.alias AND s.lifted_at IS NULL
-           WHERE c.id = $1 AND c.human IS NOT NULL) AS w
+           WHERE c.id = $1 AND c.human IS NOT NULL AND s.reason <> 'wrong_person') AS w
          WHERE w.at >= $2 ORDER BY w.at DESC LIMIT 1",
         contact,
         since

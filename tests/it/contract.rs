@@ -342,13 +342,17 @@ both!(a_no_closes_conversations_and_names_whose_grants_end, |app| {
     suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::Stopped, By::Person, 4, 4).await.unwrap();
     assert!(conversations::open_of(&mut tx, one.id).await.unwrap().is_none());
     assert!(conversations::open_of(&mut tx, two.id).await.unwrap().is_none());
-    assert_eq!(suppressions::granted_among(&mut tx, C, &keyed(app, 1)).await.unwrap(), [two.id]);
-    assert!(suppressions::granted_among(&mut tx, C, &keyed(app, 3)).await.unwrap().is_empty());
+    assert_eq!(ledger::granted(&mut tx, C, &two.subject).await.unwrap().len(), 1);
+    assert_eq!(suppressions::granted_among(&mut tx, C, &keyed(app, 1), Reason::Stopped).await.unwrap(), [two.id]);
+    assert!(suppressions::granted_among(&mut tx, C, &keyed(app, 1), Reason::WrongPerson).await.unwrap().is_empty());
+    assert!(suppressions::granted_among(&mut tx, C, &keyed(app, 3), Reason::Stopped).await.unwrap().is_empty());
     let listed = suppressions::known_since(&mut tx, C, 4).await.unwrap();
     assert_eq!(listed.iter().map(|(_, _, _, reason, at)| (reason.as_str(), *at)).collect::<Vec<_>>(), [("stopped", 4); 2]);
     assert!(suppressions::known_since(&mut tx, C, 5).await.unwrap().is_empty());
     // A yes older than the no lifts nothing.
     assert_eq!(suppressions::lift(&mut tx, C, one.id, 9, 4, 8).await.unwrap(), 0);
+    // Of one number alone.
+    assert_eq!(suppressions::suppress_alone(&mut tx, C, &keyed(app, 1), Reason::Refused, By::Person, 4, 4).await.unwrap(), (1, 0));
     tx.rollback().await.unwrap();
 });
 

@@ -231,6 +231,29 @@ both!(what_an_earlier_version_knew_of_humans_is_kept, |app| {
     assert_eq!((1..=7).map(|n| app.asks(&it(n))).collect::<Vec<_>>(), [1, 0, 0, 1, 0, 0, 0]);
 });
 
+both!(a_wrong_number_is_wrong_by_itself, |app| {
+    app.import(&(row(1, "X") + &row(2, "Y") + &row(3, "Z") + &row(4, "Z"))).await;
+    app.reply(&it(3), REPLY_NUMBER, "numero sbagliato").await;
+    app.reply(&it(5), REPLY_NUMBER, "numero sbagliato").await;
+    // A number of which a stranger said so is of no human that a list brings it with.
+    app.import(&(row(5, "W") + &row(6, "W"))).await;
+    app.send(LINK).await;
+    assert_eq!([1, 2, 3, 4, 5, 6].map(|n| app.asks(&it(n))), [1, 1, 0, 1, 0, 1]);
+    app.submit(&app.link(&it(1)), "chosen", &["sms.promotions"]).await;
+    app.advance(MINUTE);
+    app.reply(&it(1), REPLY_NUMBER, "SI").await;
+    app.import(&row(2, "X")).await;
+    // Whoever has the second number now.
+    app.reply(&it(2), REPLY_NUMBER, "numero sbagliato").await;
+    app.import(&(row(1, "X") + &row(2, "X") + &row(7, "X"))).await;
+    assert_eq!(app.granted(&it(1)).await, ["sms.promotions"]);
+    assert!(app.story(&it(1)).await.suppressions.is_empty());
+    assert!(app.story(&it(2)).await.verdict.contains("wrong person"));
+    let list = format!("{}/api/v1/consents/list?status=granted&channel=sms&purpose=promotions", app.operator);
+    let granted = app.get(&list).await.1;
+    assert_eq!(granted.matches("\"subject\"").count(), 1, "{granted}");
+});
+
 fn migration(app: &TestApp) -> &'static str {
     match app.kind {
         crate::app::Kind::Sqlite => include_str!("../../migrations/sqlite/0013_humans.sql"),
@@ -239,12 +262,12 @@ fn migration(app: &TestApp) -> &'static str {
 }
 
 /// A row that may be asked.
-fn row(n: u32, id: &str) -> String {
+pub fn row(n: u32, id: &str) -> String {
     format!("{},,prospect,,web shop,prior_consent,form 1,2025-01-10,unticked,,{id},\n", it(n))
 }
 
 /// A row whose kind is none.
-fn rejected(n: u32, id: &str, unsubscribed: &str) -> String {
+pub fn rejected(n: u32, id: &str, unsubscribed: &str) -> String {
     format!("{},,prospekt,,web shop,prior_consent,form 1,2025-01-10,unticked,{unsubscribed},{id},\n", it(n))
 }
 

@@ -11,6 +11,7 @@ use crate::app::{LINK, REPLY_NUMBER, TestApp, field};
 use crate::both;
 use crate::code::codes;
 use crate::erasure::{by_letter, erase, grants};
+use crate::humans::{rejected, row};
 use crate::promises::said;
 use crate::run::ask;
 use crate::shield::everything;
@@ -246,6 +247,23 @@ both!(a_stop_said_before_the_code_was_typed_beats_it_however_late_it_comes, |app
     receive::store(&app.engine, "mock", &[stop]).await.unwrap();
     assert_eq!(app.granted(&number).await, Vec::<String>::new());
     assert_eq!(app.count("SELECT COUNT(*) FROM suppressions WHERE lifted_at IS NULL AND reason = 'stopped'").await, 1);
+});
+
+both!(a_number_that_comes_by_a_form_belongs_to_the_human_that_a_rejected_row_named, |app| {
+    forms(app).await;
+    let [one, two, three, four] = [1, 2, 3, 4].map(TestApp::it);
+    app.import(&(row(1, "H1") + &rejected(2, "H1", "") + &row(3, "H3") + &rejected(4, "H3", ""))).await;
+    joined(app, "newsletter", &two).await;
+    assert_eq!(app.granted(&two).await, PROMO);
+    app.advance(Duration::from_secs(60));
+    for number in [&one, &three] {
+        app.reply(number, REPLY_NUMBER, "STOP").await;
+    }
+    assert!(app.granted(&two).await.is_empty(), "a no by any number of the human");
+    let token = choose(app, "newsletter", PROMO).await;
+    assert_eq!(give(app, "newsletter", &token, &four).await.0, 200);
+    app.settle().await;
+    assert!(app.inbox(&four).is_empty(), "a no said before counts as well");
 });
 
 both!(a_number_that_was_known_before_a_form_is_not_forgotten_with_it, |app| {

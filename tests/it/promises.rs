@@ -557,6 +557,35 @@ both!(a_late_no_beats_the_yes_it_was_said_before, |app| {
     assert!(app.granted(&number).await.is_empty());
 });
 
+both!(a_late_no_ends_what_was_granted_before_it_to_any_number_and_leaves_what_was_granted_since, |app| {
+    let [one, two, quiet] = [1, 2, 3].map(TestApp::it);
+    app.people(&[one.clone(), two.clone(), quiet.clone()]).await;
+    app.send(LINK).await;
+    for number in [&one, &two] {
+        crate::erasure::grants(app, number).await;
+    }
+    // They turn out to be one human, with a third number.
+    let tied = |n| format!("{n},,prospect,,web shop,prior_consent,form 1,2026-01-10,unticked,,H1,\n");
+    app.import(&[&one, &two, &quiet].map(tied).concat()).await;
+    app.advance(Duration::from_secs(3600));
+    let stop = said("late", &one, REPLY_NUMBER, "STOP", app.clock.now());
+    app.advance(Duration::from_secs(300));
+    app.submit(&app.link(&one), "chosen", &["sms.promotions", "sms.product_info"]).await;
+    app.advance(Duration::from_secs(60));
+    app.reply(&one, REPLY_NUMBER, "SI").await;
+    assert_eq!((app.granted(&one).await.len(), app.granted(&two).await.len()), (2, 1));
+    app.advance(Duration::from_secs(600));
+    permesso::engine::receive::store(&app.engine, "mock", &[stop]).await.unwrap();
+    assert_eq!(app.granted(&one).await, ["sms.product_info"], "what was said after the no has answered it");
+    assert!(app.granted(&two).await.is_empty(), "nothing else has");
+    let mut noes = Vec::new();
+    for number in [&one, &two, &quiet] {
+        noes.push(app.story(number).await.suppressions.len());
+    }
+    assert_eq!(noes, [0, 1, 1]);
+    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+});
+
 both!(a_yes_from_the_future_is_not_believed, |app| {
     let number = TestApp::gb(1);
     app.people(std::slice::from_ref(&number)).await;

@@ -235,6 +235,13 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     for number in [&new, &alone] {
         assert!(app.decisions(number).await.concat().contains("ASK_CAP"), "{:?}", app.decisions(number).await);
     }
+    // The next list has the old number still: it is somebody else's, whatever the row says.
+    crate::intake::forms(app).await;
+    crate::intake::joined(app, "newsletter", &new).await;
+    app.import(&format!("{}{}", with_id(&old, "H1"), with_id(&TestApp::it(9), "H1"))).await;
+    app.reply(&old, REPLY_NUMBER, "STOP").await;
+    assert_eq!(app.granted(&new).await, ["sms.promotions"]);
+    assert!(app.story(&new).await.suppressions.is_empty());
     audited(app).await;
 });
 
