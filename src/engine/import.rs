@@ -274,11 +274,12 @@ fn hashes_of(row: &Imported) -> impl Iterator<Item = Keyed> {
     [Keyed { key_id: row.key_id, mac: row.mac.clone() }].into_iter().chain(row.other_macs.iter().cloned())
 }
 
-/// Every no of these humans for all their numbers.
+/// Every no of these humans for all their numbers, and every restriction.
 pub(super) async fn spread(tx: &mut Tx, engine: &Engine, humans: &[String], now: i64) -> Result<()> {
     if !humans.is_empty() {
         let granted = suppressions::spread_over_humans(tx, &engine.controller, humans, now).await?;
         confirm::end_grants_of(tx, engine, &granted, &confirm::inherited(now)).await?;
+        rights::restrict_tied(tx, engine, humans).await?;
     }
     Ok(())
 }

@@ -84,6 +84,18 @@ pub(super) async fn restrict_as_requested(tx: &mut Tx, engine: &Engine, keyed: &
     Ok(())
 }
 
+/// Whoever was tied to a human whose data are restricted, and has something granted: it is used no more, and the ledger and the company's
+/// CRM are told.
+pub(super) async fn restrict_tied(tx: &mut Tx, engine: &Engine, humans: &[String]) -> Result<()> {
+    let ids = contacts::restricted_by_another(tx, &engine.controller, humans).await?;
+    let evidence = "an imported list ties this number to one whose data are restricted".to_owned();
+    let deed = Deed { at: engine.now(), channel: "import", action: "tied", evidence, text_hash: None };
+    for id in contacts::restrict(tx, &ids, true).await? {
+        confirm::restricted(tx, engine, id, true, &deed).await?;
+    }
+    Ok(())
+}
+
 /// Ends all marketing to a person who objects, whether their number is known or not.
 pub async fn object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<()> {
     let mut tries = Tries::default();

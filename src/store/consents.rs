@@ -2,6 +2,7 @@
 //! listed, counted or one of them is explained, so that no two of these can differ.
 
 use super::answers::left;
+use super::contacts::restricted;
 use super::{Result, Tx, fetch_all, fetch_one, json};
 use crate::domain::channel::Permission;
 use crate::domain::status::permissions;
@@ -57,9 +58,11 @@ macro_rules! counted {
 /// `wanted`: the permissions asked about; `known`: one row a contact, all that its statuses follow from.
 /// `$1` controller, `$2` permissions, `$3` revisions, `$4` and `$5` the contacts' ids.
 ///
-/// A no of any number of a human is everybody's of that human, but for a wrong number, as in `facts::people`. An ask counts for what its revision asks for, one
-/// without a revision for everything; an ask that reached nobody and was never answered is none. `controller || ''` keeps the planner from
-/// an index that begins with the controller and so from everybody.
+/// A no of any number of a human is everybody's of that human, but for a wrong number, as in `facts::people`. What a number granted since has
+/// answered the older no of another, since only a fresh yes of both steps grants past it (`confirm::act`), and then it is shown, exported
+/// and told as a consent; an own no is lifted by such a yes, or counts. So `suppressed` is bits, of the permissions for which it counts. An
+/// ask counts for what its revision asks for, one without a revision for everything; an ask that reached nobody and was never answered
+/// is none. `controller || ''` keeps the planner from an index that begins with the controller and so from everybody.
 macro_rules! known {
     () => {
         concat!(
@@ -69,9 +72,9 @@ macro_rules! known {
              revisions AS MATERIALIZED (
                SELECT CAST(j.value->>'id' AS BIGINT) AS id, CAST(j.value->>'bits' AS BIGINT) AS bits FROM EACH($3)),
              people AS MATERIALIZED (
-               SELECT c.id, c.subject, c.human, CASE WHEN c.restricted <> 0 OR EXISTS (SELECT 1 FROM contacts o
-                   WHERE o.controller = c.controller AND o.human = c.human AND o.restricted <> 0) THEN 1 ELSE 0 END AS restricted
-               FROM contacts c WHERE c.id > $4 AND c.id <= $5 AND ",
+               SELECT c.id, c.subject, c.human, ",
+            restricted!("c"),
+            " AS restricted FROM contacts c WHERE c.id > $4 AND c.id <= $5 AND ",
             counted!(),
             "),
              asks AS (
@@ -88,18 +91,18 @@ macro_rules! known {
                    + MAX(said & 128) + MAX(said & 256) AS said
                FROM asks GROUP BY contact_id),
              suppressed AS MATERIALIZED (
-               SELECT contact_id, MIN(at) AS at FROM (
-                 SELECT c.id AS contact_id, s.at FROM people c
+               SELECT contact_id, MIN(at) AS at, MAX(answered_after) AS answered_after FROM (
+                 SELECT c.id AS contact_id, s.at, 9223372036854775807 AS answered_after FROM people c
                  THEN JOIN number_macs n ON n.contact_id = c.id
                  THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
                  UNION ALL
-                 SELECT c.id, s.at FROM people c
+                 SELECT c.id, s.at, s.at FROM people c
                  THEN JOIN contacts o ON o.controller = $1 AND o.human = c.human AND o.id <> c.id
                  THEN JOIN number_macs n ON n.contact_id = o.id
                  THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
                    AND s.reason <> 'wrong_person'
                  UNION ALL
-                 SELECT c.id, s.at FROM people c
+                 SELECT c.id, s.at, s.at FROM people c
                  THEN JOIN humans h ON h.controller = $1 AND h.human = c.human
                  THEN JOIN suppressions s ON s.controller = h.controller AND s.mac = h.alias AND s.lifted_at IS NULL
                    AND s.reason <> 'wrong_person') AS every_no
@@ -108,11 +111,13 @@ macro_rules! known {
                SELECT c.id AS contact_id, CAST(SUM(CASE p.state WHEN 'refused' THEN w.bit ELSE 0 END) AS BIGINT) AS refused,
                  CAST(SUM(CASE p.state WHEN 'withdrawn' THEN w.bit ELSE 0 END) AS BIGINT) AS withdrawn,
                  CAST(SUM(CASE p.state WHEN 'granted' THEN w.bit ELSE 0 END) AS BIGINT) AS granted,
-                 CAST(SUM(CASE p.state WHEN 'expired' THEN w.bit ELSE 0 END) AS BIGINT) AS expired
+                 CAST(SUM(CASE p.state WHEN 'expired' THEN w.bit ELSE 0 END) AS BIGINT) AS expired,
+                 CAST(SUM(CASE WHEN p.state = 'granted' AND p.since > s.answered_after THEN w.bit ELSE 0 END) AS BIGINT) AS answers
                FROM people c THEN JOIN preferences p ON p.controller = $1 AND p.subject = c.subject
-               THEN JOIN wanted w ON w.channel = p.channel AND w.purpose = p.purpose GROUP BY c.id),
+               THEN JOIN wanted w ON w.channel = p.channel AND w.purpose = p.purpose
+               LEFT JOIN suppressed s ON s.contact_id = c.id GROUP BY c.id),
              known AS (
-               SELECT c.id, CASE WHEN s.contact_id IS NULL THEN 0 ELSE 1 END AS suppressed, c.restricted, COALESCE(a.bits, 0) AS bits,
+               SELECT c.id, CASE WHEN s.contact_id IS NULL THEN 0 ELSE 511 & ~COALESCE(p.answers, 0) END AS suppressed, c.restricted, COALESCE(a.bits, 0) AS bits,
                  COALESCE(a.said, 0) AS said, COALESCE(p.refused, 0) AS refused, COALESCE(p.withdrawn, 0) AS withdrawn,
                  COALESCE(p.granted, 0) AS granted, COALESCE(p.expired, 0) AS expired,
                  CASE WHEN v.state = 'pending' THEN v.pending END AS pending, s.at AS suppressed_at, v.first_yes_at
@@ -131,7 +136,7 @@ macro_rules! status {
     () => {
         "CASE WHEN k.refused & w.bit <> 0 THEN 'refused'
            WHEN k.withdrawn & w.bit <> 0 THEN 'withdrawn'
-           WHEN k.suppressed <> 0 THEN 'suppressed'
+           WHEN k.suppressed & w.bit <> 0 THEN 'suppressed'
            WHEN k.restricted <> 0 THEN 'restricted'
            WHEN k.granted & w.bit <> 0 THEN 'granted'
            WHEN k.pending LIKE w.named THEN 'pending'

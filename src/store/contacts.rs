@@ -296,15 +296,42 @@ pub async fn restrict(tx: &mut Tx, ids: &[i64], restricted: bool) -> Result<Vec<
     Ok(changed.into_iter().map(|(id,)| id).collect())
 }
 
+/// 1 where the use of the data of a contact (by the name it has in the statement) is restricted, its own or those of another number of
+/// the human, else 0.
+macro_rules! restricted {
+    ($contact:literal) => {
+        concat!(
+            "CAST(CASE WHEN ",
+            $contact,
+            ".restricted <> 0 OR EXISTS (SELECT 1 FROM contacts o WHERE o.controller = ",
+            $contact,
+            ".controller AND o.human = ",
+            $contact,
+            ".human AND o.restricted <> 0) THEN 1 ELSE 0 END AS BIGINT)"
+        )
+    };
+}
+pub(super) use restricted;
+
 /// Whether the use of this contact's data is restricted: its own, or those of another number of the human.
 pub async fn is_restricted(tx: &mut Tx, id: i64) -> Result<bool> {
-    let row: Option<(i64,)> = fetch_optional!(
+    let row: Option<(i64,)> =
+        fetch_optional!(tx, concat!("SELECT ", restricted!("c"), " FROM contacts c WHERE c.id = $1"), id)?;
+    Ok(row.is_some_and(|(restricted,)| restricted != 0))
+}
+
+/// Contacts of these humans that have something granted and are restricted by another number alone.
+pub async fn restricted_by_another(tx: &mut Tx, controller: &str, humans: &[String]) -> Result<Vec<i64>> {
+    let ids: Vec<(i64,)> = fetch_all!(
         tx,
-        "SELECT c.id FROM contacts c WHERE c.id = $1 AND (c.restricted <> 0 OR EXISTS (SELECT 1 FROM contacts o
-           WHERE o.controller = c.controller AND o.human = c.human AND o.restricted <> 0))",
-        id
+        "SELECT DISTINCT c.id FROM EACH($1)
+         THEN JOIN contacts o ON o.controller = $2 AND o.human = j.value->>'human' AND o.restricted <> 0
+         THEN JOIN contacts c ON c.controller = o.controller AND c.human = o.human AND c.restricted = 0
+         THEN JOIN preferences p ON p.controller = c.controller AND p.subject = c.subject AND p.state = 'granted' ORDER BY c.id",
+        json(humans.iter().map(|human| serde_json::json!({ "human": human })).collect::<Vec<_>>()),
+        controller
     )?;
-    Ok(row.is_some())
+    Ok(ids.into_iter().map(|(id,)| id).collect())
 }
 
 pub async fn hold(tx: &mut Tx, id: i64, at: Option<i64>) -> Result<()> {

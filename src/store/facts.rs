@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use chrono::NaiveDate;
 
+use super::contacts::restricted;
 use super::{Error, Result, Tx, fetch_all, json, screenings};
 use crate::clock::DAY;
 use crate::domain::channel::{Channel, Permission, Purpose};
@@ -49,11 +50,12 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
     let ids = json(ids);
     let rows: Vec<ContactRow> = fetch_all!(
         tx,
-        "SELECT id, subject, number_enc, line, country, locale, zone, kind, last_action,
-           CAST(CASE WHEN restricted <> 0 OR EXISTS (SELECT 1 FROM contacts o
-             WHERE o.controller = contacts.controller AND o.human = contacts.human AND o.restricted <> 0) THEN 1 ELSE 0 END AS BIGINT),
-           CAST(CASE WHEN held_at IS NULL THEN 0 ELSE 1 END AS BIGINT), human, times
-         FROM contacts WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))",
+        concat!(
+            "SELECT id, subject, number_enc, line, country, locale, zone, kind, last_action, ",
+            restricted!("contacts"),
+            ", CAST(CASE WHEN held_at IS NULL THEN 0 ELSE 1 END AS BIGINT), human, times
+             FROM contacts WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))"
+        ),
         &ids
     )?;
     let mut people: HashMap<i64, Person> = HashMap::with_capacity(rows.len());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::contacts::restricted;
 use super::{Error, Result, Tx, execute, fetch_all, fetch_optional, json, outbox};
 use crate::crash;
 use crate::domain::channel::{Channel, Permission, Purpose};
@@ -70,6 +71,16 @@ pub async fn append(tx: &mut Tx, vault: &Vault, controller: &str, body: &Body, t
             body.at,
             seq,
             body.campaign.as_deref(),
+            now
+        )?;
+    }
+    if matches!(body.entry, ledger::Entry::Restricted | ledger::Entry::Unrestricted | ledger::Entry::Times) {
+        // What stands granted may be used otherwise from now on, and whoever takes home what changed has to learn of it.
+        execute!(
+            tx,
+            "UPDATE preferences SET learned_at = $3 WHERE controller = $1 AND subject = $2 AND state = 'granted'",
+            controller,
+            &body.subject,
             now
         )?;
     }
@@ -209,23 +220,29 @@ pub struct Consent {
     pub state: String,
     pub since: i64,
     pub seq: i64,
+    /// Not 0 where the use of the data of any number of the human is restricted.
     pub restricted: i64,
     pub body: Option<String>,
     /// JSON of `domain::times::Times`.
     pub times: Option<String>,
 }
 
-/// Every permission whose change was learned of at or after `since` (a gateway may bring a no days after it was said), and every granted one on the channels `always`, in ledger order.
+/// Every permission whose change was learned of at or after `since` (a gateway may bring a no days after it was said; a restriction and
+/// the person's times change what is granted), and every granted one on the channels `always`, in ledger order.
 pub async fn consents_since(tx: &mut Tx, controller: &str, since: i64, always: &[&str]) -> Result<Vec<Consent>> {
     let always = json(always.iter().map(|channel| serde_json::json!({ "channel": channel })).collect::<Vec<_>>());
     fetch_all!(
         tx,
-        "SELECT c.id AS contact, c.number_enc, c.country, c.locale, p.channel, p.purpose, p.state, p.since, p.seq, c.restricted, e.body, c.times
+        concat!(
+            "SELECT c.id AS contact, c.number_enc, c.country, c.locale, p.channel, p.purpose, p.state, p.since, p.seq, ",
+            restricted!("c"),
+            " AS restricted, e.body, c.times
          FROM preferences p JOIN contacts c ON c.controller = p.controller AND c.subject = p.subject
          LEFT JOIN evidence e ON e.seq = p.seq
          WHERE p.controller = $1 AND c.number_enc <> ''
            AND (p.learned_at >= $2 OR (p.state = 'granted' AND p.channel IN (SELECT j.value->>'channel' FROM EACH($3))))
-         ORDER BY p.seq, p.channel, p.purpose",
+         ORDER BY p.seq, p.channel, p.purpose"
+        ),
         controller,
         since,
         &always

@@ -90,6 +90,33 @@ async fn one_in_each(app: &TestApp) -> Vec<(String, [&'static str; 3])> {
     .to_vec()
 }
 
+both!(what_a_number_grants_anew_answers_the_older_no_of_another_and_says_so_everywhere, |app| {
+    let numbers = [1, 2].map(TestApp::it);
+    app.import(&numbers.iter().map(|n| with_id(n, "H1")).collect::<String>()).await;
+    app.send(LINK).await;
+    let (one, two) = if app.asks(&numbers[0]) == 1 { (&numbers[0], &numbers[1]) } else { (&numbers[1], &numbers[0]) };
+    let stands = async || {
+        let mut words = Vec::new();
+        for number in [one, two] {
+            let consents = app.story(number).await.consents;
+            words.extend(consents.iter().find(|l| l.contains("sms.promotions")).and_then(|l| l.split(':').next()).map(str::to_owned));
+        }
+        let (code, csv, err) = ask(app.dir.path(), &["consents", "export"]).await;
+        assert_eq!(code, 0, "{err}");
+        (words, csv.contains(&format!("{one},IT,,sms,promotions,granted,")))
+    };
+    grants(app, one).await;
+    app.advance(Duration::from_secs(300));
+    app.reply(two, REPLY_NUMBER, "STOP").await;
+    assert_eq!(stands().await, (vec!["withdrawn".to_owned(), "suppressed".to_owned()], false));
+    app.advance(Duration::from_secs(300));
+    grants(app, one).await;
+    assert_eq!(stands().await, (vec!["granted".to_owned(), "suppressed".to_owned()], true));
+    app.advance(Duration::from_secs(300));
+    app.reply(two, REPLY_NUMBER, "STOP").await;
+    assert_eq!(stands().await, (vec!["withdrawn".to_owned(), "suppressed".to_owned()], false), "a newer one counts");
+});
+
 both!(every_contact_stands_under_one_word_the_same_in_figures_lists_files_and_stories, |app| {
     let expected = one_in_each(app).await;
     let total = expected.len() as u64;

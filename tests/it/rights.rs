@@ -92,6 +92,42 @@ both!(whoever_has_restricted_the_use_of_their_data_is_sent_nothing_until_it_is_l
     app.listen().await;
 });
 
+both!(a_restriction_is_in_the_next_export_of_changes_whatever_number_it_was_said_for, |app| {
+    let [one, two, three] = [1, 2, 3].map(TestApp::it);
+    app.people(&[two.clone(), three.clone()]).await;
+    app.send(LINK).await;
+    for number in [&two, &three] {
+        grants(app, number).await;
+    }
+    app.import(&with_id(&one, "H1")).await;
+    assert_eq!(restrict(app, &one, true).await, 1);
+    let since = async |day: &str| {
+        let (code, out, err) = ask(app.dir.path(), &["consents", "export", "--since", day]).await;
+        assert_eq!(code, 0, "{err}");
+        out
+    };
+    // Restricted days after it was granted.
+    app.advance(Duration::from_secs(2 * 86_400));
+    assert_eq!(restrict(app, &three, true).await, 1);
+    let csv = since("2026-12-03").await;
+    assert!(csv.contains(&three) && csv.contains(",not_releasable,") && !csv.contains(&two), "{csv}");
+    // Tied days later to a number that is restricted.
+    app.advance(Duration::from_secs(86_400));
+    app.import(&with_id(&two, "H1")).await;
+    let csv = since("2026-12-04").await;
+    assert!(csv.contains(&two) && csv.contains(",not_releasable,") && csv.contains("RESTRICTED"), "{csv}");
+    assert!(app.story(&two).await.ledger.concat().contains(" restricted "));
+    // Lifted, and wished for at other times.
+    app.advance(Duration::from_secs(86_400));
+    assert_eq!(restrict(app, &one, false).await, 2);
+    let csv = since("2026-12-05").await;
+    assert!(csv.contains(&two) && csv.contains(",granted,") && !csv.contains(&three), "{csv}");
+    app.advance(Duration::from_secs(86_400));
+    crate::times::choose(app, &two, &[("when", "1"), ("part", "morning"), ("grant", "sms.promotions")]).await;
+    assert!(since("2026-12-06").await.contains(&two));
+    audited(app).await;
+});
+
 both!(a_restriction_outlives_a_copy_older_than_its_person, |app| {
     let [before, person] = [1, 2].map(TestApp::it);
     app.people(std::slice::from_ref(&before)).await;
@@ -278,6 +314,7 @@ both!(what_the_store_does_for_a_restriction_and_a_new_number, |app| {
     requests::add(&mut tx, &ours, &wish, &[]).await.unwrap().unwrap();
     assert_eq!(requests::restricted(&mut tx, &ours, &[keyed(2), keyed(1)].concat()).await.unwrap(), [one]);
     assert!(requests::restricted(&mut tx, &ours, &keyed(2)).await.unwrap().is_empty(), "of these numbers alone");
+    assert!(contacts::restricted_by_another(&mut tx, &ours, &["H1".into()]).await.unwrap().is_empty(), "nothing is granted");
     contacts::carry_marks(&mut tx, &ours, one, &keyed(2)).await.unwrap();
     tx.rollback().await.unwrap();
 });
