@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 
 use super::answer;
 use super::code::{self, Step};
 use super::confirm::{self, Deed, Situation};
-use super::{Engine, Tries};
+use super::{Engine, Tries, notice};
 use crate::clock::{DAY, instant};
 use crate::domain::answer::Answer;
 use crate::domain::campaign::{Ask, Campaign, Mode};
@@ -54,6 +54,8 @@ pub struct View {
     pub door: Door,
     pub source: Option<String>,
     pub brand: String,
+    /// The version of the privacy notice that stands beside the choice.
+    pub notice: String,
     /// The link of a test message: the page shows itself, and a submission changes nothing.
     pub test: bool,
 }
@@ -138,6 +140,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     let code = code::look(&mut tx, engine, &situation, &vault::token_hash(token)).await?;
     let last = last(&mut tx, engine, &situation.contact).await?;
     let restricted = contacts::is_restricted(&mut tx, attempt.contact_id).await?;
+    let notice = notice::standing(&mut tx, engine).await?;
     tx.rollback().await?;
     let state = newest.as_ref().and_then(|c| State::parse(&c.state));
     let pending = newest
@@ -174,6 +177,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         },
         source: evidence.first().map(|e| e.source.clone()).or(joined.into_iter().next().map(|(source, _)| source)),
         brand: campaign.as_deref().map_or_else(|| engine.config.controller.brand.clone(), |c| c.brand.clone()),
+        notice,
         test: attempt.kind == Kind::Test.code(),
     };
     if view.test {
@@ -307,6 +311,10 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
     if is_closed(&mut tx, engine, &situation).await? || !can_grant(engine, &attempt, campaign.as_deref()) {
         tx.commit().await?;
         return Ok(Submitted::TooOld);
+    }
+    if situation.notice.1.is_none() {
+        let (version, shown) = (&situation.notice.0, situation.shown_in.as_ref().unwrap_or(&attempt.locale));
+        bail!("notice {version} is not published in `{shown}`, so nobody can consent beside it; remedy: `permesso notice publish`");
     }
     let same = situation.conversation.as_ref().is_some_and(|c| {
         c.state == State::Pending.code()

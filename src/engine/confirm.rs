@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 
-use super::Engine;
+use super::{Engine, notice};
 use crate::clock::DAY;
 use crate::domain::answer::{Answer, By};
 use crate::domain::campaign::{Campaign, Mode};
@@ -122,7 +122,7 @@ impl Situation {
         }
         self.shown_in = locale.map(str::to_owned);
         // The page shows the notice of today.
-        self.notice.0.clone_from(&engine.config.controller.notice_version);
+        self.notice.0 = notice::standing(tx, engine).await?;
         let shown = locale.unwrap_or(&attempt.locale);
         self.notice.1 = notices::hash(tx, &engine.controller, &self.notice.0, shown).await?;
         self.asked(tx, attempt.clone()).await

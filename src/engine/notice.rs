@@ -88,16 +88,33 @@ pub fn warning(engine: &Engine) -> Result<Option<String>> {
     }))
 }
 
-/// What people read: the text as published under the version of the settings, or as the settings have it where it is not published yet.
+/// The version of what people are shown and consent to: that of the settings once it is published, and until then the one published
+/// last, since nobody could prove what the text of another was (Art. 7(1) GDPR). Where nothing was published yet, that of the settings.
+pub async fn standing(tx: &mut Tx, engine: &Engine) -> Result<String> {
+    let wanted = &engine.config.controller.notice_version;
+    Ok(notices::standing(tx, &engine.controller, wanted).await?.unwrap_or_else(|| wanted.clone()))
+}
+
+/// As [`standing()`], in a transaction of its own.
+pub async fn version(engine: &Engine) -> Result<String> {
+    let mut tx = engine.store.read().await?;
+    let version = standing(&mut tx, engine).await?;
+    tx.rollback().await?;
+    Ok(version)
+}
+
+/// What people read: version and text as published; as the settings have it where nothing was published yet.
 ///
 /// # Errors
 /// The database is away, or a text that is not published yet lacks what a notice must say.
-pub async fn shown(engine: &Engine, locale: &str) -> Result<Option<String>> {
+pub async fn shown(engine: &Engine, locale: &str) -> Result<Option<(String, String)>> {
     let mut tx = engine.store.read().await?;
-    let published = notices::of_version(&mut tx, &engine.controller, &engine.config.controller.notice_version).await?;
+    let version = standing(&mut tx, engine).await?;
+    let published = notices::of_version(&mut tx, &engine.controller, &version).await?;
     tx.rollback().await?;
-    if let Some(text) = published.into_iter().find(|p| p.locale == locale) {
-        return Ok(Some(text.body));
-    }
-    Ok(engine.config.notices()?.into_iter().find(|n| n.locale == locale).map(|n| n.text))
+    let text = match published.is_empty() {
+        true => engine.config.notices()?.into_iter().find(|n| n.locale == locale).map(|n| n.text),
+        false => published.into_iter().find(|p| p.locale == locale).map(|p| p.body),
+    };
+    Ok(text.map(|text| (version, text)))
 }

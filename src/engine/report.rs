@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::plan::known;
-use super::{Engine, budget, gateways, notify};
+use super::{Engine, budget, gateways, notice, notify};
 use crate::clock::instant;
 use crate::domain::answer::{Answer, By};
 use crate::domain::campaign::{CampaignState, Tally};
@@ -275,12 +275,16 @@ pub struct GatewayHealth {
     pub note: String,
 }
 
-/// What the responsible should hear about the country packs: of those in the folder, and of those under way campaigns were frozen with.
+/// What the responsible should hear about the country packs, of those in the folder and of those under way campaigns were frozen with;
+/// about forms that are closed, and about a notice that is not published as it reads.
 pub async fn warnings(engine: &Engine, tx: &mut Tx) -> Result<Vec<String>> {
     let today = instant(engine.now()).date_naive();
     let mut warnings = engine.config.pack_warnings(today);
     let closed = |problem| format!("a form is closed until this is mended: {problem}");
     warnings.extend(engine.config.unfit_forms.iter().map(closed));
+    if let Err(problem) = notice::required(tx, engine).await {
+        warnings.push(format!("{problem:#}; until then people see and consent to the notice published last, and forms take nothing"));
+    }
     for row in campaigns::all(tx, &engine.controller).await? {
         if matches!(row.state(), CampaignState::Finished | CampaignState::Cancelled) {
             continue;

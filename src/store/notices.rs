@@ -36,6 +36,18 @@ pub async fn of_version(tx: &mut Tx, controller: &str, version: &str) -> Result<
     )
 }
 
+/// This version if it was published, else the one published last; none where nothing was published yet.
+pub async fn standing(tx: &mut Tx, controller: &str, version: &str) -> Result<Option<String>> {
+    let row: Option<(String,)> = fetch_optional!(
+        tx,
+        "SELECT version FROM notices WHERE controller = $1
+         ORDER BY CASE WHEN version = $2 THEN 0 ELSE 1 END, published_at DESC, version DESC LIMIT 1",
+        controller,
+        version
+    )?;
+    Ok(row.map(|(version,)| version))
+}
+
 /// Every text of every version, the newest first.
 pub async fn all(tx: &mut Tx, controller: &str) -> Result<Vec<Published>> {
     fetch_all!(

@@ -105,7 +105,7 @@ fn page(web: &Web, token: &str, lang: Lang, door: &Door) -> DataPage {
         objected: door.objected,
         code: Some(CodeView { standing: door.step.standing, again_in }),
         open: None,
-        nonce: nonce(web, token),
+        nonce: nonce(web, token, &controller.notice_version),
         action: format!("/p/{token}/data/{}", lang.code()),
         back: format!("/p/{token}/{}", lang.code()),
         controller: controller.identity(),

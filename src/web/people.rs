@@ -75,10 +75,10 @@ fn preferences(web: &Web, token: &str, lang: Lang, view: View) -> PreferencesPag
             }),
         }),
         state_banner,
-        nonce: nonce(web, token),
+        nonce: nonce(web, token, &view.notice),
         action: format!("/p/{token}/{}", lang.code()),
         notice_url: format!("/notice/{}", lang.code()),
-        notice_version: config.controller.notice_version.clone(),
+        notice_version: view.notice,
         source: view.source.filter(|s| !s.is_empty()),
         controller: config.controller.identity(),
         privacy_contact: config.controller.privacy_contact.clone(),
@@ -107,9 +107,8 @@ fn banner(view: &View) -> Option<Banner> {
     }
 }
 
-pub(super) fn nonce(web: &Web, token: &str) -> String {
-    let engine = &web.engine;
-    engine.vault.nonce(token, &engine.config.controller.notice_version, engine.now().div_euclid(DAY))
+pub(super) fn nonce(web: &Web, token: &str, notice: &str) -> String {
+    web.engine.vault.nonce(token, notice, web.engine.now().div_euclid(DAY))
 }
 
 pub async fn submit(state: State<Web>, peer: Peer, Path(token): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
@@ -158,10 +157,13 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
         "another" => Choice::AnotherCode,
         _ => return refused(StateKind::BadRequest, StatusCode::BAD_REQUEST),
     };
-    // Saying no must work whatever happened to the form; only a yes needs a fresh one.
-    let stale = !engine.vault.nonce_is_valid(&given, token, &engine.config.controller.notice_version, day);
-    if stale && !matches!(choice, Choice::Nothing | Choice::WrongNumber) {
-        return refused(StateKind::NonceStale, StatusCode::CONFLICT);
+    // Saying no must work whatever happened to the form; only a yes needs a fresh one, and the notice that was shown with it.
+    if !matches!(choice, Choice::Nothing | Choice::WrongNumber) {
+        match notice::version(engine).await {
+            Ok(version) if engine.vault.nonce_is_valid(&given, token, &version, day) => {}
+            Ok(_) => return refused(StateKind::NonceStale, StatusCode::CONFLICT),
+            Err(error) => return failed(web, shown, &error),
+        }
     }
     match choose::submit(engine, token, &choice, lang.map(Lang::code)).await {
         Ok(Submitted::Done) => {
@@ -252,8 +254,8 @@ pub async fn notice_in(State(web): State<Web>, Path(lang): Path<String>, headers
 
 async fn notice_page(web: &Web, lang: Lang) -> Response {
     let config = &web.engine.config;
-    let text = match notice::shown(&web.engine, lang.code()).await {
-        Ok(Some(text)) => text,
+    let (version, text) = match notice::shown(&web.engine, lang.code()).await {
+        Ok(Some(shown)) => shown,
         Ok(None) => return state_page(web, lang, StateKind::Unknown, StatusCode::NOT_FOUND, None),
         Err(error) => return failed(web, lang, &error),
     };
@@ -261,7 +263,7 @@ async fn notice_page(web: &Web, lang: Lang) -> Response {
         lang,
         lang_base: Some("/notice".into()),
         brand: config.controller.brand.clone(),
-        version: config.controller.notice_version.clone(),
+        version,
         controller: config.controller.identity(),
         privacy_contact: config.controller.privacy_contact.clone(),
         blocks: blocks(&text),

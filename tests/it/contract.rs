@@ -1472,6 +1472,10 @@ both!(a_published_notice_is_found_by_version_and_language, |app| {
     assert_eq!(all.iter().map(|p| p.hash.as_str()).collect::<Vec<_>>(), ["c", "b", "hash of first"]);
     assert_eq!(notices::hash(&mut tx, C, "2", "de").await.unwrap().as_deref(), Some("c"));
     assert_eq!(notices::hash(&mut tx, C, "2", "pl").await.unwrap(), None);
+    for (wanted, shown) in [("1", Some("1")), ("2", Some("2")), ("3", Some("2"))] {
+        assert_eq!(notices::standing(&mut tx, C, wanted).await.unwrap().as_deref(), shown);
+    }
+    assert_eq!(notices::standing(&mut tx, "another controller", "1").await.unwrap(), None);
     tx.commit().await.unwrap();
     // Another text under the same version: whether it is refused or passed over, the first one stays.
     let mut tx = write(app).await;

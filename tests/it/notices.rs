@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use permesso::domain::ledger::Body;
-use permesso::engine::notice;
+use permesso::engine::{notice, report};
 use permesso::store::{campaigns, ledger, notices};
 
 use crate::app::{LINK, REPLY_NUMBER, TestApp};
@@ -113,7 +113,7 @@ both!(without_its_notice_a_campaign_is_blocked_and_what_was_published_stays, |ap
 });
 
 both!(each_ask_and_each_consent_names_the_notice_that_was_shown, |app| {
-    let numbers = [1, 2, 3].map(TestApp::it);
+    let numbers = [1, 2, 3, 4].map(TestApp::it);
     app.people(&numbers).await;
     let id = app.send(LINK).await;
     // The ask: by its campaign as it was frozen.
@@ -145,17 +145,31 @@ both!(each_ask_and_each_consent_names_the_notice_that_was_shown, |app| {
     edit(app, "notice_version = \"2026-11\"", "notice_version = \"2026-12\"");
     edit(app, "Milano, Italia (UE)", "Torino, Italia (UE)");
     app.reconfigure("").await;
+    // Until it is published the one before is shown and consented to, and the responsible hear of it.
+    let link = app.link(&numbers[3]);
+    let (_, page) = app.get(&link).await;
+    assert!(page.contains("2026-11") && !page.contains("2026-12"), "{page}");
+    let (_, text) = app.get(&format!("{}/notice/it", app.base)).await;
+    assert!(text.contains("2026-11") && text.contains("Milano"), "{text}");
+    let warnings = report::overview(&app.engine).await.unwrap().warnings.concat();
+    assert!(warnings.contains("notice 2026-12 is not published; remedy: "), "{warnings}");
+    assert_eq!(app.submit(&link, "chosen", PROMO).await, 303);
+    assert_eq!(named(app).await[2..], [old(&italian)]);
     notice::publish(&app.engine).await.unwrap();
+    let nonce = crate::app::field(&page, "nonce");
+    assert_eq!(app.post(&link, &nonce, "chosen", &["sms.product_info"]).await, 409, "a yes beside the old one comes too late");
+    assert_eq!(app.post(&link, &nonce, "none", &[]).await, 303, "a no does not");
+    assert!(report::overview(&app.engine).await.unwrap().warnings.is_empty());
     app.submit(&app.link(&numbers[1]), "chosen", PROMO).await;
     app.reply(&numbers[1], REPLY_NUMBER, "STOP").await;
     let new = hash(app, "2026-12", "it").await;
     assert_ne!(new, italian);
     let raised = ("2026-12".to_owned(), new);
-    assert_eq!(named(app).await[2..], [raised.clone(), old(&italian)]);
+    assert_eq!(named(app).await[3..], [raised.clone(), raised.clone(), old(&italian)]);
     app.submit(&app.link(&numbers[2]), "chosen", PROMO).await;
     app.advance(Duration::from_secs(60));
     app.reply(&numbers[2], REPLY_NUMBER, "SI").await;
     assert_eq!(app.granted(&numbers[2]).await.len(), 1);
-    assert_eq!(named(app).await[4..], [raised.clone(), raised], "the ask had the old one, and the page the new one");
-    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap(), (6, vec![]));
+    assert_eq!(named(app).await[6..], [raised.clone(), raised], "the ask had the old one, and the page the new one");
+    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap(), (8, vec![]));
 });
