@@ -38,8 +38,8 @@ pub async fn run(context: &Context, config: Config, copy: &Path, kept: Option<&P
     }
     println!("restored {}; the database of before is {}", copy.display(), aside.display());
     println!(
-        "{:>9} noes, {} marks of asks, {} ended consents, {} unclear replies and {} erased people since",
-        done.noes, done.asked, done.ended, done.unclear, done.erased
+        "{:>9} noes, {} marks of asks, {} links, {} ended consents, {} unclear replies and {} erased people since",
+        done.noes, done.asked, done.links, done.ended, done.unclear, done.erased
     );
     if kept.is_none() {
         println!("nothing was kept: import every list of noes you have (`permesso import suppressions`), now");

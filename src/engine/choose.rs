@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use super::answer;
 use super::code::{self, Step};
 use super::confirm::{self, Deed, Situation};
-use super::{Engine, Tries, notice};
+use super::{Engine, Tries, kept, notice};
 use crate::clock::{DAY, instant};
 use crate::domain::answer::Answer;
 use crate::domain::campaign::{Ask, Campaign, Mode};
@@ -27,6 +27,7 @@ use crate::vault;
 /// What the page shows. No number but its last three digits, no name (T7).
 #[derive(Debug, Clone)]
 pub struct View {
+    /// Empty behind a link of which only a no is taken (`kept`).
     pub masked_number: String,
     pub locale: String,
     pub channels: Vec<Channel>,
@@ -123,7 +124,7 @@ fn start_number(engine: &Engine, gateway: &str) -> Option<String> {
 /// What is behind a token; `None` where there is nothing. Reads only.
 pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     let mut tx = engine.store.read().await?;
-    let Some(attempt) = found(&mut tx, engine, token).await? else { return Ok(None) };
+    let Some(attempt) = found(&mut tx, engine, token).await? else { return kept::look(&mut tx, engine, token).await };
     let contact = contacts::by_id(&mut tx, attempt.contact_id).await?.context("the contact is gone")?;
     let situation = Situation::of(&mut tx, engine, contact, Vec::new()).await?;
     let number = engine.vault.decrypt_number(&situation.contact.number_enc)?;
@@ -225,7 +226,7 @@ pub async fn submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
 async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Option<&str>) -> Result<Submitted> {
     let mut tx = engine.store.write().await?;
     let now = engine.now();
-    let Some(attempt) = found(&mut tx, engine, token).await? else { return Ok(Submitted::Unknown) };
+    let Some(attempt) = found(&mut tx, engine, token).await? else { return kept::submit(tx, engine, token, choice).await };
     // A colleague's tick on a test message is nobody's answer.
     if attempt.kind == Kind::Test.code() {
         return Ok(Submitted::Done);
@@ -314,7 +315,9 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
     }
     if situation.notice.1.is_none() {
         let (version, shown) = (&situation.notice.0, situation.shown_in.as_ref().unwrap_or(&attempt.locale));
-        bail!("notice {version} is not published in `{shown}`, so nobody can consent beside it; remedy: `permesso notice publish`");
+        bail!(
+            "notice {version} is not published in `{shown}`, so nobody can consent beside it; remedy: `permesso notice publish`"
+        );
     }
     let same = situation.conversation.as_ref().is_some_and(|c| {
         c.state == State::Pending.code()

@@ -24,6 +24,7 @@ pub mod history;
 pub mod import;
 pub mod inbox;
 pub mod intake;
+mod kept;
 pub mod keys;
 mod legs;
 pub mod limits;

@@ -283,7 +283,8 @@ pub async fn warnings(engine: &Engine, tx: &mut Tx) -> Result<Vec<String>> {
     let closed = |problem| format!("a form is closed until this is mended: {problem}");
     warnings.extend(engine.config.unfit_forms.iter().map(closed));
     if let Err(problem) = notice::required(tx, engine).await {
-        warnings.push(format!("{problem:#}; until then people see and consent to the notice published last, and forms take nothing"));
+        warnings
+            .push(format!("{problem:#}; until then people see and consent to the notice published last, and forms take nothing"));
     }
     for row in campaigns::all(tx, &engine.controller).await? {
         if matches!(row.state(), CampaignState::Finished | CampaignState::Cancelled) {

@@ -1,4 +1,4 @@
-//! What an old copy of the database must learn before it goes live (compliance T21): the noes, asks, unclear replies and erasures since. A line of
+//! What an old copy of the database must learn before it goes live (compliance T21): the noes, asks, links, unclear replies and erasures since. A line of
 //! JSON each, from the database of before to a file, and from there into the copy.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
 use crate::store::humans::{self, Tie};
-use crate::store::keep::{self, Asked, Ended, No, Tied, Unclear};
+use crate::store::keep::{self, Asked, Ended, Link, No, Tied, Unclear};
 use crate::store::requests::{self, Part, Request};
 use crate::store::{self, Store, Tx, contacts, control, inbound, suppressions};
 use crate::vault::Keyed;
@@ -31,6 +31,7 @@ enum Line {
     Tied(Tied),
     No(No),
     Asked(Asked),
+    Link(Link),
     Ended(Ended),
     Unclear(Unclear),
     Request(Request, Vec<Part>),
@@ -45,6 +46,8 @@ pub struct Replayed {
     pub noes: u64,
     /// Marks of asks and reminders sent since.
     pub asked: u64,
+    /// Links of messages sent since, behind which a no can still be said.
+    pub links: u64,
     /// People of whom something granted has ended since.
     pub ended: u64,
     /// Replies since that wait for an operator.
@@ -100,6 +103,13 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
         let Some(last) = page.last() else { break };
         after = (last.message_id, last.mac.clone(), last.kind.clone());
         page.into_iter().try_for_each(|row| write(Line::Asked(row)))?;
+    }
+    let mut after = String::new();
+    loop {
+        let page = keep::links_after(&mut tx, controller, &after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.token_hash.clone();
+        page.into_iter().try_for_each(|row| write(Line::Link(row)))?;
     }
     let mut after = (String::new(), String::new(), String::new());
     loop {
@@ -175,7 +185,8 @@ pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Re
 /// Lines of one kind.
 async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut Replayed) -> Result<()> {
     let (controller, now) = (engine.controller.as_str(), engine.now());
-    let (mut ties, mut noes, mut asked, mut ended, mut unclear, mut wishes) = (vec![], vec![], vec![], vec![], vec![], vec![]);
+    let (mut ties, mut noes, mut asked, mut links) = (vec![], vec![], vec![], vec![]);
+    let (mut ended, mut unclear, mut wishes) = (vec![], vec![], vec![]);
     for line in chunk {
         match line {
             Line::Tied(row) => {
@@ -183,6 +194,7 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
             }
             Line::No(row) => noes.push(row),
             Line::Asked(row) => asked.push(row),
+            Line::Link(row) => links.push(row),
             Line::Ended(row) => ended.push(row),
             Line::Unclear(row) => unclear.push(row),
             Line::Request(request, parts) => wishes.push((request, parts)),
@@ -204,6 +216,7 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
         confirm::end_grants(tx, engine, &keyed, reason, &restored(now)).await?;
     }
     done.asked += keep::add_asked(tx, controller, &asked).await?;
+    done.links += keep::add_links(tx, controller, &links).await?;
     let mut gone: BTreeMap<i64, Vec<Permission>> = BTreeMap::new();
     for (contact, channel, purpose) in keep::still_granted(tx, controller, &ended).await? {
         if let Some((channel, purpose)) = Channel::parse(&channel).zip(Purpose::parse(&purpose)) {

@@ -315,8 +315,7 @@ pub(super) use restricted;
 
 /// Whether the use of this contact's data is restricted: its own, or those of another number of the human.
 pub async fn is_restricted(tx: &mut Tx, id: i64) -> Result<bool> {
-    let row: Option<(i64,)> =
-        fetch_optional!(tx, concat!("SELECT ", restricted!("c"), " FROM contacts c WHERE c.id = $1"), id)?;
+    let row: Option<(i64,)> = fetch_optional!(tx, concat!("SELECT ", restricted!("c"), " FROM contacts c WHERE c.id = $1"), id)?;
     Ok(row.is_some_and(|(restricted,)| restricted != 0))
 }
 

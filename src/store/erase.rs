@@ -51,9 +51,16 @@ pub async fn replies(tx: &mut Tx, controller: &str, keyed: &[Keyed], contacts: &
     Ok(theirs + by_number)
 }
 
-/// Deletes the marks of what a human who is erased was asked, under their numbers and ids: the no under the same hashes keeps them out of
+/// Deletes the marks of what a human who is erased was asked, and the links of messages that a restored copy does not have, under their
+/// numbers and ids: the no under the same hashes keeps them out of
 /// every list. (Of people forgotten by age the marks stay: they may come again, and are not asked twice.)
 pub async fn marks(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<u64> {
+    execute!(
+        tx,
+        "DELETE FROM links WHERE controller = $1 AND mac IN (SELECT j.value->>'mac' FROM EACH($2))",
+        controller,
+        json(keyed)
+    )?;
     execute!(
         tx,
         "DELETE FROM asked_marks WHERE controller = $1 AND mac IN (SELECT j.value->>'mac' FROM EACH($2))",
@@ -92,6 +99,11 @@ pub async fn contact(tx: &mut Tx, controller: &str, contact: i64, subject: &str,
         contact
     )?;
     // The links in messages sent end here.
+    execute!(
+        tx,
+        "DELETE FROM links WHERE (controller, mac) IN (SELECT n.controller, n.mac FROM number_macs n WHERE n.contact_id = $1)",
+        contact
+    )?;
     execute!(
         tx,
         "UPDATE attempts SET token_hash = NULL, provider_id = NULL WHERE message_id IN (SELECT id FROM messages WHERE contact_id = $1)",

@@ -99,7 +99,9 @@ both!(what_a_number_grants_anew_answers_the_older_no_of_another_and_says_so_ever
         let mut words = Vec::new();
         for number in [one, two] {
             let consents = app.story(number).await.consents;
-            words.extend(consents.iter().find(|l| l.contains("sms.promotions")).and_then(|l| l.split(':').next()).map(str::to_owned));
+            words.extend(
+                consents.iter().find(|l| l.contains("sms.promotions")).and_then(|l| l.split(':').next()).map(str::to_owned),
+            );
         }
         let (code, csv, err) = ask(app.dir.path(), &["consents", "export"]).await;
         assert_eq!(code, 0, "{err}");

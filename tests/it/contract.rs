@@ -352,7 +352,10 @@ both!(a_no_closes_conversations_and_names_whose_grants_end, |app| {
     // A yes older than the no lifts nothing.
     assert_eq!(suppressions::lift(&mut tx, C, one.id, 9, 4, 8).await.unwrap(), 0);
     // Of one number alone.
-    assert_eq!(suppressions::suppress_alone(&mut tx, C, &keyed(app, 1), Reason::Refused, By::Person, 4, 4).await.unwrap(), (1, 0));
+    assert_eq!(
+        suppressions::suppress_alone(&mut tx, C, &keyed(app, 1), Reason::Refused, By::Person, 4, 4).await.unwrap(),
+        (1, 0)
+    );
     tx.rollback().await.unwrap();
 });
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use permesso::domain::ledger::Preference;
 use permesso::engine::{inbox, restore, steer};
 use permesso::gateway::mock::faults::Faults;
-use permesso::store::keep::{self, Asked, Ended, No, Tied, Unclear};
+use permesso::store::keep::{self, Asked, Ended, Link, No, Tied, Unclear};
 use permesso::store::{backup, control, ledger, suppressions};
 
 use crate::after::preferences_are_the_ledgers_replay;
@@ -84,6 +84,16 @@ both!(after_an_old_copy_is_restored_nobody_who_said_no_or_was_asked_since_is_wri
     assert_eq!(inbox::waiting(&app.engine, 0, 9).await.unwrap().len(), 1, "the unclear reply waits again");
     preferences_are_the_ledgers_replay(app).await;
     app.listen().await;
+    // Behind a link that was sent since a no can be said, and nothing else.
+    let link = app.link(&asked);
+    let (status, page) = app.get(&link).await;
+    assert!(status == 410 && page.contains("value=\"none\"") && !page.contains("value=\"chosen\""), "{status}: {page}");
+    assert_eq!(app.submit(&link, "chosen", &["sms.promotions"]).await, 410);
+    for _ in 0..2 {
+        assert_eq!(app.post(&link, "", "none", &[]).await, 303);
+    }
+    assert!(app.get(&link).await.1.contains("banner refused"));
+    assert_eq!(app.story(&asked).await.ledger.concat().matches(" refused ").count(), 1);
     app.settle().await;
     assert_eq!((app.asks(&later), app.count("SELECT COUNT(*) FROM gaps").await), (0, 1), "halted, and a gap to be vouched for");
     steer::resume(&app.engine, "test", Some("the provider's inbox was read")).await.unwrap();
@@ -210,6 +220,24 @@ both!(what_is_kept_is_read_by_pages_and_written_back_once, |app| {
     assert!(keep::still_granted(&mut tx, &ours, &[ended]).await.unwrap().is_empty());
     let keyed = app.engine.vault.keyed_all(&TestApp::number(&person));
     assert_eq!(suppressions::of(&mut tx, &ours, &keyed).await.unwrap().len(), 1);
+    let sent = keep::links_after(&mut tx, &ours, "", 9).await.unwrap();
+    assert_eq!((sent.is_empty(), sent.iter().all(|link| link.mac == keyed[0].mac)), (false, true));
+    tx.rollback().await.unwrap();
+    // The link of somebody who is no contact here.
+    let (token, stranger) = ("1".repeat(22), app.engine.vault.keyed_all(&TestApp::number(&TestApp::it(9))).remove(0));
+    let (mac, key_id) = (stranger.mac.clone(), stranger.key_id);
+    let link = Link { token_hash: permesso::vault::token_hash(&token), mac, key_id, locale: "it".into(), claimed_at: 1 };
+    let mut tx = app.engine.store.write().await.unwrap();
+    assert_eq!(keep::add_links(&mut tx, &ours, &[link.clone(), sent[0].clone()]).await.unwrap(), 1, "the other is here");
+    assert_eq!(keep::add_links(&mut tx, &ours, std::slice::from_ref(&link)).await.unwrap(), 0);
+    assert_eq!(keep::link(&mut tx, &ours, &link.token_hash).await.unwrap().as_ref(), Some(&link));
+    assert!(keep::links_after(&mut tx, &ours, "", 9).await.unwrap().contains(&link), "and goes on to the next copy");
+    tx.commit().await.unwrap();
+    assert_eq!(app.post(&format!("{}/p/{token}", app.base), "", "wrong_number", &[]).await, 303);
+    let mut tx = app.engine.store.write().await.unwrap();
+    assert_eq!(suppressions::of(&mut tx, &ours, std::slice::from_ref(&stranger)).await.unwrap()[0].0, "wrong_person");
+    permesso::store::erase::marks(&mut tx, &ours, &[stranger]).await.unwrap();
+    assert!(keep::link(&mut tx, &ours, &link.token_hash).await.unwrap().is_none());
     tx.rollback().await.unwrap();
 });
 

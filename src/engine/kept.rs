@@ -1,0 +1,85 @@
+//! Links of messages sent since the copy of the database that was restored (`restore`): the message is not in the copy, but whoever got it
+//! must still be able to say no (promise 5: in `link_code` it is the only way). They take nothing else.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+
+use super::choose::{Choice, Door, Submitted, View};
+use super::confirm::{self, Deed, Situation};
+use super::{Engine, notice};
+use crate::domain::answer::By;
+use crate::domain::campaign::Mode;
+use crate::domain::consent::Act;
+use crate::domain::suppression::Reason;
+use crate::domain::times::Times;
+use crate::store::keep::Link;
+use crate::store::{Tx, contacts, keep, suppressions};
+use crate::vault::{self, Keyed};
+
+async fn found(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Option<(Link, [Keyed; 1])>> {
+    let link = keep::link(tx, &engine.controller, &vault::token_hash(token)).await?;
+    Ok(link.map(|link| {
+        let keyed = [Keyed { key_id: link.key_id, mac: link.mac.clone() }];
+        (link, keyed)
+    }))
+}
+
+/// What is behind such a link: a page like that of one too old to grant, which shows nothing of the person. Reads only.
+pub(super) async fn look(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Option<View>> {
+    let Some((link, keyed)) = found(tx, engine, token).await? else { return Ok(None) };
+    let noes = suppressions::of(tx, &engine.controller, &keyed).await?;
+    let suppressed = suppressions::live(&noes).max();
+    Ok(Some(View {
+        masked_number: String::new(),
+        locale: link.locale,
+        channels: Vec::new(),
+        purposes: Vec::new(),
+        granted: BTreeSet::new(),
+        times: Times::default(),
+        pending: None,
+        reply_number: None,
+        mode: Mode::LinkCode,
+        code: None,
+        now: engine.now(),
+        suppressed,
+        answered: None,
+        last: None,
+        lapsed: false,
+        start_number: None,
+        door: if suppressed == Some(Reason::WrongPerson) { Door::Closed } else { Door::Expired },
+        source: None,
+        brand: engine.config.controller.brand.clone(),
+        notice: notice::standing(tx, engine).await?,
+        test: false,
+    }))
+}
+
+/// Takes a no. Of a number that is a contact here too it is the person's act like any other.
+pub(super) async fn submit(mut tx: Tx, engine: &Engine, token: &str, choice: &Choice) -> Result<Submitted> {
+    let Some((_, keyed)) = found(&mut tx, engine, token).await? else { return Ok(Submitted::Unknown) };
+    let (act, reason) = match choice {
+        Choice::Nothing => (Act::SaidNo, Reason::Refused),
+        Choice::WrongNumber => (Act::WrongPerson, Reason::WrongPerson),
+        Choice::Ticked(..) | Choice::Code(_) | Choice::AnotherCode => return Ok(Submitted::TooOld),
+    };
+    let (controller, now) = (engine.controller.as_str(), engine.now());
+    let said = suppressions::of(&mut tx, controller, &keyed).await?;
+    let already = suppressions::live(&said).any(|no| no == reason);
+    match contacts::by_number(&mut tx, controller, &keyed).await?.filter(|c| !c.is_erased()) {
+        Some(contact) => {
+            let all = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+            let mut situation = Situation::read(&mut tx, engine, contact.id, all).await?;
+            if !already || situation.conversation.is_some() {
+                let deed = Deed::on_page(now, "form_post", &vault::token_hash(token));
+                confirm::act(&mut tx, engine, &mut situation, act, &deed, &[]).await?;
+            }
+        }
+        None => {
+            suppressions::suppress(&mut tx, controller, &keyed, reason, By::Person, now, now).await?;
+            confirm::end_grants(&mut tx, engine, &keyed, reason, &confirm::inherited(now)).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(Submitted::Done)
+}
