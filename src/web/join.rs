@@ -30,7 +30,8 @@ pub async fn show_in(State(web): State<Web>, Path((name, lang)): Path<(String, S
 }
 
 async fn first(web: &Web, name: &str, lang: Option<Lang>, headers: &HeaderMap) -> Response {
-    let (Some(form), Some(lang)) = (web.engine.config.form(name), lang) else { return nowhere(web, headers) };
+    let Some(lang) = lang else { return nowhere(web, preferred(headers)) };
+    let Some(form) = web.engine.config.form(name) else { return nowhere(web, lang) };
     // Without a published notice nobody can consent (Art. 13 GDPR), so nobody is asked to.
     match intake::notice(&web.engine, lang.code()).await {
         Ok(_) => page(web, form, lang, Step::Choose, Vec::new(), StatusCode::OK),
@@ -38,8 +39,8 @@ async fn first(web: &Web, name: &str, lang: Option<Lang>, headers: &HeaderMap) -
     }
 }
 
-fn nowhere(web: &Web, headers: &HeaderMap) -> Response {
-    state_page(web, preferred(headers), StateKind::Unknown, StatusCode::NOT_FOUND, None)
+fn nowhere(web: &Web, lang: Lang) -> Response {
+    state_page(web, lang, StateKind::Unknown, StatusCode::NOT_FOUND, None)
 }
 
 fn nonce_of(form: &Form) -> String {
@@ -95,13 +96,13 @@ pub async fn submit_in(
 ) -> Response {
     match Lang::parse(&lang) {
         Some(lang) => take(&state, &peer, &name, lang, &headers, &body).await,
-        None => nowhere(&state, &headers),
+        None => nowhere(&state, preferred(&headers)),
     }
 }
 
 async fn take(web: &Web, peer: &Peer, name: &str, lang: Lang, headers: &HeaderMap, body: &Bytes) -> Response {
     let engine = &web.engine;
-    let Some(form) = engine.config.form(name) else { return nowhere(web, headers) };
+    let Some(form) = engine.config.form(name) else { return nowhere(web, lang) };
     let back = format!("/join/{name}/{}", lang.code());
     let refused = |kind, status| framed(form, state_page(web, lang, kind, status, Some(back.clone())));
     if let Some((kind, status)) = checked(web, headers, body) {

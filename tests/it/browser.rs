@@ -1,173 +1,56 @@
-//! The people's pages in a real browser: headless Chromium, driven through chromedriver; one process for all of it. JavaScript is off
-//! but where axe-core looks at a page.
+//! The people's pages and the desk's in a real browser (`chromium.rs`): one process for all of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Stdio;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fantoccini::key::Key;
-use fantoccini::wd::WebDriverCompatibleCommand;
-use fantoccini::{Client, ClientBuilder, Locator};
-use hyper_util::client::legacy::connect::HttpConnector;
-use tokio::process::{Child, Command};
-
+use fantoccini::{Client, Locator};
+use permesso::engine::{expire, requests, retention};
 use permesso::web::lang::Lang;
 
 use crate::app::{Kind, LINK, REPLY_NUMBER, TestApp};
+use crate::chromium::{Browser, Rules};
 use crate::code::{CODE, codes, de};
 use crate::shield::everything;
-
-struct Browser {
-    client: Client,
-    driver: Child,
-    _profile: tempfile::TempDir,
-}
-
-impl Browser {
-    async fn open() -> Browser {
-        let [port] = crate::app::ports();
-        let driver = Command::new("chromedriver")
-            .arg(format!("--port={port}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("chromedriver; remedy: apt-get install chromium chromium-driver (scripts/test does)");
-        let profile = tempfile::tempdir().expect("a folder");
-        let options = serde_json::json!({
-            "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=390,1000",
-                format!("--user-data-dir={}", profile.path().display())],
-        });
-        let capabilities = serde_json::json!({ "goog:chromeOptions": options }).as_object().expect("an object").clone();
-        let mut builder = ClientBuilder::new(HttpConnector::new());
-        builder.capabilities(capabilities);
-        for _ in 0..200 {
-            if let Ok(client) = builder.connect(&format!("http://127.0.0.1:{port}")).await {
-                let browser = Browser { client, driver, _profile: profile };
-                browser.scripts(false).await;
-                return browser;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("chromedriver does not answer");
-    }
-
-    /// The status message of this kind, once the page that has it is there.
-    async fn banner(&self, kind: &str) -> String {
-        let css = format!(".banner.{kind}");
-        self.client.wait().for_element(Locator::Css(&css)).await.expect("the banner").text().await.expect("text")
-    }
-
-    async fn picture(&self, name: &str) {
-        let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-        std::fs::write(folder.join(format!("{name}.png")), self.client.screenshot().await.expect("a picture")).expect("written");
-    }
-
-    /// A command of the Chrome DevTools Protocol.
-    async fn devtools(&self, cmd: &'static str, params: serde_json::Value) -> serde_json::Value {
-        self.client.issue_cmd(DevTools { cmd, params }).await.expect(cmd)
-    }
-
-    /// Whether pages may run scripts of their own. What the driver itself runs always does.
-    async fn scripts(&self, on: bool) {
-        self.devtools("Emulation.setScriptExecutionDisabled", serde_json::json!({ "value": !on })).await;
-    }
-
-    /// Every rule of axe-core over the page that is open: what is wrong, and what it cannot decide.
-    async fn axe(&self) -> (Vec<String>, Vec<String>) {
-        static AXE: LazyLock<String> = LazyLock::new(|| {
-            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/node/node_modules/axe-core/axe.min.js");
-            std::fs::read_to_string(file).expect("axe-core; remedy: scripts/test installs it")
-        });
-        self.scripts(true).await;
-        self.client.execute(&AXE, Vec::new()).await.expect("axe is loaded");
-        let run = "const done = arguments[0];
-            const told = found => found.flatMap(r => r.nodes.map(n => `${r.id}: ${n.target.join(' ')}`));
-            axe.run().then(r => done([told(r.violations), told(r.incomplete)]), e => done([[String(e)], []]));";
-        let found = self.client.execute_async(run, Vec::new()).await.expect("axe has run");
-        self.scripts(false).await;
-        serde_json::from_value(found).expect("two lists")
-    }
-
-    async fn screen(&self, width: u32, dark: bool) {
-        let size = serde_json::json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
-        self.devtools("Emulation.setDeviceMetricsOverride", size).await;
-        let scheme = serde_json::json!([{ "name": "prefers-color-scheme", "value": if dark { "dark" } else { "light" } }]);
-        self.devtools("Emulation.setEmulatedMedia", serde_json::json!({ "features": scheme })).await;
-    }
-
-    /// Pixels by which the page is wider than the screen.
-    async fn overflow(&self) -> f64 {
-        let metrics = self.devtools("Page.getLayoutMetrics", serde_json::json!({})).await;
-        let width = |of: &str, key: &str| metrics[of][key].as_f64().expect("a width");
-        width("cssContentSize", "width") - width("cssLayoutViewport", "clientWidth")
-    }
-
-    /// The whole page, below the screen too.
-    async fn long_picture(&self, name: &str) {
-        let shot = self.devtools("Page.captureScreenshot", serde_json::json!({ "captureBeyondViewport": true })).await;
-        let png = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, shot["data"].as_str().expect("a picture"));
-        let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-        std::fs::write(folder.join(format!("{name}.png")), png.expect("base64")).expect("written");
-    }
-
-    /// Presses Tab until this field has the focus.
-    async fn tab_to(&self, css: &str) -> fantoccini::elements::Element {
-        let wanted = self.client.find(Locator::Css(css)).await.expect(css);
-        for _ in 0..40 {
-            let active = self.client.active_element().await.expect("an element");
-            if active.element_id() == wanted.element_id() {
-                return wanted;
-            }
-            active.send_keys(&String::from(char::from(Key::Tab))).await.expect("Tab");
-        }
-        panic!("no number of Tabs reaches {css}");
-    }
-
-    async fn close(mut self) {
-        self.client.close().await.expect("closed");
-        self.driver.kill().await.expect("killed");
-    }
-}
-
-#[derive(Debug)]
-struct DevTools {
-    cmd: &'static str,
-    params: serde_json::Value,
-}
-
-impl WebDriverCompatibleCommand for DevTools {
-    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
-        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
-    }
-
-    fn method_and_body(&self, _: &url::Url) -> (hyper::Method, Option<String>) {
-        (hyper::Method::POST, Some(serde_json::json!({ "cmd": self.cmd, "params": self.params }).to_string()))
-    }
-}
 
 #[tokio::test]
 async fn the_peoples_side_in_a_real_browser() {
     let browser = Browser::open().await;
-    each_state_in_six_languages_breaks_no_rule_of_axe(&browser).await;
     in_two_languages_a_phone_is_wide_enough_and_the_code_needs_no_mouse(&browser).await;
     a_person_ticks_confirms_and_takes_it_back(&browser).await;
     a_page_of_somebody_else_and_a_page_that_only_loads_can_do_nothing(&browser).await;
+    each_state_in_six_languages_breaks_no_rule_of_axe(&browser).await;
     browser.close().await;
 }
 
-/// Looks at a page in every language: its status, its weight, every rule of axe; in Italian and Polish by night as well, with pictures.
+/// Looks at a page in every language: its status, its weight, every rule of axe, and that neither answer stands out; in Italian and Polish by
+/// night as well, with pictures.
 struct Tour<'a> {
     browser: &'a Browser,
     app: &'a TestApp,
+    /// Bytes of what every page loads beside itself.
+    assets: usize,
+    /// Told together at the end.
+    wrong: Vec<String>,
+    /// Pairs of answers seen.
+    answers: usize,
     undecided: BTreeSet<String>,
     weights: BTreeMap<String, usize>,
 }
 
-impl Tour<'_> {
+impl<'a> Tour<'a> {
+    async fn of(browser: &'a Browser, app: &'a TestApp) -> Tour<'a> {
+        let mut assets = 0;
+        for asset in ["/style.css", "/brand.css", "/logo"] {
+            let answer = app.http.get(format!("{}{asset}", app.base)).send().await.expect("an answer");
+            assert_eq!(answer.status().as_u16(), 200, "{asset}");
+            assets += answer.bytes().await.expect("bytes").len();
+        }
+        Tour { browser, app, assets, wrong: Vec::new(), answers: 0, undecided: BTreeSet::new(), weights: BTreeMap::new() }
+    }
+
     /// `shown`: what only this state has.
     async fn see(&mut self, name: &str, page: &str, status: u16, shown: &str) {
         for lang in Lang::ALL.map(Lang::code) {
@@ -178,12 +61,7 @@ impl Tour<'_> {
             }
             let (got, html) = self.app.get(&address).await;
             assert_eq!(got, status, "{name} {lang}");
-            let mut weight = html.len();
-            for asset in ["/style.css", "/brand.css", "/logo"] {
-                let answer = self.app.http.get(format!("{}{asset}", self.app.base)).send().await.expect("an answer");
-                assert_eq!(answer.status().as_u16(), 200, "{asset}");
-                weight += answer.bytes().await.expect("bytes").len();
-            }
+            let weight = html.len() + self.assets;
             assert!(weight < 30_000, "{name} {lang}: {weight} bytes in all");
             self.weights.insert(format!("{name} {lang}"), weight);
             self.browser.client.goto(&address).await.expect("the page");
@@ -193,28 +71,60 @@ impl Tour<'_> {
 
     /// The page that is open.
     async fn look(&mut self, name: &str, lang: &str, shown: &str) {
-        let html = self.browser.client.find(Locator::Css("html")).await.expect("html");
-        assert_eq!(html.attr("lang").await.expect("read").as_deref(), Some(lang), "{name}");
-        self.browser.client.find(Locator::Css(shown)).await.unwrap_or_else(|e| panic!("{name} {lang}: no {shown}: {e}"));
-        // What waits folded is looked at too.
-        let open = "document.querySelectorAll('details').forEach(d => d.open = true)";
-        self.browser.client.execute(open, Vec::new()).await.expect("opened");
         let nights: &[bool] = if ["it", "pl"].contains(&lang) { &[false, true] } else { &[false] };
+        let page = format!("{name} {lang}");
         for dark in nights {
             self.browser.screen(320, *dark).await;
-            let over = self.browser.overflow().await;
-            assert!(over <= 0.0, "{name} {lang}: {over} px too wide for 320");
-            let (wrong, undecided) = self.browser.axe().await;
-            assert!(wrong.is_empty(), "{name} {lang}, dark {dark}: {wrong:?}");
-            self.undecided.extend(undecided.iter().map(|what| format!("{name}: {what}")));
+            self.shows(&page, lang, shown).await;
+            self.fits(&page).await;
+            self.axe(&page, if *dark { Rules::Colours } else { Rules::All }).await;
             if nights.len() > 1 {
                 self.browser.long_picture(&format!("state-{name}-{lang}{}", if *dark { "-dark" } else { "" })).await;
             }
         }
         self.browser.screen(1280, false).await;
         if nights.len() > 1 {
+            self.shows(&page, lang, shown).await;
             self.browser.long_picture(&format!("state-{name}-{lang}-wide")).await;
         }
+    }
+
+    /// A page of the desk's, which speaks English: by day and by night, and as narrow as a phone.
+    async fn desk(&mut self, name: &str, path: &str, shown: &str) {
+        self.browser.screen(1280, false).await;
+        self.browser.client.goto(&format!("{}{path}", self.app.operator)).await.expect("the page");
+        self.shows(name, "en", shown).await;
+        self.axe(name, Rules::All).await;
+        self.browser.long_picture(&format!("{name}-wide")).await;
+        self.browser.screen(320, true).await;
+        self.fits(name).await;
+        self.axe(name, Rules::Colours).await;
+        self.browser.long_picture(&format!("{name}-dark")).await;
+    }
+
+    /// That it is the page we mean, and that "yes to chosen" and "no to everything" are of one size and one weight.
+    async fn shows(&mut self, page: &str, lang: &str, shown: &str) {
+        let (speaks, shows, answers) = self.browser.shows(shown).await;
+        if (speaks.as_str(), shows) != (lang, true) {
+            self.wrong.push(format!("{page}: speaks {speaks}, and has {shown}: {shows}"));
+        }
+        let unlike = answers.iter().filter(|[yes, no]| yes != no);
+        self.wrong.extend(unlike.map(|[yes, no]| format!("{page}: one answer stands out: {yes:?} {no:?}")));
+        self.answers += answers.len();
+    }
+
+    async fn fits(&mut self, page: &str) {
+        let over = self.browser.overflow(320).await;
+        if over > 0.0 {
+            self.wrong.push(format!("{page}: {over} px too wide for 320"));
+        }
+    }
+
+    async fn axe(&mut self, page: &str, rules: Rules) {
+        let (wrong, undecided) = self.browser.axe(rules).await;
+        self.wrong.extend(wrong.iter().map(|what| format!("{page}, {rules:?}: {what}")));
+        let state = page.split(' ').next().unwrap_or_default();
+        self.undecided.extend(undecided.iter().map(|what| format!("{state}: {what}")));
     }
 }
 
@@ -228,6 +138,7 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     crate::intake::forms(&mut app).await;
     let numbers: Vec<String> = (1..=7).map(TestApp::it).chain((1..=3).map(de)).collect();
     app.people(&numbers).await;
+    app.people(&Lang::ALL.map(own)).await;
     app.send(LINK).await;
     app.send(CODE).await;
     let links: Vec<String> = numbers.iter().map(|n| app.link(n)).collect();
@@ -251,7 +162,7 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     app.submit(blocked, "chosen", promo).await;
     app.settle().await;
 
-    let mut tour = Tour { browser, app: &app, undecided: BTreeSet::new(), weights: BTreeMap::new() };
+    let mut tour = Tour::of(browser, &app).await;
     let tests = app.base.clone();
     tour.see("fresh", fresh, 200, "fieldset").await;
     tour.see("pending", lapsed, 200, ".banner.pending a.number").await;
@@ -265,7 +176,14 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     tour.see("unknown", &format!("{tests}/p/AAAAAAAAAAAAAAAAAAAAAA"), 404, "h1").await;
     tour.see("notice", &format!("{tests}/notice"), 200, "h1").await;
 
+    tour.see("data", &format!("{fresh}/data"), 200, "button[value=object]").await;
+    tour.see("data-objected", &format!("{stopped}/data"), 200, ".another ~ p[role=status]").await;
+    tour.see("data-closed", &format!("{wrong}/data"), 200, ".banner.stopped").await;
+    tour.see("join-unknown", &format!("{tests}/join/nobody"), 404, "h1").await;
+
     each_step_of_a_form(&mut tour).await;
+    ones_own_data_until_they_are_erased(&mut tour).await;
+    the_desk(&mut tour).await;
 
     crate::code::enter(&app, coded, "000000").await;
     tour.see("code-wrong", coded, 200, "#code[aria-invalid=true]").await;
@@ -275,9 +193,15 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     tour.see("answered", kept, 200, ".banner.answered").await;
 
     // A form that was open for days, one that is not ours, one whose link expired meanwhile.
+    let form = format!("{tests}/join/newsletter");
     for lang in Lang::ALL.map(Lang::code) {
-        for (name, days, value) in [("stale", 3, "chosen"), ("bad", 0, "maybe")] {
-            browser.client.goto(&format!("{fresh}/{lang}")).await.expect("the page");
+        for (name, page, days, value) in [
+            ("stale", fresh, 2, "chosen"),
+            ("bad", fresh, 0, "maybe"),
+            ("join-stale", &form, 2, "chosen"),
+            ("join-bad", &form, 0, "maybe"),
+        ] {
+            browser.client.goto(&format!("{page}/{lang}")).await.expect("the page");
             app.advance(Duration::from_secs(86_400 * days));
             let set = format!("document.querySelector('button[value=chosen]').value = '{value}'");
             browser.client.execute(&set, Vec::new()).await.expect("set");
@@ -287,7 +211,7 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
             tour.look(name, lang, ".again").await;
         }
     }
-    permesso::engine::expire::expire(&app.engine).await.expect("expired");
+    expire::expire(&app.engine).await.expect("expired");
     tour.see("lapsed", lapsed, 200, ".banner.lapsed").await;
     app.advance(Duration::from_secs(86_400 * 31));
     tour.see("expired", fresh, 410, "button[value=none]").await;
@@ -296,12 +220,14 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     app.gateway.idle().await;
     app.engine.store.close().await;
     tour.see("away", fresh, 503, "h1").await;
+    tour.see("join-away", &form, 503, "h1").await;
 
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let list = |lines: Vec<String>| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
     std::fs::write(folder.join("axe-undecided.txt"), list(tour.undecided.into_iter().collect())).expect("written");
     let weights = tour.weights.iter().map(|(page, bytes)| format!("{bytes} {page}")).collect();
     std::fs::write(folder.join("page-weights.txt"), list(weights)).expect("written");
+    assert!(tour.wrong.is_empty() && tour.answers > 100, "{} pairs of answers seen; {:#?}", tour.answers, tour.wrong);
     app.end().await;
 }
 
@@ -316,7 +242,7 @@ async fn in_two_languages_a_phone_is_wide_enough_and_the_code_needs_no_mouse(bro
         let look = async |name: &str| {
             for (width, dark) in [(320, false), (320, true), (1280, false), (1280, true)] {
                 browser.screen(width, dark).await;
-                let over = browser.overflow().await;
+                let over = browser.overflow(width).await;
                 assert!(over <= 0.0, "{lang} {name}: {over} px too wide for {width}");
                 let scheme = if dark { "dark" } else { "light" };
                 browser.long_picture(&format!("{name}-{lang}-{width}-{scheme}")).await;
@@ -359,45 +285,110 @@ async fn in_two_languages_a_phone_is_wide_enough_and_the_code_needs_no_mouse(bro
     app.end().await;
 }
 
+/// Presses the button with this answer, and waits for what the next page has.
+async fn press(client: &Client, answer: &str, then: &str) {
+    let button = client.find(Locator::Css(&format!("button[value={answer}]"))).await.expect(answer);
+    button.click().await.expect("submitted");
+    client.wait().for_element(Locator::Css(then)).await.expect(then);
+}
+
+async fn fill(client: &Client, css: &str, text: &str) {
+    let field = client.find(Locator::Css(css)).await.expect(css);
+    field.clear().await.expect("cleared");
+    field.send_keys(text).await.expect("typed");
+}
+
 /// From the choice to the confirmed consent, without a script of the page's, in each language; and a no.
 async fn each_step_of_a_form(tour: &mut Tour<'_>) {
     let (app, client) = (tour.app, &tour.browser.client);
     let form = format!("{}/join/newsletter", app.base);
     tour.see("join", &form, 200, "fieldset").await;
-    let press = async |answer: &str, then: &str| {
-        let button = client.find(Locator::Css(&format!("button[value={answer}]"))).await.expect(answer);
-        button.click().await.expect("submitted");
-        client.wait().for_element(Locator::Css(then)).await.expect(then);
-    };
-    let fill = async |css: &str, text: &str| {
-        let field = client.find(Locator::Css(css)).await.expect(css);
-        field.clear().await.expect("cleared");
-        field.send_keys(text).await.expect("typed");
-    };
     for (n, lang) in (20..).zip(Lang::ALL.map(Lang::code)) {
         let number = TestApp::it(n);
         client.goto(&format!("{form}/{lang}")).await.expect("the page");
-        press("none", ".banner.declined").await;
+        press(client, "none", ".banner.declined").await;
         tour.look("join-declined", lang, ".banner.declined").await;
         client.goto(&format!("{form}/{lang}")).await.expect("the page");
         client.find(Locator::Css("input[value='sms.promotions']")).await.expect("the box").click().await.expect("ticked");
-        press("chosen", "#number").await;
+        press(client, "chosen", "#number").await;
         tour.look("join-number", lang, "#number").await;
-        fill("#number", "12").await;
-        press("number", "#number[aria-invalid=true]").await;
+        fill(client, "#number", "12").await;
+        press(client, "number", "#number[aria-invalid=true]").await;
         tour.look("join-unfit", lang, "#number[aria-invalid=true]").await;
-        fill("#number", &number).await;
-        press("number", "#code").await;
+        fill(client, "#number", &number).await;
+        press(client, "number", "#code").await;
         tour.look("join-code", lang, "#code").await;
         app.settle().await;
         let code = codes(app, &number).pop().expect("a code");
-        fill("#code", if code == "000000" { "111111" } else { "000000" }).await;
-        press("code", "#code[aria-invalid=true]").await;
+        fill(client, "#code", if code == "000000" { "111111" } else { "000000" }).await;
+        press(client, "code", "#code[aria-invalid=true]").await;
         tour.look("join-wrong", lang, "#code[aria-invalid=true]").await;
-        fill("#code", &code).await;
-        press("code", ".banner.confirmed").await;
+        fill(client, "#code", &code).await;
+        press(client, "code", ".banner.confirmed").await;
         tour.look("join-done", lang, ".banner.confirmed").await;
         assert_eq!(app.granted(&number).await, ["sms.promotions"], "{lang}");
+    }
+}
+
+/// Whose data are shown in this language.
+fn own(lang: Lang) -> String {
+    TestApp::it(30 + Lang::ALL.iter().position(|known| *known == lang).expect("a language") as u32)
+}
+
+/// A code, a wrong one and the right one, the use restricted, and everything erased, in each language.
+async fn ones_own_data_until_they_are_erased(tour: &mut Tour<'_>) {
+    let (app, client) = (tour.app, &tour.browser.client);
+    for lang in Lang::ALL {
+        let (number, lang) = (own(lang), lang.code());
+        client.goto(&format!("{}/data/{lang}", app.link(&number))).await.expect("the page");
+        press(client, "another", "#code").await;
+        app.settle().await;
+        client.refresh().await.expect("again");
+        tour.look("data-code", lang, "#code").await;
+        let code = codes(app, &number).pop().expect("a code");
+        fill(client, "#code", if code == "000000" { "111111" } else { "000000" }).await;
+        press(client, "code", "#code[aria-invalid=true]").await;
+        tour.look("data-wrong", lang, "#code[aria-invalid=true]").await;
+        fill(client, "#code", &code).await;
+        press(client, "code", "button[value=json]").await;
+        tour.look("data-open", lang, "button[value=restrict]").await;
+        press(client, "restrict", "button[value=lift]").await;
+        tour.look("data-restricted", lang, "button[value=lift]").await;
+        client.find(Locator::Css("input[name=sure]")).await.expect("the box").click().await.expect("ticked");
+        press(client, "erase", "h1 + p[role=status]").await;
+        assert!(client.current_url().await.expect("an address").path().ends_with(&format!("/erased/{lang}")));
+        tour.look("erased", lang, "h1 + p[role=status]").await;
+        assert!(!app.story(&number).await.known, "{lang}");
+    }
+}
+
+/// The desk, but for its two pages that load themselves anew while a campaign runs: axe wants no page to do that.
+async fn the_desk(tour: &mut Tour<'_>) {
+    let app = tour.app;
+    requests::note(
+        &app.engine,
+        permesso::domain::rights::Right::Access,
+        &TestApp::number(&TestApp::it(1)),
+        &crate::erasure::by_letter(app),
+    )
+    .await
+    .expect("noted");
+    retention::by_hand(&app.engine).await.expect("a run");
+    let story = tour.app.get(&format!("{}/consents/list", app.operator)).await.1;
+    let person = story.split("href=\"/contacts/").nth(1).and_then(|r| r.split('"').next()).expect("a person").to_owned();
+    for (name, path, shown) in [
+        ("desk-consents", "/consents", "td a[href^='/consents/list']"),
+        ("desk-standing", "/consents/list?status=granted", "td"),
+        ("desk-requests", "/requests", "td code"),
+        ("desk-preview", &format!("/campaigns/{LINK}/preview"), "h1"),
+        ("desk-people", "/contacts", "form"),
+        ("desk-person", &format!("/contacts/{person}"), "h1"),
+        ("desk-inbox", "/inbox", "h1"),
+        ("desk-gateways", "/gateways", "h1"),
+        ("desk-webhooks", "/webhooks", "h1"),
+        ("desk-replies", "/replies", "form"),
+    ] {
+        tour.desk(name, path, shown).await;
     }
 }
 

@@ -5,6 +5,7 @@ mod after;
 mod app;
 mod between;
 mod browser;
+mod chromium;
 mod code;
 mod consents;
 mod contract;
