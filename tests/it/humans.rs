@@ -239,12 +239,13 @@ both!(a_wrong_number_is_wrong_by_itself, |app| {
     app.import(&(row(5, "W") + &row(6, "W"))).await;
     app.send(LINK).await;
     assert_eq!([1, 2, 3, 4, 5, 6].map(|n| app.asks(&it(n))), [1, 1, 0, 1, 0, 1]);
+    app.import(&row(2, "X")).await;
     app.submit(&app.link(&it(1)), "chosen", &["sms.promotions"]).await;
     app.advance(MINUTE);
-    app.reply(&it(1), REPLY_NUMBER, "SI").await;
-    app.import(&row(2, "X")).await;
     // Whoever has the second number now.
     app.reply(&it(2), REPLY_NUMBER, "numero sbagliato").await;
+    app.advance(MINUTE);
+    app.reply(&it(1), REPLY_NUMBER, "SI").await;
     app.import(&(row(1, "X") + &row(2, "X") + &row(7, "X"))).await;
     assert_eq!(app.granted(&it(1)).await, ["sms.promotions"]);
     assert!(app.story(&it(1)).await.suppressions.is_empty());

@@ -228,6 +228,8 @@ both!(an_objection_ends_all_marketing_for_every_number_channel_and_purpose, |app
 
 both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     let [old, new, stopped, next, known, alone] = [1, 2, 3, 4, 5, 6].map(TestApp::it);
+    // A rejected row tied the old number before it was a contact.
+    app.import(&crate::humans::rejected(1, "H1", "")).await;
     app.import(&format!("{}{}{}", with_id(&old, "H1"), TestApp::good(&stopped), TestApp::good(&known))).await;
     app.send(LINK).await;
     grants(app, &old).await;
