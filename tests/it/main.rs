@@ -11,6 +11,7 @@ mod consents;
 mod contract;
 mod crash;
 mod crm;
+mod decide;
 mod desk;
 mod durable;
 mod entry;

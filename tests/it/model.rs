@@ -22,7 +22,7 @@ use crate::app::{Kind, LINK, REPLY_NUMBER, TestApp, field};
 use crate::crash::{done, in_flight};
 use crate::erasure::erase;
 
-const PEOPLE: usize = 6;
+const PEOPLE: usize = 8;
 /// Who is on a list and asked where a life begins; the others come later.
 const FIRST: usize = 3;
 const BOXES: [&str; 3] = ["sms.promotions", "whatsapp.promotions", "call.product_info"];
@@ -44,8 +44,9 @@ enum Act {
     DeliverAndStop {
         who: usize,
     },
-    /// The worker is gone after so many steps, whatever it was at; another one takes over.
+    /// Somebody comes, or chooses on the page; the worker is gone so many steps later, whatever it was at, and another one takes over.
     Die {
+        who: usize,
         steps: u32,
     },
     Weather {
@@ -109,7 +110,7 @@ fn act() -> impl Strategy<Value = Act> {
         3 => Just(Act::Comes),
         5 => Just(Act::Deliver),
         1 => who().prop_map(|who| Act::DeliverAndStop { who }),
-        3 => (1_u32..120).prop_map(|steps| Act::Die { steps }),
+        4 => (who(), 1_u32..60).prop_map(|(who, steps)| Act::Die { who, steps }),
         2 => (any::<u64>(), 0..WEATHERS.len()).prop_map(|(seed, kind)| Act::Weather { seed, kind }),
         3 => (who(), select(&STOPS[..])).prop_map(|(who, what)| Act::Says { who, what }),
         2 => who().prop_map(|who| Act::Says { who, what: "SI" }),
@@ -199,7 +200,7 @@ impl Life {
         let mut was_silent = self.silent;
         match *act {
             Act::Import { who, no } => self.import(who, no).await,
-            Act::Comes => self.comes().await,
+            Act::Comes => drop(self.comes().await),
             Act::Plan => self.plan().await,
             Act::Deliver => drop(self.app.deliver().await),
             Act::DeliverAndStop { who } => {
@@ -208,7 +209,12 @@ impl Life {
                 let asked = self.asked(who);
                 self.people[who].said_no(asked);
             }
-            Act::Die { steps } => self.die(steps).await,
+            Act::Die { who, steps } => {
+                if !self.comes().await {
+                    self.chooses(who, 1).await;
+                }
+                self.die(steps).await;
+            }
             Act::Weather { seed, kind } => {
                 let mut faults = Faults { seed, ..Faults::default() };
                 WEATHERS[kind](&mut faults);
@@ -281,11 +287,11 @@ impl Life {
         }
     }
 
-    async fn comes(&mut self) {
-        if let Some(who) = self.people.iter().position(|p| !p.listed) {
-            self.import(who, false).await;
-            self.plan().await;
-        }
+    async fn comes(&mut self) -> bool {
+        let Some(who) = self.people.iter().position(|p| !p.listed) else { return false };
+        self.import(who, false).await;
+        self.plan().await;
+        true
     }
 
     async fn plan(&mut self) {
