@@ -23,6 +23,8 @@ use crate::crash::{done, in_flight};
 use crate::erasure::erase;
 
 const PEOPLE: usize = 8;
+/// Two numbers of one human, as the lists say: what one of them says no to holds for the other, and one of them is asked.
+const HUMAN: [usize; 2] = [1, 4];
 /// Who is on a list and asked where a life begins; the others come later.
 const FIRST: usize = 3;
 const BOXES: [&str; 3] = ["sms.promotions", "whatsapp.promotions", "call.product_info"];
@@ -123,7 +125,8 @@ fn act() -> impl Strategy<Value = Act> {
         2 => any::<bool>().prop_map(|halt| Act::Quiet { halt }),
         3 => Just(Act::GoOn),
         4 => select(&[1_u64, 5, 90, 600, 1_500][..]).prop_map(|minutes| Act::Wait { minutes }),
-        1 => who().prop_map(|who| Act::Erase { who }),
+        // What of a human's other number is erased is the stories' to say.
+        1 => (0..PEOPLE).prop_filter("one number", |who| !HUMAN.contains(who)).prop_map(|who| Act::Erase { who }),
     ]
 }
 
@@ -158,6 +161,11 @@ impl Person {
     }
 }
 
+/// Every number of the human who has this one.
+fn selves(who: usize) -> Vec<usize> {
+    if HUMAN.contains(&who) { HUMAN.to_vec() } else { vec![who] }
+}
+
 struct Life {
     app: TestApp,
     people: Vec<Person>,
@@ -183,6 +191,13 @@ impl Life {
         self.with_prefix(who, &["ask", "rem"])
     }
 
+    fn said_no(&mut self, who: usize) {
+        for who in selves(who) {
+            let asked = self.asked(who);
+            self.people[who].said_no(asked);
+        }
+    }
+
     fn all_asked(&self) -> usize {
         (0..PEOPLE).map(|who| self.asked(who)).sum()
     }
@@ -206,8 +221,7 @@ impl Life {
             Act::DeliverAndStop { who } => {
                 let number = self.people[who].number.clone();
                 tokio::join!(self.app.deliver(), self.app.gateway.reply(&number, REPLY_NUMBER, "STOP"));
-                let asked = self.asked(who);
-                self.people[who].said_no(asked);
+                self.said_no(who);
             }
             Act::Die { who, steps } => {
                 if !self.comes().await {
@@ -229,8 +243,7 @@ impl Life {
             }
             Act::Refuses { who } => {
                 if self.submits(who, "none", &[]).await {
-                    let asked = self.asked(who);
-                    self.people[who].said_no(asked);
+                    self.said_no(who);
                 }
             }
             Act::SubmitsAgain { who } => {
@@ -265,8 +278,7 @@ impl Life {
             }
             Act::Erase { who } => {
                 erase(&self.app, &self.people[who].number.clone()).await;
-                let asked = self.asked(who);
-                self.people[who].said_no(asked);
+                self.said_no(who);
                 self.people[who].erased = true;
             }
         }
@@ -278,12 +290,13 @@ impl Life {
 
     async fn import(&mut self, who: usize, no: bool) {
         let said = if no { "sì" } else { "" };
-        let row = format!("{},,prospect,,web shop,prior_consent,form 1,2026-01-10,unticked,{said},,\n", self.people[who].number);
+        let human = if HUMAN.contains(&who) { "H1" } else { "" };
+        let row =
+            format!("{},,prospect,,web shop,prior_consent,form 1,2026-01-10,unticked,{said},{human},\n", self.people[who].number);
         self.app.import(&row).await;
         self.people[who].listed = true;
         if no {
-            let asked = self.asked(who);
-            self.people[who].said_no(asked);
+            self.said_no(who);
         }
     }
 
@@ -338,11 +351,14 @@ impl Life {
         let number = self.people[who].number.clone();
         let before: BTreeSet<String> = self.granted(who).await;
         self.app.gateway.reply(&number, REPLY_NUMBER, what).await;
-        let asked = self.asked(who);
         if STOPS.contains(&what) {
-            return self.people[who].said_no(asked);
+            return self.said_no(who);
         }
-        self.people[who].unclear |= what == UNCLEAR;
+        if what == UNCLEAR {
+            for who in selves(who) {
+                self.people[who].unclear = true;
+            }
+        }
         if what != "SI" {
             return;
         }
@@ -406,6 +422,8 @@ impl Life {
             assert!(self.with_prefix(who, &["rem"]) <= 1, "{person:?} was reminded twice");
             let asked = self.asked(who);
             assert!(person.no_more_than.is_none_or(|most| asked <= most), "{person:?} had answered, and was asked on");
+            let human: usize = selves(who).into_iter().map(|who| self.with_prefix(who, &["ask"])).sum();
+            assert!(human <= 1, "{person:?} was asked under two numbers");
             let confirmations = self.with_prefix(who, &["cfm"]);
             assert!(confirmations <= person.choices, "{person:?} got a confirmation of nothing");
             let granted: BTreeSet<String> = person.granted.iter().map(|g| (*g).to_owned()).collect();
