@@ -52,6 +52,19 @@ pub(super) async fn learn(tx: &mut Tx, engine: &Engine, told: &[(Keyed, i64)]) -
     Ok(())
 }
 
+/// The noes that stand under a stranger's id are the number's, now that we know of whom it is: whoever imports it finds them.
+pub(super) async fn carry_over(tx: &mut Tx, engine: &Engine, user: &Keyed, number: &[Keyed]) -> Result<()> {
+    let (controller, now) = (engine.controller.as_str(), engine.now());
+    for (reason, at, _) in
+        suppressions::of(tx, controller, std::slice::from_ref(user)).await?.iter().filter(|(_, _, lifted)| lifted.is_none())
+    {
+        if let Some(reason) = Reason::parse(reason).filter(|_| !number.is_empty()) {
+            suppressions::suppress(tx, controller, number, reason, By::Person, *at, now).await?;
+        }
+    }
+    Ok(())
+}
+
 /// [`adopt`] again: a reply may have been stored at the same moment as the receipt that says whose it is, and neither saw the other. What
 /// fails stays where the operator sees it, and holds up nothing else.
 pub(super) async fn sweep(engine: &Engine) {
@@ -81,6 +94,7 @@ async fn adopt(tx: &mut Tx, engine: &Engine) -> Result<()> {
             intent: Intent::parse(&said.intent).unwrap_or(Intent::Unclear),
             tapped: None,
             said_at: Some(said.at),
+            received_at: said.received_at,
             // It is late for an acknowledgement, and the provider may have given one.
             answered: true,
             text_hash: engine.vault.fingerprint("reply", &text),

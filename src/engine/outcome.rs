@@ -21,6 +21,8 @@ use crate::vault;
 
 /// Tries of a message that each time was proved not accepted.
 const TRIES: i64 = 8;
+/// As often an account may be refused over one message, each time after the operator went on.
+const ACCOUNT_TRIES: i64 = 3;
 
 /// Stores what became of a slice, again and again until it is stored; nothing is claimed meanwhile.
 pub async fn store_outcomes(engine: &Engine, batch: &Batch, sent: Vec<(Due, i64, Sent)>) {
@@ -96,12 +98,14 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
                         (row.outcome, row.state) = ("refused", State::Failed.code())
                     }
                     Refusal::Account => {
+                        // Whoever stops the account stands back when the operator goes on, so that one number cannot do it again and again.
+                        row.due_at = now + backoff(due.tries);
                         health.paused_at = Some(now);
                         health.pause_reason = Some(storable::text(error));
                     }
                 }
-                if due.tries + 1 >= TRIES && row.state == State::Planned.code() && row.uncounted == 0 && *why != Refusal::Account
-                {
+                let most = if *why == Refusal::Account { ACCOUNT_TRIES } else { TRIES };
+                if due.tries + 1 >= most && row.state == State::Planned.code() && row.uncounted == 0 {
                     row.state = State::Failed.code();
                 }
                 if *why == Refusal::OptedOut {

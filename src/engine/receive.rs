@@ -6,6 +6,7 @@ use anyhow::Result;
 use super::confirm::{self, Deed, Situation};
 use super::receipts::{self, Told};
 use super::{Engine, Tries, answer, entry, hidden, notify, outcome, storable, waiting};
+use crate::clock::HOUR;
 use crate::domain::answer::By;
 use crate::domain::button::Tap;
 use crate::domain::campaign::Mode;
@@ -30,6 +31,10 @@ const AGAIN: &str = "said";
 /// Effect of a yes by somebody the use of whose data is restricted.
 pub(super) const RESTRICTED: &str = "ignored: the use of the data is restricted";
 
+/// After its person wrote, WhatsApp takes free text for 24 hours; an hour is left for the way to the provider. Whatever is answered later
+/// goes as an approved template or not at all.
+const FREE_TEXT: i64 = 23 * HOUR;
+
 /// What the gateway and its event look like to the verbs below.
 pub(super) struct Heard<'a> {
     pub(super) gateway: &'a str,
@@ -40,6 +45,8 @@ pub(super) struct Heard<'a> {
     /// The message whose button was tapped.
     pub(super) tapped: Option<i64>,
     pub(super) said_at: Option<i64>,
+    /// When it reached us: one that waited under a hidden id is judged by that, not by when we learned whose it is.
+    pub(super) received_at: i64,
     /// The provider has answered them already, or it is too late to.
     pub(super) answered: bool,
     pub(super) text_hash: String,
@@ -126,8 +133,11 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                 let contact = contacts::by_number(tx, &engine.controller, &keyed).await?;
                 match (&contact, user) {
                     (Some(contact), Some(user)) => hidden::learn(tx, engine, &[(user, contact.id)]).await?,
-                    // A stranger's no counts under the id, too.
-                    (None, Some(user)) => keyed.push(user),
+                    // A stranger's no counts under the id, too, and one that stands there is the number's from now on.
+                    (None, Some(user)) => {
+                        hidden::carry_over(tx, engine, &user, &keyed).await?;
+                        keyed.push(user);
+                    }
                     (_, None) => {}
                 }
                 // People answer in the language they were asked in.
@@ -191,6 +201,7 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                     intent,
                     tapped,
                     said_at: *at,
+                    received_at: engine.now(),
                     answered: handled.is_some(),
                     text_hash: engine.vault.fingerprint("reply", text),
                 };
@@ -273,12 +284,11 @@ pub(super) async fn reply(
     }
     messages::settle_by_person(tx, contact, now).await?;
     answers::replied(tx, contact, now).await?;
-    let said_at = heard.said_at.unwrap_or(now);
     let negative = matches!(heard.intent, Intent::Stop | Intent::Refuse | Intent::WrongPerson);
     let yes = heard.intent == Intent::OptIn;
     let counts = match heard.said_at {
-        None if negative => Some(now),
-        _ => counts_at(yes, said_at, now),
+        None if negative => Some(heard.received_at),
+        said_at => counts_at(yes, said_at.unwrap_or(heard.received_at), heard.received_at),
     };
     let Some(at) = counts else { return Ok("not believed: its time is impossible") };
     let mut deed = Deed {
@@ -368,7 +378,8 @@ async fn respond(
         revision: asked.and_then(|a| a.revision_id),
         locale: &locale,
     };
-    let cause = format!("event:{}:{}", heard.gateway, heard.event_id);
+    let late = heard.channel == Channel::WhatsApp && heard.said_at.is_some_and(|at| engine.now() > at + FREE_TEXT);
+    let cause = format!("{}:{}:{}", if late { "late" } else { "event" }, heard.gateway, heard.event_id);
     if outcome.send_confirmation {
         let message = answer::plan(tx, engine, &contact, &from, Kind::Confirm, "confirm", &cause).await?;
         if let Some(conversation) = &mut situation.conversation {
@@ -376,7 +387,7 @@ async fn respond(
             conversations::save(tx, conversation).await?;
         }
     }
-    if heard.answered {
+    if heard.answered || late {
         return Ok(());
     }
     if let Some(wording) = outcome.acknowledge {

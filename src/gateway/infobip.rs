@@ -294,7 +294,11 @@ fn switched(value: &Value) -> Option<Event> {
             again: None,
             user: None,
         },
-        ("resume", _) => Event::Note { event_id, body, pause: None },
+        // Of whom it tells is nobody's business here.
+        ("resume", _) => {
+            let body = json!({ "resume": value["createdAt"] }).to_string();
+            Event::Note { event_id: id_of_content(body.as_bytes()), body, pause: None }
+        }
         _ => Event::Unreadable { event_id, body },
     })
 }

@@ -206,7 +206,9 @@ fn class(code: i64) -> Class {
         | 131_042
         | 131_045
         | 131_063
-        | 131_064 => Class::Account,
+        | 131_064
+        // The number is not registered for sending, or no more.
+        | 133_010 => Class::Account,
         100
         | 131_008
         | 131_009
@@ -378,8 +380,8 @@ impl Meta {
                 answers = &content["message_id"];
                 (content["emoji"].as_str(), None)
             }
-            // News of WhatsApp's own, such as a changed number.
-            "system" => return None,
+            // News of WhatsApp's own, such as a changed number, with name and number in it.
+            "system" => return Some(self.note(None, &json!({ "id": self.sealed(id), "system": content["type"] }).to_string())),
             _ => (content["caption"].as_str(), None),
         };
         Some(Event::Inbound {
@@ -414,7 +416,8 @@ impl Meta {
                 again: None,
                 user,
             }),
-            "resume" => Some(self.note(None, &item.to_string())),
+            // Of whom it tells is nobody's business here.
+            "resume" => Some(self.note(None, &json!({ "value": "resume", "timestamp": item["timestamp"] }).to_string())),
             _ => None,
         }
     }

@@ -84,7 +84,10 @@ pub async fn learn_provider_ids(tx: &mut Tx, learned: &[(i64, &str)]) -> Result<
         tx,
         "UPDATE attempts SET provider_id = w.name
          FROM (SELECT CAST(j.value->>'id' AS BIGINT) AS id, j.value->>'name' AS name FROM EACH($1)) AS w
-         WHERE attempts.id = w.id AND attempts.provider_id IS NULL",
+         WHERE attempts.id = w.id AND attempts.provider_id IS NULL
+           -- An erased person's is not learned again from a late receipt.
+           AND EXISTS (SELECT 1 FROM messages m JOIN contacts c ON c.id = m.contact_id
+             WHERE m.id = attempts.message_id AND c.number_enc <> '')",
         json(learned.iter().map(|(id, name)| serde_json::json!({ "id": id, "name": name })).collect::<Vec<_>>())
     )?;
     Ok(())
@@ -281,6 +284,7 @@ pub struct Hidden {
     pub body_enc: String,
     pub intent: String,
     pub at: i64,
+    pub received_at: i64,
     pub contact_id: i64,
 }
 
@@ -288,7 +292,8 @@ pub struct Hidden {
 pub async fn hidden(tx: &mut Tx, controller: &str) -> Result<Vec<Hidden>> {
     fetch_all!(
         tx,
-        "SELECT i.id, i.mac, i.gateway, i.event_id, i.to_sender, i.channel, i.body_enc, i.intent, i.at, n.contact_id FROM inbound_events i
+        "SELECT i.id, i.mac, i.gateway, i.event_id, i.to_sender, i.channel, i.body_enc, i.intent, i.at, i.received_at, n.contact_id
+         FROM inbound_events i
          JOIN number_macs n ON n.controller = i.controller AND n.mac = i.mac AND n.key_id = i.key_id
          WHERE i.controller = $1 AND i.effect = 'held' AND i.resolved_at IS NULL AND i.contact_id IS NULL AND i.key_id = $2
          ORDER BY i.id",
