@@ -508,6 +508,41 @@ async fn hidden(kind: Kind) {
     permesso::engine::recover::sweep(&stage.app.engine).await.unwrap();
     assert_eq!(stands(&stage).await, (13, 1));
     assert_eq!(stage.app.count("SELECT COUNT(*) FROM conversations WHERE state = 'pending' AND closed_at IS NULL").await, 1);
+
+    // Nobody's number yet: once both are told together the no under the id is the number's, whatever its person says then, and no list
+    // brings them in.
+    let stranger = TestApp::it(70);
+    stage.hear(&at(&stage, says(8, "STOP", "eight", Value::Null))).await;
+    let noes_before = stands(&stage).await.0;
+    let shown = json!({ "from": digits(&stranger), "from_user_id": user(8), "id": "wamid.eight-b", "timestamp": "1796118300", "type": "text",
+                        "text": { "body": "SI" } });
+    stage.hear(&at(&stage, heard(shown))).await;
+    assert_eq!(stands(&stage).await.0, noes_before + 1);
+    stage.people(std::slice::from_ref(&stranger)).await;
+    stage.app.plan(Meta::CAMPAIGN).await;
+    stage.app.deliver().await;
+    assert!(stage.to(&stranger).is_empty());
+    stage.app.end().await;
+}
+
+/// WhatsApp takes free text for a day after its person wrote: what is answered later goes as an approved template or not at all, and words
+/// that waited under a hidden id count when they reached us.
+#[tokio::test]
+async fn what_comes_late_is_answered_by_templates_alone() {
+    let mut stage = asked(Kind::Sqlite, 2).await;
+    let hour = Duration::from_secs(3600);
+    let says = |n: u32, text: &str, id: &str| json!({ "from": digits(&TestApp::it(n)), "id": format!("wamid.{id}"), "timestamp": "1796118300", "type": "text", "text": { "body": text } });
+    stage.app.advance(hour);
+    let written = stage.app.clock.now();
+    stage.app.advance(hour * 29);
+    stage.hear(&Meta::said_at(heard(says(1, "AIUTO", "help")), written)).await;
+    assert_eq!(stage.to(&TestApp::it(1)).len(), 1, "no help after a day");
+    stage.hear(&Meta::said_at(heard(says(1, "SI", "yes")), written)).await;
+    assert_eq!(stage.to(&TestApp::it(1)).len(), 2);
+    assert_eq!(newest(&stage, &TestApp::it(1)).0["template"]["name"], "confirm_v1");
+    stage.hear(&Meta::said_at(heard(says(2, "AIUTO", "in-time")), stage.app.clock.now())).await;
+    assert_eq!(stage.to(&TestApp::it(2)).len(), 2);
+    assert_eq!(newest(&stage, &TestApp::it(2)).0["type"], "text");
     stage.app.end().await;
 }
 

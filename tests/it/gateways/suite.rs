@@ -210,7 +210,7 @@ pub async fn every_documented_error_means_what_the_table_says<F: Fake>() {
     }
     stage.app.advance(std::time::Duration::from_secs(2 * 3600));
     stage.app.deliver().await;
-    for (code, class) in alone {
+    for (code, class) in &alone {
         let number = next();
         stage.app.advance(std::time::Duration::from_secs(10));
         stage.play(&number, Play::Error(code.clone()));
@@ -224,6 +224,19 @@ pub async fn every_documented_error_means_what_the_table_says<F: Fake>() {
         // The account is mended.
         stage.play(&number, Play::Accept);
         plan::set_state(&stage.app.engine, F::CAMPAIGN, CampaignState::Running).await.expect("resumed");
+    }
+    // One message that stops the account whenever the operator goes on is given up, and keeps nobody behind it waiting for ever.
+    if let Some((code, _)) = alone.first() {
+        let number = next();
+        stage.people(std::slice::from_ref(&number)).await;
+        stage.app.plan(F::CAMPAIGN).await;
+        for expected in ["planned", "planned", "failed"] {
+            stage.play(&number, Play::Error(code.clone()));
+            stage.app.advance(std::time::Duration::from_secs(15 * 60));
+            stage.app.deliver().await;
+            assert_eq!(state(&stage, &number).await, expected, "{code}");
+            plan::set_state(&stage.app.engine, F::CAMPAIGN, CampaignState::Running).await.expect("resumed");
+        }
     }
     stage.app.end().await;
 
