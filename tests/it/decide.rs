@@ -132,6 +132,8 @@ fn code_of(decision: &Decision) -> (&'static str, Option<Reason>) {
 }
 
 type Change = fn(&mut Case);
+/// What is changed, how, and what is decided then.
+type Edge = (&'static str, Box<dyn Fn(&mut Case)>, (&'static str, Option<Reason>));
 
 /// Everything that keeps an ask from somebody, strictest first.
 const RULES: [(Change, Reason); 27] = [
@@ -229,7 +231,7 @@ fn the_edges_of_the_rules() {
     let skip = |reason| ("skip", Some(reason));
     let cap = Case::good().campaign.cap_days * DAY;
     #[rustfmt::skip]
-    let edges: Vec<(&str, Box<dyn Fn(&mut Case)>, (&str, Option<Reason>))> = vec![
+    let edges: Vec<Edge> = vec![
         ("nothing", Box::new(|_| {}), send),
         ("a country no pack governs", Box::new(|c| c.facts.country = Some("US".into())), skip(CountryBlocked)),
         ("a country of another campaign", Box::new(|c| c.campaign.countries = vec!["PL".into()]), skip(NotInSegment)),
