@@ -113,6 +113,7 @@ impl State {
     pub fn on_receipt(self, receipt: Receipt) -> Option<State> {
         use State::*;
         let next = match receipt {
+            Receipt::Accepted => Accepted,
             Receipt::Sent => Sent,
             Receipt::Delivered => Delivered,
             Receipt::Read => Read,
@@ -122,8 +123,9 @@ impl State {
         };
         let allowed = match self {
             // A receipt may overtake the answer to our own send.
-            Sending | Unknown | Accepted => true,
-            Sent => next != Sent,
+            Sending | Unknown => true,
+            Accepted => next != Accepted,
+            Sent => !matches!(next, Accepted | Sent),
             Delivered => next == Read,
             Undelivered | Expired | Failed => matches!(next, Delivered | Read),
             Read | Planned | Cancelled | Lapsed => false,
@@ -141,6 +143,9 @@ impl fmt::Display for State {
 /// A delivery receipt's canonical status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Receipt {
+    /// The provider has it and has handed it to nobody yet.
+    Accepted,
+    /// A carrier, or WhatsApp, has it.
     Sent,
     Delivered,
     Read,
@@ -150,10 +155,18 @@ pub enum Receipt {
 }
 
 impl Receipt {
-    const ALL: [Receipt; 6] =
-        [Receipt::Sent, Receipt::Delivered, Receipt::Read, Receipt::Undelivered, Receipt::Failed, Receipt::Expired];
+    const ALL: [Receipt; 7] = [
+        Receipt::Accepted,
+        Receipt::Sent,
+        Receipt::Delivered,
+        Receipt::Read,
+        Receipt::Undelivered,
+        Receipt::Failed,
+        Receipt::Expired,
+    ];
     pub fn code(self) -> &'static str {
         match self {
+            Receipt::Accepted => "accepted",
             Receipt::Sent => "sent",
             Receipt::Delivered => "delivered",
             Receipt::Read => "read",
@@ -176,6 +189,7 @@ mod tests {
         let orders = [
             vec![Receipt::Sent, Receipt::Delivered],
             vec![Receipt::Delivered, Receipt::Sent],
+            vec![Receipt::Sent, Receipt::Accepted, Receipt::Delivered, Receipt::Accepted],
             vec![Receipt::Delivered, Receipt::Delivered, Receipt::Sent],
             vec![Receipt::Undelivered, Receipt::Delivered],
         ];

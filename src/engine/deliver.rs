@@ -18,6 +18,7 @@ use super::recover;
 use crate::clock::SECOND;
 use crate::crash;
 use crate::domain::eligibility::Cleared;
+use crate::domain::sms;
 use crate::gateway::{Gateway, Outgoing, Refusal, Sent};
 use crate::store::control::Silence;
 use crate::store::messages::Due;
@@ -74,6 +75,8 @@ impl Drop for InWork<'_> {
 
 async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Result<Ended> {
     let mut openings = Openings::default();
+    // Permits of the gateway's rate that a message of this batch takes, as far as is known.
+    let mut each = None;
     loop {
         if stop.is_cancelled() {
             return Ok(Ended::Stopped);
@@ -97,9 +100,15 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
             format!("gateway `{}` of batch {batch_id} is not configured; remedy: put it back into permesso.toml", batch.gateway)
         })?;
         let wanted = usize::try_from(wanted).unwrap_or(engine.slice);
-        let permits = limits::permits(engine, &batch.gateway, &batch.sender, rate, wanted).await?;
-        if permits.count == 0 {
+        let most = *each.get_or_insert_with(|| gateway.parts("").map_or(1, |_| sms::MAX_PARTS_UCS2));
+        let permits = async |wanted: usize| limits::permits(engine, &batch.gateway, &batch.sender, rate, wanted).await;
+        let mut got = permits(wanted * most).await?;
+        if got.count == 0 {
             continue;
+        }
+        while got.count < most && !stop.is_cancelled() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            got.add(permits(most - got.count).await?);
         }
         if engine.storing.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -113,18 +122,20 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
             return Ok(Ended::Gateway(Some(engine.now() + DEAF)));
         }
         recover::hear_session(engine, &batch.gateway).await?;
-        let letters = match claim(engine, &batch, permits.count, &mut openings).await? {
+        let letters = match claim(engine, &batch, (got.count / most).max(1), &mut openings).await? {
             Claimed::Letters(letters) => letters,
             Claimed::Not(ended) => return Ok(ended),
         };
         if letters.is_empty() {
             continue;
         }
-        if permits.are_stale() {
-            let mut anew = 0;
-            while anew < letters.len() {
-                anew += limits::permits(engine, &batch.gateway, &batch.sender, rate, letters.len() - anew).await?.count;
-            }
+        let parts = letters.iter().map(|letter| gateway.parts(&letter.outgoing.text).unwrap_or(1));
+        let needed: usize = parts.clone().sum();
+        each = parts.max();
+        // Permits that are stale count no more, and texts may be longer than those before.
+        let mut lacking = if got.are_stale() { needed } else { needed.saturating_sub(got.count) };
+        while lacking > 0 {
+            lacking -= permits(lacking).await?.count;
         }
         crash::point("after-claim");
         let settled = send(engine, gateway.as_ref(), letters).await;

@@ -73,6 +73,12 @@ pub struct Permits {
 }
 
 impl Permits {
+    /// Those of before and these: as fresh as these.
+    pub fn add(&mut self, more: Permits) {
+        self.count += more.count;
+        self.at = more.at;
+    }
+
     /// Whether a claim took so long that they would leave together with the next ones.
     pub fn are_stale(&self) -> bool {
         self.at.elapsed() > GATHER

@@ -13,7 +13,7 @@ use crate::crash;
 use crate::domain::campaign::CampaignState;
 use crate::domain::channel::Channel;
 use crate::domain::message::{Kind, State};
-use crate::gateway::{Refusal, Sent};
+use crate::gateway::{Refusal, Sent, words};
 use crate::store::control::Health;
 use crate::store::messages::{Batch, Due, Settled};
 use crate::store::{Tx, campaigns, control, legs, messages};
@@ -101,7 +101,7 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
                         // Whoever stops the account stands back when the operator goes on, so that one number cannot do it again and again.
                         row.due_at = now + backoff(due.tries);
                         health.paused_at = Some(now);
-                        health.pause_reason = Some(storable::text(error));
+                        health.pause_reason = Some(words::told(&storable::text(error)));
                     }
                 }
                 let most = if *why == Refusal::Account { ACCOUNT_TRIES } else { TRIES };
@@ -241,10 +241,10 @@ pub async fn out_of_reach(engine: &Engine, gateway: &str, why: &str) -> Result<(
 
 /// A human has to mend something at this gateway: nothing more is claimed for it, and the campaign that met it says why it rests.
 pub async fn pause(tx: &mut Tx, engine: &Engine, gateway: &str, campaign: Option<i64>, reason: &str) -> Result<()> {
-    let mut health = control::health(tx, &engine.controller, gateway).await?;
-    (health.paused_at, health.pause_reason) = (Some(engine.now()), Some(reason.to_owned()));
+    let (mut health, reason) = (control::health(tx, &engine.controller, gateway).await?, words::told(reason));
+    (health.paused_at, health.pause_reason) = (Some(engine.now()), Some(reason.clone()));
     control::save_health(tx, &engine.controller, &health).await?;
-    pause_campaign(tx, gateway, campaign, reason).await
+    pause_campaign(tx, gateway, campaign, &reason).await
 }
 
 async fn pause_campaign(tx: &mut Tx, gateway: &str, campaign: Option<i64>, reason: &str) -> Result<()> {

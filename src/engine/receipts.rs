@@ -102,7 +102,7 @@ fn plain(message: i64, of: &[Of<'_>]) -> Option<Move> {
     let from = of.first()?.1.state();
     let way = matches!(from, State::Sending | State::Unknown | State::Accepted | State::Sent | State::Delivered);
     let plain = |(told, attempt): &Of<'_>| {
-        let arrives = matches!(told.status, Receipt::Sent | Receipt::Delivered | Receipt::Read);
+        let arrives = matches!(told.status, Receipt::Accepted | Receipt::Sent | Receipt::Delivered | Receipt::Read);
         let simple = !attempt.moved_on && !attempt.was_turned_down() && attempt.kind != Kind::Confirm.code();
         told.class.is_none() && arrives && simple
     };
@@ -151,7 +151,7 @@ async fn apply(tx: &mut Tx, engine: &Engine, gateway: &str, attempt: &Attempt, t
         }
         let next = match state {
             // It waits for its next try, and there is none any more.
-            State::Planned if taken => State::Accepted.on_receipt(status),
+            State::Planned if taken => Some(State::Accepted.on_receipt(status).unwrap_or(State::Accepted)),
             // Of a later try that is under way only better news of the earlier one says something.
             _ if taken && matches!(status, Receipt::Undelivered | Receipt::Expired) => None,
             _ => state.on_receipt(status),
@@ -175,7 +175,7 @@ fn proves_taken(attempt: &Attempt, status: Receipt) -> bool {
     match attempt.outcome.as_deref() {
         Some("not_accepted") => status != Receipt::Failed,
         // A number that does not work stays one, however often that is told.
-        Some("refused") => matches!(status, Receipt::Sent | Receipt::Delivered | Receipt::Read),
+        Some("refused") => matches!(status, Receipt::Accepted | Receipt::Sent | Receipt::Delivered | Receipt::Read),
         _ => false,
     }
 }
@@ -194,7 +194,7 @@ async fn moved(tx: &mut Tx, engine: &Engine, attempt: &Attempt, next: State, not
     } else if arrived && matches!(state, State::Failed | State::Undelivered | State::Expired) {
         messages::mark_arrived(tx, attempt.message_id).await?;
     }
-    if attempt.kind == Kind::Confirm.code() && (arrived || next == State::Sent) {
+    if attempt.kind == Kind::Confirm.code() && (arrived || matches!(next, State::Accepted | State::Sent)) {
         // It was taken, whatever its own answer said: the second step may count from now on.
         conversations::confirmation_arrived(tx, attempt.message_id, engine.now()).await?;
     }

@@ -6,11 +6,9 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER, USER_AGENT};
 use url::Url;
 
+use super::http::retry_after;
 use crate::clock::{Clock, SECOND};
 use crate::domain::webhook;
-
-/// Nobody waits longer than this because a receiver says so.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Bytes of an answer that `webhooks test` shows.
 const SHOWN: usize = 300;
@@ -107,43 +105,8 @@ fn read_answer(status: StatusCode, headers: &HeaderMap, clock: &Clock) -> Answer
         200..=299 => Answer::Taken,
         410 => Answer::Gone,
         code => {
-            let retry_after = headers.get(RETRY_AFTER).and_then(|v| wait(v.to_str().ok()?, clock));
+            let retry_after = headers.get(RETRY_AFTER).and_then(|v| retry_after(v.to_str().ok()?, clock.now()));
             Answer::Failed { error: format!("HTTP {code}"), retry_after }
-        }
-    }
-}
-
-/// Seconds, or a date (RFC 9110 section 10.2.3).
-fn wait(text: &str, clock: &Clock) -> Option<Duration> {
-    let seconds = text.trim().parse::<u64>().ok().or_else(|| {
-        let at = chrono::DateTime::parse_from_rfc2822(text.trim()).ok()?;
-        u64::try_from(at.timestamp() - clock.now() / SECOND).ok()
-    })?;
-    Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date_and_a_day_at_most() {
-        let clock = Clock::manual("2026-12-01T09:45:00Z".parse().unwrap());
-        let s = |text| wait(text, &clock).map(|d| d.as_secs());
-        assert_eq!(s("120"), Some(120));
-        assert_eq!(s("Tue, 01 Dec 2026 09:46:30 GMT"), Some(90));
-        assert_eq!(s("Tue, 01 Dec 2026 09:40:00 GMT"), None);
-        assert_eq!(s("99999999999"), Some(24 * 3600));
-        assert_eq!((s("-1"), s("soon"), s("")), (None, None, None));
-    }
-
-    proptest! {
-        #[test]
-        fn no_header_breaks_the_reading(text in ".{0,60}") {
-            let clock = Clock::manual("2026-12-01T09:45:00Z".parse().unwrap());
-            prop_assert!(wait(&text, &clock).is_none_or(|w| w <= LONGEST_RETRY_AFTER));
         }
     }
 }

@@ -5,9 +5,12 @@ use std::io;
 use std::time::Duration;
 
 use super::{Refusal, Sent};
+use crate::clock::SECOND;
 
 /// Largest answer read, bytes.
 const LARGEST: usize = 1 << 20;
+/// Nobody waits longer than this because an answer says so.
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// Until a connection stands.
 const CONNECT: Duration = Duration::from_secs(3);
 
@@ -32,7 +35,7 @@ pub fn pool() -> Result<reqwest::Client, reqwest::Error> {
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
-    /// `Retry-After` in seconds, where there is one.
+    /// `Retry-After`, where there is one.
     pub retry_after: Option<Duration>,
     pub body: Vec<u8>,
 }
@@ -46,6 +49,21 @@ impl Answer {
     pub fn unknown(&self) -> Sent {
         Sent::Unknown { error: format!("HTTP {}", self.status) }
     }
+}
+
+/// Of an address what an operator may read: host and port. Path and query may hold a secret.
+pub fn host(url: &reqwest::Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// How long an answer wants us to wait: seconds, or until a date (RFC 9110, 10.2.3). `now`: microseconds UTC.
+pub fn retry_after(text: &str, now: i64) -> Option<Duration> {
+    let seconds = text.trim().parse::<u64>().ok().or_else(|| {
+        let at = chrono::DateTime::parse_from_rfc2822(text.trim()).ok()?;
+        u64::try_from(at.timestamp() - now / SECOND).ok()
+    })?;
+    Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
 }
 
 /// Why no connection came about, in words without address or secret.
@@ -74,6 +92,11 @@ pub fn unreached(error: &(dyn Error + 'static)) -> &'static str {
     "no connection"
 }
 
+/// The same, and which host it is about.
+fn unreached_at(error: &reqwest::Error) -> String {
+    error.url().map_or_else(|| unreached(error).to_owned(), |url| format!("{}: {}", host(url), unreached(error)))
+}
+
 /// Sends a request. Where there is no answer, what that proves about a message in it: before a connection stood, nothing was written.
 ///
 /// # Errors
@@ -81,13 +104,16 @@ pub fn unreached(error: &(dyn Error + 'static)) -> &'static str {
 pub async fn ask(request: reqwest::RequestBuilder, timeout: Duration) -> Result<Answer, Sent> {
     let broken = || Sent::Unknown { error: "the connection broke before the answer".into() };
     let mut answer = request.timeout(timeout.min(Duration::from_secs(5))).send().await.map_err(|e| match e {
-        e if e.is_connect() => Sent::NotAccepted { why: Refusal::NotReached, error: unreached(&e).into() },
+        e if e.is_connect() => Sent::NotAccepted { why: Refusal::NotReached, error: unreached_at(&e) },
         e if e.is_builder() => Sent::NotAccepted { why: Refusal::Account, error: "the request cannot be built".into() },
         e if e.is_timeout() => Sent::Unknown { error: "no answer in time".into() },
         _ => broken(),
     })?;
-    let seconds = answer.headers().get("retry-after").and_then(|v| v.to_str().ok()?.trim().parse().ok());
-    let (status, retry_after) = (answer.status().as_u16(), seconds.map(Duration::from_secs));
+    let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok());
+    // A date is one of the provider's clock, which its own answer tells.
+    let theirs = header("date").and_then(|date| chrono::DateTime::parse_from_rfc2822(date.trim()).ok());
+    let now = theirs.map_or_else(chrono::Utc::now, |date| date.to_utc()).timestamp_micros();
+    let (status, retry_after) = (answer.status().as_u16(), header("retry-after").and_then(|text| retry_after(text, now)));
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(|_| broken())? {
         if body.len() + chunk.len() > LARGEST {
@@ -96,4 +122,29 @@ pub async fn ask(request: reqwest::RequestBuilder, timeout: Duration) -> Result<
         body.extend_from_slice(&chunk);
     }
     Ok(Answer { status, retry_after, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_a_day_at_most() {
+        let now = chrono::DateTime::parse_from_rfc3339("2026-12-01T09:45:00Z").unwrap().timestamp_micros();
+        let s = |text| retry_after(text, now).map(|d| d.as_secs());
+        assert_eq!(s("120"), Some(120));
+        assert_eq!(s("Tue, 01 Dec 2026 09:46:30 GMT"), Some(90));
+        assert_eq!(s("Tue, 01 Dec 2026 09:40:00 GMT"), None);
+        assert_eq!(s("99999999999"), Some(24 * 3600));
+        assert_eq!((s("-1"), s("soon"), s("")), (None, None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_breaks_the_reading(text in ".{0,60}", now in any::<i64>()) {
+            prop_assert!(retry_after(&text, now).is_none_or(|w| w <= LONGEST_RETRY_AFTER));
+        }
+    }
 }

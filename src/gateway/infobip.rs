@@ -244,6 +244,8 @@ fn report(value: &Value, status: &Value, id: &str, now: i64) -> Event {
     let error = value["error"]["id"].as_i64().filter(|error| *error != 0);
     let event_id = format!("{id}:{}:{}", code.unwrap_or_default(), error.unwrap_or_default());
     let receipt = match (group, code) {
+        // PENDING_ACCEPTED; the others of that group are on their way.
+        (Some(1), Some(26)) => Receipt::Accepted,
         (Some(1), _) | (Some(3), Some(2)) => Receipt::Sent,
         (Some(3), _) => Receipt::Delivered,
         (Some(2), _) if error == Some(4098) => Receipt::Expired,

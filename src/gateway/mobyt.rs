@@ -211,7 +211,8 @@ fn read_answer(answer: &Answer) -> Sent {
 /// A status word, and what it means where it is an error.
 fn status(word: &str) -> Option<(Receipt, Option<Class>)> {
     Some(match word {
-        "SCHEDULED" | "WAITING" | "SENT" | "WAIT4DLVR" => (Receipt::Sent, None),
+        "SCHEDULED" | "WAITING" => (Receipt::Accepted, None),
+        "SENT" | "WAIT4DLVR" => (Receipt::Sent, None),
         "DLVRD" => (Receipt::Delivered, None),
         "ERROR" => (Receipt::Undelivered, None),
         "KO" => (Receipt::Failed, None),

@@ -13,6 +13,7 @@ pub mod sign;
 pub mod smpp;
 pub mod twilio;
 pub mod vonage;
+pub mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -356,6 +357,11 @@ pub trait Gateway: Send + Sync + std::fmt::Debug {
 
     /// Sends one cleared message. The clearance is used up; after its time the message is refused unsent.
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent>;
+
+    /// As how many messages of the account's rate a text counts; `None` where it is one whatever its length.
+    fn parts(&self, _text: &str) -> Option<usize> {
+        None
+    }
 
     /// Authenticates a callback as it was received and reads it. Where the provider signs nothing, the secret address was
     /// checked before.

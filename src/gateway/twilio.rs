@@ -336,7 +336,8 @@ fn event(fields: &Fields, reference: Option<String>, now: i64) -> Event {
     };
     let code = of("ErrorCode").parse().ok();
     let receipt = match status {
-        "accepted" | "scheduled" | "queued" | "sending" | "sent" => Some(Receipt::Sent),
+        "accepted" | "scheduled" | "queued" | "sending" => Some(Receipt::Accepted),
+        "sent" => Some(Receipt::Sent),
         "delivered" | "partially_delivered" => Some(Receipt::Delivered),
         "read" => Some(Receipt::Read),
         "undelivered" => Some(Receipt::Undelivered),

@@ -42,9 +42,10 @@ both!(a_gateway_out_of_reach_is_probed_alone_and_costs_nothing_but_time, |app| {
         .await;
     app.deliver().await;
 
-    let said = "out of reach since 09:45 UTC: connection refused; one probe every half minute";
+    let why = format!("127.0.0.1:{port}: connection refused");
+    let said = format!("out of reach since 09:45 UTC: {why}; one probe every half minute");
     let gateway = standing(app).await;
-    assert_eq!((gateway.note.as_str(), gateway.healthy), (said, false));
+    assert_eq!((gateway.note.as_str(), gateway.healthy), (said.as_str(), false));
     let mut tried = attempts(app).await;
     // Twelve probes, more than a message has tries: each is one message, and none leaves before its time.
     for _ in 0..12 {
@@ -69,10 +70,10 @@ both!(a_gateway_out_of_reach_is_probed_alone_and_costs_nothing_but_time, |app| {
     let told = report::campaign(&app.engine, LINK).await.expect("a report").out_of_reach;
     assert_eq!(told, [format!("gateway mock: {said}")]);
     for path in ["/", "/gateways", &format!("/campaigns/{LINK}")] {
-        assert!(page(app, path).await.contains(said), "{path}");
+        assert!(page(app, path).await.contains(&said), "{path}");
     }
     let api: serde_json::Value = serde_json::from_str(&page(app, "/api/v1/gateways").await).expect("JSON");
-    assert_eq!(api[0]["out_of_reach"], "connection refused");
+    assert_eq!(api[0]["out_of_reach"], why);
     assert_eq!(api[0]["breaker_open_since"], "2026-12-01T09:45:00+00:00");
     let api: serde_json::Value = serde_json::from_str(&page(app, &format!("/api/v1/campaigns/{LINK}")).await).expect("JSON");
     assert_eq!(api["out_of_reach"], serde_json::json!(told));
@@ -102,7 +103,7 @@ both!(a_single_message_opens_the_breaker_too_and_what_stays_unknown_is_another_t
         assert_eq!((standing(app).await.unreached_in_a_row, standing(app).await.healthy), (n, true));
     }
     app.deliver().await;
-    assert_eq!(standing(app).await.out_of_reach.as_deref(), Some("connection refused"));
+    assert_eq!(standing(app).await.out_of_reach, Some(format!("127.0.0.1:{port}: connection refused")));
     // Somebody answers the connection and breaks it: that message may have been taken, and the breaker stays open for that.
     app.open_gateway(port).await;
     app.gateway.set_faults(permesso::gateway::mock::faults::Faults { reset_before_accept: 1.0, ..Default::default() });
@@ -149,12 +150,12 @@ async fn a_test_message_to_a_gateway_out_of_reach_fails_and_the_log_says_why_onc
     let log = std::fs::read_to_string(dir.join("run.log")).expect("the log");
     assert_eq!(log.matches("out of reach").count(), 1, "{log}");
     assert_eq!(log.matches("answers again").count(), 1, "{log}");
-    assert!(!log.contains(&format!(":{port}")), "no address of the gateway: {log}");
+    assert!(log.contains(&format!("127.0.0.1:{port}: connection refused")), "{log}");
     app.end().await;
 }
 
 #[tokio::test]
-async fn why_no_connection_comes_about_is_told_without_the_address() {
+async fn why_no_connection_comes_about_is_told_with_the_host_alone() {
     permesso::app::install_tls();
     let pool = http::pool().expect("a pool");
     let why = async |url: &str| {
@@ -165,8 +166,8 @@ async fn why_no_connection_comes_about_is_told_without_the_address() {
         error
     };
     let [closed] = crate::app::ports();
-    assert_eq!(why(&format!("http://127.0.0.1:{closed}/?token=secret")).await, "connection refused");
-    assert_eq!(why("https://gateway.invalid/?token=secret").await, "its host name cannot be resolved");
+    assert_eq!(why(&format!("http://127.0.0.1:{closed}/?token=secret")).await, format!("127.0.0.1:{closed}: connection refused"));
+    assert_eq!(why("https://gateway.invalid/?token=secret").await, "gateway.invalid: its host name cannot be resolved");
     // Whoever takes the connection and speaks no TLS.
     let plain = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let port = plain.local_addr().expect("an address").port();
@@ -177,7 +178,7 @@ async fn why_no_connection_comes_about_is_told_without_the_address() {
     });
     assert_eq!(
         why(&format!("https://127.0.0.1:{port}/?token=secret")).await,
-        "its certificate is not trusted, or it speaks no TLS"
+        format!("127.0.0.1:{port}: its certificate is not trusted, or it speaks no TLS")
     );
     // A full queue: Linux leaves the connection unanswered, as a host behind a closed wall does.
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
@@ -190,8 +191,22 @@ async fn why_no_connection_comes_about_is_told_without_the_address() {
         tokio::task::yield_now().await;
         queue.push(waiting);
     }
-    assert_eq!(why(&format!("http://{address}/?token=secret")).await, "no connection in time");
+    assert_eq!(why(&format!("http://{address}/?token=secret")).await, format!("{address}: no connection in time"));
     queue.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// By the provider's own clock, which its answer tells: ours may be minutes off.
+#[tokio::test]
+async fn a_date_to_wait_for_is_read_by_the_clock_of_whoever_names_it() {
+    let busy = || async {
+        let headers = [("date", "Tue, 01 Dec 2026 09:45:00 GMT"), ("retry-after", "Tue, 01 Dec 2026 09:46:30 GMT")];
+        (axum::http::StatusCode::TOO_MANY_REQUESTS, headers)
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(busy)).await });
+    let answer = http::ask(http::pool().expect("a pool").get(&url), Duration::from_secs(5)).await.expect("an answer");
+    assert_eq!((answer.status, answer.retry_after), (429, Some(Duration::from_secs(90))));
 }
 
 #[tokio::test]

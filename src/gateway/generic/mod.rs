@@ -122,6 +122,10 @@ pub const DRIVER: Driver = Driver {
             let remedy = "give id_pointer and receipt_id; or {{ reference }} and receipt_reference; or {{ callback }}, unless its calls are signed";
             return Misfit::at("receipt_id", "nothing says which message a receipt is about", remedy);
         }
+        if account.list("statuses").is_empty() {
+            let remedy = "write `WORD OURS` for each word at receipt_status, as in [\"DELIVRD delivered\"]";
+            return Misfit::at("statuses", "nothing says what the status in a receipt means", remedy);
+        }
         Ok(())
     },
     open: |account, tools| Arc::new(Generic { account: account.clone(), http: tools.http.clone(), clock: tools.clock.clone() }),
@@ -177,7 +181,7 @@ fn is_receipt(line: &str) -> Checked {
     match line.rsplit_once(' ') {
         Some((_, ours)) if Receipt::parse(ours).is_some() => Ok(()),
         _ => {
-            let ours = "sent, delivered, read, undelivered, failed, expired";
+            let ours = "accepted, sent, delivered, read, undelivered, failed, expired";
             Err((format!("`{line}` is no status"), format!("write \"WORD OURS\", with one of: {ours}")))
         }
     }

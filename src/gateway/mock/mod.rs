@@ -195,7 +195,8 @@ impl Gateway for Mock {
 
 fn receipt_of(status: protocol::Status) -> Receipt {
     match status {
-        protocol::Status::Accepted | protocol::Status::Sent => Receipt::Sent,
+        protocol::Status::Accepted => Receipt::Accepted,
+        protocol::Status::Sent => Receipt::Sent,
         protocol::Status::Delivered => Receipt::Delivered,
         protocol::Status::Undelivered => Receipt::Undelivered,
         protocol::Status::Failed => Receipt::Failed,

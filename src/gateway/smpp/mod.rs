@@ -20,7 +20,7 @@ use self::pdu::{Envelope, Login, Part};
 use self::receipt::Ids;
 use self::session::{Down, Link, Place, Unanswered};
 use super::driver::{self, Account, Can, Class, Driver, Key, Misfit, Take, Tools};
-use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Refusal, Sent, Sink, WebhookError};
+use super::{Callback, Event, Gateway, Heard, LookedUp, Outgoing, Refusal, Sent, Sink, WebhookError, http};
 use crate::clock::{Clock, HOUR, SECOND, instant};
 use crate::domain::channel::Channel;
 use crate::domain::eligibility::Cleared;
@@ -174,6 +174,14 @@ impl Smpp {
         }
     }
 
+    /// Why there is no session, and with whom.
+    fn says(&self, down: &Down) -> String {
+        match down {
+            Down::Lost(why) => format!("{}: {why}", http::host(&self.account.url)),
+            down => down.to_string(),
+        }
+    }
+
     fn set(&self, up: Result<Arc<Link>, Down>) {
         *self.up.lock().expect("no panic while held") = up;
     }
@@ -208,7 +216,7 @@ impl Smpp {
             Ok(link) => link,
             Err(down) => {
                 let why = if is_locked_out(&down) { Refusal::Account } else { Refusal::NotReached };
-                return Sent::NotAccepted { why, error: down.to_string() };
+                return Sent::NotAccepted { why, error: self.says(&down) };
             }
         };
         let from = self.from(&message.from);
@@ -305,11 +313,16 @@ impl Gateway for Smpp {
 
     fn out_of_reach(&self) -> Option<String> {
         let down = self.up.lock().expect("no panic while held").as_ref().err().cloned();
-        down.filter(|down| *down != Down::NotYet && !is_locked_out(down)).map(|down| down.to_string())
+        down.filter(|down| *down != Down::NotYet && !is_locked_out(down)).map(|down| self.says(&down))
     }
 
     fn send<'a>(&'a self, cleared: Cleared, message: &'a Outgoing) -> BoxFuture<'a, Sent> {
         async move { self.submit(&cleared, message).await }.boxed()
+    }
+
+    /// A carrier's rate is one of submit_sm, and each part is one.
+    fn parts(&self, text: &str) -> Option<usize> {
+        Some(ear::encode(self.alphabet, text).1.len())
     }
 
     fn read_webhook(&self, _call: &Callback<'_>) -> Result<Heard, WebhookError> {
@@ -330,7 +343,7 @@ impl Gateway for Smpp {
     fn check<'a>(&'a self) -> BoxFuture<'a, Option<Result<String, String>>> {
         async move {
             let bound = session::probe(&self.place()).await;
-            Some(bound.map(|()| "the SMSC lets us bind".to_owned()).map_err(|down| down.to_string()))
+            Some(bound.map(|()| "the SMSC lets us bind".to_owned()).map_err(|down| self.says(&down)))
         }
         .boxed()
     }

@@ -79,6 +79,7 @@ impl Fake for Postino {
 
     fn receipt(message: &Message, status: Receipt, error: Option<&str>) -> Option<Call> {
         let word = match status {
+            Receipt::Accepted => "QUEUED",
             Receipt::Sent => "SENT",
             Receipt::Delivered => "DELIVERED",
             Receipt::Undelivered => "UNREACHABLE",

@@ -71,6 +71,7 @@ impl Fake for Infobip {
 
     fn receipt(message: &Message, status: Receipt, error: Option<&str>) -> Option<Call> {
         let (group, id) = match status {
+            Receipt::Accepted => (1, 26),
             Receipt::Sent => (1, 7),
             Receipt::Delivered => (3, 5),
             Receipt::Read => return None,

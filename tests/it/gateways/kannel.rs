@@ -83,7 +83,7 @@ impl Fake for Kannel {
             Receipt::Undelivered | Receipt::Expired => ("2", carrier),
             Receipt::Failed if error.is_some() => ("2", carrier),
             Receipt::Failed => ("16", "NACK/0x0000000b/Invalid Destination Address".to_owned()),
-            Receipt::Read => return None,
+            Receipt::Accepted | Receipt::Read => return None,
         };
         let callback = match message.callback.split_once("ref=") {
             Some((before, rest)) => format!("{before}ref={}{}", message.reference, rest.find('&').map_or("", |at| &rest[at..])),

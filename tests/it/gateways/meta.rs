@@ -165,7 +165,7 @@ impl Fake for Meta {
             Receipt::Delivered => "delivered",
             Receipt::Read => "read",
             Receipt::Failed => "failed",
-            Receipt::Undelivered | Receipt::Expired => return None,
+            Receipt::Accepted | Receipt::Undelivered | Receipt::Expired => return None,
         };
         Some(change("messages", json!({ "statuses": [status(message, word, error)] })))
     }

@@ -91,6 +91,7 @@ impl Fake for Mobyt {
 
     fn receipt(message: &Message, status: Receipt, error: Option<&str>) -> Option<Call> {
         let word = match status {
+            Receipt::Accepted => "SCHEDULED",
             Receipt::Sent => "SENT",
             Receipt::Delivered => "DLVRD",
             Receipt::Read => return None,

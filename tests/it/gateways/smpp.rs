@@ -524,6 +524,23 @@ async fn a_receipt_before_the_answer_counts() {
     stage.end().await;
 }
 
+/// A carrier counts submit_sm. On Postgres the permits taken can be read off: the row says when the next one is free.
+#[tokio::test]
+async fn each_part_of_a_text_takes_a_permit_of_the_rate() {
+    let mut stage = Stage::with(Kind::Postgres, "rate = 4").await;
+    let people = [1, 2].map(it);
+    stage.app.people(&people).await;
+    stage.app.plan(LINK).await;
+    let began = stage.app.count("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)").await;
+    stage.app.deliver().await;
+    for number in &people {
+        assert_eq!(stage.smsc.submits(number).len(), 2, "two parts");
+    }
+    let free = stage.app.count("SELECT free_db FROM rates WHERE name = 'gateway smpp'").await;
+    assert!(free - began >= 4 * 250_000, "four parts at four a second: {} µs", free - began);
+    stage.end().await;
+}
+
 #[tokio::test]
 async fn a_long_text_with_emoji_arrives_whole_by_either_way_of_joining() {
     for (joining, features, validity) in [("udh", 0x40, "none"), ("sar", 0, "absolute")] {

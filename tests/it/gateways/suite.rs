@@ -290,12 +290,16 @@ pub async fn what_is_not_answered_is_unknown_and_never_sent_again<F: Fake>() {
         assert!(sent.iter().all(|message| message.reference == sent[0].reference));
     }
     // A receipt says what became of it, where it carries our reference or the answer to it came; else the person does.
-    if let Some(call) = F::receipt(&stage.to(&people[0])[0], Receipt::Delivered, None) {
+    let own_reference = permesso::gateway::driver(F::DRIVER).expect("the driver").can.own_reference;
+    let first = stage.to(&people[0])[0].clone();
+    if let Some(call) = F::receipt(&first, Receipt::Accepted, None).filter(|_| own_reference) {
         stage.hear(&call).await;
+        assert_eq!(state(&stage, &people[0]).await, "accepted");
     }
+    stage.receipt(&first, Receipt::Delivered).await;
     stage.reply(&people[1], "STOP", "settles").await;
     assert_eq!(state(&stage, &people[1]).await, "delivered");
-    if permesso::gateway::driver(F::DRIVER).expect("the driver").can.own_reference {
+    if own_reference {
         assert_eq!(state(&stage, &people[0]).await, "delivered");
     }
     stage.app.end().await;
@@ -318,8 +322,11 @@ pub async fn receipts_repeat_and_overtake_and_change_nothing<F: Fake>() {
     stage.app.plan(F::CAMPAIGN).await;
     stage.app.deliver().await;
     let message = stage.to(&it(1))[0].clone();
+    stage.receipt(&message, Receipt::Accepted).await;
+    assert_eq!(state(&stage, &message.to).await, "accepted", "handed to nobody yet");
     stage.receipt(&message, Receipt::Delivered).await;
     stage.receipt(&message, Receipt::Delivered).await;
+    stage.receipt(&message, Receipt::Accepted).await;
     stage.receipt(&message, Receipt::Sent).await;
     stage.receipt(&message, Receipt::Failed).await;
     assert_eq!(state(&stage, &it(1)).await, "delivered");

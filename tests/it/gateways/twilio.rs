@@ -139,6 +139,7 @@ impl Fake for Twilio {
 
     fn receipt(message: &Message, status: Receipt, error: Option<&str>) -> Option<Call> {
         let word = match status {
+            Receipt::Accepted => "queued",
             Receipt::Sent => "sent",
             Receipt::Delivered => "delivered",
             Receipt::Read => "read",

@@ -128,7 +128,7 @@ fn answer(message: &Message, play: &Play) -> (u16, Vec<(&'static str, String)>, 
 
 fn receipt(message: &Message, status: Receipt, error: Option<&str>, channel: &str) -> Call {
     let word = match status {
-        Receipt::Sent => "submitted",
+        Receipt::Accepted | Receipt::Sent => "submitted",
         Receipt::Delivered => "delivered",
         Receipt::Read => "read",
         Receipt::Undelivered => "undeliverable",
@@ -213,7 +213,7 @@ impl Fake for Sms {
     }
 
     fn receipt(message: &Message, status: Receipt, error: Option<&str>) -> Option<Call> {
-        Some(receipt(message, status, error, "sms"))
+        (status != Receipt::Accepted).then(|| receipt(message, status, error, "sms"))
     }
 
     fn inbound(from: &str, text: &str, id: &str) -> Call {
@@ -266,7 +266,7 @@ impl Fake for WhatsApp {
     }
 
     fn receipt(message: &Message, status: Receipt, error: Option<&str>) -> Option<Call> {
-        Some(receipt(message, status, error, "whatsapp"))
+        (status != Receipt::Accepted).then(|| receipt(message, status, error, "whatsapp"))
     }
 
     fn inbound(from: &str, text: &str, id: &str) -> Call {
