@@ -619,6 +619,35 @@ fn fiction_and_plain_http_are_only_for_the_mock_and_secrets_come_from_elsewhere(
 }
 
 #[test]
+fn the_dots_of_an_example_are_no_values() {
+    let with = "driver = \"twilio\"\naccount_sid = \"AC…\"\nauth_token_env = \"TOKEN\"\n";
+    let folder = Folder::new().edit("permesso.toml", "driver = \"mock\"\n", with);
+    let folder = folder.edit("permesso.toml", "id = \"acme-wa\"\n", "id = \"acme-wa\"\naddress = \"+39…\"\n");
+    let env = |name: &str| (name == "TOKEN").then(|| "0123...".to_owned());
+    let problems = folder.shown(Config::load_with(&folder.dir(), &env).expect_err("refused").0);
+    let text = std::fs::read_to_string(folder.dir().join("permesso.toml")).unwrap();
+    for (key, place) in
+        [("gateway.account_sid", "account_sid = "), ("gateway.auth_token_env", "auth_token_env"), ("sender.address", "+39…")]
+    {
+        let line = text.lines().position(|line| line.contains(place)).unwrap() + 1;
+        let wanted = format!("permesso.toml:{line}: {key}: is a stand-in with dots; remedy: write the whole value");
+        assert!(problems.iter().any(|problem| problem.starts_with(&wanted)), "{wanted} is not in {problems:#?}");
+    }
+    assert!(!problems.concat().contains("0123..."), "a secret is not shown");
+}
+
+#[test]
+fn a_key_nobody_knows_is_told_the_known_ones_once_each() {
+    let problems = Folder::new().edit("permesso.toml", "rate = 200.0", "rate = 200.0\nxyzzyxyzzyxyzzy = 1").settings();
+    let known = problems.iter().find_map(|problem| problem.split_once("known here: ")).expect("the known ones").1;
+    let mut words: Vec<&str> = known.split(", ").collect();
+    let all = words.len();
+    words.sort_unstable();
+    words.dedup();
+    assert_eq!(words.len(), all, "{known}");
+}
+
+#[test]
 fn a_session_to_a_carrier_may_run_in_the_clear_inside_a_vpn() {
     let about_url = |url: &str| -> Vec<String> {
         let folder = Folder::new().edit("permesso.toml", "driver = \"mock\"", "driver = \"smpp\"");

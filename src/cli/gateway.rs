@@ -5,7 +5,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{Context, campaign};
-use crate::config::GatewayConfig;
+use crate::config::{GatewayConfig, one_of};
 use crate::domain::channel::Channel;
 use crate::engine::{Engine, gateways, trial};
 use crate::gateway::driver::Can;
@@ -36,8 +36,8 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::List => list(context, &engine).await,
         Command::Test { name, to, campaign } => {
             let Some(gateway) = engine.config.gateways.iter().find(|gateway| gateway.name() == name) else {
-                let known: Vec<&str> = engine.config.gateways.iter().map(GatewayConfig::name).collect();
-                bail!("there is no gateway `{name}`; remedy: write one of: {}", known.join(", "));
+                let known = one_of(engine.config.gateways.iter().map(GatewayConfig::name), "add it to permesso.toml");
+                bail!("there is no gateway `{name}`; remedy: {known}");
             };
             let works = check(context, &engine, gateway).await?;
             match to {
@@ -62,7 +62,7 @@ async fn list(context: &Context, engine: &Engine) -> Result<()> {
             let channels: Vec<&str> = can.channels.iter().map(|c| c.code()).collect();
             let line = json!({
                 "name": gateway.name(), "driver": gateway.driver.name, "provider": gateway.driver.title, "state": report.note,
-                "healthy": report.healthy, "rate": gateway.rate, "simulator": gateway.simulator, "senders": senders,
+                "healthy": report.healthy, "rate": gateway.rate, "simulator": gateway.is_mock() || gateway.simulator, "senders": senders,
                 "callback": callback(gateway), "warning": gateway.warning(),
                 "can": {
                     "channels": channels, "two_way": can.two_way, "alphanumeric": can.alphanumeric, "own_reference": can.own_reference,
@@ -74,6 +74,9 @@ async fn list(context: &Context, engine: &Engine) -> Result<()> {
             continue;
         }
         println!("{} ({}), {} a second: {}", gateway.name(), gateway.driver.title, gateway.rate, report.note);
+        if gateway.is_mock() || gateway.simulator {
+            println!("    a simulator: nothing it takes reaches a real phone");
+        }
         println!("    senders          {}", if senders.is_empty() { "none".to_owned() } else { senders.join(", ") });
         match callback(gateway) {
             Some(callback) => println!("    callbacks come to {callback}"),

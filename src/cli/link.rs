@@ -10,7 +10,7 @@ use qrcode::{EcLevel, QrCode};
 use serde_json::json;
 
 use super::Context;
-use crate::config::{Config, Form};
+use crate::config::{Config, Form, one_of};
 use crate::domain::campaign::Sender;
 use crate::domain::channel::Channel;
 use crate::domain::link;
@@ -127,20 +127,19 @@ fn text(config: &Config, chat: &Chat) -> Result<String> {
 fn sender<'a>(config: &'a Config, channel: Channel, wanted: Option<&str>) -> Result<&'a Sender> {
     let on = |s: &&Sender| s.channel == channel;
     let answering: Vec<&Sender> = config.senders.iter().filter(on).filter(|s| s.two_way).collect();
-    let known = answering.iter().map(|s| s.id.as_str()).collect::<Vec<_>>().join(", ");
+    let known = one_of(answering.iter().map(|s| s.id.as_str()), "add a two-way [[sender]] to permesso.toml");
     let code = channel.code();
     match (wanted, answering.as_slice()) {
         (None, [only]) => Ok(only),
         (None, []) => {
             bail!("no {code} sender takes answers, so nobody can write to one; remedy: add a two-way [[sender]] to permesso.toml")
         }
-        (None, _) => bail!("several {code} senders take answers; remedy: write --sender with one of: {known}"),
+        (None, _) => bail!("several {code} senders take answers; remedy: --sender; {known}"),
         (Some(id), _) => {
             let sender = config.senders.iter().filter(on).find(|s| s.id == id);
-            let sender =
-                sender.with_context(|| format!("permesso.toml has no {code} sender `{id}`; remedy: write one of: {known}"))?;
+            let sender = sender.with_context(|| format!("permesso.toml has no {code} sender `{id}`; remedy: {known}"))?;
             if !sender.two_way {
-                bail!("sender `{id}` takes no answers, so nobody can write to it; remedy: write one of: {known}");
+                bail!("sender `{id}` takes no answers, so nobody can write to it; remedy: {known}");
             }
             Ok(sender)
         }

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use clap::Subcommand;
 
 use super::Context;
+use crate::config::one_of;
 use crate::domain::reply::Classifier;
 
 #[derive(Debug, Subcommand)]
@@ -26,8 +27,9 @@ pub fn run(context: &Context, command: &Command) -> Result<()> {
     let Command::Classify { locale, explain } = command;
     let config = crate::app::load(&context.dir)?;
     if !config.phrases.iter().any(|p| &p.locale == locale) {
-        let known = config.phrases.iter().map(|p| p.locale.as_str()).collect::<Vec<_>>().join(", ");
-        bail!("there is no phrase set for `{locale}`; remedy: write one of {known}, or add replies/{locale}.toml");
+        let add = format!("add replies/{locale}.toml");
+        let known = one_of(config.phrases.iter().map(|p| p.locale.as_str()), &add);
+        bail!("there is no phrase set for `{locale}`; remedy: {known}");
     }
     let classifier = Classifier::new(config.phrases);
     let mut out = super::out::Stdout;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::read::Table;
+use super::read::{self, Table};
 use super::values::{self, alphanumeric};
 use super::{GatewayConfig, Secret};
 use crate::domain::campaign::{ApprovedTemplate, Registration, RegistrationState, Sender};
@@ -75,6 +75,14 @@ pub fn gateways(root: &Table, public_url: Option<&Url>, dir: &Path, env: &dyn Fn
         let timeout_ms = table.within("timeout_ms", 5_000, 100..=5_000);
         let given = driver.keys.iter().filter_map(|key| Some((key.name, give(&table, key, mock || simulator, dir, env)?)));
         let given: BTreeMap<&'static str, Given> = given.collect();
+        for key in driver.keys {
+            let written = match given.get(key.name) {
+                Some(Given::Text(text)) if matches!(key.take, Take::Text { .. }) => text,
+                Some(Given::Secret(secret)) => secret.expose(),
+                _ => continue,
+            };
+            not_a_stand_in(&table, key.name, written);
+        }
         let (mut token, mut password, mut addresses) = (None, None, Vec::new());
         if !driver.can.signed_callbacks {
             let guard = |key| guard(&table, key, simulator, dir, env);
@@ -199,6 +207,18 @@ fn give(table: &Table, key: &Key, inline: bool, dir: &Path, env: &dyn Fn(&str) -
     })
 }
 
+/// Whoever copies an example keeps its dots: `AC…`, `HX…`, `+39…`.
+fn not_a_stand_in(table: &Table, key: &str, written: &str) {
+    if written.contains('…') || written.contains("...") {
+        let there = [key.to_owned(), format!("{key}_env"), format!("{key}_file")].into_iter().find(|key| table.has(key));
+        table.note(
+            there.as_deref().unwrap_or(key),
+            "is a stand-in with dots",
+            "write the whole value, as your provider shows it",
+        );
+    }
+}
+
 /// Whether a secret is given in one of its three ways; all three names count as known then.
 fn has_secret(table: &Table, key: &str) -> bool {
     [key.to_owned(), format!("{key}_env"), format!("{key}_file")].map(|key| table.has(&key)).contains(&true)
@@ -275,7 +295,7 @@ pub fn senders(root: &Table, gateways: &[GatewayConfig], fiction: Fiction) -> Ve
             table.note(
                 "gateway",
                 format!("there is no usable gateway `{gateway}`"),
-                format!("write one of: {}", known.join(", ")),
+                read::one_of(known, "add it as a [[gateway]]"),
             );
         }
         if let Some(driver) = account.map(|g| g.driver) {
@@ -301,7 +321,8 @@ pub fn senders(root: &Table, gateways: &[GatewayConfig], fiction: Fiction) -> Ve
         let registrations = registrations(&table, &registered);
         let rate = table.read("rate", values::rate);
         let rate = rate.or(gateway_rate).unwrap_or(1.0);
-        let address = table.get("address");
+        let address: Option<String> = table.get("address");
+        not_a_stand_in(&table, "address", address.as_deref().unwrap_or_default());
         // Only where it is WhatsApp itself; the mock takes whatever comes.
         let whatsapp = channel == Channel::WhatsApp && account.is_some_and(|g| g.driver.can.templates);
         let daily_recipients = table.has("daily_recipients").then(|| table.within("daily_recipients", 250, 1..=100_000_000));
@@ -368,6 +389,7 @@ fn templates(sender: &Table) -> Vec<ApprovedTemplate> {
     let mut read: Vec<ApprovedTemplate> = Vec::new();
     for table in sender.tables("templates") {
         let (text, locale, id) = (table.need::<String>("text"), table.need::<String>("locale"), table.need::<String>("id"));
+        not_a_stand_in(&table, "id", &id);
         let language = table.or("language", locale.clone());
         let approved = table.read_needed("approved", values::day);
         let link_button = table.or("link_button", false);

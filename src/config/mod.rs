@@ -33,6 +33,7 @@ use url::Url;
 pub use crate::gateway::driver::Secret;
 pub use columns::{Columns, List};
 pub use problem::{Problem, Problems};
+pub use read::one_of;
 pub use retention::Retention;
 
 use crate::domain::campaign::{Campaign, Sender};
@@ -177,25 +178,35 @@ impl GatewayConfig {
     /// What is weaker about this account than about one with TLS and signed callbacks, to be said at every start.
     pub fn warning(&self) -> Option<String> {
         let name = self.name();
+        let tls = self.driver.schemes.first().copied().unwrap_or_default();
+        let clear = self.account.url.scheme() != tls && !self.is_mock() && !accounts::is_local(&self.account.url);
+        let clear = clear.then(|| {
+            format!("gateway {name} is reached in the clear: password, numbers and texts can be read on the way, unless a VPN leads there; else write {tls}://")
+        });
         if !self.driver.calls_back() {
-            let tls = self.driver.schemes.first().copied().unwrap_or_default();
-            let clear = self.account.url.scheme() != tls && !accounts::is_local(&self.account.url);
-            return clear.then(|| {
-                format!("gateway {name} is reached in the clear: password, numbers and texts can be read on the way, unless a VPN leads there; else write {tls}://")
-            });
+            return clear;
+        }
+        let both = [clear, self.believed_by()].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        Some(both).filter(|warning| !warning.is_empty())
+    }
+
+    /// What its callbacks are believed by, where nothing signs them.
+    fn believed_by(&self) -> Option<String> {
+        let signs = ["callback_hmac", "hmac_secret"].iter().any(|key| !self.account.secret(key).is_empty());
+        if self.driver.can.signed_callbacks || signs {
+            return None;
         }
         let guard = match (&self.account.callback_token, &self.callback_password) {
             (Some(_), Some(_)) => "the secret part of their address and a password",
             (Some(_), None) => "the secret part of their address",
             (None, Some(_)) => "a password",
-            (None, None) if self.driver.can.signed_callbacks || !self.account.secret("callback_hmac").is_empty() => return None,
             (None, None) => "a bearer token",
         };
         let from = match self.callback_addresses.is_empty() {
             true => ", from any address: `callback_addresses` would narrow that",
             false => " and the addresses they may come from",
         };
-        Some(format!("{} signs no callbacks: those of gateway {name} are believed by {guard}{from}", self.driver.title))
+        Some(format!("{} signs no callbacks: those of gateway {} are believed by {guard}{from}", self.driver.title, self.name()))
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::GatewayConfig;
 use super::accounts;
 use super::problem::{Problem, Problems};
-use super::read::{File, Table};
+use super::read::{self, File, Table};
 use super::values;
 use crate::domain::channel::Channel;
 use crate::domain::plural::counted;
@@ -60,7 +60,7 @@ fn rows(root: &Table, gateways: &[GatewayConfig]) -> Vec<Price> {
     for (gateway, (line, rows)) in unknown {
         let known: Vec<&str> = gateways.iter().map(GatewayConfig::name).collect();
         let of = if rows > 1 { format!(", and {} of it stand here", counted(rows, "price", "prices")) } else { String::new() };
-        let remedy = format!("write one of: {}; or take its prices out", known.join(", "));
+        let remedy = format!("{}; or take its prices out", read::one_of(known, "add it as a [[gateway]]"));
         root.file.note(line, "price.gateway", format!("permesso.toml has no gateway `{gateway}`{of}"), remedy);
     }
     root.end();

@@ -307,7 +307,10 @@ impl<'a> Table<'a> {
             if !asked.iter().any(|a| a == key.get_ref()) {
                 let remedy = match nearest(key.get_ref(), asked.iter().map(String::as_str)) {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("remove it; known here: {}", asked.join(", ")),
+                    None => match distinct(asked.iter().map(String::as_str)).as_slice() {
+                        [] => "remove it".to_owned(),
+                        known => format!("remove it; known here: {}", known.join(", ")),
+                    },
                 };
                 self.note(key.get_ref(), "there is no such key", remedy);
             }
@@ -315,10 +318,28 @@ impl<'a> Table<'a> {
     }
 }
 
+/// Each word once, in the order in which they first come.
+fn distinct<'w>(words: impl IntoIterator<Item = &'w str>) -> Vec<&'w str> {
+    let mut once = Vec::new();
+    for word in words {
+        if !once.contains(&word) {
+            once.push(word);
+        }
+    }
+    once
+}
+
+/// The remedy where one of several names is wanted: all there are, or where there are none what `or` says.
+pub fn one_of<'w>(known: impl IntoIterator<Item = &'w str>, or: &str) -> String {
+    match distinct(known).as_slice() {
+        [] => or.to_owned(),
+        known => format!("write one of: {}", known.join(", ")),
+    }
+}
+
 /// The remedy for a name nobody knows: the one that was meant, if one is like it, and all there are; else what `or` says.
 pub fn meant<'w>(word: &str, known: impl IntoIterator<Item = &'w str>, or: &str) -> String {
-    let mut known: Vec<&str> = known.into_iter().collect();
-    known.dedup();
+    let known = distinct(known);
     let near = nearest(word, known.iter().copied()).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
     match known.is_empty() {
         true => or.trim_start_matches("or ").to_owned(),

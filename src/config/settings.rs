@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::problem::{Problem, Problems};
-use super::read::{File, Table};
+use super::read::{self, File, Table};
 use super::templates::Wording;
 use super::values::{self, web_address};
 use super::{
@@ -230,7 +230,10 @@ fn controller(table: Table, dir: &Path, packs: &BTreeMap<String, CountryPack>, a
             // A misspelt trade would be a ban that bans nothing.
             false => Err((
                 format!("no country pack has a rule for the trade `{text}`"),
-                format!("write one of: {}; or remove the key", known.into_iter().collect::<Vec<_>>().join(", ")),
+                match known.is_empty() {
+                    true => "remove the key".to_owned(),
+                    false => format!("{}; or remove the key", read::one_of(known, "")),
+                },
             )),
         }
     });

@@ -1,6 +1,7 @@
 //! Each gateway's health, and what it answered lately by class of error.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -9,6 +10,23 @@ use utoipa::ToSchema;
 use super::Engine;
 use crate::clock::{HOUR, instant};
 use crate::store::{control, report};
+
+/// Callbacks that this process has refused since its start, by gateway and reason: for whoever set one up and hears nothing, and for
+/// whoever watches for forgeries. Counted in memory, so that whoever forges costs no writing.
+#[derive(Debug, Default)]
+pub struct Refusals(Mutex<BTreeMap<(String, &'static str), u64>>);
+
+impl Refusals {
+    pub fn add(&self, gateway: &str, why: &'static str) {
+        *self.0.lock().expect("no panic while held").entry((gateway.to_owned(), why)).or_default() += 1;
+    }
+
+    /// Gateway, reason, count. The gateway is empty where the address names none that is configured.
+    pub fn all(&self) -> Vec<(String, &'static str, u64)> {
+        let counts = self.0.lock().expect("no panic while held");
+        counts.iter().map(|((gateway, why), count)| (gateway.clone(), *why, *count)).collect()
+    }
+}
 
 /// Hours looked back on.
 pub const LOOK_BACK_H: i64 = 24;
@@ -31,10 +49,21 @@ pub struct GatewayReport {
     pub unreached_in_a_row: u64,
     /// Why no connection to it comes about, where the breaker is open for that.
     pub out_of_reach: Option<String>,
+    /// Callbacks refused by this process since its start, by reason.
+    pub refused: Vec<Refused>,
     /// Highest rate, messages a second.
     pub rate: f64,
     /// Attempts of the last 24 hours, by outcome and error.
     pub attempts: Vec<Class>,
+}
+
+/// Callbacks refused for the same reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Refused {
+    /// `unsigned`, `signature` (or bearer token), `token` (of the address), `password`, `address` (none of `callback_addresses`), `stale`,
+    /// `form` (method, content type or body)
+    pub why: String,
+    pub count: u64,
 }
 
 /// Attempts that ended alike.
@@ -67,6 +96,7 @@ pub async fn gateways(engine: &Engine) -> Result<Vec<GatewayReport>> {
         classes.entry(gateway).or_default().push(Class { outcome, error, count: n.unsigned_abs() });
     }
     tx.rollback().await?;
+    let refused = engine.refused.all();
     let mut out = Vec::new();
     for config in &engine.config.gateways {
         let health = known.get(config.name()).cloned().unwrap_or_default();
@@ -82,6 +112,11 @@ pub async fn gateways(engine: &Engine) -> Result<Vec<GatewayReport>> {
             unreached_in_a_row: health.unreached.unsigned_abs(),
             out_of_reach: health.open_reason.filter(|_| health.opened_at.is_some()),
             pause_reason: health.pause_reason.filter(|_| health.paused_at.is_some()),
+            refused: refused
+                .iter()
+                .filter(|(gateway, ..)| gateway == config.name())
+                .map(|(_, why, count)| Refused { why: (*why).to_owned(), count: *count })
+                .collect(),
             rate: config.rate,
             attempts,
         });

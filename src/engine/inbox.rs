@@ -28,6 +28,7 @@ pub struct Waiting {
     pub subject: Option<String>,
     /// The language it was read in: that of the ask.
     pub locale: String,
+    /// What was said; of a dead letter why it could not be read, and then the callback itself.
     pub text: String,
     /// What the machine read in it when it came.
     pub read_as: String,

@@ -96,6 +96,8 @@ pub struct Engine {
     pub worker: String,
     /// An outcome could not be stored yet: nothing is claimed meanwhile.
     pub storing: AtomicBool,
+    /// Callbacks that were not taken.
+    pub refused: gateways::Refusals,
     /// What gateways told and waits for the next transaction.
     calls: group::Group,
     /// Batches this process is at.
@@ -129,6 +131,7 @@ impl Engine {
             slice: deliver::SLICE,
             worker,
             storing: AtomicBool::new(false),
+            refused: gateways::Refusals::default(),
             calls: group::Group::default(),
             in_work: Mutex::default(),
             revisions: Mutex::default(),

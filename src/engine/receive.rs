@@ -98,9 +98,9 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
             Event::Answered { said, at } => {
                 inbound::answered(tx, &engine.controller, gateway, &engine.vault.fingerprint(AGAIN, said), *at).await?;
             }
-            Event::Unreadable { event_id, body } => {
+            Event::Unreadable { event_id, body, why } => {
                 // It waits in the operator's inbox.
-                keep(tx, engine, gateway, event_id, body, "held").await?;
+                keep(tx, engine, gateway, event_id, &format!("{why}: {body}"), "held").await?;
             }
             Event::Note { event_id, body, pause } => {
                 let new = keep(tx, engine, gateway, event_id, body, "noted").await?;
@@ -127,7 +127,8 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                 let to = engine.config.sender_at(gateway, *channel, to);
                 let mut keyed = from.as_ref().map(|from| engine.vault.keyed_all(from)).unwrap_or_default();
                 let Some(primary) = keyed.last().or(user.as_ref()).cloned() else {
-                    keep(tx, engine, gateway, event_id, text, "held").await?;
+                    let why = "a user who hides the number, without an id, and it answers no message of ours that we know";
+                    keep(tx, engine, gateway, event_id, &format!("{why}: {text}"), "held").await?;
                     continue;
                 };
                 let contact = contacts::by_number(tx, &engine.controller, &keyed).await?;

@@ -33,7 +33,7 @@ pub(super) fn event(event: &Event) -> Event {
             ids(reference);
             *error = error.as_deref().map(text);
         }
-        Event::Unreadable { event_id, body: _ } => *event_id = id(event_id),
+        Event::Unreadable { event_id, body: _, why: _ } => *event_id = id(event_id),
         Event::Note { event_id, body: _, pause } => {
             *event_id = id(event_id);
             *pause = pause.as_deref().map(text);

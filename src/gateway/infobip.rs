@@ -48,6 +48,8 @@ pub const DRIVER: Driver = Driver {
         dedupes: true,
         look_up: false,
         signed_callbacks: false,
+        // `/sms/1/inbox/reports` hands out each message once, and forgets it then: a no that it gave us would be lost if we died before it
+        // is on disk, and there is no asking again. Nor does its page say whether it holds what was called in.
         inbound_pull: false,
         templates: true,
     },
@@ -189,7 +191,7 @@ fn time(value: &Value) -> Option<i64> {
 fn result(value: &Value, now: i64) -> Event {
     let body = value.to_string();
     let Some(id) = value["messageId"].as_str().filter(|id| !id.is_empty()) else {
-        return Event::Unreadable { event_id: id_of_content(body.as_bytes()), body };
+        return Event::Unreadable { event_id: id_of_content(body.as_bytes()), body, why: super::NO_FORM.into() };
     };
     if let Some(status) = value.get("status") {
         return report(value, status, id, now);
@@ -223,7 +225,7 @@ fn result(value: &Value, now: i64) -> Event {
     let answers = word(&message["context"]["id"]);
     let user = word(&value["contact"]["userId"]);
     let known_by = from.is_some() || answers.is_some() || button.is_some() || user.is_some();
-    let Some(text) = text.filter(|_| known_by) else { return Event::Unreadable { event_id, body } };
+    let Some(text) = text.filter(|_| known_by) else { return Event::Unreadable { event_id, body, why: super::NOBODYS.into() } };
     Event::Inbound {
         event_id,
         from,
@@ -252,7 +254,7 @@ fn report(value: &Value, status: &Value, id: &str, now: i64) -> Event {
         (Some(2), _) => Receipt::Undelivered,
         (Some(4), _) => Receipt::Expired,
         (Some(5), _) => Receipt::Failed,
-        _ => return Event::Unreadable { event_id, body: value.to_string() },
+        _ => return Event::Unreadable { event_id, body: value.to_string(), why: super::NO_FORM.into() },
     };
     let failed = matches!(receipt, Receipt::Undelivered | Receipt::Expired | Receipt::Failed);
     let class = code.and_then(of_status).or_else(|| error.and_then(of_error)).filter(|_| failed);
@@ -301,7 +303,7 @@ fn switched(value: &Value) -> Option<Event> {
             let body = json!({ "resume": value["createdAt"] }).to_string();
             Event::Note { event_id: id_of_content(body.as_bytes()), body, pause: None }
         }
-        _ => Event::Unreadable { event_id, body },
+        _ => Event::Unreadable { event_id, body, why: super::NO_FORM.into() },
     })
 }
 

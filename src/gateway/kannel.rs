@@ -308,7 +308,11 @@ impl Gateway for Kannel {
         };
         let unreadable = || {
             let shown: BTreeMap<&String, _> = fields.0.iter().map(|(k, v)| (k, String::from_utf8_lossy(v))).collect();
-            Event::Unreadable { event_id: id_of_content(call.query().as_bytes()), body: serde_json::json!(shown).to_string() }
+            Event::Unreadable {
+                event_id: id_of_content(call.query().as_bytes()),
+                body: serde_json::json!(shown).to_string(),
+                why: super::NO_FORM.into(),
+            }
         };
         Ok(Heard::Events(vec![event.unwrap_or_else(unreadable)]))
     }

@@ -310,7 +310,7 @@ impl Meta {
 
     fn unreadable(&self, item: &Value) -> Event {
         let body = item.to_string();
-        Event::Unreadable { event_id: id_of_content(body.as_bytes()), body }
+        Event::Unreadable { event_id: id_of_content(body.as_bytes()), body, why: super::NO_FORM.into() }
     }
 
     /// An error of the account's own, about no message.

@@ -163,7 +163,7 @@ impl Mobyt {
         let number = from.and_then(|from| PhoneNumber::parse(&international(from), None, Fiction::Allowed).ok());
         let (Some(from), Some(to), Some(text), Some(id)) = (number, to, text, id.filter(|id| !id.is_empty())) else {
             let body = json!(fields).to_string();
-            return Event::Unreadable { event_id: id_of_content(body.as_bytes()), body };
+            return Event::Unreadable { event_id: id_of_content(body.as_bytes()), body, why: super::NOBODYS.into() };
         };
         Event::Inbound {
             event_id: format!("in:{id}"),
@@ -252,7 +252,11 @@ impl Gateway for Mobyt {
         let (order, word) = (of("order_id"), of("status"));
         let event_id = format!("{order}:{word}");
         let Some((receipt, class)) = status(word) else {
-            return Ok(Heard::Events(vec![Event::Unreadable { event_id, body: json!(fields).to_string() }]));
+            return Ok(Heard::Events(vec![Event::Unreadable {
+                event_id,
+                body: json!(fields).to_string(),
+                why: super::NO_FORM.into(),
+            }]));
         };
         let failed = matches!(receipt, Receipt::Failed | Receipt::Undelivered | Receipt::Expired);
         Ok(Heard::Events(vec![Event::Receipt {

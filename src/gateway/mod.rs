@@ -150,7 +150,12 @@ pub enum Event {
         user: Option<String>,
     },
     /// Authentic, but not to be understood: kept for an operator, and its neighbours go on.
-    Unreadable { event_id: String, body: String },
+    Unreadable {
+        event_id: String,
+        body: String,
+        /// Why, for whoever reads it.
+        why: String,
+    },
     /// About the account or a switch of the provider's own, not about a message: kept, and nobody has to answer it.
     Note {
         event_id: String,
@@ -183,6 +188,11 @@ pub enum Event {
     /// Our answer to what was heard as `said` has arrived: whatever is said alike after `at` (microseconds UTC) is another message.
     Answered { said: String, at: i64 },
 }
+
+/// Why an event is [`Event::Unreadable`]: its driver knows no such thing.
+const NO_FORM: &str = "a status, or a kind of message, that this provider's driver does not know";
+/// It cannot be told whose it is.
+const NOBODYS: &str = "it names no number we can read, and no message of ours";
 
 /// Of a message without an id of the provider's: whether it is one delivered again cannot be seen, so that `event_id` is new each
 /// time. A yes counts once all the same; a no counts each time.

@@ -348,7 +348,7 @@ fn event(fields: &Fields, reference: Option<String>, now: i64) -> Event {
     };
     let Some(receipt) = receipt.filter(|_| !sid.is_empty()) else {
         let body = serde_json::json!(fields).to_string();
-        return Event::Unreadable { event_id: id_of_content(body.as_bytes()), body };
+        return Event::Unreadable { event_id: id_of_content(body.as_bytes()), body, why: super::NO_FORM.into() };
     };
     let done = NaiveDateTime::parse_from_str(of("RawDlrDoneDate"), "%y%m%d%H%M").ok();
     Event::Receipt {
@@ -375,7 +375,7 @@ fn inbound(fields: &Fields, at: Option<i64>) -> Event {
     let answers = filled("OriginalRepliedMessageSid");
     let user = filled("ExternalUserId").map(|id| id.trim_start_matches("whatsapp:").to_owned());
     if from.is_none() && answers.is_none() && user.is_none() {
-        return Event::Unreadable { event_id, body: serde_json::json!(fields).to_string() };
+        return Event::Unreadable { event_id, body: serde_json::json!(fields).to_string(), why: super::NOBODYS.into() };
     }
     Event::Inbound {
         event_id,

@@ -222,7 +222,7 @@ fn event(call: &Value, now: i64) -> Event {
     });
     read.unwrap_or_else(|| {
         let body = call.to_string();
-        Event::Unreadable { event_id: id_of_content(body.as_bytes()), body }
+        Event::Unreadable { event_id: id_of_content(body.as_bytes()), body, why: super::NO_FORM.into() }
     })
 }
 

@@ -62,6 +62,7 @@ async fn take(web: &Web, call: &Call) -> Result<Response, Error> {
     let (engine, name) = (&web.engine, call.gateway.as_str());
     let configured = engine.config.gateways.iter().find(|gateway| gateway.name() == name);
     let (Some(driver), Some(configured)) = (engine.gateways.get(name), configured) else {
+        engine.refused.add("", "unknown gateway");
         return Err(Error::new(StatusCode::NOT_FOUND, "no such gateway"));
     };
     if !configured.driver.calls_back() {
@@ -71,14 +72,15 @@ async fn take(web: &Web, call: &Call) -> Result<Response, Error> {
     let heard = guard(web, configured, call).and_then(|()| {
         let callback =
             Callback { method: call.method.as_str(), target: &call.target, header: &header, body: &call.body, now: engine.now() };
-        driver.read_webhook(&callback)
+        driver.read_webhook(&callback).map_err(|error| (word(&error), error))
     });
-    if let Err(WebhookError::Body(_)) = &heard {
+    if let Err((_, error @ WebhookError::Body(_))) = &heard {
         // Past the guard and the signature: it may be somebody's no, so an operator has to see it, whatever the provider does next.
-        group::store(engine, name, vec![unread(call)]).await?;
+        group::store(engine, name, vec![unread(call, error)]).await?;
     }
-    let heard = heard.map_err(|error| {
-        tracing::warn!(gateway = %name, %error, "Refused a webhook");
+    let heard = heard.map_err(|(why, error)| {
+        engine.refused.add(name, why);
+        tracing::warn!(gateway = %name, why, %error, "Refused a webhook");
         let status = match error {
             WebhookError::Unsigned => StatusCode::UNAUTHORIZED,
             WebhookError::SignAgain => StatusCode::SERVICE_UNAVAILABLE,
@@ -101,39 +103,49 @@ async fn take(web: &Web, call: &Call) -> Result<Response, Error> {
     }
 }
 
+/// The reason under which a refusal is counted.
+fn word(error: &WebhookError) -> &'static str {
+    match error {
+        WebhookError::Unsigned | WebhookError::SignAgain => "unsigned",
+        WebhookError::Forged => "signature",
+        WebhookError::Stale => "stale",
+        WebhookError::ContentType(_) | WebhookError::Method(_) | WebhookError::Body(_) => "form",
+    }
+}
+
 /// Characters kept of a callback that cannot be read.
 const UNREAD: usize = 20_000;
 
 /// A callback that is none of its provider's known forms, for the operator's inbox; the same one again is the same event.
-fn unread(call: &Call) -> Event {
+fn unread(call: &Call, error: &WebhookError) -> Event {
     let text = match call.body.is_empty() {
         true => call.target.split_once('?').map_or("", |(_, query)| query).to_owned(),
         false => String::from_utf8_lossy(&call.body).chars().take(UNREAD).collect(),
     };
-    Event::Unreadable { event_id: id_of_content(text.as_bytes()), body: text }
+    Event::Unreadable { event_id: id_of_content(text.as_bytes()), body: text, why: error.to_string() }
 }
 
 /// Whether a call may be a provider's that signs nothing. For one that signs, the signature alone speaks.
-fn guard(web: &Web, gateway: &GatewayConfig, call: &Call) -> Result<(), WebhookError> {
+fn guard(web: &Web, gateway: &GatewayConfig, call: &Call) -> Result<(), (&'static str, WebhookError)> {
     let (token, password) = (gateway.account.callback_token.as_ref(), gateway.callback_password.as_ref());
     let same = |given: &str, secret: &Secret| bool::from(given.as_bytes().ct_eq(secret.expose().as_bytes()));
     match token {
-        Some(token) if !same(&call.token, token) => return Err(WebhookError::Forged),
-        None if !call.token.is_empty() => return Err(WebhookError::Forged),
+        Some(token) if !same(&call.token, token) => return Err(("token", WebhookError::Forged)),
+        None if !call.token.is_empty() => return Err(("token", WebhookError::Forged)),
         _ => {}
     }
     if let Some(password) = password {
         let given = call.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
         let given = given.and_then(|v| STANDARD.decode(v.strip_prefix("Basic ")?.trim()).ok());
         let given = given.and_then(|pair| Some(String::from_utf8(pair).ok()?.split_once(':')?.1.to_owned()));
-        if !same(&given.ok_or(WebhookError::Unsigned)?, password) {
-            return Err(WebhookError::Forged);
+        if !same(&given.ok_or(("password", WebhookError::Unsigned))?, password) {
+            return Err(("password", WebhookError::Forged));
         }
     }
     let from = address(web, &call.peer, &call.headers);
     let allowed = &gateway.callback_addresses;
     match allowed.is_empty() || allowed.iter().any(|network| contains(network, from)) {
         true => Ok(()),
-        false => Err(WebhookError::Forged),
+        false => Err(("address", WebhookError::Forged)),
     }
 }

@@ -163,7 +163,8 @@ both!(no_id_made_of_what_a_person_wrote_can_be_guessed_back, |app| {
     app.send(LINK).await;
     let content = "cd".repeat(32);
     let stop = said(&format!("{OF_CONTENT}{content}"), &person, REPLY_NUMBER, "STOP", app.clock.now());
-    let unreadable = Event::Unreadable { event_id: format!("{OF_CONTENT}{content}"), body: person.clone() };
+    let unreadable =
+        Event::Unreadable { event_id: format!("{OF_CONTENT}{content}"), body: person.clone(), why: "no form".into() };
     receive::store(&app.engine, "mock", &[stop.clone(), stop.clone()]).await.unwrap();
     receive::store(&app.engine, "other", std::slice::from_ref(&unreadable)).await.unwrap();
     // Told again after the keys were rotated it is known all the same.

@@ -218,6 +218,7 @@ async fn an_account_is_listed_and_tried_from_the_command_line() {
     assert_eq!(code, 0);
     for line in [
         "mock (Mock gateway), 10000 a second: nothing stands in its way",
+        "a simulator: nothing it takes reaches a real phone",
         "callbacks come to ",
         "yes SMS",
         "yes signs its callbacks",

@@ -37,7 +37,16 @@ both!(a_callback_that_is_authentic_and_cannot_be_read_waits_for_the_operator, |a
     let waiting = inbox::waiting(&app.engine, 0, 9).await.unwrap();
     let texts: Vec<(&str, bool, &str)> = waiting.iter().map(|w| (w.gateway.as_str(), w.dead_letter, w.text.as_str())).collect();
     assert_eq!(texts.len(), 2, "{texts:?}");
-    assert!(texts[0].2.contains("please no more") && texts[1] == ("mock", true, "basta <a href=x>"), "{texts:?}");
+    // Each with the reason.
+    assert!(texts[0].2.starts_with("a status, or a kind of message, that") && texts[0].2.contains("please no more"), "{texts:?}");
+    let why = "the body is not what this gateway sends: line 1, column 1: basta <a href=x>";
+    assert_eq!(texts[1], ("mock", true, why));
+    // What was refused is counted, by reason, where whoever set the account up looks.
+    assert_eq!(app.http.post(format!("{}/webhooks/nobody", app.base)).send().await.unwrap().status(), 404);
+    assert_eq!(app.http.post(format!("{}/webhooks/mock/guessed", app.base)).send().await.unwrap().status(), 403);
+    assert_eq!(gauge(app, "callbacks_refused_total").await, ["1", "3", "1", "1"], "no gateway; form, signature, token");
+    let (_, page) = app.get(&format!("{}/gateways", app.operator)).await;
+    assert!(page.contains("form 3, signature 1, token 1"), "{page}");
     assert_eq!(gauge(app, "dead_letters").await, ["2"]);
     // Beside a reply that a person wrote.
     app.gateway.reply(&TestApp::it(1), crate::app::REPLY_NUMBER, "mah, vediamo un po").await;

@@ -251,7 +251,8 @@ fn any_event() -> BoxedStrategy<Event> {
             user,
         },
     );
-    let unreadable = (any_text(), any_text()).prop_map(|(event_id, body)| Event::Unreadable { event_id, body });
+    let unreadable =
+        (any_text(), any_text(), any_text()).prop_map(|(event_id, body, why)| Event::Unreadable { event_id, body, why });
     let note = (any_text(), any_text(), some()).prop_map(|(event_id, body, pause)| Event::Note { event_id, body, pause });
     let said =
         (any_text(), 1..3_u32, any::<bool>(), some(), any_text(), any_text(), some(), prop::option::of(any_time()), some());

@@ -75,7 +75,7 @@ pub fn events(account: &Account, call: &Callback<'_>) -> Result<Vec<Event>, Webh
     let read = |event: &Value| {
         read(account, event, reference.as_deref(), call.now).unwrap_or_else(|| {
             let body = event.to_string();
-            Event::Unreadable { event_id: id_of_content(body.as_bytes()), body }
+            Event::Unreadable { event_id: id_of_content(body.as_bytes()), body, why: crate::gateway::NO_FORM.into() }
         })
     };
     Ok(match list {

@@ -214,7 +214,9 @@ struct Batch {
 fn event(value: serde_json::Value) -> Event {
     let body = value.to_string();
     let id = value.get("event_id").and_then(|id| id.as_str()).map_or_else(|| id_of_content(body.as_bytes()), str::to_owned);
-    let Ok(event) = serde_json::from_value::<protocol::Event>(value) else { return Event::Unreadable { event_id: id, body } };
+    let Ok(event) = serde_json::from_value::<protocol::Event>(value) else {
+        return Event::Unreadable { event_id: id, body, why: crate::gateway::NO_FORM.into() };
+    };
     match event {
         protocol::Event::Receipt(r) => Event::Receipt {
             event_id: r.event_id,
@@ -244,7 +246,7 @@ fn event(value: serde_json::Value) -> Event {
                 user: None,
             },
             // A short code or a name wrote to us.
-            Err(_) => Event::Unreadable { event_id: id, body },
+            Err(_) => Event::Unreadable { event_id: id, body, why: crate::gateway::NOBODYS.into() },
         },
     }
 }

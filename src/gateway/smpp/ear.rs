@@ -92,7 +92,7 @@ impl Ear {
         let Some(deliver) = Deliver::read(&pdu.body) else {
             let hex: String = pdu.body.iter().map(|octet| format!("{octet:02x}")).collect();
             let event_id = id_of_content(hex.as_bytes());
-            let event = Event::Unreadable { event_id, body: format!("deliver_sm {hex}") };
+            let event = Event::Unreadable { event_id, body: format!("deliver_sm {hex}"), why: crate::gateway::NO_FORM.into() };
             return Some(Due { event, answers: vec![pdu.sequence], said: None, since: now });
         };
         if receipt::is_receipt(&deliver) {
@@ -178,7 +178,7 @@ impl Ear {
                 again,
                 user: None,
             },
-            None => Event::Unreadable { event_id, body: format!("{}: {text}", from.text) },
+            None => Event::Unreadable { event_id, body: format!("{}: {text}", from.text), why: crate::gateway::NOBODYS.into() },
         };
         Due { event, answers, said: Some(said), since }
     }

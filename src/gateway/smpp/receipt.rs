@@ -65,7 +65,7 @@ pub fn event(deliver: &Deliver, ids: Ids, now: i64) -> Event {
     let status = status.or((deliver.esm_class & 0x3c == 0x08).then_some(Receipt::Delivered));
     let (Some(provider_id), Some(status)) = (id, status) else {
         let hex: String = deliver.message.iter().map(|octet| format!("{octet:02x}")).collect();
-        return Event::Unreadable { event_id: id_of_content(hex.as_bytes()), body: text };
+        return Event::Unreadable { event_id: id_of_content(hex.as_bytes()), body: text, why: crate::gateway::NO_FORM.into() };
     };
     let code = said.err.map(str::to_owned).or_else(|| {
         let code = deliver.tlv(pdu::NETWORK_ERROR_CODE)?;

@@ -96,5 +96,9 @@ pub async fn metrics(State(web): State<Web>) -> Result<Response, Problem> {
         let open = health.iter().any(|health| health.name == *gateway && health.opened_at.is_some());
         let _ = writeln!(out, "permesso_gateway_breaker_open{{gateway=\"{gateway}\"}} {}", u8::from(open));
     }
+    out.push_str("# HELP permesso_callbacks_refused_total Callbacks refused since this process began, by reason; without a gateway: the address names none.\n# TYPE permesso_callbacks_refused_total counter\n");
+    for (gateway, why, count) in web.engine.refused.all() {
+        let _ = writeln!(out, "permesso_callbacks_refused_total{{gateway=\"{gateway}\",why=\"{why}\"}} {count}");
+    }
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out).into_response())
 }

@@ -287,6 +287,7 @@ fn a_body_is_signed_by_every_algorithm_a_profile_can_choose() {
 #[tokio::test]
 async fn whatsapps_own_switch_is_a_stop_and_never_a_yes() {
     let mut stage = Stage::<Infobip>::new(Kind::Sqlite).await;
+    assert_eq!(stage.app.engine.config.gateways[0].warning(), None, "its calls are signed");
     stage.app.people(&[TestApp::it(1)]).await;
     let switched = |to: &str, at: &str| {
         let content = json!({ "sender": "393001234567", "from": TestApp::it(1).trim_start_matches('+'), "notificationMessagesStatus": to,

@@ -158,8 +158,10 @@ impl Stage {
         account.push_str(more);
         // Long enough for a machine that has much to do.
         let timeout = if more.contains("timeout_ms") { "" } else { "timeout_ms = 5000" };
+        let rate = if more.contains("rate =") { "" } else { "rate = 10000.0\n" };
         let app = TestApp::with_settings(kind, clock, |text| {
-            super::through("smpp", &account, url, &text).replace("timeout_ms = 700\nsimulator", &format!("{timeout}\nsimulator"))
+            super::through("smpp", &account, url, &text)
+                .replace("rate = 10000.0\ntimeout_ms = 700\nsimulator", &format!("{rate}{timeout}\nsimulator"))
         });
         let app = app.await;
         // A line in the log, so that its end can see whether it is captured.
