@@ -315,6 +315,8 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
     }
     if situation.notice.1.is_none() {
         let (version, shown) = (&situation.notice.0, situation.shown_in.as_ref().unwrap_or(&attempt.locale));
+        // What was unticked and when to write stand all the same.
+        tx.commit().await?;
         bail!(
             "notice {version} is not published in `{shown}`, so nobody can consent beside it; remedy: `permesso notice publish`"
         );

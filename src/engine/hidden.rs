@@ -5,8 +5,8 @@
 use anyhow::{Context, Result};
 
 use super::Engine;
-use super::confirm;
 use super::receive::{self, Heard};
+use super::{confirm, notify};
 use crate::domain::answer::By;
 use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
@@ -52,14 +52,23 @@ pub(super) async fn learn(tx: &mut Tx, engine: &Engine, told: &[(Keyed, i64)]) -
     Ok(())
 }
 
-/// The noes that stand under a stranger's id are the number's, now that we know of whom it is: whoever imports it finds them.
-pub(super) async fn carry_over(tx: &mut Tx, engine: &Engine, user: &Keyed, number: &[Keyed]) -> Result<()> {
+/// The noes that stand under a stranger's id are the number's, now that we know of whom it is: whoever imports it finds them, what they
+/// reach is granted no more, and the company's CRM is told. What the number carries already was carried over before.
+pub(super) async fn carry_over(tx: &mut Tx, engine: &Engine, user: &Keyed, number: &PhoneNumber) -> Result<()> {
     let (controller, now) = (engine.controller.as_str(), engine.now());
-    for (reason, at, _) in
-        suppressions::of(tx, controller, std::slice::from_ref(user)).await?.iter().filter(|(_, _, lifted)| lifted.is_none())
-    {
-        if let Some(reason) = Reason::parse(reason).filter(|_| !number.is_empty()) {
-            suppressions::suppress(tx, controller, number, reason, By::Person, *at, now).await?;
+    let noes = suppressions::of(tx, controller, std::slice::from_ref(user)).await?;
+    if noes.is_empty() {
+        return Ok(());
+    }
+    let keyed = engine.vault.keyed_all(number);
+    let carried = suppressions::of(tx, controller, &keyed).await?;
+    let carried: Vec<Reason> = suppressions::live(&carried).collect();
+    for (reason, at, _) in noes.iter().filter(|(_, _, lifted)| lifted.is_none()) {
+        let Some(reason) = Reason::parse(reason).filter(|reason| !carried.contains(reason)) else { continue };
+        suppressions::suppress(tx, controller, &keyed, reason, By::Person, *at, now).await?;
+        confirm::end_grants(tx, engine, &keyed, reason, &confirm::said_hidden(now)).await?;
+        if reason != Reason::Erased {
+            notify::no_of_stranger(tx, engine, number, reason).await?;
         }
     }
     Ok(())

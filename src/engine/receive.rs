@@ -136,7 +136,9 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                     (Some(contact), Some(user)) => hidden::learn(tx, engine, &[(user, contact.id)]).await?,
                     // A stranger's no counts under the id, too, and one that stands there is the number's from now on.
                     (None, Some(user)) => {
-                        hidden::carry_over(tx, engine, &user, &keyed).await?;
+                        if let Some(number) = &from {
+                            hidden::carry_over(tx, engine, &user, number).await?;
+                        }
                         keyed.push(user);
                     }
                     (_, None) => {}

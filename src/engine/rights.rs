@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 
 use super::confirm::{self, Deed, Situation};
 use super::requests::{self, Asked};
-use super::{Engine, Tries, enroll};
+use super::{Engine, Tries, enroll, import};
 use crate::domain::answer::By;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::rights::Right;
@@ -184,12 +184,14 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
         let reason = Reason::parse(&reason).filter(|reason| lifted.is_none() && *reason != Reason::WrongPerson);
         if let Some(reason) = reason {
             suppressions::suppress(&mut tx, controller, &is, reason, By::Person, at, now).await?;
+            confirm::end_grants(&mut tx, engine, &is, reason, &confirm::inherited(now)).await?;
         }
     }
     // The new number takes the old one's place in the human; what closes the old one closes that alone.
     if let Some(human) = humans::of_contact(&mut tx, contact.id).await? {
         contacts::untie(&mut tx, contact.id).await?;
-        humans::tie(&mut tx, controller, &[Tie { number: is.clone(), id: Some(human) }]).await?;
+        let tied = humans::tie(&mut tx, controller, &[Tie { number: is.clone(), id: Some(human) }]).await?;
+        import::spread(&mut tx, engine, &tied, now).await?;
     }
     confirm::number_changed(&mut tx, engine, contact.id, &changed).await?;
     requests::add(&mut tx, engine, Right::Rectification, &was, Some(&contact.subject), asked, &[]).await?;

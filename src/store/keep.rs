@@ -159,6 +159,17 @@ pub async fn unclear(tx: &mut Tx, controller: &str) -> Result<Vec<Unclear>> {
 
 /// Writes back noes that do not stand here. Answers those; what follows from a no is up to `suppressions::suppress`.
 pub async fn add_noes(tx: &mut Tx, controller: &str, noes: &[No], now: i64) -> Result<Vec<(Keyed, String)>> {
+    // What was said again since is as new as its last time.
+    execute!(
+        tx,
+        "UPDATE suppressions SET at = k.at FROM (
+           SELECT j.value->>'mac' AS mac, CAST(j.value->>'key_id' AS BIGINT) AS key_id, j.value->>'reason' AS reason,
+             CAST(j.value->>'at' AS BIGINT) AS at FROM EACH($1)) AS k
+         WHERE suppressions.controller = $2 AND suppressions.mac = k.mac AND suppressions.key_id = k.key_id
+           AND suppressions.reason = k.reason AND suppressions.lifted_at IS NULL AND suppressions.at < k.at",
+        &json(noes),
+        controller
+    )?;
     let added: Vec<(String, i64, String)> = fetch_all!(
         tx,
         "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at, learned_at)

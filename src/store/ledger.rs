@@ -140,13 +140,18 @@ pub async fn granted(tx: &mut Tx, controller: &str, subject: &str) -> Result<Vec
     )?;
     let mut granted = Vec::with_capacity(rows.len());
     for (channel, purpose, since, body) in rows {
-        let body: Option<Body> = body.and_then(|body| serde_json::from_str(&body).ok());
-        let first_yes_at = body.and_then(|body| body.first_yes).map_or(since, |first| first.at);
+        let first_yes_at = first_yes_at(since, body.as_deref());
         if let Some((channel, purpose)) = Channel::parse(&channel).zip(Purpose::parse(&purpose)) {
             granted.push((Permission { channel, purpose }, first_yes_at));
         }
     }
     Ok(granted)
+}
+
+/// When the first yes to what was granted at `since` was said, by its entry; where that evidence is gone, when it was granted.
+pub(super) fn first_yes_at(since: i64, body: Option<&str>) -> i64 {
+    let body: Option<Body> = body.and_then(|body| serde_json::from_str(body).ok());
+    body.and_then(|body| body.first_yes).map_or(since, |first| first.at)
 }
 
 /// One entry as stored: (seq, subject, kind, at, body hash, prev, hash, body if evidence still holds it).

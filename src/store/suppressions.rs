@@ -1,9 +1,9 @@
 //! Who is left in peace: keyed numbers with a reason and a time, nothing else.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::answers::{self, left, newest};
-use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use super::{Result, Tx, execute, fetch_all, fetch_optional, json, ledger};
 use crate::domain::answer::{Answer, By};
 use crate::domain::suppression::Reason;
 use crate::vault::Keyed;
@@ -94,6 +94,24 @@ async fn suppress_rows(
         &rows,
         controller
     )?;
+    // Said again it is as new as its last time: a yes in between does not answer it. A list repeats what it always said.
+    if by != By::List {
+        execute!(
+            tx,
+            concat!(
+                "UPDATE suppressions SET at = $4 WHERE controller = $2 AND lifted_at IS NULL AND reason = $3 AND at < $4 AND mac IN (
+                   SELECT j.value->>'mac' FROM EACH($1)
+                   UNION
+                   SELECT n2.mac FROM (",
+                reached!(),
+                ") AS r THEN JOIN number_macs n2 ON n2.contact_id = r.contact_id)"
+            ),
+            &rows,
+            controller,
+            reason.code(),
+            at
+        )?;
+    }
     let added = execute!(
         tx,
         concat!(
@@ -274,8 +292,9 @@ pub async fn granted_among(tx: &mut Tx, controller: &str, keyed: &[Keyed], reaso
 }
 
 /// Every number of a human inherits every no of the others (after an import tied them together), but not that one of them is a wrong
-/// number: what is planned for it is cancelled and its open conversation closed. Answers the contacts that newly carry a no beside something granted. Whoever carried it
-/// already is left alone: they may be on their way back by their own act.
+/// number: what is planned for it is cancelled and its open conversation closed. Answers the contacts that newly carry a no beside something
+/// granted. Whoever carried it already is left alone: they may be on their way back by their own act, or are back, and the first yes to all
+/// that stands granted is newer than the no.
 pub async fn spread_over_humans(tx: &mut Tx, controller: &str, humans: &[String], now: i64) -> Result<Vec<i64>> {
     let humans = json(humans.iter().map(|human| serde_json::json!({ "human": human })).collect::<Vec<_>>());
     // As in `suppress`.
@@ -286,6 +305,29 @@ pub async fn spread_over_humans(tx: &mut Tx, controller: &str, humans: &[String]
         &humans,
         controller
     )?;
+    let back: Vec<(i64, String, String, i64, Option<String>)> = fetch_all!(
+        tx,
+        "SELECT DISTINCT c.id, l.reason, p.channel || '.' || p.purpose, p.since, e.body FROM EACH($1)
+         THEN JOIN contacts c ON c.controller = $2 AND c.human = j.value->>'human'
+         THEN JOIN number_macs n ON n.contact_id = c.id
+         THEN JOIN suppressions l ON l.controller = n.controller AND l.mac = n.mac AND l.key_id = n.key_id AND l.lifted_at IS NOT NULL
+         THEN JOIN preferences p ON p.controller = c.controller AND p.subject = c.subject AND p.state = 'granted'
+         LEFT JOIN evidence e ON e.seq = p.seq",
+        &humans,
+        controller
+    )?;
+    // By whatever number and hash they carried it: a contact is known by more of them as keys and ids come.
+    let mut answered: BTreeMap<(i64, String), i64> = BTreeMap::new();
+    for (contact, reason, _, since, body) in back {
+        let first_yes = ledger::first_yes_at(since, body.as_deref());
+        answered.entry((contact, reason)).and_modify(|oldest| *oldest = first_yes.min(*oldest)).or_insert(first_yes);
+    }
+    let answered = json(
+        answered
+            .into_iter()
+            .map(|((contact, reason), first_yes)| serde_json::json!({ "contact": contact, "reason": reason, "first_yes": first_yes }))
+            .collect::<Vec<_>>(),
+    );
     let new: Vec<(String, i64, String)> = fetch_all!(
         tx,
         "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at, learned_at)
@@ -302,11 +344,12 @@ pub async fn spread_over_humans(tx: &mut Tx, controller: &str, humans: &[String]
              AND s.reason <> 'wrong_person') AS w
          THEN JOIN contacts o2 ON o2.controller = $2 AND o2.human = w.human
          THEN JOIN number_macs n2 ON n2.contact_id = o2.id
-         WHERE NOT EXISTS (SELECT 1 FROM suppressions l WHERE l.controller = $2 AND l.mac = n2.mac AND l.key_id = n2.key_id
-           AND l.reason = w.reason AND l.lifted_at >= w.at) ON CONFLICT DO NOTHING RETURNING mac, key_id, reason",
+         WHERE NOT EXISTS (SELECT 1 FROM EACH($4) WHERE CAST(j.value->>'contact' AS BIGINT) = o2.id AND j.value->>'reason' = w.reason
+           AND CAST(j.value->>'first_yes' AS BIGINT) > w.at) ON CONFLICT DO NOTHING RETURNING mac, key_id, reason",
         &humans,
         controller,
-        now
+        now,
+        &answered
     )?;
     if new.is_empty() {
         return Ok(Vec::new());

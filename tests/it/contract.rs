@@ -172,7 +172,7 @@ async fn state(tx: &mut Tx, message: i64) -> State {
     messages::state(tx, message).await.unwrap().unwrap()
 }
 
-fn body(subject: &str, entry: Entry, at: i64, permissions: &[&str]) -> Body {
+pub fn body(subject: &str, entry: Entry, at: i64, permissions: &[&str]) -> Body {
     Body {
         subject: subject.into(),
         entry,

@@ -255,6 +255,56 @@ both!(a_wrong_number_is_wrong_by_itself, |app| {
     assert_eq!(granted.matches("\"subject\"").count(), 1, "{granted}");
 });
 
+both!(a_number_tied_later_has_every_no_that_its_yes_does_not_answer, |app| {
+    app.import(&((1..=7).step_by(2).map(|n| row(n, &format!("X{n}"))).collect::<String>())).await;
+    app.send(LINK).await;
+    let says = async |n: u32, text: &str| {
+        app.advance(MINUTE);
+        app.reply(&it(n), REPLY_NUMBER, text).await;
+    };
+    let chooses = async |n: u32| {
+        app.advance(MINUTE);
+        assert_eq!(app.submit(&app.link(&it(n)), "chosen", &["sms.promotions"]).await, 303);
+    };
+    let granted = async || {
+        let mut all = Vec::new();
+        for n in [1, 3, 5, 7] {
+            all.push(app.granted(&it(n)).await.len());
+        }
+        all
+    };
+    // Of one human from the start.
+    app.import(&row(2, "X1")).await;
+    says(2, "STOP").await;
+    for n in [3, 5, 7] {
+        says(n, "STOP").await;
+    }
+    says(6, "STOP").await;
+    says(8, "STOP").await;
+    for n in [1, 3, 5, 7] {
+        chooses(n).await;
+    }
+    // Between the first yes and the second, by a number that nobody has tied yet.
+    says(4, "STOP").await;
+    for n in [1, 3, 5, 7] {
+        says(n, "SI").await;
+    }
+    // Once more, after both.
+    says(6, "STOP").await;
+    assert_eq!(granted().await, [1, 1, 1, 1]);
+    // Whoever answered the no is known by one hash more by now, as a new key or a receipt brings it.
+    app.execute(
+        "INSERT INTO number_macs (controller, mac, key_id, contact_id) SELECT controller, 'later' || id, -1, id FROM contacts",
+    )
+    .await
+    .unwrap();
+    app.advance(MINUTE);
+    app.import(&(1..=8).map(|n| row(n, &format!("X{}", (n - 1) / 2 * 2 + 1))).collect::<String>()).await;
+    assert_eq!(granted().await, [1, 0, 0, 1]);
+    assert_eq!(app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'withdrawn'").await, 2);
+    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+});
+
 fn migration(app: &TestApp) -> &'static str {
     match app.kind {
         crate::app::Kind::Sqlite => include_str!("../../migrations/sqlite/0013_humans.sql"),

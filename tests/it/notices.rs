@@ -171,5 +171,14 @@ both!(each_ask_and_each_consent_names_the_notice_that_was_shown, |app| {
     app.reply(&numbers[2], REPLY_NUMBER, "SI").await;
     assert_eq!(app.granted(&numbers[2]).await.len(), 1);
     assert_eq!(named(app).await[6..], [raised.clone(), raised], "the ask had the old one, and the page the new one");
-    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap(), (8, vec![]));
+    // Nobody can consent beside a notice that is not published in their language; what they untick is withdrawn all the same.
+    edit(app, "notice_version = \"2026-12\"", "notice_version = \"2027-01\"");
+    app.reconfigure("").await;
+    let mut tx = app.engine.store.write().await.unwrap();
+    let polish = [("pl", "2027".to_owned(), "nota")];
+    permesso::store::notices::publish(&mut tx, &app.engine.controller, "2027-01", &polish, app.clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(app.submit(&app.link(&numbers[2]), "chosen", &["sms.product_info"]).await, 503);
+    assert!(app.granted(&numbers[2]).await.is_empty());
+    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap(), (9, vec![]));
 });

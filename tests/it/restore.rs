@@ -8,6 +8,7 @@ use permesso::engine::{inbox, restore, steer};
 use permesso::gateway::mock::faults::Faults;
 use permesso::store::keep::{self, Asked, Ended, Link, No, Tied, Unclear};
 use permesso::store::{backup, control, ledger, suppressions};
+use permesso::vault::Keyed;
 
 use crate::after::preferences_are_the_ledgers_replay;
 use crate::app::{LINK, REPLY_NUMBER, TestApp};
@@ -157,6 +158,9 @@ both!(what_is_kept_is_read_by_pages_and_written_back_once, |app| {
     let no = |n: i64| No { mac: format!("m{n}"), key_id: 1, scope: "marketing".into(), reason: "stopped".into(), at: n };
     assert_eq!(keep::add_noes(&mut tx, C, &[no(1), no(2), no(1)], 9).await.unwrap().len(), 2);
     assert!(keep::add_noes(&mut tx, C, &[no(2)], 9).await.unwrap().is_empty(), "it stands already");
+    assert!(keep::add_noes(&mut tx, C, &[No { at: 7, ..no(2) }], 9).await.unwrap().is_empty());
+    let said = suppressions::of(&mut tx, C, &[Keyed { key_id: 1, mac: "m2".into() }]).await.unwrap();
+    assert_eq!(said, [("stopped".to_owned(), 7, None)], "said again since");
     let page = keep::noes_after(&mut tx, C, 0, 1).await.unwrap();
     assert_eq!((page.len(), page[0].1.as_str()), (1, "m1"));
     assert_eq!(keep::noes_after(&mut tx, C, page[0].0, 9).await.unwrap().len(), 1);

@@ -229,10 +229,13 @@ both!(an_objection_ends_all_marketing_for_every_number_channel_and_purpose, |app
 both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     let [old, new, stopped, next, known, alone] = [1, 2, 3, 4, 5, 6].map(TestApp::it);
     // A rejected row tied the old number before it was a contact.
-    app.import(&crate::humans::rejected(1, "H1", "")).await;
-    app.import(&format!("{}{}{}", with_id(&old, "H1"), TestApp::good(&stopped), TestApp::good(&known))).await;
+    app.import(&(crate::humans::rejected(1, "H1", "") + &crate::humans::rejected(4, "H4", ""))).await;
+    let same = TestApp::it(10);
+    app.import(&format!("{}{}{}{}", with_id(&old, "H1"), TestApp::good(&stopped), TestApp::good(&known), with_id(&same, "H4")))
+        .await;
     app.send(LINK).await;
     grants(app, &old).await;
+    grants(app, &same).await;
     app.reply(&stopped, REPLY_NUMBER, "STOP").await;
     let mornings = [("when", "1"), ("part", "morning"), ("grant", "sms.promotions")];
     crate::times::choose(app, &known, &mornings).await;
@@ -249,6 +252,7 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     app.execute("UPDATE contacts SET held_at = NULL").await.unwrap();
     change(&old, &new).await.unwrap();
     change(&stopped, &next).await.unwrap();
+    assert!(app.granted(&same).await.is_empty(), "a rejected row tied the new number to it");
     // Of somebody without an `external_id`, which would remember the ask by itself. What they chose and asked for goes along.
     change(&known, &alone).await.unwrap();
     let moved = app.story(&alone).await;

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use permesso::domain::ledger::Entry;
 use permesso::domain::message::Receipt;
 use permesso::gateway::meta::{challenge, is_signed};
 use permesso::gateway::{Callback, Event, Heard, sign};
+use permesso::store::{contacts, ledger};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -522,6 +524,26 @@ async fn hidden(kind: Kind) {
     stage.app.plan(Meta::CAMPAIGN).await;
     stage.app.deliver().await;
     assert!(stage.to(&stranger).is_empty());
+
+    // Nor is anything granted any more to the human to whom a rejected row tied that number.
+    let granted = TestApp::it(6);
+    let engine = &stage.app.engine;
+    let mut tx = engine.store.write().await.unwrap();
+    let keyed = engine.vault.keyed_all(&TestApp::number(&granted));
+    let subject = contacts::by_number(&mut tx, &engine.controller, &keyed).await.unwrap().unwrap().subject;
+    let yes = crate::contract::body(&subject, Entry::Granted, stage.app.clock.now(), &["whatsapp.promotions"]);
+    ledger::append(&mut tx, &engine.vault, &engine.controller, &yes, &[], stage.app.clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    stage.app.import(&(crate::humans::row(6, "EX6") + &crate::humans::rejected(71, "EX6", ""))).await;
+    stage.hear(&at(&stage, says(9, "STOP", "nine", Value::Null))).await;
+    assert_eq!(stage.app.granted(&granted).await.len(), 1, "nobody knows whose that is");
+    for id in ["nine-b", "nine-c"] {
+        let shown = json!({ "from": digits(&TestApp::it(71)), "from_user_id": user(9), "id": format!("wamid.{id}"), "timestamp": "1796118300",
+                            "type": "text", "text": { "body": "AIUTO" } });
+        stage.hear(&at(&stage, heard(shown))).await;
+        assert!(stage.app.granted(&granted).await.is_empty());
+    }
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'withdrawn'").await, 1);
     stage.app.end().await;
 }
 
