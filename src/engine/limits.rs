@@ -54,6 +54,10 @@ impl Limits {
                 while let Err(not_until) = governor.check() {
                     let wait = not_until.wait_time_from(self.clock.now());
                     if Instant::now() + wait > until {
+                        // At a slow rate the caller asks again, but not all the time.
+                        if granted == 0 {
+                            tokio::time::sleep(until.saturating_duration_since(Instant::now())).await;
+                        }
                         break 'next;
                     }
                     tokio::time::sleep(wait).await;

@@ -60,7 +60,7 @@ impl Case {
         italy.register.needed_for_asks = false;
         italy.register.valid_days = 15;
         let facts = Facts {
-            contact: 1,
+            contact: 41,
             mobile: true,
             country: Some("IT".into()),
             kind: Some(Person::Prospect),
@@ -214,7 +214,7 @@ fn what_is_cleared_may_leave_for_seconds_and_be_tried_until_the_window_closes() 
     let now = Case::good().now;
     assert_eq!(
         (cleared.contact(), cleared.send_before(), cleared.valid_until(), cleared.basis()),
-        (1, now + SEND_WITHIN_S * SECOND, open_until, Some(AskBasis::PriorConsent))
+        (41, now + SEND_WITHIN_S * SECOND, open_until, Some(AskBasis::PriorConsent))
     );
     // The campaign's deadline and the end of the hours cut both short.
     let Decision::Send(cleared) = Case::with(|c| c.campaign.deadline = at("2026-12-01T09:45:02Z")).decided() else {
