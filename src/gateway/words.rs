@@ -80,7 +80,7 @@ fn meta(code: i64) -> Option<&'static str> {
         131_021 => "the recipient is the sender itself: take that number out of the list",
         131_037 => "the display name is not approved yet: look into the WhatsApp Manager",
         131_042 => "the payment method is missing or refused: look into the account's billing",
-        131_045 => "the phone number is not registered: register it in the WhatsApp Manager",
+        131_045 | 133_010 => "the phone number is not registered: register it in the WhatsApp Manager",
         131_047 => "outside 24 hours only an approved template may be sent: check the sender's templates",
         131_051..=131_053 => "WhatsApp cannot take this kind of message: check the template",
         131_063 => "marketing templates are disabled for this account: look into the WhatsApp Manager",

@@ -188,7 +188,7 @@ mod tests {
         for at in ["src/web/lang.rs", "src/web/pages.rs", "src/web/people.rs", "src/web/join.rs"] {
             pages += std::fs::read_to_string(folder.join(at)).unwrap().split("#[cfg(test)]").next().unwrap();
         }
-        for page in ["base", "boxes", "code", "join", "layer", "mydata", "notice", "preferences", "state", "stop"] {
+        for page in ["answers", "base", "boxes", "code", "join", "layer", "mydata", "notice", "preferences", "state", "stop"] {
             pages += &std::fs::read_to_string(folder.join(format!("templates/pages/{page}.html"))).unwrap();
         }
         let shown =
