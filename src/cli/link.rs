@@ -134,7 +134,7 @@ fn sender<'a>(config: &'a Config, channel: Channel, wanted: Option<&str>) -> Res
         (None, []) => {
             bail!("no {code} sender takes answers, so nobody can write to one; remedy: add a two-way [[sender]] to permesso.toml")
         }
-        (None, _) => bail!("several {code} senders take answers; remedy: --sender; {known}"),
+        (None, _) => bail!("several {code} senders take answers; remedy: after --sender {known}"),
         (Some(id), _) => {
             let sender = config.senders.iter().filter(on).find(|s| s.id == id);
             let sender = sender.with_context(|| format!("permesso.toml has no {code} sender `{id}`; remedy: {known}"))?;

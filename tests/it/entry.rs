@@ -66,7 +66,7 @@ async fn a_link_opens_a_chat_and_its_code_says_the_same() {
     for (args, says) in [
         (vec!["page", "--form", "newsletter", "--qr", path], "exists already; remedy:"),
         (vec!["page", "--form", "nothing"], "there is no form `nothing`, or something is wrong with it; remedy:"),
-        (vec!["sms"], "several sms senders take answers; remedy: write --sender with one of: +393001234567"),
+        (vec!["sms"], "several sms senders take answers; remedy: after --sender write one of: +393001234567"),
         (vec!["sms", "--sender", "ACME"], "sender `ACME` takes no answers, so nobody can write to it; remedy:"),
         (vec!["sms", "--sender", "acme-wa"], "no sms sender `acme-wa`; remedy:"),
         (vec!["whatsapp"], "knows sender `acme-wa` by a name; remedy: write its number"),
