@@ -211,6 +211,8 @@ both!(an_account_fault_pauses_with_its_reason, |app| {
     app.deliver().await;
     assert_eq!(app.gateway.stats().accepted, 0);
     plan::set_state(&app.engine, LINK, CampaignState::Running).await.unwrap();
+    // Whoever stopped the account stands back for seconds.
+    app.advance(Duration::from_secs(60));
     app.deliver().await;
     assert_eq!(app.gateway.stats().accepted, 1);
 });
