@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use chrono::NaiveDate;
 use clap::{Subcommand, ValueEnum};
 
@@ -146,7 +146,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     match command {
         Command::Explain { number } => explain(context, &engine, number).await,
         Command::Export { number, format, out, force, received } => {
-            let asked = asked(&engine, *received, "contact export");
+            let asked = asked(&engine, *received, "contact export")?;
             let dossier = dossier::hand_over(&engine, &parsed(&engine, number)?, &asked).await?;
             let mut target = super::out::open(out.as_deref(), *force)?;
             match format {
@@ -158,7 +158,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         }
         Command::Erase { number, received, dry_run } => {
             let number = parsed(&engine, number)?;
-            let asked = asked(&engine, *received, "contact erase");
+            let asked = asked(&engine, *received, "contact erase")?;
             let erased = erase::erase(&engine, &number, &asked, *dry_run).await?;
             match context.json {
                 true => println!("{}", serde_json::to_string(&erased)?),
@@ -167,9 +167,13 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             Ok(())
         }
         Command::Restrict { number, received } => {
-            let numbers =
-                rights::restrict_number(&engine, &parsed(&engine, number)?, true, &asked(&engine, *received, "contact restrict"))
-                    .await?;
+            let numbers = rights::restrict_number(
+                &engine,
+                &parsed(&engine, number)?,
+                true,
+                &asked(&engine, *received, "contact restrict")?,
+            )
+            .await?;
             match numbers {
                 0 => println!("restricted already"),
                 n => println!("restricted: {}; nothing is sent to them", counted(n, "number", "numbers")),
@@ -177,7 +181,12 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             Ok(())
         }
         Command::Unrestrict { number, told } => {
-            let asked = Asked { evidence: format!("the person was told: {told}"), ..asked(&engine, None, "contact unrestrict") };
+            if told.trim().is_empty() {
+                bail!(
+                    "--told: is empty; remedy: how and when the person was told, as in --told \"letter of 2026-12-01\" (Art. 18(3) GDPR)"
+                );
+            }
+            let asked = Asked { evidence: format!("the person was told: {told}"), ..asked(&engine, None, "contact unrestrict")? };
             match rights::restrict_number(&engine, &parsed(&engine, number)?, false, &asked).await? {
                 0 => println!("not restricted"),
                 n => println!("no more restricted: {}", counted(n, "number", "numbers")),
@@ -185,19 +194,19 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             Ok(())
         }
         Command::Object { number, received } => {
-            rights::object(&engine, &parsed(&engine, number)?, &asked(&engine, *received, "contact object")).await?;
+            rights::object(&engine, &parsed(&engine, number)?, &asked(&engine, *received, "contact object")?).await?;
             println!("all marketing to this person has ended, on every channel");
             Ok(())
         }
         Command::Change { number, new, received } => {
             let (old, new) = (parsed(&engine, number)?, parsed(&engine, new)?);
-            rights::change_number(&engine, &old, &new, &asked(&engine, *received, "contact change")).await?;
+            rights::change_number(&engine, &old, &new, &asked(&engine, *received, "contact change")?).await?;
             println!("the old number is closed; the new one has every no of the old, and none of its consents");
             Ok(())
         }
         Command::Requests(Requests::List { open }) => list(context, &engine, *open).await,
         Command::Requests(Requests::Note { number, right, received }) => {
-            let asked = asked(&engine, *received, "contact requests note");
+            let asked = asked(&engine, *received, "contact requests note")?;
             let id = requests::note(&engine, *right, &parsed(&engine, number)?, &asked).await?;
             println!("request {id} is noted; it is due {}", requests::due_on(&asked));
             Ok(())
@@ -225,15 +234,13 @@ fn parsed(engine: &Engine, number: &str) -> Result<PhoneNumber> {
 }
 
 /// A request that came to the operator.
-fn asked(engine: &Engine, received: Option<NaiveDate>, command: &str) -> Asked {
+fn asked(engine: &Engine, received: Option<NaiveDate>, command: &str) -> Result<Asked> {
     let by = run::operator();
     let at = received.map(|day| day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros());
-    Asked {
-        channel: "operator",
-        evidence: format!("{command}, by {by}"),
-        by,
-        received_at: at.map_or(engine.now(), |at| at.min(engine.now())),
+    if let Some(day) = received.filter(|_| at.is_some_and(|at| at > engine.now())) {
+        bail!("--received: {day} has not come yet; remedy: the day on which the request came in");
     }
+    Ok(Asked { channel: "operator", evidence: format!("{command}, by {by}"), by, received_at: at.unwrap_or(engine.now()) })
 }
 
 fn print_erased(erased: &Erased, rehearsal: bool) {
@@ -255,6 +262,7 @@ fn print_erased(erased: &Erased, rehearsal: bool) {
     for (gateway, messages) in &erased.gateways {
         println!("{gateway} has to do its part ({}), by {}", counted(*messages, "message", "messages"), erased.due);
     }
+    println!("yours: take the number out of your CRM and lists; no export names it any more (a [[webhook]] tells the CRM)");
     for request in &erased.requests {
         if !rehearsal {
             println!("request {request}: `permesso contact requests list --open` says what is left to do");
