@@ -131,7 +131,14 @@ both!(receipts_by_the_hundred_mean_what_they_mean_one_by_one, |app| {
         app.person(&TestApp::it(n), "sms whatsapp").await;
     }
     app.plan(WHATSAPP_FIRST).await;
-    app.deliver_unheard().await;
+    // A slice that took too long on a busy machine comes again.
+    for _ in 0..20 {
+        app.deliver_unheard().await;
+        if (0..2 * PAIRS).all(|n| !app.inbox(&TestApp::it(n)).is_empty()) {
+            break;
+        }
+        app.advance(std::time::Duration::from_secs(1));
+    }
     let all = [Status::Sent, Status::Delivered, Status::Read, Status::Undelivered, Status::Failed, Status::Expired];
     let mut dice = fastrand(7);
     let (mut together, mut apart) = (Vec::new(), Vec::new());
