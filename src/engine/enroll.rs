@@ -38,8 +38,8 @@ pub(super) async fn add(
     };
     let id = contacts::enroll(tx, &engine.controller, &new, keyed, engine.now()).await?;
     let tied = humans::tie(tx, &engine.controller, &[Tie { number: keyed.to_vec(), id: None }]).await?;
+    rights::restrict_as_requested(tx, engine, keyed).await?;
     import::spread(tx, engine, &tied, engine.now()).await?;
     inbound::adopt(tx, &engine.controller, engine.now()).await?;
-    rights::restrict_as_requested(tx, engine, keyed).await?;
     Ok((id, new.subject))
 }

@@ -260,9 +260,9 @@ async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed], ties: &[Tie]
         suppressions::suppress(&mut tx, &engine.controller, &noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
         confirm::end_grants(&mut tx, engine, &noes, Reason::UnsubscribedBefore, &listed(now)).await?;
     }
-    spread(&mut tx, engine, &merged.humans, now).await?;
     let numbers: Vec<Keyed> = chunk.iter().flat_map(hashes_of).collect();
     rights::restrict_as_requested(&mut tx, engine, &numbers).await?;
+    spread(&mut tx, engine, &merged.humans, now).await?;
     inbound::adopt(&mut tx, &engine.controller, now).await?;
     crash::point("mid-import");
     tx.commit().await?;

@@ -14,15 +14,14 @@ use crate::domain::consent::Act;
 use crate::domain::suppression::Reason;
 use crate::domain::times::Times;
 use crate::store::keep::Link;
-use crate::store::{Tx, contacts, keep, suppressions};
+use crate::store::{Tx, contacts, keep, notices, suppressions};
 use crate::vault::{self, Keyed};
 
-async fn found(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Option<(Link, [Keyed; 1])>> {
-    let link = keep::link(tx, &engine.controller, &vault::token_hash(token)).await?;
-    Ok(link.map(|link| {
-        let keyed = [Keyed { key_id: link.key_id, mac: link.mac.clone() }];
-        (link, keyed)
-    }))
+/// The link, and all under which its number was known when it was sent.
+async fn found(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Option<(Link, Vec<Keyed>)>> {
+    let links = keep::link(tx, &engine.controller, &vault::token_hash(token)).await?;
+    let keyed = links.iter().map(|link| Keyed { key_id: link.key_id, mac: link.mac.clone() }).collect();
+    Ok(links.into_iter().next().map(|link| (link, keyed)))
 }
 
 /// What is behind such a link: a page like that of one too old to grant, which shows nothing of the person. Reads only.
@@ -57,7 +56,7 @@ pub(super) async fn look(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Op
 
 /// Takes a no. Of a number that is a contact here too it is the person's act like any other.
 pub(super) async fn submit(mut tx: Tx, engine: &Engine, token: &str, choice: &Choice) -> Result<Submitted> {
-    let Some((_, keyed)) = found(&mut tx, engine, token).await? else { return Ok(Submitted::Unknown) };
+    let Some((link, keyed)) = found(&mut tx, engine, token).await? else { return Ok(Submitted::Unknown) };
     let (act, reason) = match choice {
         Choice::Nothing => (Act::SaidNo, Reason::Refused),
         Choice::WrongNumber => (Act::WrongPerson, Reason::WrongPerson),
@@ -70,6 +69,14 @@ pub(super) async fn submit(mut tx: Tx, engine: &Engine, token: &str, choice: &Ch
         Some(contact) => {
             let all = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
             let mut situation = Situation::read(&mut tx, engine, contact.id, all).await?;
+            if situation.conversation.is_none() {
+                // The ask that it answers is not here, and any other is none of its proof.
+                (situation.campaign, situation.asked_by, situation.basis) = (None, None, None);
+                let version = notice::standing(&mut tx, engine).await?;
+                let hash = notices::hash(&mut tx, controller, &version, &link.locale).await?;
+                situation.notice = (version, hash);
+                situation.shown_in = Some(link.locale);
+            }
             if !already || situation.conversation.is_some() {
                 let deed = Deed::on_page(now, "form_post", &vault::token_hash(token));
                 confirm::act(&mut tx, engine, &mut situation, act, &deed, &[]).await?;

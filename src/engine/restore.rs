@@ -104,11 +104,11 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
         after = (last.message_id, last.mac.clone(), last.kind.clone());
         page.into_iter().try_for_each(|row| write(Line::Asked(row)))?;
     }
-    let mut after = String::new();
+    let mut after = (String::new(), String::new());
     loop {
-        let page = keep::links_after(&mut tx, controller, &after, PAGE).await?;
+        let page = keep::links_after(&mut tx, controller, (&after.0, &after.1), PAGE).await?;
         let Some(last) = page.last() else { break };
-        after = last.token_hash.clone();
+        after = (last.token_hash.clone(), last.mac.clone());
         page.into_iter().try_for_each(|row| write(Line::Link(row)))?;
     }
     let mut after = (String::new(), String::new(), String::new());

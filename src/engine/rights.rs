@@ -89,8 +89,13 @@ pub(super) async fn restrict_as_requested(tx: &mut Tx, engine: &Engine, keyed: &
 pub(super) async fn restrict_tied(tx: &mut Tx, engine: &Engine, humans: &[String]) -> Result<()> {
     let ids = contacts::restricted_by_another(tx, &engine.controller, humans).await?;
     let evidence = "an imported list ties this number to one whose data are restricted".to_owned();
+    // On record under each number, as where it is asked for: a restored copy learns it from there.
+    let asked = Asked { channel: "operator", by: "import".into(), evidence: evidence.clone(), received_at: engine.now() };
     let deed = Deed { at: engine.now(), channel: "import", action: "tied", evidence, text_hash: None };
     for id in contacts::restrict(tx, &ids, true).await? {
+        let Some(contact) = contacts::lock(tx, id).await?.filter(|c| !c.is_erased()) else { continue };
+        let own = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+        requests::add(tx, engine, Right::Restriction, &own, Some(&contact.subject), &asked, &[]).await?;
         confirm::restricted(tx, engine, id, true, &deed).await?;
     }
     Ok(())

@@ -1,6 +1,8 @@
 //! What a database hands on to an older copy of itself before that takes its place: who belongs together, every no that stands, whom was
 //! asked and by which link, what consent has ended, and unclear replies that wait. Read by pages, since there may be millions, and written back by chunks.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
@@ -35,7 +37,8 @@ pub struct Asked {
     pub message_id: i64,
 }
 
-/// The link in a message that was sent, by the hash of its token, and the keyed number that got it.
+/// The link in a message that was sent, by the hash of its token, and the keyed number that got it: one for each key, since a copy may be
+/// older than the newest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, sqlx::FromRow)]
 pub struct Link {
     pub token_hash: String,
@@ -114,7 +117,7 @@ pub async fn asked_after(tx: &mut Tx, controller: &str, after: (i64, &str, &str)
 }
 
 /// Of messages of this database, and of those that it knows from a restore of its own.
-pub async fn links_after(tx: &mut Tx, controller: &str, after: &str, limit: i64) -> Result<Vec<Link>> {
+pub async fn links_after(tx: &mut Tx, controller: &str, after: (&str, &str), limit: i64) -> Result<Vec<Link>> {
     fetch_all!(
         tx,
         "SELECT w.token_hash, w.mac, w.key_id, w.locale, w.claimed_at FROM (
@@ -122,13 +125,15 @@ pub async fn links_after(tx: &mut Tx, controller: &str, after: &str, limit: i64)
              SELECT a.token_hash, n.mac, n.key_id, m.locale, a.claimed_at FROM attempts a
              THEN JOIN messages m ON m.id = a.message_id AND m.kind <> 'test'
              THEN JOIN number_macs n ON n.contact_id = m.contact_id
-               AND n.key_id = (SELECT MAX(k.key_id) FROM number_macs k WHERE k.contact_id = m.contact_id)
-             WHERE a.controller = $1 AND a.token_hash > $2 ORDER BY a.token_hash LIMIT $3) AS sent
+             WHERE a.controller = $1 AND a.token_hash >= $2 AND (a.token_hash > $2 OR n.mac > $3)
+             ORDER BY a.token_hash, n.mac LIMIT $4) AS sent
            UNION ALL
-           SELECT token_hash, mac, key_id, locale, claimed_at FROM links WHERE controller = $1 AND token_hash > $2) AS w
-         ORDER BY w.token_hash LIMIT $3",
+           SELECT token_hash, mac, key_id, locale, claimed_at FROM links
+           WHERE controller = $1 AND token_hash >= $2 AND (token_hash > $2 OR mac > $3)) AS w
+         ORDER BY w.token_hash, w.mac LIMIT $4",
         controller,
-        after,
+        after.0,
+        after.1,
         limit
     )
 }
@@ -202,23 +207,24 @@ pub async fn add_asked(tx: &mut Tx, controller: &str, asked: &[Asked]) -> Result
 
 /// Writes back links of messages that are not here. Answers how many.
 pub async fn add_links(tx: &mut Tx, controller: &str, links: &[Link]) -> Result<u64> {
-    execute!(
+    let added: Vec<(String,)> = fetch_all!(
         tx,
         "INSERT INTO links (controller, token_hash, mac, key_id, locale, claimed_at)
          SELECT $2, j.value->>'token_hash', j.value->>'mac', CAST(j.value->>'key_id' AS BIGINT), j.value->>'locale',
            CAST(j.value->>'claimed_at' AS BIGINT) FROM EACH($1)
          WHERE NOT EXISTS (SELECT 1 FROM attempts a WHERE a.controller = $2 AND a.token_hash = j.value->>'token_hash')
-         ON CONFLICT DO NOTHING",
+         ON CONFLICT DO NOTHING RETURNING token_hash",
         &json(links),
         controller
-    )
+    )?;
+    Ok(added.into_iter().map(|(token,)| token).collect::<HashSet<_>>().len() as u64)
 }
 
-/// A link that was written back.
-pub async fn link(tx: &mut Tx, controller: &str, token_hash: &str) -> Result<Option<Link>> {
-    fetch_optional!(
+/// A link that was written back, under each key.
+pub async fn link(tx: &mut Tx, controller: &str, token_hash: &str) -> Result<Vec<Link>> {
+    fetch_all!(
         tx,
-        "SELECT token_hash, mac, key_id, locale, claimed_at FROM links WHERE controller = $1 AND token_hash = $2",
+        "SELECT token_hash, mac, key_id, locale, claimed_at FROM links WHERE controller = $1 AND token_hash = $2 ORDER BY mac",
         controller,
         token_hash
     )

@@ -129,21 +129,32 @@ both!(a_restriction_is_in_the_next_export_of_changes_whatever_number_it_was_said
 });
 
 both!(a_restriction_outlives_a_copy_older_than_its_person, |app| {
-    let [before, person] = [1, 2].map(TestApp::it);
-    app.people(std::slice::from_ref(&before)).await;
+    let [before, person, tied, gone, late, lost] = [1, 2, 3, 4, 5, 6].map(TestApp::it);
+    app.people(&[before.clone(), tied.clone(), late.clone()]).await;
+    app.send(LINK).await;
+    grants(app, &tied).await;
+    grants(app, &late).await;
     let copy = crate::restore::copy(app).await;
-    app.people(std::slice::from_ref(&person)).await;
-    assert_eq!(restrict(app, &person, true).await, 1);
+    app.people(&[person.clone(), gone.clone(), lost.clone()]).await;
+    for number in [&person, &gone, &lost] {
+        assert_eq!(restrict(app, number, true).await, 1);
+    }
+    // Restricted by a tie alone.
+    app.import(&(with_id(&gone, "H1") + &with_id(&tied, "H1"))).await;
     crate::restore::stop_all(app).await;
     let (code, _, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().unwrap()]).await;
     assert_eq!(code, 0, "{err}");
     crate::restore::open(app).await;
     assert!(!app.story(&person).await.known);
+    assert!(app.story(&tied).await.ledger.concat().contains(" restricted "));
     app.listen().await;
+    // One list brings the restricted number back and ties another to it.
+    app.import(&(with_id(&lost, "H2") + &with_id(&late, "H2"))).await;
+    assert!(app.story(&late).await.ledger.concat().contains(" restricted "));
 
     // The next list brings them again, and the ledger says why they are left alone.
     app.people(std::slice::from_ref(&person)).await;
-    app.plan(LINK).await;
+    app.plan_as(LINK, another_family).await;
     assert!(app.decisions(&person).await.concat().contains("RESTRICTED"), "{:?}", app.decisions(&person).await);
     assert!(app.story(&person).await.ledger.concat().contains(" restricted "));
     audited(app).await;
