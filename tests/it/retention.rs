@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use permesso::domain::channel::Purpose;
 use permesso::domain::ledger::Body;
+use permesso::domain::rights::Right;
 use permesso::engine::retention::{self as by_age, Found};
-use permesso::engine::{erase, explain, inbox, report, rights};
+use permesso::engine::{erase, explain, inbox, report, requests, rights};
 use permesso::store::retention;
 
 use crate::after::preferences_are_the_ledgers_replay;
@@ -56,6 +57,18 @@ async fn whoever_is_erased_while_a_run_looks_at_them_is_left_alone_postgres() {
     assert_eq!(app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'consent_expired'").await, 0);
     app.end().await;
 }
+
+both!(whoever_waits_for_an_answer_is_not_forgotten, |app| {
+    app.people(&[TestApp::it(1), TestApp::it(2)]).await;
+    let number = TestApp::number(&TestApp::it(1));
+    let noted = requests::note(&app.engine, Right::Access, &number, &by_letter(app)).await.unwrap();
+    app.advance(1_000 * DAY);
+    assert_eq!(run(app).await.forgotten, 1);
+    let open = requests::list(&app.engine, true).await.unwrap();
+    assert!(open[0].id == noted && open[0].subject.is_some(), "it says whose it is: {open:?}");
+    requests::answered(&app.engine, noted).await.unwrap();
+    assert_eq!(run(app).await.forgotten, 1);
+});
 
 const WORDS: &str = "SELECT COUNT(*) FROM inbound_events WHERE body_enc <> ''";
 const KNOWN: &str = "SELECT COUNT(*) FROM contacts WHERE number_enc <> ''";
