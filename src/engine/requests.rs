@@ -9,8 +9,8 @@ use super::Engine;
 use crate::clock::{DAY, instant};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::rights::{Right, due};
-use crate::store::Tx;
 use crate::store::requests::{self, Part, Request, Row};
+use crate::store::{Tx, contacts};
 use crate::vault::Keyed;
 
 /// Requests read at once.
@@ -206,9 +206,15 @@ pub(super) async fn listed(tx: &mut Tx, engine: &Engine, row: Row) -> Result<Lis
     let providers =
         requests::parts(tx, &engine.controller, row.id).await?.into_iter().map(provider).collect::<Result<Vec<_>>>()?;
     let request = row.request;
+    // One that was only noted is nobody's yet, so that no restore carries it out; whose it is can be said all the same.
+    let keyed = Keyed { key_id: request.key_id, mac: request.mac };
+    let subject = match request.subject {
+        Some(subject) => Some(subject),
+        None => contacts::by_number(tx, &engine.controller, &[keyed]).await?.map(|contact| contact.subject),
+    };
     Ok(Listed {
         id: row.id,
-        subject: request.subject,
+        subject,
         channel: request.channel,
         by: request.by_whom,
         received: day(request.received_at),

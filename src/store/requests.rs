@@ -104,9 +104,7 @@ pub async fn answered(tx: &mut Tx, controller: &str, request: i64, now: i64) -> 
 pub async fn after(tx: &mut Tx, controller: &str, after: i64, limit: i64) -> Result<Vec<Row>> {
     fetch_all!(
         tx,
-        "SELECT id, kind, mac, key_id, COALESCE(subject, (SELECT c.subject FROM number_macs n JOIN contacts c ON c.id = n.contact_id
-           WHERE n.controller = requests.controller AND n.mac = requests.mac AND n.key_id = requests.key_id)) AS subject,
-            channel, by_whom, received_at, due_at, done_at FROM requests
+        "SELECT id, kind, mac, key_id, subject, channel, by_whom, received_at, due_at, done_at FROM requests
          WHERE controller = $1 AND id > $2 ORDER BY id LIMIT $3",
         controller,
         after,
