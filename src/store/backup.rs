@@ -22,7 +22,7 @@ use super::{Error, Result};
 /// The copy cannot be made or does not hold together; what was begun of it is removed.
 pub async fn copy_into(url: &str, folder: &Path, version: i64) -> Result<PathBuf> {
     let kind = if url.starts_with("sqlite:") { "db" } else { "dump" };
-    let name = format!("permesso-{version:04}-{}.{kind}", Utc::now().format("%Y%m%dT%H%M%SZ"));
+    let name = format!("permesso-{version:04}-{}.{kind}", Utc::now().format("%Y%m%dT%H%M%S%3fZ"));
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
