@@ -178,15 +178,7 @@ const RULES: [(Change, Reason); 27] = [
     ),
     (|c| c.facts.screened = listed(Some(1), Some(c.now)), Reason::RpoListed),
     (|c| c.pack().register.needed_for_asks = true, Reason::RpoStale),
-    (
-        |c| {
-            c.pack().sender.registration = true;
-            c.pack().sender.since = None;
-            c.campaign.asks[0].sender.registered.clear();
-            c.campaign.asks[0].sender.registrations.clear();
-        },
-        Reason::SenderUnregistered,
-    ),
+    (unregistered, Reason::SenderUnregistered),
     (|c| c.facts.asked_in_family = vec![OTHER], Reason::AskCap),
     (|c| c.facts.conversation = talks(CAMPAIGN + 1, false), Reason::InConversation),
     (|c| c.campaign.deadline = at("2026-12-01T09:45:00Z"), Reason::DeadlinePassed),
@@ -263,12 +255,12 @@ fn the_edges_of_the_rules() {
         ("listed in another register", Box::new(|c| c.facts.screened = vec![Screened { register: "TPS".into(), at: Some(1), listed_since: Some(1) }]), send),
         ("screened as long ago as allowed", Box::new(|c| { c.pack().register.needed_for_asks = true; c.facts.screened = listed(None, Some(c.now - 15 * DAY)); }), send),
         ("screened longer ago", Box::new(|c| { c.pack().register.needed_for_asks = true; c.facts.screened = listed(None, Some(c.now - 15 * DAY - 1)); }), skip(RpoStale)),
-        ("registered today", Box::new(|c| { RULES[22].0(c); c.campaign.asks[0].sender.registrations = entry(RegistrationState::Registered, "2026-12-01"); }), send),
-        ("registered tomorrow", Box::new(|c| { RULES[22].0(c); c.campaign.asks[0].sender.registrations = entry(RegistrationState::Registered, "2026-12-02"); }), skip(SenderUnregistered)),
-        ("applied for", Box::new(|c| { RULES[22].0(c); c.campaign.asks[0].sender.registrations = entry(RegistrationState::Pending, "2026-01-01"); }), skip(SenderUnregistered)),
-        ("a number needs no registry", Box::new(|c| { RULES[22].0(c); c.campaign.asks[0].sender.two_way = true; }), send),
-        ("the registry begins tomorrow", Box::new(|c| { RULES[22].0(c); c.pack().sender.since = Some(day("2026-12-02")); }), send),
-        ("the registry begins today", Box::new(|c| { RULES[22].0(c); c.pack().sender.since = Some(day("2026-12-01")); }), skip(SenderUnregistered)),
+        ("registered today", Box::new(|c| { unregistered(c); c.campaign.asks[0].sender.registrations = entry(RegistrationState::Registered, "2026-12-01"); }), send),
+        ("registered tomorrow", Box::new(|c| { unregistered(c); c.campaign.asks[0].sender.registrations = entry(RegistrationState::Registered, "2026-12-02"); }), skip(SenderUnregistered)),
+        ("applied for", Box::new(|c| { unregistered(c); c.campaign.asks[0].sender.registrations = entry(RegistrationState::Pending, "2026-01-01"); }), skip(SenderUnregistered)),
+        ("a number needs no registry", Box::new(|c| { unregistered(c); c.campaign.asks[0].sender.two_way = true; }), send),
+        ("the registry begins tomorrow", Box::new(|c| { unregistered(c); c.pack().sender.since = Some(day("2026-12-02")); }), send),
+        ("the registry begins today", Box::new(|c| { unregistered(c); c.pack().sender.since = Some(day("2026-12-01")); }), skip(SenderUnregistered)),
         ("its own mark", Box::new(|c| { c.facts.asked_in_family = vec![MINE]; c.facts.asked = vec![(c.now, MINE)]; }), send),
         ("its own mark, while planning", Box::new(|c| { c.message = None; c.facts.asked_in_family = vec![MINE]; }), skip(AskCap)),
         ("asked by any family within the cap", Box::new(move |c| c.facts.asked = vec![(c.now - cap + 1, OTHER)]), skip(AskCap)),
@@ -321,6 +313,14 @@ fn the_edges_of_the_rules() {
         c.facts.evidence.insert(0, soft(&SoftOptIn::ALL));
     });
     assert!(matches!(both.decided(), Decision::Send(cleared) if cleared.basis() == Some(AskBasis::PriorConsent)));
+}
+
+/// Italy wants senders registered, and ours is not.
+fn unregistered(c: &mut Case) {
+    c.pack().sender.registration = true;
+    c.pack().sender.since = None;
+    c.campaign.asks[0].sender.registered.clear();
+    c.campaign.asks[0].sender.registrations.clear();
 }
 
 fn entry(state: RegistrationState, since: &str) -> Vec<Registration> {
