@@ -63,9 +63,8 @@ pub(super) async fn carry_over(tx: &mut Tx, engine: &Engine, user: &Keyed, numbe
     let keyed = engine.vault.keyed_all(number);
     let carried = suppressions::of(tx, controller, &keyed).await?;
     let carried: Vec<Reason> = suppressions::live(&carried).collect();
-    for (reason, at, _) in noes.iter().filter(|(_, _, lifted)| lifted.is_none()) {
-        let Some(reason) = Reason::parse(reason).filter(|reason| !carried.contains(reason)) else { continue };
-        suppressions::suppress(tx, controller, &keyed, reason, By::Person, *at, now).await?;
+    for (reason, at) in suppressions::live_at(&noes).filter(|(reason, _)| !carried.contains(reason)) {
+        suppressions::suppress(tx, controller, &keyed, reason, By::Person, at, now).await?;
         confirm::end_grants(tx, engine, &keyed, reason, &confirm::said_hidden(now)).await?;
         if reason != Reason::Erased {
             notify::no_of_stranger(tx, engine, number, reason).await?;
@@ -122,11 +121,9 @@ async fn inherit(tx: &mut Tx, engine: &Engine, user: &Keyed, contact: i64) -> Re
     suppressions::lift_answered(tx, controller, user, contact, now).await?;
     let user = std::slice::from_ref(user);
     let noes = suppressions::of(tx, controller, user).await?;
-    for (reason, at, _) in noes.iter().filter(|(_, _, lifted)| lifted.is_none()) {
-        if let Some(reason) = Reason::parse(reason) {
-            suppressions::suppress(tx, controller, user, reason, By::Person, *at, now).await?;
-            confirm::end_grants(tx, engine, user, reason, &confirm::said_hidden(now)).await?;
-        }
+    for (reason, at) in suppressions::live_at(&noes) {
+        suppressions::suppress(tx, controller, user, reason, By::Person, at, now).await?;
+        confirm::end_grants(tx, engine, user, reason, &confirm::said_hidden(now)).await?;
     }
     Ok(())
 }

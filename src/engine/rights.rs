@@ -184,13 +184,11 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
         confirm::restricted(&mut tx, engine, id, true, &changed).await?;
     }
     contacts::carry_marks(&mut tx, controller, contact.id, &is).await?;
-    for (reason, at, lifted) in suppressions::of(&mut tx, controller, &was).await? {
-        // A number that is closed says nothing about the person's next one.
-        let reason = Reason::parse(&reason).filter(|reason| lifted.is_none() && *reason != Reason::WrongPerson);
-        if let Some(reason) = reason {
-            suppressions::suppress(&mut tx, controller, &is, reason, By::Person, at, now).await?;
-            confirm::end_grants(&mut tx, engine, &is, reason, &confirm::inherited(now)).await?;
-        }
+    let noes = suppressions::of(&mut tx, controller, &was).await?;
+    // A number that is closed says nothing about the person's next one.
+    for (reason, at) in suppressions::live_at(&noes).filter(|(reason, _)| *reason != Reason::WrongPerson) {
+        suppressions::suppress(&mut tx, controller, &is, reason, By::Person, at, now).await?;
+        confirm::end_grants(&mut tx, engine, &is, reason, &confirm::inherited(now)).await?;
     }
     // The new number takes the old one's place in the human; what closes the old one closes that alone.
     if let Some(human) = humans::of_contact(&mut tx, contact.id).await? {

@@ -467,7 +467,12 @@ pub async fn of(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<(S
 
 /// Of what [`of`] answered, the reasons that still count.
 pub fn live(all: &[(String, i64, Option<i64>)]) -> impl Iterator<Item = Reason> {
-    all.iter().filter(|(_, _, lifted)| lifted.is_none()).filter_map(|(reason, _, _)| Reason::parse(reason))
+    live_at(all).map(|(reason, _)| reason)
+}
+
+/// As [`live`], with when each was said.
+pub fn live_at(all: &[(String, i64, Option<i64>)]) -> impl Iterator<Item = (Reason, i64)> {
+    all.iter().filter(|(_, _, lifted)| lifted.is_none()).filter_map(|(reason, at, _)| Some((Reason::parse(reason)?, *at)))
 }
 
 /// Live suppressions of numbers that are known, learned of at or after `since`: (number_enc, country, locale, reason, at).
