@@ -50,6 +50,9 @@ pub async fn import(kind: Kind, size: &Size) -> Result<Vec<Figure>> {
     for _ in 0..size.pairs {
         let house = House::new(kind).await?;
         let (seconds, summary) = timed(importer::contacts(&house.engine, &whole, |_| {})).await?;
+        if let Some(statements) = &size.statements {
+            statements.print(size.people);
+        }
         memory = memory.max(resident()?);
         anyhow::ensure!(summary.new > 0 && summary.rows == u64::from(size.people), "{summary:?}");
         pairs.push((f64::from(size.people) / seconds, f64::from(size.people) / parse_alone(&halves)?));

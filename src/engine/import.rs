@@ -135,80 +135,121 @@ impl RejectFile {
     }
 }
 
-/// Imports contacts. `progress` is told the bytes read so far.
-pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64)) -> Result<Summary> {
-    let mut table = Table::open(file, engine.config.import.of(List::Contacts))?;
-    let missing = table.missing.iter().map(|f| (*f).to_owned()).collect();
-    let mut summary = Summary { ignored_columns: table.ignored.clone(), missing_fields: missing, ..Summary::default() };
-    let mut rejects = RejectFile::beside(file);
-    let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut chunk: Vec<Imported> = Vec::with_capacity(CHUNK);
-    let mut noes: Vec<Keyed> = Vec::new();
-    let mut ties: Vec<Tie> = Vec::new();
-    loop {
-        let row = table.record()?;
-        let end = row.is_none();
-        if let Some((line, row)) = row {
+/// A part of a list, read and not yet stored.
+#[derive(Debug, Default)]
+struct Chunk {
+    rows: Vec<Imported>,
+    noes: Vec<Keyed>,
+    ties: Vec<Tie>,
+    /// Bytes of the file read so far.
+    position: u64,
+}
+
+/// A list of contacts that is being read.
+#[derive(Debug)]
+struct Reading<'a> {
+    engine: &'a Engine,
+    table: Table,
+    name: String,
+    summary: Summary,
+    rejects: RejectFile,
+}
+
+impl Reading<'_> {
+    /// The next rows; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Chunk>> {
+        let Reading { engine, table, name, summary, rejects } = self;
+        let mut chunk = Chunk { rows: Vec::with_capacity(CHUNK), ..Chunk::default() };
+        let before = summary.rows;
+        while chunk.rows.len() < CHUNK && chunk.ties.len() < CHUNK {
+            let Some((line, row)) = table.record()? else { break };
             summary.rows += 1;
-            let read = match &row {
-                Ok(row) => read_row(engine, row, line, &name, &mut noes),
-                Err(broken) => {
-                    match noes_of(engine, broken) {
-                        Some(taken) if taken.is_empty() => {}
-                        Some(taken) => {
-                            summary.unsubscribed += 1;
-                            noes.extend(taken);
-                            noes.extend(ids_of(engine, broken));
-                        }
-                        None => summary.unread += 1,
-                    }
-                    reject("row", broken.reason.clone())
-                }
-            };
-            match read {
-                Ok(imported) => {
-                    summary.unsubscribed += imported.unsubscribed.unsigned_abs();
-                    summary.quarantined += imported.quarantined.unsigned_abs();
-                    chunk.push(imported);
-                }
-                Err(rejected) => {
-                    if let Ok(row) = &row {
-                        let mut taken = is_no(row);
-                        match tie_of(engine, row) {
-                            Some(tie) if !tie.number.is_empty() => ties.push(tie),
-                            // Nobody knows of which number, but of which human.
-                            Some(tie) if taken => {
-                                summary.by_id += 1;
-                                noes.extend(tie.id.map(keyed_id));
-                            }
-                            None if taken && rejected.is_of_nobody() => {
-                                summary.unread += 1;
-                                taken = false;
-                            }
-                            _ => {}
-                        }
-                        summary.unsubscribed += u64::from(taken);
-                    }
-                    summary.reject(&rejected, line, &mut rejects)?;
-                }
+            read(engine, name, line, &row, &mut chunk, summary, rejects)?;
+            // The chunk before this one is being stored meanwhile.
+            if summary.rows % 32 == 0 {
+                tokio::task::yield_now().await;
             }
         }
-        if chunk.len() >= CHUNK || ties.len() >= CHUNK || (end && !(chunk.is_empty() && noes.is_empty() && ties.is_empty())) {
-            let (merged, erased) = again(async || store(engine, &chunk, &noes, &ties).await).await?;
-            summary.new += merged.new;
-            summary.new_people += merged.people;
-            summary.merged += merged.evidence - merged.new;
-            summary.erased += erased;
-            summary.repeated += chunk.len() as u64 - erased - merged.evidence;
-            chunk.clear();
-            noes.clear();
-            ties.clear();
-            progress(table.position());
-        }
-        if end {
-            break;
-        }
+        chunk.position = table.position();
+        Ok((summary.rows > before).then_some(chunk))
     }
+}
+
+/// Takes a row into the chunk, or rejects it.
+fn read(
+    engine: &Engine,
+    name: &str,
+    line: u64,
+    row: &std::result::Result<Row<'_>, Broken<'_>>,
+    chunk: &mut Chunk,
+    summary: &mut Summary,
+    rejects: &mut RejectFile,
+) -> Result<()> {
+    let read = match row {
+        Ok(row) => read_row(engine, row, line, name, &mut chunk.noes),
+        Err(broken) => {
+            match noes_of(engine, broken) {
+                Some(taken) if taken.is_empty() => {}
+                Some(taken) => {
+                    summary.unsubscribed += 1;
+                    chunk.noes.extend(taken);
+                    chunk.noes.extend(ids_of(engine, broken));
+                }
+                None => summary.unread += 1,
+            }
+            reject("row", broken.reason.clone())
+        }
+    };
+    let rejected = match read {
+        Ok(imported) => {
+            summary.unsubscribed += imported.unsubscribed.unsigned_abs();
+            summary.quarantined += imported.quarantined.unsigned_abs();
+            chunk.rows.push(imported);
+            return Ok(());
+        }
+        Err(rejected) => rejected,
+    };
+    if let Ok(row) = row {
+        let mut taken = is_no(row);
+        match tie_of(engine, row) {
+            Some(tie) if !tie.number.is_empty() => chunk.ties.push(tie),
+            // Nobody knows of which number, but of which human.
+            Some(tie) if taken => {
+                summary.by_id += 1;
+                chunk.noes.extend(tie.id.map(keyed_id));
+            }
+            None if taken && rejected.is_of_nobody() => {
+                summary.unread += 1;
+                taken = false;
+            }
+            _ => {}
+        }
+        summary.unsubscribed += u64::from(taken);
+    }
+    summary.reject(&rejected, line, rejects)
+}
+
+/// Imports contacts: while one chunk is stored the next is read. `progress` is told the bytes stored so far.
+pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64)) -> Result<Summary> {
+    let table = Table::open(file, engine.config.import.of(List::Contacts))?;
+    let missing = table.missing.iter().map(|f| (*f).to_owned()).collect();
+    let summary = Summary { ignored_columns: table.ignored.clone(), missing_fields: missing, ..Summary::default() };
+    let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut reading = Reading { engine, table, name, summary, rejects: RejectFile::beside(file) };
+    let mut next = reading.next().await?;
+    while let Some(chunk) = next {
+        let (stored, read) = tokio::join!(again(async || store(engine, &chunk).await), reading.next());
+        let (merged, erased) = stored?;
+        let summary = &mut reading.summary;
+        summary.new += merged.new;
+        summary.new_people += merged.people;
+        summary.merged += merged.evidence - merged.new;
+        summary.erased += erased;
+        summary.repeated += chunk.rows.len() as u64 - erased - merged.evidence;
+        progress(chunk.position);
+        next = read?;
+    }
+    let Reading { table, name, mut summary, rejects, .. } = reading;
     summary.rejected_file = rejects.finish()?;
     summary.not_utf8 = table.not_utf8();
     record(engine, "contacts", &name, &summary).await?;
@@ -234,7 +275,8 @@ async fn again<T>(mut chunk: impl AsyncFnMut() -> Result<T>) -> Result<T> {
 
 /// A chunk is one transaction: contacts, evidence, ties and every no of them together. Answers, too, how many rows are about somebody
 /// erased and were passed over.
-async fn store(engine: &Engine, chunk: &[Imported], noes: &[Keyed], ties: &[Tie]) -> Result<(contacts::Merged, u64)> {
+async fn store(engine: &Engine, chunk: &Chunk) -> Result<(contacts::Merged, u64)> {
+    let Chunk { rows: chunk, noes, ties, .. } = chunk;
     let mut tx = engine.store.write().await?;
     humans::take_turn(&mut tx, &engine.controller).await?;
     let now = engine.now();

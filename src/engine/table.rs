@@ -25,7 +25,7 @@ pub struct Table {
     delimiter: u8,
     columns: HashMap<&'static str, usize>,
     width: usize,
-    fields: Vec<u8>,
+    splitter: Splitter,
     foreign: Option<Foreign>,
     /// Columns that are not read.
     pub ignored: Vec<String>,
@@ -132,7 +132,7 @@ impl Table {
             delimiter: b',',
             columns: HashMap::new(),
             width: 0,
-            fields: vec![0; RECORD],
+            splitter: Splitter::new(b','),
             foreign: None,
             ignored: Vec::new(),
             missing: Vec::new(),
@@ -154,6 +154,7 @@ impl Table {
             (comma, semicolon, _) if semicolon > comma => b';',
             _ => b',',
         };
+        table.splitter = Splitter::new(table.delimiter);
         let titles: Vec<String> = table
             .split(header.trim_end_matches(['\r', '\n']).as_bytes())
             .map_err(|e| anyhow::anyhow!("{name}:1: {e}"))?
@@ -248,8 +249,8 @@ impl Table {
             return Ok(Some((line, self.broken("not UTF-8; remedy: convert the file to UTF-8 and import it again", &record))));
         }
         let width = self.width;
-        let Self { columns, fields, delimiter, .. } = self;
-        let row = match split(*delimiter, true, fields, &record) {
+        let Self { columns, splitter, .. } = self;
+        let row = match splitter.split(true, &record) {
             Ok(values) if values.len() == width => Ok(Row { columns, values }),
             Ok(values) => {
                 let count = values.len();
@@ -270,16 +271,15 @@ impl Table {
     /// Whether a record of several lines is rather several rows: as one it has the wrong width, or one of its lines has the right one.
     fn swallows_rows(&mut self, record: &[u8], taken: &[Vec<u8>]) -> bool {
         let width = self.width;
-        let mut fits =
-            |quoting, line: &[u8]| split(self.delimiter, quoting, &mut self.fields, line).is_ok_and(|v| v.len() == width);
+        let mut fits = |quoting, line: &[u8]| self.splitter.split(quoting, line).is_ok_and(|v| v.len() == width);
         !fits(true, record) || taken.iter().any(|line| fits(false, line.trim_ascii_end()))
     }
 
     /// A record that cannot be read; `line` is what of it can be split at every separator, quotes or not.
     fn broken(&mut self, reason: &str, line: &[u8]) -> Record<'_> {
-        let Self { columns, fields, delimiter, width, .. } = self;
+        let Self { columns, splitter, width, .. } = self;
         let line = String::from_utf8_lossy(line);
-        let values = split(*delimiter, false, fields, line.as_bytes()).unwrap_or_default();
+        let values = splitter.split(false, line.as_bytes()).unwrap_or_default();
         Err(Broken { reason: reason.to_owned(), columns, values, width: *width })
     }
 
@@ -293,7 +293,7 @@ impl Table {
     }
 
     fn split(&mut self, record: &[u8]) -> std::result::Result<Vec<String>, String> {
-        let values = split(self.delimiter, true, &mut self.fields, record)?;
+        let values = self.splitter.split(true, record)?;
         Ok(values.into_iter().map(str::to_owned).collect())
     }
 
@@ -400,36 +400,53 @@ fn too_long() -> String {
     format!("the row is longer than {} KiB", RECORD / 1024)
 }
 
-/// Splits one record by RFC 4180's rules, into `buffer`; without `quoting`, at every separator.
-fn split<'a>(delimiter: u8, quoting: bool, buffer: &'a mut Vec<u8>, record: &[u8]) -> std::result::Result<Vec<&'a str>, String> {
-    use csv_core::ReadRecordResult;
-    // One record is one: a carriage return inside it ends nothing, or what is behind it would be lost.
-    let terminator = csv_core::Terminator::Any(b'\n');
-    let mut reader = csv_core::ReaderBuilder::new().delimiter(delimiter).quoting(quoting).terminator(terminator).build();
-    let mut ends = [0_usize; 256];
-    let (mut out, mut end, mut input) = (0, 0, record);
-    buffer.resize(RECORD + 2, 0);
-    loop {
-        let (result, read, wrote, ended) = reader.read_record(input, &mut buffer[out..], &mut ends[end..]);
-        (out, end) = (out + wrote, end + ended);
-        input = &input[read..];
-        match result {
-            // At its end, an empty input says so.
-            ReadRecordResult::InputEmpty => {}
-            ReadRecordResult::OutputFull => return Err(too_long()),
-            ReadRecordResult::OutputEndsFull => return Err("more than 256 fields".to_owned()),
-            ReadRecordResult::Record | ReadRecordResult::End => break,
-        }
+/// Splits records by RFC 4180's rules. To build a reader costs more than to read a row, so there are two for good.
+#[derive(Debug)]
+struct Splitter {
+    quoting: csv_core::Reader,
+    plain: csv_core::Reader,
+    buffer: Vec<u8>,
+}
+
+impl Splitter {
+    fn new(delimiter: u8) -> Splitter {
+        // One record is one: a carriage return inside it ends nothing, or what is behind it would be lost.
+        let terminator = csv_core::Terminator::Any(b'\n');
+        let reader =
+            |quoting| csv_core::ReaderBuilder::new().delimiter(delimiter).quoting(quoting).terminator(terminator).build();
+        Splitter { quoting: reader(true), plain: reader(false), buffer: vec![0; RECORD + 2] }
     }
-    let buffer: &'a [u8] = buffer;
-    let mut from = 0;
-    ends[..end]
-        .iter()
-        .map(|to| {
-            let field =
-                std::str::from_utf8(&buffer[from..*to]).map_err(|_| "not UTF-8; remedy: save the file as UTF-8".to_owned());
-            from = *to;
-            field
-        })
-        .collect()
+
+    /// Splits one record; without `quoting`, at every separator.
+    fn split(&mut self, quoting: bool, record: &[u8]) -> std::result::Result<Vec<&str>, String> {
+        use csv_core::ReadRecordResult;
+        let Splitter { quoting: quoted, plain, buffer } = self;
+        let reader = if quoting { quoted } else { plain };
+        reader.reset();
+        let mut ends = [0_usize; 256];
+        let (mut out, mut end, mut input) = (0, 0, record);
+        loop {
+            let (result, read, wrote, ended) = reader.read_record(input, &mut buffer[out..], &mut ends[end..]);
+            (out, end) = (out + wrote, end + ended);
+            input = &input[read..];
+            match result {
+                // At its end, an empty input says so.
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::OutputFull => return Err(too_long()),
+                ReadRecordResult::OutputEndsFull => return Err("more than 256 fields".to_owned()),
+                ReadRecordResult::Record | ReadRecordResult::End => break,
+            }
+        }
+        let buffer: &[u8] = buffer;
+        let mut from = 0;
+        ends[..end]
+            .iter()
+            .map(|to| {
+                let field =
+                    std::str::from_utf8(&buffer[from..*to]).map_err(|_| "not UTF-8; remedy: save the file as UTF-8".to_owned());
+                from = *to;
+                field
+            })
+            .collect()
+    }
 }

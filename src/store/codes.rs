@@ -80,9 +80,9 @@ pub async fn made(tx: &mut Tx, controller: &str, made: &[Made], expires_at: i64)
     }
     execute!(
         tx,
-        "UPDATE codes SET mac = w.mac, expires_at = $3
-         FROM (SELECT CAST(j.value->>'message' AS BIGINT) AS message, j.value->>'mac' AS mac FROM EACH($1)) AS w
-         WHERE codes.controller = $2 AND codes.message_id = w.message",
+        "WITH w AS MATERIALIZED (SELECT CAST(j.value->>'message' AS BIGINT) AS message, j.value->>'mac' AS mac FROM EACH($1))
+         UPDATE codes SET mac = (SELECT w.mac FROM w WHERE w.message = codes.message_id), expires_at = $3
+         WHERE controller = $2 AND message_id IN (SELECT message FROM w)",
         &json(made),
         controller,
         expires_at

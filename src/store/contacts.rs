@@ -8,22 +8,31 @@ use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
 use crate::domain::times::Times;
 use crate::vault::{Keyed, USER};
 
-/// One valid row of an import.
+/// One valid row of an import; as JSON, what of it is kept as evidence.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Imported {
     pub mac: String,
     pub key_id: i64,
     /// The number's keyed hashes under older keys, so that an older row is found and not doubled.
+    #[serde(skip)]
     pub other_macs: Vec<Keyed>,
+    #[serde(skip)]
     pub number_enc: String,
+    #[serde(skip)]
     pub subject: String,
+    #[serde(skip)]
     pub country: Option<String>,
+    #[serde(skip)]
     pub line: &'static str,
+    #[serde(skip)]
     pub locale: Option<String>,
+    #[serde(skip)]
     pub zone: Option<String>,
     pub kind: Option<&'static str>,
     pub last_action: Option<String>,
+    #[serde(skip)]
     pub human: Option<String>,
+    #[serde(skip)]
     pub restricted: i64,
     pub row_hash: String,
     pub import_line: i64,
@@ -66,41 +75,108 @@ pub struct Merged {
 /// What `last_action` holds where some row calls the person a customer and gives no date.
 pub const UNDATED: &str = "9999-12-31";
 
-/// Merges a chunk of rows. The caller has put rows of one number within the chunk next to each other or not: any order
-/// gives the same result.
+/// What the rows of one number say together. The strictest reading: an active customer wins, the latest action wins, a restriction wins.
+#[derive(Debug, serde::Serialize)]
+struct Person<'a> {
+    mac: &'a str,
+    key_id: i64,
+    subject: &'a str,
+    number_enc: &'a str,
+    country: Option<&'a str>,
+    line: &'static str,
+    kind: Option<&'static str>,
+    rank: u8,
+    last_action: Option<&'a str>,
+    locale: Option<&'a str>,
+    zone: Option<&'a str>,
+    restricted: i64,
+}
+
+impl<'a> Person<'a> {
+    fn of(row: &'a Imported) -> Person<'a> {
+        Person {
+            mac: &row.mac,
+            key_id: row.key_id,
+            subject: &row.subject,
+            number_enc: &row.number_enc,
+            country: row.country.as_deref(),
+            line: row.line,
+            kind: row.kind,
+            rank: match row.kind {
+                Some("customer") => 3,
+                Some("dormant") => 2,
+                Some("prospect") => 1,
+                _ => 0,
+            },
+            last_action: row.last_action.as_deref().or((row.kind == Some("customer")).then_some(UNDATED)),
+            locale: row.locale.as_deref(),
+            zone: row.zone.as_deref(),
+            restricted: row.restricted,
+        }
+    }
+
+    fn add(&mut self, more: Person<'a>) {
+        let first = |one: Option<&'a str>, other: Option<&'a str>| one.into_iter().chain(other).min();
+        if more.rank > self.rank {
+            (self.kind, self.rank) = (more.kind, more.rank);
+        }
+        self.last_action = self.last_action.max(more.last_action);
+        self.locale = first(self.locale, more.locale);
+        self.zone = first(self.zone, more.zone);
+        self.restricted = self.restricted.max(more.restricted);
+    }
+
+    /// One a number.
+    fn all(rows: &'a [Imported]) -> Vec<Person<'a>> {
+        let mut people: Vec<Person<'a>> = Vec::with_capacity(rows.len());
+        let mut place: HashMap<&str, usize> = HashMap::with_capacity(rows.len());
+        for row in rows {
+            match place.get(row.mac.as_str()) {
+                Some(at) => people[*at].add(Person::of(row)),
+                None => {
+                    place.insert(&row.mac, people.len());
+                    people.push(Person::of(row));
+                }
+            }
+        }
+        people
+    }
+}
+
+/// Merges a chunk of rows, in whatever order.
 pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -> Result<Merged> {
-    let all = json(rows);
+    let people = json(Person::all(rows));
     // Numbers known under an older key get their newest hash too, so that everything below finds them.
-    let older = json(
-        rows.iter()
-            .flat_map(|r| {
-                r.other_macs
-                    .iter()
-                    .map(move |o| serde_json::json!({"mac": r.mac, "key": r.key_id, "old": o.mac, "old_key": o.key_id}))
-            })
-            .collect::<Vec<_>>(),
-    );
-    if rows.iter().any(|r| !r.other_macs.is_empty()) {
+    let older: Vec<_> = rows
+        .iter()
+        .flat_map(|r| {
+            r.other_macs
+                .iter()
+                .map(move |o| serde_json::json!({"mac": r.mac, "key": r.key_id, "old": o.mac, "old_key": o.key_id}))
+        })
+        .collect();
+    let older = (!older.is_empty()).then(|| json(older));
+    if let Some(older) = &older {
         execute!(
             tx,
             "INSERT INTO number_macs (controller, mac, key_id, contact_id)
              SELECT DISTINCT n.controller, j.value->>'mac', CAST(j.value->>'key' AS BIGINT), n.contact_id FROM EACH($1)
              THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'old' AND n.key_id = CAST(j.value->>'old_key' AS BIGINT)
              WHERE true ON CONFLICT DO NOTHING",
-            &older,
+            older,
             controller
         )?;
     }
-    // One candidate a number; its subject is how the mac row below finds it again.
+    // Its subject is how the mac row below finds it again.
     let new = execute!(
         tx,
-        "INSERT INTO contacts (controller, subject, number_enc, key_id, country, line, created_at)
-         SELECT $2, MIN(j.value->>'subject'), MIN(j.value->>'number_enc'), MIN(CAST(j.value->>'key_id' AS BIGINT)),
-           MIN(j.value->>'country'), MIN(j.value->>'line'), $3
+        "INSERT INTO contacts (controller, subject, number_enc, key_id, country, line, kind, last_action, locale, zone, restricted, created_at)
+         SELECT $2, j.value->>'subject', j.value->>'number_enc', CAST(j.value->>'key_id' AS BIGINT), j.value->>'country', j.value->>'line',
+           j.value->>'kind', j.value->>'last_action', j.value->>'locale', j.value->>'zone', CAST(j.value->>'restricted' AS BIGINT), $3
          FROM EACH($1)
          LEFT JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)
-         WHERE n.mac IS NULL GROUP BY j.value->>'mac'",
-        &all,
+         WHERE n.mac IS NULL",
+        &people,
         controller,
         now
     )?;
@@ -110,46 +186,49 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
          SELECT c.controller, j.value->>'mac', CAST(j.value->>'key_id' AS BIGINT), c.id
          FROM EACH($1) THEN JOIN contacts c ON c.controller = $2 AND c.subject = j.value->>'subject'
          WHERE true ON CONFLICT DO NOTHING",
-        &all,
+        &people,
         controller
     )?;
     // A number that was suppressed under an older key is suppressed, so a new contact is known by those hashes too.
-    if rows.iter().any(|r| !r.other_macs.is_empty()) {
+    if let Some(older) = &older {
         execute!(
             tx,
             "INSERT INTO number_macs (controller, mac, key_id, contact_id)
              SELECT DISTINCT n.controller, j.value->>'old', CAST(j.value->>'old_key' AS BIGINT), n.contact_id FROM EACH($1)
              THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
              WHERE true ON CONFLICT DO NOTHING",
-            &older,
+            older,
             controller
         )?;
     }
-    // The strictest reading: an active customer wins, the latest action wins, a restriction wins. `MAX` of the kinds' names
-    // would not do, so they are ranked.
+    // Of a number known before. A row that is new, or says nothing stricter, is not written again. Materialized: SQLite would begin with every
+    // contact there is.
     execute!(
         tx,
-        "UPDATE contacts SET
-           kind = CASE WHEN w.kind_rank > (CASE contacts.kind WHEN 'customer' THEN 3 WHEN 'dormant' THEN 2 WHEN 'prospect' THEN 1 ELSE 0 END)
-             THEN (CASE w.kind_rank WHEN 3 THEN 'customer' WHEN 2 THEN 'dormant' WHEN 1 THEN 'prospect' END) ELSE contacts.kind END,
+        "WITH w AS MATERIALIZED (SELECT n.contact_id AS id, j.value->>'kind' AS kind, CAST(j.value->>'rank' AS BIGINT) AS rank,
+           j.value->>'last_action' AS last_action, j.value->>'locale' AS locale, j.value->>'zone' AS zone,
+           CAST(j.value->>'restricted' AS BIGINT) AS restricted
+         FROM EACH($1)
+         THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT))
+         UPDATE contacts SET
+           kind = CASE WHEN w.rank > (CASE contacts.kind WHEN 'customer' THEN 3 WHEN 'dormant' THEN 2 WHEN 'prospect' THEN 1 ELSE 0 END)
+             THEN w.kind ELSE contacts.kind END,
            last_action = CASE WHEN contacts.last_action IS NULL OR w.last_action > contacts.last_action THEN w.last_action ELSE contacts.last_action END,
            locale = CASE WHEN contacts.locale IS NULL OR w.locale < contacts.locale THEN w.locale ELSE contacts.locale END,
            zone = CASE WHEN contacts.zone IS NULL OR w.zone < contacts.zone THEN w.zone ELSE contacts.zone END,
            restricted = CASE WHEN w.restricted > contacts.restricted THEN w.restricted ELSE contacts.restricted END
-         FROM (SELECT n.contact_id AS id,
-             MAX(CASE j.value->>'kind' WHEN 'customer' THEN 3 WHEN 'dormant' THEN 2 WHEN 'prospect' THEN 1 ELSE 0 END) AS kind_rank,
-             MAX(CASE WHEN j.value->>'kind' = 'customer' AND j.value->>'last_action' IS NULL THEN '9999-12-31'
-               ELSE j.value->>'last_action' END) AS last_action, MIN(j.value->>'locale') AS locale, MIN(j.value->>'zone') AS zone,
-             MAX(CAST(j.value->>'restricted' AS BIGINT)) AS restricted
-           FROM EACH($1)
-           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)
-           GROUP BY n.contact_id) AS w
-         WHERE contacts.id = w.id",
-        &all,
+         FROM w
+         WHERE contacts.id = w.id AND (
+           w.rank > (CASE contacts.kind WHEN 'customer' THEN 3 WHEN 'dormant' THEN 2 WHEN 'prospect' THEN 1 ELSE 0 END)
+           OR (w.last_action IS NOT NULL AND (contacts.last_action IS NULL OR w.last_action > contacts.last_action))
+           OR (w.locale IS NOT NULL AND (contacts.locale IS NULL OR w.locale < contacts.locale))
+           OR (w.zone IS NOT NULL AND (contacts.zone IS NULL OR w.zone < contacts.zone))
+           OR w.restricted > contacts.restricted)",
+        &people,
         controller
     )?;
     let humans = humans::tie(tx, controller, &rows.iter().map(tie_of).collect::<Vec<_>>()).await?;
-    let people = if new == 0 { 0 } else { new_people(tx, controller, &all).await? };
+    let new_people = if new == 0 { 0 } else { new_people(tx, controller, &people).await? };
     let evidence = execute!(
         tx,
         "INSERT INTO consent_evidence (controller, contact_id, row_hash, import_line, file, kind, last_action, source, quarantined, basis,
@@ -162,11 +241,11 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
          FROM EACH($1)
          THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)
          WHERE true ON CONFLICT DO NOTHING",
-        &all,
+        json(rows),
         controller,
         now
     )?;
-    Ok(Merged { new, people, evidence, humans })
+    Ok(Merged { new, people: new_people, evidence, humans })
 }
 
 /// How many people the contacts are that these rows made.
@@ -190,7 +269,9 @@ fn tie_of(row: &Imported) -> Tie {
 
 /// Which of these rows are known from an earlier import, by their hashes.
 pub async fn known_rows(tx: &mut Tx, controller: &str, rows: &[Imported]) -> Result<Vec<String>> {
-    let all = json(rows);
+    let all = json(
+        rows.iter().map(|r| serde_json::json!({"mac": r.mac, "key_id": r.key_id, "row_hash": r.row_hash})).collect::<Vec<_>>(),
+    );
     let known: Vec<(String,)> = fetch_all!(
         tx,
         "SELECT DISTINCT e.row_hash FROM EACH($1)
@@ -348,8 +429,9 @@ pub async fn set_times(tx: &mut Tx, id: i64, times: Option<&str>) -> Result<()> 
 pub async fn ids_after(tx: &mut Tx, controller: &str, after: i64, limit: i64) -> Result<Vec<(i64,)>> {
     fetch_all!(
         tx,
-        "SELECT id FROM contacts WHERE controller = $1 AND id > $2
-           AND EXISTS (SELECT 1 FROM consent_evidence e WHERE e.controller = $1 AND e.contact_id = contacts.id)
+        // In the order of their ids, not by an index of the controller's, which would be read and sorted whole for each batch.
+        "SELECT id FROM contacts WHERE controller || '' = $1 AND id > $2
+           AND EXISTS (SELECT 1 FROM consent_evidence e WHERE e.contact_id = contacts.id)
          ORDER BY id LIMIT $3",
         controller,
         after,

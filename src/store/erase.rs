@@ -109,7 +109,11 @@ pub async fn contact(tx: &mut Tx, controller: &str, contact: i64, subject: &str,
         "UPDATE attempts SET token_hash = NULL, provider_id = NULL WHERE message_id IN (SELECT id FROM messages WHERE contact_id = $1)",
         contact
     )?;
-    execute!(tx, "DELETE FROM codes WHERE message_id IN (SELECT id FROM messages WHERE contact_id = $1)", contact)?;
+    execute!(
+        tx,
+        "DELETE FROM codes WHERE (controller, message_id) IN (SELECT controller, id FROM messages WHERE contact_id = $1)",
+        contact
+    )?;
     execute!(tx, "DELETE FROM intakes WHERE contact_id = $1", contact)?;
     execute!(tx, "UPDATE conversations SET pending = NULL, first_yes = NULL WHERE contact_id = $1", contact)?;
     execute!(tx, "UPDATE decisions SET facts = '{}', basis = NULL WHERE contact_id = $1", contact)?;

@@ -114,15 +114,15 @@ pub async fn tie(tx: &mut Tx, controller: &str, ties: &[Tie]) -> Result<Vec<Stri
         let moved = json(moved.iter().map(|(gone, kept)| serde_json::json!({ "gone": gone, "kept": kept })).collect::<Vec<_>>());
         execute!(
             tx,
-            "UPDATE humans SET human = w.kept FROM (SELECT j.value->>'gone' AS gone, j.value->>'kept' AS kept FROM EACH($1)) AS w
-             WHERE humans.controller = $2 AND humans.human = w.gone",
+            "WITH w AS MATERIALIZED (SELECT j.value->>'gone' AS gone, j.value->>'kept' AS kept FROM EACH($1))
+             UPDATE humans SET human = (SELECT kept FROM w WHERE gone = humans.human) WHERE controller = $2 AND human IN (SELECT gone FROM w)",
             &moved,
             controller
         )?;
         execute!(
             tx,
-            "UPDATE contacts SET human = w.kept FROM (SELECT j.value->>'gone' AS gone, j.value->>'kept' AS kept FROM EACH($1)) AS w
-             WHERE contacts.controller = $2 AND contacts.human = w.gone",
+            "WITH w AS MATERIALIZED (SELECT j.value->>'gone' AS gone, j.value->>'kept' AS kept FROM EACH($1))
+             UPDATE contacts SET human = (SELECT kept FROM w WHERE gone = contacts.human) WHERE controller = $2 AND human IN (SELECT gone FROM w)",
             &moved,
             controller
         )?;

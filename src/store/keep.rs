@@ -76,10 +76,10 @@ pub async fn tied_after(tx: &mut Tx, controller: &str, after: &str, limit: i64) 
         tx,
         "SELECT w.mac, w.key_id, w.human FROM (
            SELECT n.mac, n.key_id, c.human FROM number_macs n JOIN contacts c ON c.id = n.contact_id
-           WHERE n.controller = $1 AND c.human IS NOT NULL
+           WHERE n.controller = $1 AND n.mac > $2 AND c.human IS NOT NULL
            UNION
-           SELECT h.alias, 0, h.human FROM humans h WHERE h.controller = $1 AND h.alias <> h.human) AS w
-         WHERE w.mac > $2 ORDER BY w.mac LIMIT $3",
+           SELECT h.alias, 0, h.human FROM humans h WHERE h.controller = $1 AND h.alias > $2 AND h.alias <> h.human) AS w
+         ORDER BY w.mac LIMIT $3",
         controller,
         after,
         limit
@@ -95,7 +95,8 @@ pub async fn noes_after(
 ) -> Result<Vec<(i64, String, i64, String, String, i64)>> {
     fetch_all!(
         tx,
-        "SELECT id, mac, key_id, scope, reason, at FROM suppressions WHERE controller = $1 AND id > $2 AND lifted_at IS NULL
+        // In the order of their ids, not by an index of the controller's, which would be read and sorted whole for each page.
+        "SELECT id, mac, key_id, scope, reason, at FROM suppressions WHERE controller || '' = $1 AND id > $2 AND lifted_at IS NULL
          ORDER BY id LIMIT $3",
         controller,
         after,
@@ -107,7 +108,7 @@ pub async fn asked_after(tx: &mut Tx, controller: &str, after: (i64, &str, &str)
     fetch_all!(
         tx,
         "SELECT mac, key_id, family, kind, asked_at, message_id FROM asked_marks
-         WHERE controller = $1 AND (message_id, mac, kind) > ($2, $3, $4) ORDER BY message_id, mac, kind LIMIT $5",
+         WHERE controller || '' = $1 AND (message_id, mac, kind) > ($2, $3, $4) ORDER BY message_id, mac, kind LIMIT $5",
         controller,
         after.0,
         after.1,
@@ -167,9 +168,10 @@ pub async fn add_noes(tx: &mut Tx, controller: &str, noes: &[No], now: i64) -> R
     // What was said again since is as new as its last time.
     execute!(
         tx,
-        "UPDATE suppressions SET at = k.at FROM (
+        "WITH k AS MATERIALIZED (
            SELECT j.value->>'mac' AS mac, CAST(j.value->>'key_id' AS BIGINT) AS key_id, j.value->>'reason' AS reason,
-             CAST(j.value->>'at' AS BIGINT) AS at FROM EACH($1)) AS k
+             CAST(j.value->>'at' AS BIGINT) AS at FROM EACH($1))
+         UPDATE suppressions SET at = k.at FROM k
          WHERE suppressions.controller = $2 AND suppressions.mac = k.mac AND suppressions.key_id = k.key_id
            AND suppressions.reason = k.reason AND suppressions.lifted_at IS NULL AND suppressions.at < k.at",
         &json(noes),

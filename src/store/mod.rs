@@ -255,13 +255,22 @@ impl Tx {
     }
 }
 
+/// Every statement SQLite was given so far, for the test that asks it how it finds their rows.
+#[cfg(debug_assertions)]
+pub static STATEMENTS: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+
 pub(crate) fn sqlite_text(sql: &str) -> String {
-    each(sql, |n| format!("json_each(${n}) AS j"))
+    let text = each(sql, |n| format!("json_each(${n}) AS j"))
         .replace("THEN JOIN", "CROSS JOIN")
         .replace("DBNOW()", "CAST(unixepoch('subsec') * 1000000 AS BIGINT)")
         .replace("FOR NO KEY UPDATE", "")
         .replace("FOR UPDATE SKIP LOCKED", "")
-        .replace("FOR UPDATE", "")
+        .replace("FOR UPDATE", "");
+    #[cfg(debug_assertions)]
+    if let Ok(mut all) = STATEMENTS.lock() {
+        all.push(text.clone());
+    }
+    text
 }
 
 pub(crate) fn postgres_text(sql: &str) -> String {

@@ -213,7 +213,7 @@ pub async fn untold(tx: &mut Tx, controller: &str, state: &str, limit: i64) -> R
 pub async fn waiting(tx: &mut Tx, controller: &str) -> Result<Vec<(String, String, i64, i64)>> {
     fetch_all!(
         tx,
-        "SELECT webhook, state, COUNT(*), MIN(at) FROM outbox WHERE controller = $1 AND state <> 'delivered'
+        "SELECT webhook, state, COUNT(*), MIN(at) FROM outbox WHERE controller || '' = $1 AND state IN ('pending', 'dead')
          GROUP BY webhook, state ORDER BY webhook, state",
         controller
     )

@@ -426,8 +426,8 @@ pub async fn newest_since(tx: &mut Tx, contact: i64, since: i64) -> Result<Optio
            WHERE c.id = $1 AND c.human IS NOT NULL AND s.reason <> 'wrong_person'
            UNION
            SELECT s.reason, s.at FROM contacts c
-           JOIN humans h ON h.controller = c.controller AND h.human = c.human
-           JOIN suppressions s ON s.controller = h.controller AND s.mac = h.alias AND s.lifted_at IS NULL
+           THEN JOIN humans h ON h.controller = c.controller AND h.human = c.human
+           THEN JOIN suppressions s ON s.controller = h.controller AND s.mac = h.alias AND s.lifted_at IS NULL
            WHERE c.id = $1 AND c.human IS NOT NULL AND s.reason <> 'wrong_person') AS w
          WHERE w.at >= $2 ORDER BY w.at DESC LIMIT 1",
         contact,
@@ -457,9 +457,15 @@ pub async fn of(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<(S
     let macs = json(keyed.iter().map(|k| serde_json::json!({ "mac": k.mac, "key": k.key_id })).collect::<Vec<_>>());
     fetch_all!(
         tx,
-        "SELECT s.reason, s.at, s.lifted_at FROM EACH($1)
-         THEN JOIN suppressions s ON s.controller = $2 AND s.mac = j.value->>'mac' AND s.key_id = CAST(j.value->>'key' AS BIGINT)
-         ORDER BY s.id",
+        "SELECT w.reason, w.at, w.lifted_at FROM (
+           SELECT s.id, s.reason, s.at, s.lifted_at FROM EACH($1)
+           THEN JOIN suppressions s ON s.controller = $2 AND s.mac = j.value->>'mac' AND s.key_id = CAST(j.value->>'key' AS BIGINT)
+             AND s.lifted_at IS NULL
+           UNION ALL
+           SELECT s.id, s.reason, s.at, s.lifted_at FROM EACH($1)
+           THEN JOIN suppressions s ON s.controller = $2 AND s.mac = j.value->>'mac' AND s.key_id = CAST(j.value->>'key' AS BIGINT)
+             AND s.lifted_at IS NOT NULL) AS w
+         ORDER BY w.id",
         &macs,
         controller
     )

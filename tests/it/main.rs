@@ -43,6 +43,7 @@ mod restore;
 mod retention;
 mod rights;
 mod run;
+mod scans;
 mod shield;
 mod stories;
 mod times;
