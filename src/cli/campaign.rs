@@ -196,7 +196,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             let mut tx = engine.store.read().await?;
             notice::required(&mut tx, &engine).await?;
             tx.rollback().await?;
-            let bar = bar(0, "people").with_message("deciding");
+            let bar = bar(0, "numbers").with_message("deciding");
             let counts = plan::preview(&engine, &campaign, |n| bar.set_position(n)).await?;
             bar.finish_and_clear();
             let overdue = campaign.overdue(instant(engine.now()));
@@ -438,7 +438,7 @@ async fn steer(context: &Context, name: &str, to: CampaignState) -> Result<()> {
 
 /// The dry run as a manager reads it.
 pub fn print_plan(engine: &Engine, campaign: &Campaign, counts: &Counts) -> Result<()> {
-    println!("campaign {}: {} looked at", campaign.name, counted(counts.contacts, "person", "people"));
+    println!("campaign {}: {} looked at", campaign.name, counted(counts.contacts, "number", "numbers"));
     println!("{:>9} would be asked", counts.eligible);
     if counts.waiting > 0 {
         println!(
@@ -543,7 +543,7 @@ pub fn print_report(report: &Report) {
         at.map_or_else(|_| stamp.to_owned(), |at| local(at, &report.time_zone))
     };
     println!("          start {}, deadline {}", time(&report.start), time(&report.deadline));
-    println!("{:>9} targeted", report.targeted);
+    println!("{:>9} {} targeted", report.targeted, plural::word(report.targeted, "number", "numbers"));
     for (code, count) in &report.skipped {
         println!("{count:>9}   skipped: {}", told(code));
     }

@@ -16,11 +16,12 @@ use crate::domain::eligibility::Reason;
 use crate::domain::ledger::Body;
 use crate::domain::plural::counted;
 use crate::domain::register::Release;
+use crate::domain::status::Status;
 use crate::domain::times::Times;
 use crate::engine::Engine;
 use crate::engine::consents::{self, Filter};
 use crate::engine::screening::Words;
-use crate::store::{ledger, suppressions};
+use crate::store::{contacts, ledger, suppressions};
 use crate::web::desk::consents::{Format, file};
 use crate::web::desk::sheet::defused;
 
@@ -199,11 +200,17 @@ async fn export(context: &Context, engine: &Engine, since: Option<NaiveDate>, ou
             times.at_most.map(|often| often.code().to_owned()).unwrap_or_default(),
         ])?;
     }
-    // Whoever must be left in peace altogether: the CRM has to learn of these first of all.
-    for (number, country, locale, reason, at) in suppressions::known_since(&mut tx, &engine.controller, since).await? {
+    // Whoever must be left in peace altogether: the CRM has to learn of these first of all. A restriction comes in every export while it
+    // stands, so that its absence says that it is lifted: where nothing was granted, nothing else would.
+    let noes = suppressions::known_since(&mut tx, &engine.controller, since).await?;
+    let restricted = contacts::restricted_people(&mut tx, &engine.controller).await?;
+    let restricted = restricted
+        .into_iter()
+        .map(|(number, country, locale, at)| (number, country, locale, Status::Restricted.code().to_owned(), at));
+    for (number, country, locale, state, at) in noes.into_iter().chain(restricted) {
         let number = engine.vault.decrypt_number(&number)?;
         let (country, locale) = (defused(&country.unwrap_or_default()), defused(&locale.unwrap_or_default()));
-        let mut record = vec![number.e164().to_owned(), country, locale, "all".into(), "all".into(), reason];
+        let mut record = vec![number.e164().to_owned(), country, locale, "all".into(), "all".into(), state];
         record.push(instant(at).to_rfc3339());
         record.resize(COLUMNS.len(), String::new());
         csv.write_record(record)?;

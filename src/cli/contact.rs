@@ -316,8 +316,8 @@ async fn explain(context: &Context, engine: &Engine, number: &str) -> Result<()>
     println!("{}\n{}", story.number, story.verdict);
     for campaign in &story.campaigns {
         println!("\nCampaign {}", campaign.campaign);
-        // The verdict at the top is the newest campaign's own sentence.
-        if campaign.sentence != story.verdict {
+        // The verdict at the top has the newest campaign's own sentence.
+        if !story.verdict.contains(&campaign.sentence) {
             println!("  {}", campaign.sentence);
         }
         if let Some(decision) = campaign.decisions.last() {

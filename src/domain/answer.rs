@@ -102,6 +102,17 @@ impl By {
         }
     }
 
+    /// By whom what came on this channel of a ledger entry was said; `None` where time alone said it.
+    pub fn of_channel(channel: &str) -> Option<By> {
+        match channel {
+            "operator" => Some(By::Operator),
+            "gateway" => Some(By::Gateway),
+            "import" => Some(By::List),
+            "none" => None,
+            _ => Some(By::Person),
+        }
+    }
+
     /// As one says it: `by an operator`.
     pub fn words(self) -> &'static str {
         match self {

@@ -166,6 +166,7 @@ pub enum Reason {
     BasisExpired,
     SenderUnregistered,
     AskCap,
+    OtherNumber,
     InConversation,
     CalendarMissing,
     DeadlinePassed,
@@ -182,7 +183,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 37] = [
+    pub const ALL: [Reason; 38] = [
         Reason::SuppressedObjection,
         Reason::SuppressedUnsub,
         Reason::AlreadyRefused,
@@ -207,6 +208,7 @@ impl Reason {
         Reason::BasisExpired,
         Reason::SenderUnregistered,
         Reason::AskCap,
+        Reason::OtherNumber,
         Reason::InConversation,
         Reason::CalendarMissing,
         Reason::DeadlinePassed,
@@ -265,6 +267,9 @@ impl Reason {
             }
             Reason::SenderUnregistered => ("SENDER_UNREGISTERED", "The sender is not registered in the person's country."),
             Reason::AskCap => ("ASK_CAP", "The person was already asked."),
+            Reason::OtherNumber => {
+                ("OTHER_NUMBER", "Another number of the same human is to be asked: one ask a person, however many numbers.")
+            }
             Reason::InConversation => ("IN_CONVERSATION", "The person is in another campaign's open conversation."),
             Reason::CalendarMissing => ("CALENDAR_MISSING", "No moment of the campaign is known to be outside quiet hours."),
             Reason::DeadlinePassed => ("DEADLINE_PASSED", "The campaign's deadline comes before the next allowed moment."),

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail};
 use chrono::NaiveDate;
-use chrono_tz::Tz;
 
 use super::answer;
 use super::code::{self, Step};
@@ -27,7 +26,7 @@ use crate::vault;
 /// What the page shows. No number but its last three digits, no name (T7).
 #[derive(Debug, Clone)]
 pub struct View {
-    /// Empty behind a link of which only a no is taken (`kept`).
+    /// Empty behind a link whose number is no contact here (`kept`).
     pub masked_number: String,
     pub locale: String,
     pub channels: Vec<Channel>,
@@ -91,6 +90,8 @@ pub enum Choice {
     Code(String),
     /// The wish for another code.
     AnotherCode,
+    /// Takes back one thing they allow.
+    Withdraw(Permission),
     /// This number is not the person's we look for (T16).
     WrongNumber,
 }
@@ -108,9 +109,7 @@ fn can_grant(engine: &Engine, attempt: &Attempt, campaign: Option<&Campaign>) ->
 async fn last(tx: &mut Tx, engine: &Engine, contact: &Contact) -> Result<Option<Last>> {
     let entries = ledger::entries_of(tx, &engine.controller, &contact.subject).await?;
     let Some((_, _, kind, at, ..)) = entries.last() else { return Ok(None) };
-    let pack = contact.country.as_ref().and_then(|code| engine.config.packs.get(code));
-    let zone = contact.zone.as_deref().or(pack.and_then(|pack| pack.zones.first().map(String::as_str)));
-    let zone: Tz = zone.and_then(|name| name.parse().ok()).unwrap_or(Tz::UTC);
+    let zone = engine.zone_of(contact.zone.as_deref(), contact.country.as_deref());
     let day = instant(*at).with_timezone(&zone).date_naive();
     Ok(Entry::parse(kind).map(|entry| Last { entry, at: *at, day }))
 }
@@ -246,7 +245,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
         campaign.as_deref().is_none_or(|c| c.page_channels.contains(&p.channel) && c.page_purposes.contains(&p.purpose))
     };
     let ticked: BTreeSet<Permission> = match choice {
-        Choice::Nothing | Choice::WrongNumber | Choice::Code(_) | Choice::AnotherCode => BTreeSet::new(),
+        Choice::Nothing | Choice::Withdraw(_) | Choice::WrongNumber | Choice::Code(_) | Choice::AnotherCode => BTreeSet::new(),
         // What the page does not offer cannot be granted by asking for it.
         Choice::Ticked(ticked, _) => ticked.iter().copied().filter(offered).collect(),
     };
@@ -272,6 +271,15 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
     if *choice == Choice::WrongNumber {
         if !is_closed(&mut tx, engine, &situation).await? {
             confirm::act(&mut tx, engine, &mut situation, Act::WrongPerson, &deed, &[]).await?;
+        }
+        tx.commit().await?;
+        return Ok(Submitted::Done);
+    }
+
+    // One thing alone, by name: as a no it is taken by any link, and an empty form says no to everything.
+    if let Choice::Withdraw(permission) = choice {
+        if granted.contains(permission) {
+            confirm::withdraw(&mut tx, engine, &situation, &deed, vec![*permission]).await?;
         }
         tx.commit().await?;
         return Ok(Submitted::Done);
@@ -382,7 +390,7 @@ async fn choose(
         };
         let conversation = situation.conversation.as_ref().map_or(0, |c| c.id);
         let cause = format!("page:{conversation}:{}", deed.at);
-        let message = answer::plan(tx, engine, &situation.contact, &from, Kind::Confirm, "confirm", &cause).await?;
+        let message = answer::plan(tx, engine, &situation.contact, &from, Kind::Confirm, conversations::CONFIRM, &cause).await?;
         if let Some(conversation) = &mut situation.conversation {
             conversation.confirm_message_id = message;
             conversations::save(tx, conversation).await?;

@@ -35,12 +35,7 @@ pub struct Deed {
 impl Deed {
     /// Who did it, as the report counts it.
     pub fn by(&self) -> By {
-        match self.channel {
-            "operator" => By::Operator,
-            "gateway" => By::Gateway,
-            "import" => By::List,
-            _ => By::Person,
-        }
+        By::of_channel(self.channel).unwrap_or(By::Person)
     }
 
     /// Done on the page behind the link with this token hash.

@@ -154,15 +154,13 @@ pub async fn gather(tx: &mut Tx, engine: &Engine, contact: Contact) -> Result<Do
     for row in store::requests::of_number(tx, controller, &keyed).await? {
         asked.push(requests::listed(tx, engine, row).await?);
     }
-    let country_zone = contact.country.as_ref().and_then(|c| engine.config.packs.get(c)).and_then(|pack| pack.zones.first());
-    let zone = contact.zone.as_ref().or(country_zone).and_then(|name| name.parse().ok());
     Ok(Dossier {
         imported: contacts::evidence_of(tx, contact.id).await?,
         joined: intakes::of_contact(tx, contact.id).await?,
         permissions: ledger::preferences(tx, controller, &contact.subject).await?,
         noes: suppressions::of(tx, controller, &keyed).await?,
         registers: screenings::of(tx, &[contact.id]).await?.remove(&contact.id).unwrap_or_default(),
-        zone: zone.unwrap_or(chrono_tz::Tz::UTC),
+        zone: engine.zone_of(contact.zone.as_deref(), contact.country.as_deref()),
         number,
         contact,
         entries,

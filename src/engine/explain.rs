@@ -6,8 +6,8 @@ use anyhow::Result;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::history::{Moment, Sent, Standing, Times, consent, moment, said};
-use super::seen::Seen;
+use super::history::{Moment, Sent, Standing, Times, consent, moment};
+use super::seen::{Seen, allowed};
 use super::{Engine, consents};
 use crate::clock::instant;
 use crate::domain::campaign::Campaign;
@@ -16,6 +16,7 @@ use crate::domain::eligibility::{self, Reason};
 use crate::domain::ledger::{Body, GENESIS, Preference, apply, body_hash, row_hash};
 use crate::domain::phone::PhoneNumber;
 use crate::store::contacts::Contact;
+use crate::store::humans::{self, NoOfAnother};
 use crate::store::{Tx, campaigns, contacts, ledger, requests, screenings, suppressions};
 use crate::vault::SEALED;
 
@@ -24,9 +25,9 @@ pub struct Story {
     /// The last digits alone.
     pub number: String,
     pub known: bool,
-    /// The sentence that answers first: who may write, or how the newest campaign about this person stands.
+    /// What answers first: who may write, what the person allows, how the newest campaign about them stands, and the newest that asked.
     pub verdict: String,
-    /// Of every time in this story: that of the newest campaign about this person, UTC where there is none.
+    /// Of every time in this story: the person's own as far as it is known (the one stated for them, else their country's first), or UTC.
     pub time_zone: String,
     /// One a campaign, in order of their first decision.
     pub campaigns: Vec<InCampaign>,
@@ -127,10 +128,8 @@ pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
         Some(contact) => campaigns::decisions_of(&mut tx, contact.id).await?,
         None => Vec::new(),
     };
-    let times = match decided.last() {
-        Some((.., revision)) => Times(engine.revision(&mut tx, *revision).await?.time_zone.parse().unwrap_or_default()),
-        None => Times(chrono_tz::Tz::UTC),
-    };
+    let country = contact.as_ref().and_then(|c| c.country.as_deref()).or(number.country());
+    let times = Times(engine.zone_of(contact.as_ref().and_then(|c| c.zone.as_deref()), country));
     let mut story = Story {
         number: number.masked(),
         known: contact.is_some(),
@@ -146,17 +145,20 @@ pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
         consents: Vec::new(),
         ledger: Vec::new(),
     };
+    let mut others = Vec::new();
     if let Some(contact) = &contact {
         tell(engine, &mut tx, &mut story, contact, &decided, times).await?;
+        others = humans::noes_of_others(&mut tx, contact.id).await?;
     }
-    for (reason, at, lifted) in suppressions::of(&mut tx, &engine.controller, &keyed).await? {
-        let (reason, since) = (reason.replace('_', " "), times.minute(at));
-        if lifted.is_none() {
-            story.verdict = format!("Nobody may write to this number: {reason} since {since}.");
-        }
-        let lifted = lifted.map_or(String::new(), |at| format!(", lifted {} by the person's own fresh opt-in", times.minute(at)));
-        story.suppressions.push(format!("{reason} since {since}{lifted}"));
+    let own = suppressions::of(&mut tx, &engine.controller, &keyed).await?;
+    let told = noes(engine, times, &own, &others)?;
+    if let Some(forbids) = told.forbids {
+        story.verdict = format!("Nobody may write to this number: {forbids}.");
+    } else if let Some(forbids) = told.forbids_asking {
+        story.verdict = format!("No ask goes to this person: {forbids}. {}", story.verdict);
     }
+    story.suppressions = told.lines;
+    let mut proofs = BTreeSet::new();
     for row in requests::of_number(&mut tx, &engine.controller, &keyed).await? {
         let request = &row.request;
         let done = request
@@ -164,7 +166,9 @@ pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
             .map_or_else(|| format!("due {}", times.minute(request.due_at - 1)), |at| format!("done {}", times.minute(at)));
         story.requests.push(format!("#{} {}, received {}, {done}", row.id, request.kind, times.minute(request.received_at)));
         // Whoever was erased is no contact any more; their proof is found by the request alone.
-        if let (None, Some(subject)) = (&contact, &request.subject) {
+        if let (None, Some(subject)) = (&contact, &request.subject)
+            && proofs.insert(subject.clone())
+        {
             for entry in ledger::entries_of(&mut tx, &engine.controller, subject).await? {
                 story.ledger.push(line(times, &entry));
             }
@@ -172,6 +176,49 @@ pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
     }
     tx.rollback().await?;
     Ok(story)
+}
+
+/// Every no that counts for a person, as lines, and what it forbids.
+#[derive(Default)]
+struct Noes {
+    lines: Vec<String>,
+    forbids: Option<String>,
+    /// A no of another number alone, which what this one granted since has answered: it stands, and no campaign asks them.
+    forbids_asking: Option<String>,
+}
+
+fn noes(engine: &Engine, times: Times, own: &[(String, i64, Option<i64>)], others: &[NoOfAnother]) -> Result<Noes> {
+    let mut told = Noes::default();
+    let another = |no: &NoOfAnother| -> Result<String> {
+        Ok(match &no.number_enc {
+            Some(number) => format!("another number of the same human ({})", engine.vault.decrypt_number(number)?.masked()),
+            None => "another number or id of the same human, which is no contact".to_owned(),
+        })
+    };
+    for (reason, at, lifted) in own {
+        let mut line = format!("{} since {}", reason.replace('_', " "), times.minute(*at));
+        // A no reaches every number of a human, and stands under each as if it were its own.
+        if let Some(no) = others.iter().find(|no| no.said_there != 0 && no.said_here == 0 && no.reason == *reason && no.at == *at)
+        {
+            line += &format!(", said by {}", another(no)?);
+        }
+        match lifted {
+            None => told.forbids = Some(line.clone()),
+            Some(at) => line += &format!(", lifted {} by the person's own fresh opt-in", times.minute(*at)),
+        }
+        told.lines.push(line);
+    }
+    let stands =
+        |no: &NoOfAnother| own.iter().any(|(reason, at, lifted)| *reason == no.reason && *at == no.at && lifted.is_none());
+    let mut seen = BTreeSet::new();
+    for no in others.iter().filter(|no| !stands(no)) {
+        if seen.insert((&no.reason, no.at)) {
+            let line = format!("{}: {} since {}", another(no)?, no.reason.replace('_', " "), times.minute(no.at));
+            told.forbids_asking = Some(line.clone());
+            told.lines.push(line);
+        }
+    }
+    Ok(told)
 }
 
 /// A ledger entry on one line.
@@ -210,6 +257,17 @@ async fn tell(
         let action = e.last_action.as_ref().map_or(String::new(), |d| format!(", last action {d}"));
         story.imported.push(format!("{}:{}: {kind}{action}, {source}, {basis}{said_no}", e.file, e.import_line));
         moments.push(moment(times, e.at, "imported", None, format!("Imported: {}, line {}", e.file, e.import_line)));
+    }
+    for change in requests::number_changes(tx, contact.id).await? {
+        let other = match change.number_enc.as_str() {
+            "" => "one that was erased since".to_owned(),
+            number => engine.vault.decrypt_number(number)?.masked(),
+        };
+        let what = match change.went {
+            0 => format!("This is the new number of a person; before it was {other}. Changed by {}", change.by_whom),
+            _ => format!("The person's number is {other} from now on, and this one is closed. Changed by {}", change.by_whom),
+        };
+        moments.push(moment(times, change.at, "operator", None, what));
     }
     for screened in screenings::of(tx, &[contact.id]).await?.remove(&contact.id).unwrap_or_default() {
         let listed =
@@ -271,28 +329,42 @@ async fn tell(
     let sent = Sent::read(tx, contact.id).await?;
     for known in &mut story.campaigns {
         let Some(last) = known.decisions.last() else { continue };
-        let mut words = bodies.iter().rev().filter(|b| b.campaign.as_deref() == Some(&known.campaign));
-        let answer = words.find(|body| said(body, times).is_some());
-        (known.standing, known.code, known.sentence) = sent.account(times, &known.campaign, (&last.outcome, &last.code), answer);
+        let words: Vec<&Body> = bodies.iter().filter(|b| b.campaign.as_deref() == Some(&known.campaign)).collect();
+        (known.standing, known.code, known.sentence) = sent.account(times, &known.campaign, (&last.outcome, &last.code), &words);
     }
     moments.extend(sent.moments(tx, times, contact.id).await?);
     moments.extend(sent.heard(times));
     moments.sort_by_key(|(at, _)| *at);
     story.history = moments.into_iter().map(|(_, moment)| moment).collect();
-    for (permission, state) in ledger::preferences(tx, &engine.controller, &contact.subject).await? {
+    let preferences = ledger::preferences(tx, &engine.controller, &contact.subject).await?;
+    let granted: Vec<Permission> = preferences.iter().filter(|(_, s)| **s == Preference::Granted).map(|(p, _)| *p).collect();
+    for (permission, state) in preferences {
         story.preferences.push(format!("{}: {}", permission.code(), state.code()));
     }
     story.consents = consents::of(engine, tx, contact.id).await?;
-    let newest = decided.last().and_then(|(name, ..)| story.campaigns.iter().find(|c| c.campaign == *name));
-    story.verdict = newest.map_or("No campaign has decided about this person yet.".into(), |known| known.sentence.clone());
-    if contact.restricted != 0 {
-        let restricted = "The use of this person's data is restricted (Art. 18 GDPR), so they are sent nothing.";
-        story.verdict = format!("{restricted} {}", story.verdict);
-    }
+    let mut first = Vec::new();
     if contact.held_at.is_some() {
-        let held = "An unclear reply waits for an operator, and nothing is sent until it is read.";
-        story.verdict = format!("{held} {}", story.verdict);
+        first.push("An unclear reply waits for an operator, and nothing is sent until it is read.".to_owned());
     }
+    match contacts::is_restricted(tx, contact.id).await? {
+        true if contact.restricted == 0 => first.push(
+            "The use of the data of another number of the same human is restricted (Art. 18 GDPR), so this one is sent nothing either."
+                .to_owned(),
+        ),
+        true => first.push("The use of this person's data is restricted (Art. 18 GDPR), so they are sent nothing.".to_owned()),
+        false if !granted.is_empty() => first.push(format!("They allow {}.", allowed(&granted))),
+        false => {}
+    }
+    let newest = decided.last().and_then(|(name, ..)| story.campaigns.iter().find(|c| c.campaign == *name));
+    let asked = story.campaigns.iter().rfind(|c| c.standing == Standing::Asked);
+    first.push(newest.map_or("No campaign has decided about this person yet.".to_owned(), |known| known.sentence.clone()));
+    // A campaign that left them out says nothing of the one that asked.
+    if let (Some(newest), Some(asked)) = (newest.filter(|known| known.standing != Standing::Asked), asked)
+        && newest.campaign != asked.campaign
+    {
+        first.push(asked.sentence.clone());
+    }
+    story.verdict = first.join(" ");
     Ok(())
 }
 

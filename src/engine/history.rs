@@ -136,19 +136,23 @@ impl Sent {
         self.rows.iter().filter_map(|row| Leg::new(row, &self.receipts, newest.get(&row.id) == Some(&row.attempt))).collect()
     }
 
-    /// Whether a campaign asked this person, as a sentence, by what was decided last and what the person said since.
+    /// Whether a campaign asked this person, as a sentence, by what was decided last, what the person said since, and what others or time
+    /// made of it. `entries` are those of the ledger about this campaign, oldest first.
     pub fn account(
         &self,
         times: Times,
         campaign: &str,
         (outcome, code): (&str, &str),
-        answer: Option<&Body>,
+        entries: &[&Body],
     ) -> (Standing, Option<String>, String) {
         let legs = self.legs();
         let of = |kind: &'static str| {
             legs.iter().filter(move |l| l.row.kind == kind && l.row.campaign.as_deref() == Some(campaign)).rev()
         };
-        let answered = answer.and_then(|body| said(body, times)).map(|what| format!("; answered: {what}"));
+        let place = entries.iter().rposition(|body| is_answer(body));
+        let answered = place.and_then(|at| said(entries[at], times)).map(|what| format!("; answered: {what}"));
+        let others = entries[place.map_or(0, |at| at + 1)..].iter().rev().find(|body| is_of_others(body, place.is_some()));
+        let since = others.and_then(|body| said(body, times)).map_or(String::new(), |what| format!("; since then: {what}"));
         let planned =
             self.rows.iter().rev().find(|r| r.kind == "ask" && r.state == "planned" && r.campaign.as_deref() == Some(campaign));
         if let Some(ask) = of("ask").find(|l| l.reach != Reach::Missed) {
@@ -158,7 +162,7 @@ impl Sent {
             let on = times.minute(ask.at);
             let answered = answered.unwrap_or_else(|| self.undecided(times, ask, &legs));
             let channel = by(&ask.row.channel);
-            let sentence = format!("Asked on {on} by {channel} in campaign {campaign}{doubt}{again}{answered}.");
+            let sentence = format!("Asked on {on} by {channel} in campaign {campaign}{doubt}{again}{answered}{since}.");
             return (Standing::Asked, None, sentence);
         }
         let tried = of("ask").next().map(|l| format!("tried on {} by {}: {}", times.minute(l.at), by(&l.row.channel), l.became));
@@ -175,7 +179,7 @@ impl Sent {
         }
         if let Some(tried) = tried {
             let answered = answered.unwrap_or_default();
-            return (Standing::NotReached, None, format!("Not reached in campaign {campaign}, {tried}{answered}."));
+            return (Standing::NotReached, None, format!("Not reached in campaign {campaign}, {tried}{answered}{since}."));
         }
         let last = self.rows.iter().rev().find(|r| r.kind == "ask" && r.campaign.as_deref() == Some(campaign));
         let why = match (outcome, last.and_then(|row| row.reason.as_deref())) {
@@ -194,7 +198,11 @@ impl Sent {
         let said = row.answer.as_deref().and_then(Answer::parse);
         if let (Some(Answer::Stopped | Answer::Refused | Answer::WrongPerson), Some(at)) = (said, row.answered_at) {
             let by = row.answer_by.as_deref().and_then(By::parse).unwrap_or(By::Person);
-            let said = if said == Some(Answer::Refused) { "refused" } else { "stopped" };
+            let said = match said {
+                Some(Answer::Refused) => "refused",
+                Some(Answer::WrongPerson) => "the number said to be somebody else's",
+                _ => "stopped",
+            };
             return format!("; {said} {} on {}", by.words(), times.minute(at));
         }
         // A reply belongs to the newest ask before it.
@@ -324,23 +332,46 @@ pub(super) fn moment(times: Times, at: i64, kind: &'static str, campaign: Option
     (at, Moment { at: times.stamp(at), kind, campaign: campaign.map(str::to_owned), what })
 }
 
-/// What the person said, or time said for them; none for what changes nothing.
+/// Whether it is what the person answered; that a first yes was never completed tells of one.
+fn is_answer(body: &Body) -> bool {
+    match body.entry {
+        Entry::Pending | Entry::Granted | Entry::Expired => true,
+        Entry::Refused | Entry::Withdrawn | Entry::Stopped | Entry::WrongPerson => {
+            By::of_channel(&body.channel) == Some(By::Person)
+        }
+        _ => false,
+    }
+}
+
+/// Whether somebody else, or time, changed what stands. A no by somebody else in the place of an answer is told as that
+/// (`Sent::undecided`).
+fn is_of_others(body: &Body, answered: bool) -> bool {
+    match body.entry {
+        Entry::Restricted | Entry::Unrestricted | Entry::ConsentExpired | Entry::Erased => true,
+        Entry::Refused | Entry::Withdrawn | Entry::Stopped | Entry::WrongPerson | Entry::OperatorStop => answered,
+        _ => false,
+    }
+}
+
+/// What the person said, or somebody else or time said for them; none for what changes nothing.
 pub(super) fn said(body: &Body, times: Times) -> Option<String> {
     let (on, what) = (times.minute(body.at), allowed(&body.permissions));
+    let by = match By::of_channel(&body.channel) {
+        None | Some(By::Person) => String::new(),
+        Some(by) => format!(" {}", by.words()),
+    };
     Some(match body.entry {
         Entry::Pending => format!("a first yes to {what} on {on}, to be confirmed by a second step"),
         Entry::Granted => format!("granted {what} on {on}"),
-        Entry::Refused => format!("refused on {on}"),
-        Entry::Withdrawn if body.channel == "import" => format!("{what} withdrawn {} on {on}", By::List.words()),
-        Entry::Withdrawn => format!("{what} withdrawn on {on}"),
-        Entry::Stopped if body.channel == "gateway" => format!("stopped all marketing {} on {on}", By::Gateway.words()),
-        Entry::Stopped => format!("stopped all marketing on {on}"),
-        Entry::WrongPerson => format!("wrong person, said on {on}"),
+        Entry::Refused => format!("refused{by} on {on}"),
+        Entry::Withdrawn => format!("{what} withdrawn{by} on {on}"),
+        Entry::Stopped => format!("stopped all marketing{by} on {on}"),
+        Entry::WrongPerson => format!("wrong person, said{by} on {on}"),
         Entry::Expired => format!("a first yes to {what}, whose second step never came; expired on {on}"),
         Entry::OperatorStop => format!("in a reply of which an operator said: stop, on {on}"),
         Entry::Erased => format!("erased on {on}"),
-        Entry::Restricted => format!("the use of the data restricted on {on}"),
-        Entry::Unrestricted => format!("the restriction lifted on {on}"),
+        Entry::Restricted => format!("the use of the data restricted{by} on {on}"),
+        Entry::Unrestricted => format!("the restriction lifted{by} on {on}"),
         Entry::ConsentExpired => format!("{what} expired on {on}, since nothing is allowed for ever"),
         Entry::Times => {
             let times = body.times.clone().unwrap_or_default();

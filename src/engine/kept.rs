@@ -1,5 +1,6 @@
 //! Links of messages sent since the copy of the database that was restored (`restore`): the message is not in the copy, but whoever got it
-//! must still be able to say no (promise 5: in `link_code` it is the only way). They take nothing else.
+//! must still be able to say no (promise 5: in `link_code` it is the only way), and, where their number is a contact of the copy, take back
+//! what they allow and use their rights (`mydata`). They grant nothing.
 
 use std::collections::BTreeSet;
 
@@ -13,8 +14,9 @@ use crate::domain::campaign::Mode;
 use crate::domain::consent::Act;
 use crate::domain::suppression::Reason;
 use crate::domain::times::Times;
+use crate::store::contacts::Contact;
 use crate::store::keep::Link;
-use crate::store::{Tx, contacts, keep, notices, suppressions};
+use crate::store::{Tx, contacts, keep, ledger, notices, suppressions};
 use crate::vault::{self, Keyed};
 
 /// The link, and all under which its number was known when it was sent.
@@ -24,17 +26,29 @@ async fn found(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Option<(Link
     Ok(links.into_iter().next().map(|link| (link, keyed)))
 }
 
-/// What is behind such a link: a page like that of one too old to grant, which shows nothing of the person. Reads only.
+/// Whose link it is, where the number is a contact here, and the language of the message.
+pub(super) async fn person(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Option<(Contact, String)>> {
+    let Some((link, keyed)) = found(tx, engine, token).await? else { return Ok(None) };
+    let contact = contacts::by_number(tx, &engine.controller, &keyed).await?.filter(|c| !c.is_erased());
+    Ok(contact.map(|contact| (contact, link.locale)))
+}
+
+/// What is behind such a link: a page like that of one too old to grant. Reads only.
 pub(super) async fn look(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Option<View>> {
     let Some((link, keyed)) = found(tx, engine, token).await? else { return Ok(None) };
     let noes = suppressions::of(tx, &engine.controller, &keyed).await?;
     let suppressed = suppressions::live(&noes).max();
+    let (mut masked_number, mut granted) = (String::new(), BTreeSet::new());
+    if let Some((contact, _)) = person(tx, engine, token).await? {
+        masked_number = engine.vault.decrypt_number(&contact.number_enc)?.masked();
+        granted = ledger::granted(tx, &engine.controller, &contact.subject).await?.into_iter().map(|(p, _)| p).collect();
+    }
     Ok(Some(View {
-        masked_number: String::new(),
+        masked_number,
         locale: link.locale,
         channels: Vec::new(),
         purposes: Vec::new(),
-        granted: BTreeSet::new(),
+        granted,
         times: Times::default(),
         pending: None,
         reply_number: None,
@@ -57,12 +71,24 @@ pub(super) async fn look(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Op
 /// Takes a no. Of a number that is a contact here too it is the person's act like any other.
 pub(super) async fn submit(mut tx: Tx, engine: &Engine, token: &str, choice: &Choice) -> Result<Submitted> {
     let Some((link, keyed)) = found(&mut tx, engine, token).await? else { return Ok(Submitted::Unknown) };
+    let (controller, now) = (engine.controller.as_str(), engine.now());
+    let deed = Deed::on_page(now, "form_post", &vault::token_hash(token));
     let (act, reason) = match choice {
+        Choice::Withdraw(permission) => {
+            if let Some((contact, _)) = person(&mut tx, engine, token).await? {
+                let situation = Situation::read(&mut tx, engine, contact.id, Vec::new()).await?;
+                let granted = ledger::granted(&mut tx, controller, &contact.subject).await?;
+                if granted.iter().any(|(p, _)| p == permission) {
+                    confirm::withdraw(&mut tx, engine, &situation, &deed, vec![*permission]).await?;
+                }
+            }
+            tx.commit().await?;
+            return Ok(Submitted::Done);
+        }
         Choice::Nothing => (Act::SaidNo, Reason::Refused),
         Choice::WrongNumber => (Act::WrongPerson, Reason::WrongPerson),
         Choice::Ticked(..) | Choice::Code(_) | Choice::AnotherCode => return Ok(Submitted::TooOld),
     };
-    let (controller, now) = (engine.controller.as_str(), engine.now());
     let said = suppressions::of(&mut tx, controller, &keyed).await?;
     let already = suppressions::live(&said).any(|no| no == reason);
     match contacts::by_number(&mut tx, controller, &keyed).await?.filter(|c| !c.is_erased()) {
@@ -78,7 +104,6 @@ pub(super) async fn submit(mut tx: Tx, engine: &Engine, token: &str, choice: &Ch
                 situation.shown_in = Some(link.locale);
             }
             if !already || situation.conversation.is_some() {
-                let deed = Deed::on_page(now, "form_post", &vault::token_hash(token));
                 confirm::act(&mut tx, engine, &mut situation, act, &deed, &[]).await?;
             }
         }

@@ -11,6 +11,7 @@ pub mod confirm;
 pub mod consents;
 pub mod deliver;
 pub mod dossier;
+mod early;
 mod enroll;
 pub mod entry;
 pub mod erase;
@@ -144,6 +145,13 @@ impl Engine {
 
     pub fn now(&self) -> i64 {
         self.clock.now()
+    }
+
+    /// The time zone that somebody of this country lives in, as far as it is known: the one stated for them, else the country's first; UTC
+    /// where neither is known.
+    pub fn zone_of(&self, stated: Option<&str>, country: Option<&str>) -> chrono_tz::Tz {
+        let first = || self.config.packs.get(country?)?.zones.first().map(String::as_str);
+        stated.or_else(first).and_then(|name| name.parse().ok()).unwrap_or(chrono_tz::Tz::UTC)
     }
 
     /// Numbers reserved for fiction are let in only where no message can reach a real phone.

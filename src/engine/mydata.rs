@@ -9,7 +9,7 @@ use super::confirm::Deed;
 use super::dossier::{self, Dossier};
 use super::erase::{self, Erased};
 use super::requests::{self, Asked};
-use super::{Engine, Tries, answer, rights};
+use super::{Engine, Tries, answer, kept, rights};
 use crate::clock::MINUTE;
 use crate::domain::campaign::Sender;
 use crate::domain::channel::Channel;
@@ -20,7 +20,6 @@ use crate::domain::phone::PhoneNumber;
 use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
 use crate::store::contacts::Contact;
-use crate::store::messages::Attempt;
 use crate::store::{Tx, codes, contacts, conversations, messages, suppressions};
 use crate::vault;
 
@@ -55,12 +54,22 @@ pub enum Typed {
 
 /// The link, its person, and whether the data behind it are shut.
 struct Inside {
-    attempt: Attempt,
+    via: Via,
     contact: Contact,
     number: PhoneNumber,
     closed: bool,
     objected: bool,
     token_hash: String,
+}
+
+/// The message whose link it is, as far as it is known here: of one sent since a copy that was restored, its language alone.
+#[derive(Default)]
+struct Via {
+    locale: String,
+    sender: String,
+    campaign: Option<i64>,
+    revision: Option<i64>,
+    test: bool,
 }
 
 /// Whether the caller only looks, or writes and holds the person's row.
@@ -72,10 +81,19 @@ enum To {
 
 async fn inside(tx: &mut Tx, engine: &Engine, token: &str, to: To) -> Result<Option<Inside>> {
     let token_hash = vault::token_hash(token);
-    let Some(attempt) = messages::attempt_by_token(tx, &engine.controller, &token_hash).await? else { return Ok(None) };
+    let (id, via) = match messages::attempt_by_token(tx, &engine.controller, &token_hash).await? {
+        Some(a) => {
+            let test = a.kind == Kind::Test.code();
+            (a.contact_id, Via { locale: a.locale, sender: a.sender, campaign: a.campaign_id, revision: a.revision_id, test })
+        }
+        None => match kept::person(tx, engine, token).await? {
+            Some((contact, locale)) => (contact.id, Via { locale, ..Via::default() }),
+            None => return Ok(None),
+        },
+    };
     let contact = match to {
-        To::Look => contacts::by_id(tx, attempt.contact_id).await?,
-        To::Write => contacts::lock(tx, attempt.contact_id).await?,
+        To::Look => contacts::by_id(tx, id).await?,
+        To::Write => contacts::lock(tx, id).await?,
     };
     let Some(contact) = contact.filter(|c| !c.is_erased()) else { return Ok(None) };
     let number = engine.vault.decrypt_number(&contact.number_enc)?;
@@ -83,8 +101,8 @@ async fn inside(tx: &mut Tx, engine: &Engine, token: &str, to: To) -> Result<Opt
     let says = |no: Reason| suppressions::live(&noes).any(|reason| reason == no);
     // A yes begun since is ended by an objection said again.
     let objected = says(Reason::Stopped) && conversations::open_of(tx, contact.id).await?.is_none();
-    let closed = says(Reason::WrongPerson) || attempt.kind == Kind::Test.code();
-    Ok(Some(Inside { attempt, contact, number, closed, objected, token_hash }))
+    let closed = says(Reason::WrongPerson) || via.test;
+    Ok(Some(Inside { via, contact, number, closed, objected, token_hash }))
 }
 
 /// Under what the code of a contact's data is kept. Codes that complete a yes are kept under their conversation, whose id is positive.
@@ -106,7 +124,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<Door>> {
     tx.rollback().await?;
     Ok(Some(Door {
         masked_number: inside.number.masked(),
-        locale: inside.attempt.locale,
+        locale: inside.via.locale,
         step: Step { standing, again_at },
         now: engine.now(),
         closed: inside.closed,
@@ -137,15 +155,15 @@ async fn try_send(engine: &Engine, token: &str, locale: Option<&str>) -> Result<
     if on_its_way || !matches!(code::may_send(&mut tx, engine, inside.contact.id, false).await?, Decision::Send(_)) {
         return Ok(true);
     }
-    let Some(sender) = sender(&mut tx, engine, &inside.attempt).await? else { return Ok(true) };
+    let Some(sender) = sender(&mut tx, engine, &inside.via).await? else { return Ok(true) };
     codes::end(&mut tx, &engine.controller, about, now).await?;
     let from = answer::From {
         gateway: &sender.gateway,
         sender: &sender.id,
         channel: sender.channel.code(),
-        campaign: inside.attempt.campaign_id,
-        revision: inside.attempt.revision_id,
-        locale: locale.unwrap_or(&inside.attempt.locale),
+        campaign: inside.via.campaign,
+        revision: inside.via.revision,
+        locale: locale.unwrap_or(&inside.via.locale),
     };
     let cause = format!("data:{}", vault::token());
     if let Some(message) = answer::plan(&mut tx, engine, &inside.contact, &from, Kind::Code, WORDING, &cause).await? {
@@ -156,16 +174,16 @@ async fn try_send(engine: &Engine, token: &str, locale: Option<&str>) -> Result<
 }
 
 /// By which sender the code goes: SMS wherever there is one, since WhatsApp takes free text for a day alone.
-async fn sender(tx: &mut Tx, engine: &Engine, attempt: &Attempt) -> Result<Option<Sender>> {
-    let campaign = match attempt.revision_id {
+async fn sender(tx: &mut Tx, engine: &Engine, via: &Via) -> Result<Option<Sender>> {
+    let campaign = match via.revision {
         Some(id) => Some(engine.revision(tx, id).await?),
         None => None,
     };
     let asked = campaign.as_deref().and_then(|c| c.ask(Channel::Sms)).map(|ask| ask.sender.clone());
     let all = &engine.config.senders;
     let configured = || {
-        let own = all.iter().find(|s| s.id == attempt.sender && s.channel == Channel::Sms);
-        own.or_else(|| all.iter().find(|s| s.channel == Channel::Sms)).or_else(|| all.iter().find(|s| s.id == attempt.sender))
+        let own = all.iter().find(|s| s.id == via.sender && s.channel == Channel::Sms);
+        own.or_else(|| all.iter().find(|s| s.channel == Channel::Sms)).or_else(|| all.iter().find(|s| s.id == via.sender))
     };
     Ok(asked.or_else(|| configured().cloned()))
 }

@@ -21,7 +21,7 @@ use crate::store::campaigns::{Decided, Start};
 use crate::store::facts::Person;
 use crate::store::messages::{New, Route};
 use crate::store::queue::{self, Job};
-use crate::store::{Tx, campaigns, contacts, control, facts, inbound, ledger, messages};
+use crate::store::{Tx, campaigns, contacts, control, facts, humans, inbound, ledger, messages};
 use crate::vault;
 
 /// Contacts decided a transaction: the SQLite writer is never held long.
@@ -34,7 +34,9 @@ const MARGIN: f64 = 2.0;
 /// What a dry run counted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counts {
+    /// Numbers looked at.
     pub contacts: u64,
+    /// People who would be asked, each by one number; their other numbers are skipped as `OTHER_NUMBER`.
     pub eligible: u64,
     pub skipped: BTreeMap<String, u64>,
     /// Eligible people whose message waits for quiet hours to end.
@@ -112,6 +114,7 @@ pub async fn preview(engine: &Engine, campaign: &Campaign, mut progress: impl Fn
     let id = campaigns::by_name(&mut tx, &engine.controller, &campaign.name).await?.map_or(0, |c| c.id);
     let shown = engine.config.preview(campaign)?;
     let mut people_by_text: BTreeMap<(String, Channel, String), u64> = BTreeMap::new();
+    let mut by_another = HashSet::new();
     loop {
         let ids: Vec<i64> =
             contacts::ids_after(&mut tx, &engine.controller, after, CHUNK).await?.into_iter().map(|(id,)| id).collect();
@@ -120,11 +123,18 @@ pub async fn preview(engine: &Engine, campaign: &Campaign, mut progress: impl Fn
         let people = facts::people(&mut tx, &campaign.family, &ids, now).await?;
         let elsewhere: HashMap<i64, String> =
             messages::planned_elsewhere(&mut tx, &ids, &campaign.name).await?.into_iter().collect();
+        let shared = humans::of_several_numbers(&mut tx, &ids).await?;
         for person in ids.iter().filter_map(|id| people.get(id)) {
             counts.contacts += 1;
             let Some(verdict) = judge(campaign, id, person, &mut openings, now) else { continue };
             match verdict.decision {
                 Decision::Skip(reason) => *counts.skipped.entry(reason.code().into()).or_default() += 1,
+                // One ask a human (promise 3): the first of their numbers is asked, as `plan_next` does it.
+                Decision::Send(_) | Decision::Wait { .. }
+                    if shared.contains(&person.facts.contact) && !by_another.insert(person.person.clone()) =>
+                {
+                    *counts.skipped.entry(Reason::OtherNumber.code().into()).or_default() += 1;
+                }
                 Decision::Send(_) | Decision::Wait { .. } => {
                     counts.eligible += 1;
                     if let Some(other) = elsewhere.get(&person.facts.contact) {
@@ -323,12 +333,21 @@ pub async fn plan_next(engine: &Engine, campaign_id: i64) -> Result<bool> {
     let planned: HashSet<i64> = planned.into_iter().collect();
     let ids: Vec<i64> = ids.into_iter().filter(|id| !planned.contains(id)).collect();
     let people = facts::people(&mut tx, &row.family, &ids, now).await?;
+    let shared = humans::of_several_numbers(&mut tx, &ids).await?;
+    let humans = shared.iter().filter_map(|id| Some(people.get(id)?.person.as_str()));
+    let mut by_number: HashMap<String, i64> =
+        messages::asks_of(&mut tx, &engine.controller, &row.family, humans).await?.into_iter().collect();
     let mut openings = Openings::default();
     let mut decided = Vec::with_capacity(ids.len());
     let mut new: BTreeMap<(String, String), Vec<New>> = BTreeMap::new();
     for person in ids.iter().filter_map(|id| people.get(id)) {
         let Some(verdict) = judge(&campaign, row.id, person, &mut openings, now) else { continue };
+        let may_ask = !matches!(verdict.decision, Decision::Skip(_));
+        let by_another = may_ask
+            && shared.contains(&person.facts.contact)
+            && *by_number.entry(person.person.clone()).or_insert(person.facts.contact) != person.facts.contact;
         let (outcome, code, due_at, basis) = match &verdict.decision {
+            _ if by_another => ("skip", Reason::OtherNumber.code(), 0, None),
             Decision::Send(cleared) => ("send", "ELIGIBLE", now, cleared.basis()),
             Decision::Wait { until, because } => ("wait", because.code(), *until, None),
             Decision::Skip(reason) => ("skip", reason.code(), 0, None),

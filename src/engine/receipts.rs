@@ -103,7 +103,7 @@ fn plain(message: i64, of: &[Of<'_>]) -> Option<Move> {
     let way = matches!(from, State::Sending | State::Unknown | State::Accepted | State::Sent | State::Delivered);
     let plain = |(told, attempt): &Of<'_>| {
         let arrives = matches!(told.status, Receipt::Accepted | Receipt::Sent | Receipt::Delivered | Receipt::Read);
-        let simple = !attempt.moved_on && !attempt.was_turned_down() && attempt.kind != Kind::Confirm.code();
+        let simple = !attempt.moved_on && !attempt.was_turned_down() && !may_confirm(attempt);
         told.class.is_none() && arrives && simple
     };
     let to = of.iter().fold(from, |state, (told, _)| state.on_receipt(told.status).unwrap_or(state));
@@ -169,6 +169,11 @@ async fn apply(tx: &mut Tx, engine: &Engine, gateway: &str, attempt: &Attempt, t
     }
 }
 
+/// Whether this may be what a second step is counted from: a confirmation, or its wording once more.
+fn may_confirm(attempt: &Attempt) -> bool {
+    attempt.kind == Kind::Confirm.code() || attempt.kind == Kind::Help.code()
+}
+
 /// Whether this receipt is of a message that the gateway took, whatever its answer said: the person may have it, and it is not sent
 /// again (promise 3). `Failed` may be that very answer, told once more.
 fn proves_taken(attempt: &Attempt, status: Receipt) -> bool {
@@ -194,7 +199,7 @@ async fn moved(tx: &mut Tx, engine: &Engine, attempt: &Attempt, next: State, not
     } else if arrived && matches!(state, State::Failed | State::Undelivered | State::Expired) {
         messages::mark_arrived(tx, attempt.message_id).await?;
     }
-    if attempt.kind == Kind::Confirm.code() && (arrived || matches!(next, State::Accepted | State::Sent)) {
+    if may_confirm(attempt) && (arrived || matches!(next, State::Accepted | State::Sent)) {
         // It was taken, whatever its own answer said: the second step may count from now on.
         conversations::confirmation_arrived(tx, attempt.message_id, engine.now()).await?;
     }

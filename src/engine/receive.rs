@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
 use super::receipts::{self, Told};
-use super::{Engine, Tries, answer, entry, hidden, notify, outcome, storable, waiting};
+use super::{Engine, Tries, answer, early, entry, hidden, notify, outcome, storable, waiting};
 use crate::clock::HOUR;
 use crate::domain::answer::By;
 use crate::domain::button::Tap;
@@ -345,14 +345,21 @@ pub(super) async fn reply(
         // The entry stands when it was learned; when it counts decides above.
         deed.at = at.min(now);
     }
+    let early = match act {
+        Act::SaidYes { second } => early::of(&situation, second, heard.tapped.is_some(), at),
+        _ => None,
+    };
     let chosen = situation.campaign.as_ref().map(|(_, c)| c.asks_for.clone()).unwrap_or_default();
     let outcome = confirm::act(tx, engine, &mut situation, act, &deed, &chosen).await?;
-    respond(tx, engine, &mut situation, heard, &outcome).await?;
+    respond(tx, engine, &mut situation, heard, &outcome, early.as_ref().is_some_and(|early| early.tell)).await?;
     if outcome.outdated {
         return Ok("ignored: a newer no stands");
     }
     if outcome.restricted {
         return Ok(RESTRICTED);
+    }
+    if let Some(early) = early {
+        return Ok(early.effect);
     }
     Ok(match (heard.intent, outcome.held) {
         (_, true) => "held",
@@ -368,6 +375,7 @@ async fn respond(
     situation: &mut Situation,
     heard: &Heard<'_>,
     outcome: &confirm::Outcome,
+    confirm_again: bool,
 ) -> Result<()> {
     let contact = situation.contact.clone();
     let asked = situation.asked_by.as_ref();
@@ -384,7 +392,7 @@ async fn respond(
     let late = heard.channel == Channel::WhatsApp && heard.said_at.is_some_and(|at| engine.now() > at + FREE_TEXT);
     let cause = format!("{}:{}:{}", if late { "late" } else { "event" }, heard.gateway, heard.event_id);
     if outcome.send_confirmation {
-        let message = answer::plan(tx, engine, &contact, &from, Kind::Confirm, "confirm", &cause).await?;
+        let message = answer::plan(tx, engine, &contact, &from, Kind::Confirm, conversations::CONFIRM, &cause).await?;
         if let Some(conversation) = &mut situation.conversation {
             conversation.confirm_message_id = message;
             conversations::save(tx, conversation).await?;
@@ -395,6 +403,9 @@ async fn respond(
     }
     if let Some(wording) = outcome.acknowledge {
         answer::plan(tx, engine, &contact, &from, Kind::Ack, wording, &cause).await?;
+    }
+    if confirm_again {
+        answer::plan(tx, engine, &contact, &from, Kind::Help, conversations::CONFIRM, &cause).await?;
     }
     if outcome.help {
         answer::plan(tx, engine, &contact, &from, Kind::Help, "help", &cause).await?;

@@ -15,7 +15,7 @@ use crate::domain::eligibility;
 use crate::domain::reply::Intent;
 use crate::store::{Tx, campaigns, control, report};
 
-/// A campaign in figures. Every person decided about is in `eligible` or under one code of `skipped`; every person asked is in `answered`,
+/// A campaign in figures. Every number decided about is in `eligible` or under one code of `skipped`; every person asked is in `answered`,
 /// `silent`, `unknown` or `not_reached`; and whoever answered stands under one of `confirmed`, `pending`, `unfinished`, `refused`,
 /// `stopped`, `wrong_person` and `replied`.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
@@ -31,8 +31,9 @@ pub struct Report {
     pub start: String,
     pub deadline: String,
     pub time_zone: String,
-    /// People decided about.
+    /// Numbers decided about: of a person with several, each.
     pub targeted: u64,
+    /// People with a right to be asked, each by one number; their others are skipped as `OTHER_NUMBER`.
     pub eligible: u64,
     pub skipped: BTreeMap<String, u64>,
     /// Asks by state. `replaced` are those that a newer plan made anew: nobody's answer stopped them.

@@ -82,6 +82,8 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
         lines += 1;
         Ok(out.write_all(b"\n")?)
     };
+    // Whose data are restricted, or no more, before who is tied to whom: a tie hands on what stands.
+    requested(&mut tx, controller, is_about_restriction, &mut write).await?;
     let mut after = String::new();
     loop {
         let page = keep::tied_after(&mut tx, controller, &after, PAGE).await?;
@@ -119,22 +121,36 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
         page.into_iter().try_for_each(|row| write(Line::Ended(row)))?;
     }
     keep::unclear(&mut tx, controller).await?.into_iter().try_for_each(|row| write(Line::Unclear(row)))?;
-    let mut after = 0;
-    loop {
-        let page = requests::after(&mut tx, controller, after, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = last.id;
-        for row in page {
-            let parts = requests::parts(&mut tx, controller, row.id).await?;
-            write(Line::Request(row.request, parts))?;
-        }
-    }
+    requested(&mut tx, controller, |request| !is_about_restriction(request), &mut write).await?;
     tx.rollback().await?;
     let all = lines;
     serde_json::to_writer(&mut out, &Line::End(all))?;
     out.flush()?;
     out.get_ref().sync_all()?;
     Ok(())
+}
+
+fn is_about_restriction(request: &Request) -> bool {
+    request.kind == Right::Restriction.code() || request.kind == Right::Lifting.code()
+}
+
+/// Those of the requests, in their order.
+async fn requested(
+    tx: &mut Tx,
+    controller: &str,
+    wanted: impl Fn(&Request) -> bool,
+    write: &mut impl FnMut(Line) -> Result<()>,
+) -> Result<()> {
+    let mut after = 0;
+    loop {
+        let page = requests::after(tx, controller, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.id;
+        for row in page.into_iter().filter(|row| wanted(&row.request)) {
+            let parts = requests::parts(tx, controller, row.id).await?;
+            write(Line::Request(row.request, parts))?;
+        }
+    }
 }
 
 /// Brings a copy up to date with what was kept, in one transaction, and halts all sending until an operator resumes it.

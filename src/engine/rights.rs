@@ -197,6 +197,7 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
         import::spread(&mut tx, engine, &tied, now).await?;
     }
     confirm::number_changed(&mut tx, engine, contact.id, &changed).await?;
+    store::requests::number_changed(&mut tx, controller, contact.id, id, &asked.by, now).await?;
     requests::add(&mut tx, engine, Right::Rectification, &was, Some(&contact.subject), asked, &[]).await?;
     Ok(tx.commit().await?)
 }

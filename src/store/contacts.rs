@@ -400,6 +400,26 @@ pub async fn is_restricted(tx: &mut Tx, id: i64) -> Result<bool> {
     Ok(row.is_some_and(|(restricted,)| restricted != 0))
 }
 
+/// Everybody the use of whose data is restricted, by whatever number of theirs: (number_enc, country, locale, when the ledger has it of this
+/// number, or else of another of theirs; when they came to us where no entry says so).
+pub async fn restricted_people(tx: &mut Tx, controller: &str) -> Result<Vec<(String, Option<String>, Option<String>, i64)>> {
+    fetch_all!(
+        tx,
+        concat!(
+            "SELECT c.number_enc, c.country, c.locale, COALESCE(
+               (SELECT MAX(l.at) FROM ledger l WHERE l.controller = c.controller AND l.subject = c.subject AND l.kind = 'restricted'),
+               (SELECT MAX(l.at) FROM contacts o
+                JOIN ledger l ON l.controller = o.controller AND l.subject = o.subject AND l.kind = 'restricted'
+                WHERE o.controller = c.controller AND o.human = c.human AND o.restricted <> 0),
+               c.created_at)
+             FROM contacts c WHERE c.controller = $1 AND c.number_enc <> '' AND ",
+            restricted!("c"),
+            " <> 0 ORDER BY c.id"
+        ),
+        controller
+    )
+}
+
 /// Contacts of these humans that have something granted and are restricted by another number alone.
 pub async fn restricted_by_another(tx: &mut Tx, controller: &str, humans: &[String]) -> Result<Vec<i64>> {
     let ids: Vec<(i64,)> = fetch_all!(

@@ -3,6 +3,9 @@
 use super::inbound::{TAP_WAITS, YES_WAITS};
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
 
+/// The wording of a confirmation, which goes once more, as help, to whoever answered it too soon.
+pub const CONFIRM: &str = "confirm";
+
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Conversation {
     pub id: i64,
@@ -115,13 +118,20 @@ pub async fn expired(tx: &mut Tx, controller: &str, now: i64, limit: i64) -> Res
     )
 }
 
-/// The confirmation is known to have been taken: a yes counts as the second step from `now` on, if no earlier time stands there.
+/// The confirmation is known to have been taken: a yes counts as the second step from `now` on, if no earlier time stands there. Where its
+/// wording went once more, to the same first yes, it is counted from that.
 pub async fn confirmation_arrived(tx: &mut Tx, message: i64, now: i64) -> Result<()> {
     execute!(
         tx,
-        "UPDATE conversations SET confirm_accepted_at = $2 WHERE confirm_message_id = $1 AND confirm_accepted_at IS NULL AND closed_at IS NULL",
+        "UPDATE conversations SET confirm_accepted_at = $2
+         WHERE closed_at IS NULL AND contact_id = (SELECT m.contact_id FROM messages m WHERE m.id = $1) AND (
+           (confirm_message_id = $1 AND confirm_accepted_at IS NULL)
+           OR EXISTS (SELECT 1 FROM messages m WHERE m.id = $1 AND m.kind = 'help' AND m.wording = $3
+             AND m.created_at >= conversations.first_yes_at
+             AND (conversations.confirm_accepted_at IS NULL OR conversations.confirm_accepted_at < m.created_at)))",
         message,
-        now
+        now,
+        CONFIRM
     )?;
     Ok(())
 }

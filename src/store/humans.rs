@@ -1,7 +1,7 @@
 //! Who belongs to one human: the external ids they came with, and the numbers that came with one in a row that made no contact.
 //! A tie is for good and goes on through all of them: who says A is X, A is Y and B is Y has said that B is X.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
 use crate::vault::Keyed;
@@ -151,4 +151,74 @@ pub async fn tie(tx: &mut Tx, controller: &str, ties: &[Tie]) -> Result<Vec<Stri
 pub async fn of_contact(tx: &mut Tx, id: i64) -> Result<Option<String>> {
     let row: Option<(Option<String>,)> = fetch_optional!(tx, "SELECT human FROM contacts WHERE id = $1", id)?;
     Ok(row.and_then(|(human,)| human))
+}
+
+/// Of these contacts, those whose human has other numbers too.
+pub async fn of_several_numbers(tx: &mut Tx, contacts: &[i64]) -> Result<HashSet<i64>> {
+    let ids: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT c.id FROM contacts c WHERE c.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND c.human IS NOT NULL
+           AND EXISTS (SELECT 1 FROM contacts o WHERE o.controller = c.controller AND o.human = c.human AND o.id <> c.id)",
+        json(contacts)
+    )?;
+    Ok(ids.into_iter().map(|(id,)| id).collect())
+}
+
+/// A no that stands under another number of a human, or an id of theirs.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct NoOfAnother {
+    pub reason: String,
+    /// Microseconds.
+    pub at: i64,
+    /// None where it is no contact.
+    pub number_enc: Option<String>,
+    /// Not 0 where it was said by, or listed for, that very number; else it stands there because of a third.
+    pub said_there: i64,
+    /// The same of the number that is asked about.
+    pub said_here: i64,
+}
+
+/// Whether the no `s` was said by, or listed for, this contact itself: its ledger or an imported row of its own has it.
+macro_rules! said_by {
+    ($contact:literal) => {
+        concat!(
+            "CAST(CASE WHEN EXISTS (SELECT 1 FROM ledger l WHERE l.controller = ",
+            $contact,
+            ".controller AND l.subject = ",
+            $contact,
+            ".subject AND l.at = s.at AND l.kind IN ('refused', 'stopped', 'operator_stop', 'late_no'))
+               OR (s.reason = 'unsubscribed_before' AND EXISTS (SELECT 1 FROM consent_evidence e WHERE e.contact_id = ",
+            $contact,
+            ".id AND e.unsubscribed <> 0)) THEN 1 ELSE 0 END AS BIGINT)"
+        )
+    };
+}
+
+/// Every no that stands under the other numbers and ids of a contact's human, oldest first, those said there before those that reached it.
+/// That another number is a wrong one is none.
+pub async fn noes_of_others(tx: &mut Tx, contact: i64) -> Result<Vec<NoOfAnother>> {
+    fetch_all!(
+        tx,
+        concat!(
+            "SELECT DISTINCT s.reason, s.at, o.number_enc, ",
+            said_by!("o"),
+            " AS said_there, ",
+            said_by!("c"),
+            " AS said_here FROM contacts c
+             THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human AND o.id <> c.id AND o.number_enc <> ''
+             THEN JOIN number_macs n ON n.contact_id = o.id
+             THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
+               AND s.reason <> 'wrong_person'
+             WHERE c.id = $1
+             UNION
+             SELECT s.reason, s.at, NULL, 1, ",
+            said_by!("c"),
+            " FROM contacts c
+             THEN JOIN humans h ON h.controller = c.controller AND h.human = c.human
+             THEN JOIN suppressions s ON s.controller = h.controller AND s.mac = h.alias AND s.lifted_at IS NULL AND s.reason <> 'wrong_person'
+             WHERE c.id = $1 AND NOT EXISTS (SELECT 1 FROM number_macs n WHERE n.controller = h.controller AND n.mac = h.alias)
+             ORDER BY 2, 4 DESC, 3"
+        ),
+        contact
+    )
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use super::{Result, Tx, conversations, execute, fetch_all, fetch_optional, json};
 use crate::clock::DAY;
 use crate::domain::channel::Channel;
 use crate::domain::message::{Kind, State};
@@ -79,6 +79,24 @@ pub async fn plan(tx: &mut Tx, controller: &str, route: &Route<'_>, new: &[New],
             Ok(None)
         }
     }
+}
+
+/// Which of these people have an ask of this family, planned or sent, and under which contact.
+pub async fn asks_of(
+    tx: &mut Tx,
+    controller: &str,
+    family: &str,
+    people: impl Iterator<Item = &str>,
+) -> Result<Vec<(String, i64)>> {
+    fetch_all!(
+        tx,
+        "SELECT m.person, m.contact_id FROM EACH($1)
+         THEN JOIN messages m ON m.controller = $2 AND m.family = $3 AND m.person = j.value->>'person'
+           AND m.kind IN ('ask', 'reminder') AND m.kind = 'ask' AND m.state NOT IN ('cancelled', 'lapsed')",
+        json(people.map(|person| serde_json::json!({ "person": person })).collect::<Vec<_>>()),
+        controller,
+        family
+    )
 }
 
 /// Of these contacts, those whom a campaign under way other than `campaign` is about to ask, and its name.
@@ -331,17 +349,11 @@ pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<()> {
     // A first yes may count its second step from now on.
     let confirms: Vec<(i64,)> = fetch_all!(
         tx,
-        "SELECT id FROM messages WHERE kind = 'confirm' AND id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))",
+        "SELECT id FROM messages WHERE kind IN ('confirm', 'help') AND id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))",
         json(rows.iter().filter(|r| r.outcome == "accepted").map(|r| r.message).collect::<Vec<_>>())
     )?;
     for (confirm,) in confirms {
-        execute!(
-            tx,
-            "UPDATE conversations SET confirm_accepted_at = $2
-             WHERE confirm_accepted_at IS NULL AND closed_at IS NULL AND confirm_message_id = $1",
-            confirm,
-            now
-        )?;
+        conversations::confirmation_arrived(tx, confirm, now).await?;
     }
     Ok(())
 }

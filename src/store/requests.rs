@@ -177,3 +177,42 @@ pub async fn part_done(tx: &mut Tx, controller: &str, request: i64, gateway: &st
     )?;
     Ok(done > 0)
 }
+
+/// One number that took another's place, as the contact asked about sees it.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct NumberChange {
+    /// Microseconds.
+    pub at: i64,
+    pub by_whom: String,
+    /// The other number; empty where its person was erased since.
+    pub number_enc: String,
+    /// Not 0 where the other one is the new one.
+    pub went: i64,
+}
+
+/// Notes that a person's number changed.
+pub async fn number_changed(tx: &mut Tx, controller: &str, old: i64, new: i64, by: &str, now: i64) -> Result<()> {
+    execute!(
+        tx,
+        "INSERT INTO number_changes (controller, old_contact, new_contact, by_whom, at) VALUES ($1, $2, $3, $4, $5)",
+        controller,
+        old,
+        new,
+        by,
+        now
+    )?;
+    Ok(())
+}
+
+/// The changes of a contact's number, to it and from it, oldest first.
+pub async fn number_changes(tx: &mut Tx, contact: i64) -> Result<Vec<NumberChange>> {
+    fetch_all!(
+        tx,
+        "SELECT w.at, w.by_whom, c.number_enc, w.went FROM (
+           SELECT id, at, by_whom, new_contact AS other, CAST(1 AS BIGINT) AS went FROM number_changes WHERE old_contact = $1
+           UNION ALL
+           SELECT id, at, by_whom, old_contact, CAST(0 AS BIGINT) FROM number_changes WHERE new_contact = $1) AS w
+         JOIN contacts c ON c.id = w.other ORDER BY w.id",
+        contact
+    )
+}

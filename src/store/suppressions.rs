@@ -139,22 +139,48 @@ async fn suppress_rows(
 }
 
 /// Lifts each no under a user's id that this contact has answered since by their own full yes: it was not known then whose id that is.
+/// A no said between the two steps of that yes stays.
 pub async fn lift_answered(tx: &mut Tx, controller: &str, user: &Keyed, contact: i64, now: i64) -> Result<u64> {
+    let answered = answered_noes(tx, controller, &[contact]).await?;
     execute!(
         tx,
         "UPDATE suppressions SET lifted_at = $5, lifted_by = (SELECT MAX(p.seq) FROM contacts c
            JOIN preferences p ON p.controller = c.controller AND p.subject = c.subject AND p.state = 'granted' WHERE c.id = $4)
          WHERE controller = $1 AND mac = $2 AND key_id = $3 AND lifted_at IS NULL AND scope = 'marketing' AND (
            EXISTS (SELECT 1 FROM conversations v WHERE v.contact_id = $4 AND v.state = 'granted' AND v.opened_at > suppressions.at)
-           OR EXISTS (SELECT 1 FROM number_macs n
-             JOIN suppressions l ON l.controller = n.controller AND l.mac = n.mac AND l.key_id = n.key_id
-             WHERE n.contact_id = $4 AND l.reason = suppressions.reason AND l.lifted_at >= suppressions.at))",
+           OR EXISTS (SELECT 1 FROM EACH($6) WHERE j.value->>'reason' = suppressions.reason
+             AND CAST(j.value->>'first_yes' AS BIGINT) > suppressions.at))",
         controller,
         &user.mac,
         user.key_id,
         contact,
-        now
+        now,
+        &answered
     )
+}
+
+/// Which kinds of no each of these contacts carried and has answered, by whatever number and hash they carried it (a contact is known by
+/// more of them as keys and ids come), and when the first yes to the oldest of what stands granted was said: a no since then is unanswered.
+async fn answered_noes(tx: &mut Tx, controller: &str, contacts: &[i64]) -> Result<String> {
+    let back: Vec<(i64, String, String, i64, Option<String>)> = fetch_all!(
+        tx,
+        "SELECT DISTINCT c.id, l.reason, p.channel || '.' || p.purpose, p.since, e.body FROM EACH($1)
+         THEN JOIN contacts c ON c.controller = $2 AND c.id = CAST(j.value AS BIGINT)
+         THEN JOIN number_macs n ON n.contact_id = c.id
+         THEN JOIN suppressions l ON l.controller = n.controller AND l.mac = n.mac AND l.key_id = n.key_id AND l.lifted_at IS NOT NULL
+         THEN JOIN preferences p ON p.controller = c.controller AND p.subject = c.subject AND p.state = 'granted'
+         LEFT JOIN evidence e ON e.seq = p.seq",
+        json(contacts),
+        controller
+    )?;
+    let mut answered: BTreeMap<(i64, String), i64> = BTreeMap::new();
+    for (contact, reason, _, since, body) in back {
+        let first_yes = ledger::first_yes_at(since, body.as_deref());
+        answered.entry((contact, reason)).and_modify(|oldest| *oldest = first_yes.min(*oldest)).or_insert(first_yes);
+    }
+    let row =
+        |((contact, reason), first_yes)| serde_json::json!({ "contact": contact, "reason": reason, "first_yes": first_yes });
+    Ok(json(answered.into_iter().map(row).collect::<Vec<_>>()))
 }
 
 /// Which of these keyed numbers are left in peace already, by their hashes.
@@ -298,36 +324,14 @@ pub async fn granted_among(tx: &mut Tx, controller: &str, keyed: &[Keyed], reaso
 pub async fn spread_over_humans(tx: &mut Tx, controller: &str, humans: &[String], now: i64) -> Result<Vec<i64>> {
     let humans = json(humans.iter().map(|human| serde_json::json!({ "human": human })).collect::<Vec<_>>());
     // As in `suppress`.
-    let _: Vec<(i64,)> = fetch_all!(
+    let locked: Vec<(i64,)> = fetch_all!(
         tx,
         "SELECT c.id FROM contacts c WHERE c.controller = $2 AND c.human IN (SELECT j.value->>'human' FROM EACH($1))
          ORDER BY c.id FOR NO KEY UPDATE",
         &humans,
         controller
     )?;
-    let back: Vec<(i64, String, String, i64, Option<String>)> = fetch_all!(
-        tx,
-        "SELECT DISTINCT c.id, l.reason, p.channel || '.' || p.purpose, p.since, e.body FROM EACH($1)
-         THEN JOIN contacts c ON c.controller = $2 AND c.human = j.value->>'human'
-         THEN JOIN number_macs n ON n.contact_id = c.id
-         THEN JOIN suppressions l ON l.controller = n.controller AND l.mac = n.mac AND l.key_id = n.key_id AND l.lifted_at IS NOT NULL
-         THEN JOIN preferences p ON p.controller = c.controller AND p.subject = c.subject AND p.state = 'granted'
-         LEFT JOIN evidence e ON e.seq = p.seq",
-        &humans,
-        controller
-    )?;
-    // By whatever number and hash they carried it: a contact is known by more of them as keys and ids come.
-    let mut answered: BTreeMap<(i64, String), i64> = BTreeMap::new();
-    for (contact, reason, _, since, body) in back {
-        let first_yes = ledger::first_yes_at(since, body.as_deref());
-        answered.entry((contact, reason)).and_modify(|oldest| *oldest = first_yes.min(*oldest)).or_insert(first_yes);
-    }
-    let answered = json(
-        answered
-            .into_iter()
-            .map(|((contact, reason), first_yes)| serde_json::json!({ "contact": contact, "reason": reason, "first_yes": first_yes }))
-            .collect::<Vec<_>>(),
-    );
+    let answered = answered_noes(tx, controller, &locked.into_iter().map(|(id,)| id).collect::<Vec<_>>()).await?;
     let new: Vec<(String, i64, String)> = fetch_all!(
         tx,
         "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at, learned_at)

@@ -214,7 +214,7 @@ impl JoinPage {
 }
 
 /// The page behind `/p/{token}`. Posts `nonce`, `answer` = `chosen` | `none` | `code` | `another` |
-/// `wrong_number`, `grant` once a ticked box, `code`, and with `when` `part`, `day` and `often`.
+/// `wrong_number`, `grant` once a ticked box, `code`, and with `when` `part`, `day` and `often`; or `withdraw`, one thing they allow.
 #[derive(Debug, Template)]
 #[template(path = "pages/preferences.html")]
 pub struct PreferencesPage {
@@ -283,11 +283,24 @@ impl PreferencesPage {
         self.door == door
     }
 
+    /// What they allow: its code, and how one says it.
+    fn allowed(&self) -> Vec<(String, String)> {
+        let said =
+            |p: &Permission| format!("{}{} {}", self.lang.purpose(p.purpose), self.lang.t().colon, self.lang.channel(p.channel));
+        self.granted.iter().map(|p| (p.code(), said(p))).collect()
+    }
+
+    /// Whether they have said no to everything, and no consent came after it.
+    fn has_said_no(&self) -> bool {
+        self.granted.is_empty() && matches!(self.state_banner, Some(Banner::Refused | Banner::Stopped))
+    }
+
     /// Whether the one button that is left says no: beside a folded form, and wherever no yes can be said any more.
     fn only_no(&self) -> bool {
         match self.door {
             Door::Open => self.pending.is_some(),
-            Door::Expired | Door::Restricted => true,
+            Door::Expired => !self.has_said_no(),
+            Door::Restricted => true,
             Door::Closed => false,
         }
     }

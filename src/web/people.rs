@@ -55,6 +55,9 @@ async fn page(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
 
 fn preferences(web: &Web, token: &str, lang: Lang, view: View) -> PreferencesPage {
     let config = &web.engine.config;
+    // A code cannot be typed behind a link too old to grant; a reply that completes the choice can still be sent.
+    let completes = view.door == Door::Open || (view.door == Door::Expired && view.mode != Mode::LinkCode);
+    let view = View { pending: view.pending.filter(|_| completes), ..view };
     let state_banner = banner(&view);
     PreferencesPage {
         lang,
@@ -65,7 +68,7 @@ fn preferences(web: &Web, token: &str, lang: Lang, view: View) -> PreferencesPag
         purposes: view.purposes,
         granted: view.granted,
         times: view.times,
-        pending: view.pending.filter(|_| matches!(view.door, Door::Open | Door::Expired)).map(|permissions| PendingView {
+        pending: view.pending.map(|permissions| PendingView {
             permissions: permissions.into_iter().collect(),
             reply_number: view.reply_number.filter(|_| view.mode == Mode::LinkReply),
             word: &Lang::parse(&view.locale).unwrap_or(Lang::EN).t().yes_word,
@@ -97,6 +100,8 @@ fn banner(view: &View) -> Option<Banner> {
         _ if view.pending.is_some() => None,
         (Some(Reason::Stopped | Reason::Erased | Reason::UnsubscribedBefore), _) => Some(Banner::Stopped),
         (Some(Reason::Refused), _) => Some(Banner::Refused),
+        // What stands is listed there, and nothing of it can be changed for more.
+        _ if view.door == Door::Expired => None,
         // Asked for more than they allow already.
         (None, Some(last)) if !view.granted.is_empty() && !unanswered => match last.entry {
             Entry::Granted if view.now < last.at + HOUR => Some(Banner::Confirmed),
@@ -132,6 +137,7 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
         return refused(kind, status);
     }
     let (mut given, mut answer, mut ticked, mut code) = (String::new(), String::new(), BTreeSet::new(), String::new());
+    let mut withdrawn = None;
     let (mut asked_when, mut times) = (false, Times::default());
     for (name, value) in url::form_urlencoded::parse(body) {
         match name.as_ref() {
@@ -140,6 +146,7 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
             "code" => code = value.into_owned(),
             // A box we do not know is no box of ours: it grants nothing.
             "grant" => ticked.extend(Permission::parse(&value)),
+            "withdraw" => withdrawn = Permission::parse(&value),
             "when" => asked_when = true,
             "part" => times.parts.extend(Part::parse(&value)),
             "day" => times.days.extend(Day::parse(&value)),
@@ -149,16 +156,17 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
     }
     let engine = &web.engine;
     let day = engine.now().div_euclid(DAY);
-    let choice = match answer.as_str() {
-        "none" => Choice::Nothing,
-        "wrong_number" => Choice::WrongNumber,
-        "chosen" => Choice::Ticked(ticked, asked_when.then_some(times)),
-        "code" => Choice::Code(code),
-        "another" => Choice::AnotherCode,
+    let choice = match (answer.as_str(), withdrawn) {
+        ("", Some(permission)) => Choice::Withdraw(permission),
+        ("none", _) => Choice::Nothing,
+        ("wrong_number", _) => Choice::WrongNumber,
+        ("chosen", _) => Choice::Ticked(ticked, asked_when.then_some(times)),
+        ("code", _) => Choice::Code(code),
+        ("another", _) => Choice::AnotherCode,
         _ => return refused(StateKind::BadRequest, StatusCode::BAD_REQUEST),
     };
     // Saying no must work whatever happened to the form; only a yes needs a fresh one, and the notice that was shown with it.
-    if !matches!(choice, Choice::Nothing | Choice::WrongNumber) {
+    if !matches!(choice, Choice::Nothing | Choice::Withdraw(_) | Choice::WrongNumber) {
         match notice::version(engine).await {
             Ok(version) if engine.vault.nonce_is_valid(&given, token, &version, day) => {}
             Ok(_) => return refused(StateKind::NonceStale, StatusCode::CONFLICT),

@@ -215,6 +215,7 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     tour.see("lapsed", lapsed, 200, ".banner.lapsed").await;
     app.advance(Duration::from_secs(86_400 * 31));
     tour.see("expired", fresh, 410, "button[value=none]").await;
+    tour.see("expired-allows", kept, 410, "button[name=withdraw]").await;
 
     tour.see("too-many", &format!("{tests}/p/AAAAAAAAAAAAAAAAAAAAAA"), 429, "h1").await;
     app.gateway.idle().await;

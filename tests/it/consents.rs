@@ -114,6 +114,13 @@ both!(what_a_number_grants_anew_answers_the_older_no_of_another_and_says_so_ever
     app.advance(Duration::from_secs(300));
     grants(app, one).await;
     assert_eq!(stands().await, (vec!["granted".to_owned(), "suppressed".to_owned()], true));
+    // It is asked nothing more all the same, and its story says whose no that is.
+    let verdict = app.story(one).await.verdict;
+    let by = format!(
+        "No ask goes to this person: another number of the same human ({}): stopped since",
+        TestApp::number(two).masked()
+    );
+    assert!(verdict.starts_with(&by) && verdict.contains("They allow promotions by SMS."), "{verdict}");
     app.advance(Duration::from_secs(300));
     app.reply(two, REPLY_NUMBER, "STOP").await;
     assert_eq!(stands().await, (vec!["withdrawn".to_owned(), "suppressed".to_owned()], false), "a newer one counts");

@@ -339,7 +339,25 @@ both!(a_no_closes_conversations_and_names_whose_grants_end, |app| {
         .unwrap();
     let opening = |contact| Opening { contact, message: 77, expires_at: 100 };
     conversations::open(&mut tx, C, None, None, "link", &[opening(one.id), opening(two.id)], 10).await.unwrap();
+    planned(&mut tx, None, &[message(one.id, MessageKind::Ask, 0)]).await;
+    let person = format!("person {}", one.id);
+    let asks = [(person.clone(), one.id)];
+    assert_eq!(messages::asks_of(&mut tx, C, "spring", ["nobody", &person].into_iter()).await.unwrap(), asks);
+    assert!(messages::asks_of(&mut tx, C, "autumn", [person.as_str()].into_iter()).await.unwrap().is_empty());
     suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::Stopped, By::Person, 4, 4).await.unwrap();
+    assert!(messages::asks_of(&mut tx, C, "spring", [person.as_str()].into_iter()).await.unwrap().is_empty(), "cancelled");
+    // Whose no it is, the ledger or the list says, and nothing else.
+    let three = known(&mut tx, app, 3).await.id;
+    assert_eq!(humans::of_several_numbers(&mut tx, &[one.id, two.id, three]).await.unwrap(), [one.id, two.id].into());
+    let no = async |tx: &mut Tx, contact| {
+        let noes = humans::noes_of_others(tx, contact).await.unwrap();
+        noes.into_iter().map(|no| (no.reason, no.at, no.said_there, no.said_here)).collect::<Vec<_>>()
+    };
+    let stopped = |there, here| vec![("stopped".to_owned(), 4, there, here)];
+    assert_eq!(no(&mut tx, two.id).await, stopped(0, 0));
+    ledger::append(&mut tx, &app.engine.vault, C, &body(&one.subject, Entry::Stopped, 4, &[]), &[], 4).await.unwrap();
+    assert_eq!((no(&mut tx, one.id).await, no(&mut tx, two.id).await), (stopped(0, 1), stopped(1, 0)));
+    assert_eq!(no(&mut tx, three).await, []);
     assert!(conversations::open_of(&mut tx, one.id).await.unwrap().is_none());
     assert!(conversations::open_of(&mut tx, two.id).await.unwrap().is_none());
     assert_eq!(ledger::granted(&mut tx, C, &two.subject).await.unwrap().len(), 1);
@@ -389,6 +407,9 @@ both!(ties_go_on_through_contacts_and_numbers_that_are_none, |app| {
     contacts::merge(&mut tx, C, &[Imported { human: Some("y".into()), ..row(app, 2) }], 5).await.unwrap();
     let two = known(&mut tx, app, 2).await.id;
     assert_eq!(suppressions::of(&mut tx, C, &keyed(app, 2)).await.unwrap(), []);
+    let noes = humans::noes_of_others(&mut tx, two).await.unwrap();
+    let of = noes.iter().map(|no| (no.at, no.number_enc.is_some(), no.said_there)).collect::<Vec<_>>();
+    assert_eq!(of, [(4, false, 1), (4, true, 0)], "of a number that is no contact, which reached another that is one");
     assert_eq!(facts::people(&mut tx, "family", &[two], 6).await.unwrap()[&two].facts.suppressions, [(Reason::Stopped, 4)]);
     assert_eq!(suppressions::newest_since(&mut tx, two, 4).await.unwrap().as_deref(), Some("stopped"));
     assert_eq!(humans::tie(&mut tx, "another", &[tie(9, None)]).await.unwrap(), Vec::<String>::new());
@@ -935,10 +956,10 @@ both!(what_arrived_is_known_and_marked, |app| {
     let facts = facts::people(&mut tx, "spring", &[person], 20).await.unwrap();
     assert_eq!(facts[&person].facts.asked_in_family, [one.0]);
     let mut open = conversations::open_of(&mut tx, person).await.unwrap().unwrap();
-    open.confirm_message_id = Some(77);
+    open.confirm_message_id = Some(one.0);
     conversations::save(&mut tx, &open).await.unwrap();
     for at in [30, 40] {
-        conversations::confirmation_arrived(&mut tx, 77, at).await.unwrap();
+        conversations::confirmation_arrived(&mut tx, one.0, at).await.unwrap();
     }
     assert_eq!(
         conversations::open_of(&mut tx, person).await.unwrap().unwrap().confirm_accepted_at,
@@ -1255,9 +1276,15 @@ both!(receipts_and_inbound_events_are_stored_once, |app| {
     let six = inbound::add_inbound(&mut tx, C, "g", &unseen, 17).await.unwrap().unwrap();
     inbound::set_effect(&mut tx, six, "held").await.unwrap();
     let own = keyed(app, 2);
-    suppressions::suppress(&mut tx, C, &own, Reason::Stopped, By::Person, 5, 5).await.unwrap();
-    suppressions::lift(&mut tx, C, owner, 1, 18, 20).await.unwrap();
-    for (reason, at) in [(Reason::Stopped, 7), (Reason::Stopped, 8), (Reason::WrongPerson, 7)] {
+    for reason in [Reason::Stopped, Reason::Refused] {
+        suppressions::suppress(&mut tx, C, &own, reason, By::Person, 5, 5).await.unwrap();
+    }
+    let mut yes = body(&known(&mut tx, app, 2).await.subject, Entry::Granted, 20, &["sms.promotions"]);
+    yes.first_yes = serde_json::from_str(r#"{"at":18,"channel":"page","action":"form_post","evidence":""}"#).unwrap();
+    let seq = ledger::append(&mut tx, &app.engine.vault, C, &yes, &[], 20).await.unwrap();
+    suppressions::lift(&mut tx, C, owner, seq, 18, 20).await.unwrap();
+    // A no between the two steps of the yes is not answered by it.
+    for (reason, at) in [(Reason::Stopped, 7), (Reason::Stopped, 8), (Reason::WrongPerson, 7), (Reason::Refused, 19)] {
         suppressions::suppress(&mut tx, C, &[user("u1")], reason, By::Person, at, at).await.unwrap();
     }
     inbound::adopt(&mut tx, C, 21).await.unwrap();
@@ -1374,6 +1401,25 @@ both!(an_accepted_confirmation_starts_its_second_step, |app| {
     conversations::save(&mut tx, &c).await.unwrap();
     messages::settle(&mut tx, &[settled(won[0], "accepted", State::Accepted)], 20).await.unwrap();
     assert_eq!(conversations::open_of(&mut tx, person).await.unwrap().unwrap().confirm_accepted_at, Some(20));
+    // Said once more, it is counted from that; whatever else is told of it later changes nothing, and no other help does.
+    for (wording, at, counts) in [("help", 30, 20), (conversations::CONFIRM, 40, 50), (conversations::CONFIRM, 0, 50)] {
+        c = conversations::open_of(&mut tx, person).await.unwrap().unwrap();
+        c.first_yes_at = Some(6);
+        conversations::save(&mut tx, &c).await.unwrap();
+        let again = messages::New {
+            wording: Some(wording.into()),
+            cause: format!("{wording}{at}"),
+            ..message(person, MessageKind::Help, 0)
+        };
+        let route = messages::Route { campaign: None, revision: None, gateway: "g", sender: "s" };
+        let batch = messages::plan(&mut tx, C, &route, &[again], at).await.unwrap().unwrap();
+        let id = messages::batch(&mut tx, batch).await.unwrap().unwrap().lo;
+        for later in [10, 20] {
+            conversations::confirmation_arrived(&mut tx, id, at + later).await.unwrap();
+        }
+        let counted = conversations::open_of(&mut tx, person).await.unwrap().unwrap().confirm_accepted_at;
+        assert_eq!(counted, Some(counts), "{wording} {at}");
+    }
     tx.rollback().await.unwrap();
 });
 

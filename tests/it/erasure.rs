@@ -87,6 +87,7 @@ both!(who_is_erased_is_gone_stays_out_and_the_proof_still_holds, |app| {
     assert_eq!(app.count("SELECT COUNT(*) FROM number_macs").await, 2, "a rehearsal changes nothing");
     assert!(app.story(&person).await.suppressions.is_empty());
 
+    permesso::engine::dossier::hand_over(&app.engine, &TestApp::number(&asked), &by_letter(app)).await.unwrap();
     // By the one number or the other: they are one human.
     let erased = erase(app, &person).await;
     assert_eq!((erased.numbers, erased.rows, erased.requests.len()), (2, 2, 2), "{erased:?}");
@@ -110,6 +111,8 @@ both!(who_is_erased_is_gone_stays_out_and_the_proof_still_holds, |app| {
     let story = app.story(&asked).await;
     assert!(!story.known && story.verdict.contains("erased"), "{story:?}");
     assert!(story.ledger.concat().contains(" granted ") && story.ledger.concat().contains(" erased "), "{:?}", story.ledger);
+    let entries: std::collections::BTreeSet<&String> = story.ledger.iter().collect();
+    assert_eq!((story.requests.len(), entries.len()), (2, story.ledger.len()), "each entry once, however much they asked for");
     for command in [["consents", "export"], ["ledger", "export"], ["ledger", "verify"]] {
         let (code, out, err) = ask(app.dir.path(), &command).await;
         assert!(code == 0 && !out.contains(&person), "{command:?}: {err}");

@@ -69,6 +69,9 @@ both!(each_state_has_its_page_and_its_status, |app| {
     app.advance(HOUR * 14);
     let page = shows(kept, 200, "answered").await;
     assert!(page.contains("01/12/2026"), "the day where the person lives: {page}");
+    assert_eq!(app.submit(&app.link(kept), "chosen", &["sms.promotions", "sms.product_info"]).await, 303);
+    app.advance(HOUR);
+    app.reply(kept, REPLY_NUMBER, "SI").await;
 
     // The wrong number: one button, taken without a fresh form, ends what was granted and lets nobody grant again.
     grant(app, wrong).await;
@@ -119,6 +122,23 @@ both!(each_state_has_its_page_and_its_status, |app| {
     app.advance(DAY * 40);
     let (status, page) = app.get(&app.link(silent)).await;
     assert!(status == 410 && page.contains("Questo link è scaduto") && page.contains("No a tutto"), "{page}");
+
+    // Whoever allows something reads what, and takes back one thing after the other without a fresh form; nothing new is granted.
+    let link = app.link(kept);
+    let takes_back = async |permission: &str| crate::mydata::send(app, &link, &[("withdraw", permission)], "same-origin").await.0;
+    let page = shows(kept, 410, "").await;
+    assert!(page.contains("Al momento permetti a ") && page.contains("No a tutto") && !page.contains("checkbox"), "{page}");
+    assert_eq!(app.submit(&link, "chosen", &["sms.promotions", "sms.product_info", "call.promotions"]).await, 410);
+    assert_eq!(app.granted(kept).await, ["sms.product_info", "sms.promotions"]);
+    for permission in ["sms.promotions", "sms.promotions", "call.promotions"] {
+        assert_eq!(takes_back(permission).await, 303);
+    }
+    assert_eq!(app.granted(kept).await, ["sms.product_info"]);
+    assert!(app.get(&link).await.1.contains("Informazioni sui prodotti: SMS"));
+    assert_eq!(takes_back("sms.product_info").await, 303);
+    assert!(shows(kept, 410, "").await.contains("Al momento non permetti nulla a "));
+    let story = app.story(kept).await;
+    assert!(story.suppressions.is_empty() && story.ledger.concat().matches(" withdrawn ").count() == 2, "{story:?}");
 
     // Too many tries, and the database away: whoever comes is told when to come again.
     let asked = async |url: String| {

@@ -92,7 +92,7 @@ both!(a_plan_that_asks_nobody_by_sms_counts_no_parts, |app| {
     app.person(&TestApp::it(1), "sms whatsapp").await;
     let out = said(app, &["campaign", "plan", "whatsapp-first"]).await;
     assert!(
-        out.starts_with("campaign whatsapp-first: 1 person looked at\n        1 would be asked\n          1 by whatsapp\n"),
+        out.starts_with("campaign whatsapp-first: 1 number looked at\n        1 would be asked\n          1 by whatsapp\n"),
         "{out}"
     );
     assert!(!out.contains("SMS part") && !out.contains(" part: "), "{out}");

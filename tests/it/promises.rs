@@ -318,8 +318,20 @@ both!(renaming_the_campaign_asks_nobody_again, |app| {
 both!(two_numbers_of_one_human_get_one_ask, |app| {
     let row = |n: String| format!("{n},,prospect,,web shop,prior_consent,form 1,2025-01-10,unticked,,CRM-7,\n");
     app.import(&(row(TestApp::it(1)) + &row(TestApp::it(2)))).await;
+    // Plan, report and story count one person, and say of the other number why it is not asked.
+    let campaign = app.engine.config.campaign(LINK).unwrap();
+    let counts = permesso::engine::plan::preview(&app.engine, &campaign, |_| {}).await.unwrap();
+    assert_eq!((counts.contacts, counts.eligible), (2, 1), "{counts:?}");
     app.send(LINK).await;
     assert_eq!(app.asks(&TestApp::it(1)) + app.asks(&TestApp::it(2)), 1);
+    let other = TestApp::it(if app.asks(&TestApp::it(1)) == 1 { 2 } else { 1 });
+    let report = permesso::engine::report::campaign(&app.engine, LINK).await.unwrap();
+    assert_eq!((report.targeted, report.eligible, report.asked), (2, 1, 1), "{report:?}");
+    for skipped in [&counts.skipped, &report.skipped] {
+        assert_eq!(skipped, &[("OTHER_NUMBER".to_owned(), 1)].into());
+    }
+    let verdict = app.story(&other).await.verdict;
+    assert!(verdict.contains("Another number of the same human is to be asked"), "{verdict}");
 });
 
 both!(two_numbers_tied_after_the_plan_get_one_ask, |app| {
@@ -478,8 +490,21 @@ both!(a_yes_before_the_submission_grants_nothing, |app| {
     app.send(LINK).await;
     app.reply(&number, REPLY_NUMBER, "SI").await;
     assert!(app.granted(&number).await.is_empty());
+    let told = app.history(&number).await.concat();
+    assert!(told.contains("read as a yes: not taken as a yes: nothing was chosen on the page yet"), "{told}");
     app.submit(&app.link(&number), "chosen", &["sms.promotions"]).await;
     assert!(app.granted(&number).await.is_empty());
+    // At the moment of the choice it is no later act either, and whoever may believe to have confirmed hears how to.
+    app.advance(Duration::from_secs(86_400));
+    app.submit(&app.link(&number), "chosen", &["sms.product_info"]).await;
+    app.reply(&number, REPLY_NUMBER, "SI").await;
+    assert!(app.granted(&number).await.is_empty());
+    let told = app.history(&number).await.concat();
+    assert!(told.contains("it was said before the choice was sent from the page"), "{told}");
+    assert!(app.inbox(&number).pop().unwrap().text.contains("Per confermare rispondi di nuovo SI"), "{:?}", app.inbox(&number));
+    app.advance(Duration::from_secs(1));
+    app.reply(&number, REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(&number).await, ["sms.product_info"]);
 });
 
 both!(the_same_yes_twice_is_one_yes, |app| {
@@ -491,6 +516,17 @@ both!(the_same_yes_twice_is_one_yes, |app| {
     app.advance(Duration::from_secs(5));
     app.reply(&number, &from, "YES").await;
     assert!(app.granted(&number).await.is_empty(), "five seconds after the confirmation it is the same yes");
+    let told = app.history(&number).await.concat();
+    assert!(
+        told.contains("read as a yes: taken as the first yes said again: it came before the confirmation had been"),
+        "{told}"
+    );
+    // They are told once how to confirm, and whatever answers every message by itself within seconds gains nothing by it.
+    let received = app.inbox(&number);
+    assert_eq!((received.len(), &received[1].text), (3, &received[2].text));
+    app.advance(Duration::from_secs(6));
+    app.reply(&number, &from, "YES").await;
+    assert_eq!((app.inbox(&number).len(), app.granted(&number).await.len()), (3, 0), "once a day, and counted from the last");
     app.advance(Duration::from_secs(20));
     app.reply(&number, &from, "yes please").await;
     assert_eq!(app.granted(&number).await, ["sms.promotions"]);

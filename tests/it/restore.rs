@@ -90,6 +90,7 @@ both!(after_an_old_copy_is_restored_nobody_who_said_no_or_was_asked_since_is_wri
     let (status, page) = app.get(&link).await;
     assert!(status == 410 && page.contains("value=\"none\"") && !page.contains("value=\"chosen\""), "{status}: {page}");
     assert_eq!(app.submit(&link, "chosen", &["sms.promotions"]).await, 410);
+    assert!(page.contains("/data/it\""), "{page}");
     for _ in 0..2 {
         assert_eq!(app.post(&link, "", "none", &[]).await, 303);
     }
@@ -98,6 +99,9 @@ both!(after_an_old_copy_is_restored_nobody_who_said_no_or_was_asked_since_is_wri
     app.settle().await;
     assert_eq!((app.asks(&later), app.count("SELECT COUNT(*) FROM gaps").await), (0, 1), "halted, and a gap to be vouched for");
     steer::resume(&app.engine, "test", Some("the provider's inbox was read")).await.unwrap();
+    // Their rights are theirs behind it all the same, by a code to their number.
+    let data = crate::mydata::open(app, &format!("{link}/data"), &asked).await;
+    assert!(data.contains("value=\"restrict\"") && data.contains(&asked), "{data}");
     app.people(std::slice::from_ref(&stranger)).await;
     app.settle().await;
     // And by another campaign of another family, which would ask whoever may be asked.

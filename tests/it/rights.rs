@@ -106,22 +106,27 @@ both!(a_restriction_is_in_the_next_export_of_changes_whatever_number_it_was_said
         assert_eq!(code, 0, "{err}");
         out
     };
-    // Restricted days after it was granted.
+    // Restricted days after it was granted; and whoever granted nothing is in every export, while it stands.
     app.advance(Duration::from_secs(2 * 86_400));
     assert_eq!(restrict(app, &three, true).await, 1);
     let csv = since("2026-12-03").await;
     assert!(csv.contains(&three) && csv.contains(",not_releasable,") && !csv.contains(&two), "{csv}");
+    let alone = format!("{one},IT,,all,all,restricted,2026-12-01T");
+    assert!(csv.contains(&alone), "{csv}");
     // Tied days later to a number that is restricted.
     app.advance(Duration::from_secs(86_400));
     app.import(&with_id(&two, "H1")).await;
     let csv = since("2026-12-04").await;
     assert!(csv.contains(&two) && csv.contains(",not_releasable,") && csv.contains("RESTRICTED"), "{csv}");
+    assert!(csv.contains(&alone) && csv.contains(&format!("{two},IT,,all,all,restricted,")), "{csv}");
     assert!(app.story(&two).await.ledger.concat().contains(" restricted "));
     // Lifted, and wished for at other times.
     app.advance(Duration::from_secs(86_400));
     assert_eq!(restrict(app, &one, false).await, 2);
     let csv = since("2026-12-05").await;
-    assert!(csv.contains(&two) && csv.contains(",granted,") && !csv.contains(&three), "{csv}");
+    assert!(csv.contains(&two) && csv.contains(",granted,") && !csv.contains(",not_releasable,"), "{csv}");
+    let restricted: Vec<&str> = csv.lines().filter(|line| line.contains(",restricted,")).collect();
+    assert!(restricted.len() == 1 && restricted[0].starts_with(&three), "{csv}");
     app.advance(Duration::from_secs(86_400));
     crate::times::choose(app, &two, &[("when", "1"), ("part", "morning"), ("grant", "sms.promotions")]).await;
     assert!(since("2026-12-06").await.contains(&two));
@@ -129,24 +134,29 @@ both!(a_restriction_is_in_the_next_export_of_changes_whatever_number_it_was_said
 });
 
 both!(a_restriction_outlives_a_copy_older_than_its_person, |app| {
-    let [before, person, tied, gone, late, lost] = [1, 2, 3, 4, 5, 6].map(TestApp::it);
-    app.people(&[before.clone(), tied.clone(), late.clone()]).await;
+    let [before, person, tied, gone, late, lost, freed, glad] = [1, 2, 3, 4, 5, 6, 7, 8].map(TestApp::it);
+    app.people(&[before.clone(), tied.clone(), late.clone(), freed.clone(), glad.clone()]).await;
     app.send(LINK).await;
-    grants(app, &tied).await;
-    grants(app, &late).await;
+    for number in [&tied, &late, &glad] {
+        grants(app, number).await;
+    }
+    assert_eq!(restrict(app, &freed, true).await, 1);
     let copy = crate::restore::copy(app).await;
     app.people(&[person.clone(), gone.clone(), lost.clone()]).await;
     for number in [&person, &gone, &lost] {
         assert_eq!(restrict(app, number, true).await, 1);
     }
-    // Restricted by a tie alone.
+    // Restricted by a tie alone; and tied to one that is restricted no more.
     app.import(&(with_id(&gone, "H1") + &with_id(&tied, "H1"))).await;
+    assert_eq!(restrict(app, &freed, false).await, 1);
+    app.import(&(with_id(&freed, "H3") + &with_id(&glad, "H3"))).await;
     crate::restore::stop_all(app).await;
     let (code, _, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().unwrap()]).await;
     assert_eq!(code, 0, "{err}");
     crate::restore::open(app).await;
     assert!(!app.story(&person).await.known);
     assert!(app.story(&tied).await.ledger.concat().contains(" restricted "));
+    assert!(!app.story(&glad).await.ledger.concat().contains(" restricted "), "lifted before it was tied");
     app.listen().await;
     // One list brings the restricted number back and ties another to it.
     app.import(&(with_id(&lost, "H2") + &with_id(&late, "H2"))).await;
@@ -201,7 +211,7 @@ both!(an_objection_ends_all_marketing_for_every_number_channel_and_purpose, |app
     let [one, two, stranger] = [1, 2, 9].map(TestApp::it);
     app.import(&format!("{}{}", with_id(&one, "H1"), with_id(&two, "H1"))).await;
     app.send(LINK).await;
-    let asked = if app.asks(&one) == 1 { &one } else { &two };
+    let (asked, other) = if app.asks(&one) == 1 { (&one, &two) } else { (&two, &one) };
     let link = app.link(asked);
     app.submit(&link, "chosen", &["sms.promotions", "whatsapp.product_info", "call.profiling"]).await;
     grants(app, asked).await;
@@ -234,6 +244,11 @@ both!(an_objection_ends_all_marketing_for_every_number_channel_and_purpose, |app
         assert!(decided.contains("SUPPRESSED_OBJECTION"), "{decided}");
     }
     assert!(app.story(asked).await.requests.concat().contains("objection"));
+    // Whose no it is that closes the other number.
+    let (own, reached) = (app.story(asked).await.verdict, app.story(other).await.verdict);
+    let by = format!(", said by another number of the same human ({}).", TestApp::number(asked).masked());
+    assert!(own.contains("stopped since") && !own.contains("another number"), "{own}");
+    assert!(reached.contains("stopped since") && reached.ends_with(&by), "{reached}");
     audited(app).await;
 });
 
@@ -271,6 +286,12 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     assert!(moved.ledger.concat().contains(" restricted ") && moved.ledger.concat().contains(" times "), "{moved:?}");
     assert!(app.history(&alone).await.concat().contains("wants to be written to"), "{moved:?}");
     assert_eq!(restrict(app, &alone, false).await, 1);
+    // Each of the two says when it was, what the other is, and who did it.
+    let (was, is) = (app.story(&stopped).await, app.story(&next).await);
+    let told =
+        |story: &explain::Story, what: &str| story.history.iter().any(|m| m.what == what && m.at.starts_with("2026-12-01T"));
+    assert!(told(&was, "The person's number is ••• ••• 004 from now on, and this one is closed. Changed by ann"), "{was:?}");
+    assert!(told(&is, "This is the new number of a person; before it was ••• ••• 003. Changed by ann"), "{is:?}");
     assert!(app.granted(&new).await.is_empty() && app.granted(&old).await.is_empty());
     let closed = app.story(&old).await;
     assert!(closed.verdict.contains("wrong person"), "{closed:?}");
@@ -315,6 +336,8 @@ both!(what_the_store_does_for_a_restriction_and_a_new_number, |app| {
     let described = contacts::lock(&mut tx, two).await.unwrap().unwrap();
     assert_eq!((described.kind.as_deref(), described.restricted), (Some("prospect"), 1), "a restriction is nobody else's word");
     assert!(contacts::is_restricted(&mut tx, two).await.unwrap() && !contacts::is_restricted(&mut tx, one).await.unwrap());
+    let people = contacts::restricted_people(&mut tx, &ours).await.unwrap();
+    assert_eq!(people.iter().map(|(.., at)| *at).collect::<Vec<_>>(), [described.created_at], "no entry says when");
     assert!(requests::restricted(&mut tx, &ours, &keyed(1)).await.unwrap().is_empty(), "nobody asked for any");
     let number = keyed(1).pop().unwrap();
     let wish = requests::Request {
@@ -332,6 +355,11 @@ both!(what_the_store_does_for_a_restriction_and_a_new_number, |app| {
     assert_eq!(requests::restricted(&mut tx, &ours, &[keyed(2), keyed(1)].concat()).await.unwrap(), [one]);
     assert!(requests::restricted(&mut tx, &ours, &keyed(2)).await.unwrap().is_empty(), "of these numbers alone");
     assert!(contacts::restricted_by_another(&mut tx, &ours, &["H1".into()]).await.unwrap().is_empty(), "nothing is granted");
+    requests::number_changed(&mut tx, &ours, one, two, "ann", 7).await.unwrap();
+    for (contact, went) in [(one, 1), (two, 0)] {
+        let changes = requests::number_changes(&mut tx, contact).await.unwrap();
+        assert!(matches!(&changes[..], [c] if c.at == 7 && c.by_whom == "ann" && c.went == went), "{changes:?}");
+    }
     contacts::carry_marks(&mut tx, &ours, one, &keyed(2)).await.unwrap();
     tx.rollback().await.unwrap();
 });

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use permesso::engine::explain::{InCampaign, Story};
 use permesso::engine::history::Standing;
+use permesso::engine::rights;
 use permesso::gateway::mock::faults::Faults;
 use permesso::gateway::mock::protocol::Status;
 
 use crate::app::{LINK, REPLY_NUMBER, TestApp, WHATSAPP_FIRST};
 use crate::both;
+use crate::erasure::by_letter;
 
 fn only(story: &Story) -> &InCampaign {
     assert_eq!(story.campaigns.len(), 1, "{story:#?}");
@@ -50,6 +52,23 @@ both!(explain_begins_with_whether_the_person_was_asked_and_what_they_answered, |
         assert!(!page.contains(&number[1..]) && !told.to_string().contains(&number[1..]), "a number stands in full");
     }
     assert!(app.story(&numbers[1]).await.verdict.starts_with("Nobody may write to this number: refused since"));
+
+    // What others make of it since is not their answer; a later campaign that leaves them out hides neither that nor what they allow; and
+    // every time is the person's own, whatever the campaign's zone.
+    let number = TestApp::number(&numbers[0]);
+    for restricted in [true, false] {
+        rights::restrict_number(&app.engine, &number, restricted, &by_letter(app)).await.unwrap();
+    }
+    let on = "on 2026-12-01 10:47 (Europe/Rome)";
+    let lifted =
+        format!("{asked}; answered: granted promotions by SMS {on}; since then: the restriction lifted by an operator {on}.");
+    assert_eq!(only(&app.story(&numbers[0]).await).sentence, lifted);
+    app.plan_as(LINK, |c| (c.name, c.family, c.time_zone) = ("another".into(), "other".into(), "Europe/London".into())).await;
+    let story = app.story(&numbers[0]).await;
+    let left_out = &story.campaigns[1].sentence;
+    assert!(left_out.starts_with("Not contacted in campaign another: "), "{left_out}");
+    assert_eq!(story.verdict, format!("They allow promotions by SMS. {left_out} {lifted}"));
+    assert_eq!(story.time_zone, "Europe/Rome");
 });
 
 both!(explain_says_which_rule_kept_a_person_from_being_asked_and_what_it_saw, |app| {

@@ -60,7 +60,7 @@ struct Series {
     most: u64,
 }
 
-/// One step from plan to answer: people, and their share of those decided about.
+/// One step from plan to answer: people, each by one number, and their share of the numbers decided about.
 struct Step {
     label: &'static str,
     /// Who, where the figure is several people's doing.
@@ -75,7 +75,7 @@ impl CampaignPage {
         let r = &self.report;
         let step = |label, count| Step { label, note: String::new(), count, of: r.targeted };
         vec![
-            step("Targeted", r.targeted),
+            step("Numbers targeted", r.targeted),
             step("Eligible", r.eligible),
             step("Asked", r.asked),
             step("Delivered", r.delivered),
