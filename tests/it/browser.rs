@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fantoccini::Locator;
 use fantoccini::key::Key;
-use fantoccini::{Client, Locator};
 use permesso::engine::{expire, requests, retention};
 use permesso::web::lang::Lang;
 
 use crate::app::{Kind, LINK, REPLY_NUMBER, TestApp};
-use crate::chromium::{Browser, Rules};
+use crate::chromium::{Browser, Hand, Rules};
 use crate::code::{CODE, codes, de};
 use crate::shield::everything;
 
@@ -286,46 +286,33 @@ async fn in_two_languages_a_phone_is_wide_enough_and_the_code_needs_no_mouse(bro
     app.end().await;
 }
 
-/// Presses the button with this answer, and waits for what the next page has.
-async fn press(client: &Client, answer: &str, then: &str) {
-    let button = client.find(Locator::Css(&format!("button[value={answer}]"))).await.expect(answer);
-    button.click().await.expect("submitted");
-    client.wait().for_element(Locator::Css(then)).await.expect(then);
-}
-
-async fn fill(client: &Client, css: &str, text: &str) {
-    let field = client.find(Locator::Css(css)).await.expect(css);
-    field.clear().await.expect("cleared");
-    field.send_keys(text).await.expect("typed");
-}
-
-/// From the choice to the confirmed consent, without a script of the page's, in each language; and a no.
+/// From the choice to the confirmed consent, without a script of the page's, in each language, in one by the keyboard alone; and a no.
 async fn each_step_of_a_form(tour: &mut Tour<'_>) {
     let (app, client) = (tour.app, &tour.browser.client);
     let form = format!("{}/join/newsletter", app.base);
     tour.see("join", &form, 200, "fieldset").await;
     for (n, lang) in (20..).zip(Lang::ALL.map(Lang::code)) {
-        let number = TestApp::it(n);
+        let (number, hand) = (TestApp::it(n), Hand { browser: tour.browser, keys: lang == "it" });
         client.goto(&format!("{form}/{lang}")).await.expect("the page");
-        press(client, "none", ".banner.declined").await;
+        hand.press("none", ".banner.declined").await;
         tour.look("join-declined", lang, ".banner.declined").await;
         client.goto(&format!("{form}/{lang}")).await.expect("the page");
-        client.find(Locator::Css("input[value='sms.promotions']")).await.expect("the box").click().await.expect("ticked");
-        press(client, "chosen", "#number").await;
+        hand.tick("input[value='sms.promotions']").await;
+        hand.press("chosen", "#number").await;
         tour.look("join-number", lang, "#number").await;
-        fill(client, "#number", "12").await;
-        press(client, "number", "#number[aria-invalid=true]").await;
+        hand.fill("#number", "12").await;
+        hand.press("number", "#number[aria-invalid=true]").await;
         tour.look("join-unfit", lang, "#number[aria-invalid=true]").await;
-        fill(client, "#number", &number).await;
-        press(client, "number", "#code").await;
+        hand.fill("#number", &number).await;
+        hand.press("number", "#code").await;
         tour.look("join-code", lang, "#code").await;
         app.settle().await;
         let code = codes(app, &number).pop().expect("a code");
-        fill(client, "#code", if code == "000000" { "111111" } else { "000000" }).await;
-        press(client, "code", "#code[aria-invalid=true]").await;
+        hand.fill("#code", if code == "000000" { "111111" } else { "000000" }).await;
+        hand.press("code", "#code[aria-invalid=true]").await;
         tour.look("join-wrong", lang, "#code[aria-invalid=true]").await;
-        fill(client, "#code", &code).await;
-        press(client, "code", ".banner.confirmed").await;
+        hand.fill("#code", &code).await;
+        hand.press("code", ".banner.confirmed").await;
         tour.look("join-done", lang, ".banner.confirmed").await;
         assert_eq!(app.granted(&number).await, ["sms.promotions"], "{lang}");
     }
@@ -336,27 +323,36 @@ fn own(lang: Lang) -> String {
     TestApp::it(30 + Lang::ALL.iter().position(|known| *known == lang).expect("a language") as u32)
 }
 
-/// A code, a wrong one and the right one, the use restricted, and everything erased, in each language.
+/// A code, a wrong one and the right one, a file taken along, the use restricted, and everything erased, in each language, in one by the
+/// keyboard alone.
 async fn ones_own_data_until_they_are_erased(tour: &mut Tour<'_>) {
     let (app, client) = (tour.app, &tour.browser.client);
+    let file = app.dir.path().join("my-data.jsonld");
+    tour.browser.downloads(app.dir.path()).await;
     for lang in Lang::ALL {
         let (number, lang) = (own(lang), lang.code());
+        let hand = Hand { browser: tour.browser, keys: lang == "it" };
         client.goto(&format!("{}/data/{lang}", app.link(&number))).await.expect("the page");
-        press(client, "another", "#code").await;
+        hand.press("another", "#code").await;
         app.settle().await;
         client.refresh().await.expect("again");
         tour.look("data-code", lang, "#code").await;
         let code = codes(app, &number).pop().expect("a code");
-        fill(client, "#code", if code == "000000" { "111111" } else { "000000" }).await;
-        press(client, "code", "#code[aria-invalid=true]").await;
+        hand.fill("#code", if code == "000000" { "111111" } else { "000000" }).await;
+        hand.press("code", "#code[aria-invalid=true]").await;
         tour.look("data-wrong", lang, "#code[aria-invalid=true]").await;
-        fill(client, "#code", &code).await;
-        press(client, "code", "button[value=json]").await;
+        hand.fill("#code", &code).await;
+        hand.press("code", "button[value=json]").await;
         tour.look("data-open", lang, "button[value=restrict]").await;
-        press(client, "restrict", "button[value=lift]").await;
+        if hand.keys {
+            hand.press("json", "button[value=json]").await;
+            crate::run::until("the file is there", async || file.exists()).await;
+            assert!(std::fs::read_to_string(&file).expect("the file").contains(&number));
+        }
+        hand.press("restrict", "button[value=lift]").await;
         tour.look("data-restricted", lang, "button[value=lift]").await;
-        client.find(Locator::Css("input[name=sure]")).await.expect("the box").click().await.expect("ticked");
-        press(client, "erase", "h1 + p[role=status]").await;
+        hand.tick("input[name=sure]").await;
+        hand.press("erase", "h1 + p[role=status]").await;
         assert!(client.current_url().await.expect("an address").path().ends_with(&format!("/erased/{lang}")));
         tour.look("erased", lang, "h1 + p[role=status]").await;
         assert!(!app.story(&number).await.known, "{lang}");
@@ -380,7 +376,7 @@ async fn the_desk(tour: &mut Tour<'_>) {
     for (name, path, shown) in [
         ("desk-consents", "/consents", "td a[href^='/consents/list']"),
         ("desk-standing", "/consents/list?status=granted", "td"),
-        ("desk-requests", "/requests", "td code"),
+        ("desk-requests", "/requests", "article code"),
         ("desk-preview", &format!("/campaigns/{LINK}/preview"), "h1"),
         ("desk-people", "/contacts", "form"),
         ("desk-person", &format!("/contacts/{person}"), "h1"),
@@ -507,5 +503,33 @@ async fn a_person_ticks_confirms_and_takes_it_back(browser: &Browser) {
     browser.picture("report").await;
     browser.client.goto(&app.gateway.url()).await.expect("the phones");
     browser.picture("phones").await;
+    an_operator_needs_no_mouse(browser, &mut app).await;
     app.end().await;
+}
+
+/// Logs in, goes to a list, narrows it down and decides about a reply.
+async fn an_operator_needs_no_mouse(browser: &Browser, app: &mut TestApp) {
+    const TOKEN: &str = "0123456789abcdef";
+    std::fs::write(app.dir.path().join("token"), TOKEN).expect("written");
+    let settings = app.dir.path().join("config/permesso.toml");
+    let text = std::fs::read_to_string(&settings).expect("the settings");
+    let file = app.dir.path().join("token");
+    std::fs::write(&settings, format!("operator_token_file = \"{}\"\n{text}", file.display())).expect("written");
+    app.reconfigure("").await;
+    app.reply(&TestApp::it(2), REPLY_NUMBER, "mah, vediamo un po").await;
+    browser.screen(1280, false).await;
+    let (client, hand) = (&browser.client, Hand { browser, keys: true });
+    client.goto(&app.operator.replace("//", &format!("//ann:{TOKEN}@"))).await.expect("the page");
+    hand.go("nav a[href='/consents']", "a[href='/consents/list']").await;
+    hand.go("a[href='/consents/list']", "#channel").await;
+    browser.tab_to("#channel").await.send_keys("W").await.expect("chosen");
+    hand.go("form button", "#channel option[value=whatsapp][selected]").await;
+    let rows = client.find_all(Locator::Css("tbody tr td:nth-child(3)")).await.expect("rows");
+    for row in &rows {
+        assert_eq!(row.text().await.expect("text"), "WhatsApp");
+    }
+    assert_eq!(rows.len(), 3, "one person");
+    hand.go("nav a[href='/inbox']", "button[value=nothing]").await;
+    hand.press("nothing", "main:not(:has(article))").await;
+    assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events WHERE resolved_by = 'ann'").await, 1);
 }

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use fantoccini::elements::Element;
 use fantoccini::key::Key;
 use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -132,12 +133,15 @@ impl Browser {
         std::fs::write(folder.join(format!("{name}.png")), png.expect("base64")).expect("written");
     }
 
-    /// Presses Tab until this field has the focus.
-    pub async fn tab_to(&self, css: &str) -> fantoccini::elements::Element {
+    /// Presses Tab until this field has the focus, and shows that it has.
+    pub async fn tab_to(&self, css: &str) -> Element {
         let wanted = self.client.find(Locator::Css(css)).await.expect(css);
         for _ in 0..40 {
             let active = self.client.active_element().await.expect("an element");
             if active.element_id() == wanted.element_id() {
+                let look = "const s = getComputedStyle(document.activeElement); return s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2";
+                let shown = self.client.execute(look, Vec::new()).await.expect("looked");
+                assert_eq!(shown, json!(true), "one does not see that {css} has the focus");
                 return wanted;
             }
             active.send_keys(&String::from(char::from(Key::Tab))).await.expect("Tab");
@@ -145,9 +149,62 @@ impl Browser {
         panic!("no number of Tabs reaches {css}");
     }
 
+    /// Files that pages give are kept here.
+    pub async fn downloads(&self, folder: &Path) {
+        let to = json!({ "behavior": "allow", "downloadPath": folder.display().to_string() });
+        self.devtools("Browser.setDownloadBehavior", to).await;
+    }
+
     pub async fn close(mut self) {
         self.client.close().await.expect("closed");
         self.driver.kill().await.expect("killed");
+    }
+}
+
+/// How somebody goes through pages: with a finger or a mouse, or by the keyboard alone.
+#[derive(Clone, Copy)]
+pub struct Hand<'a> {
+    pub browser: &'a Browser,
+    pub keys: bool,
+}
+
+impl Hand<'_> {
+    async fn on(&self, css: &str, key: &str) {
+        match self.keys {
+            true => self.browser.tab_to(css).await.send_keys(key).await.expect(css),
+            false => self.browser.client.find(Locator::Css(css)).await.expect(css).click().await.expect(css),
+        }
+    }
+
+    pub async fn tick(&self, css: &str) {
+        self.on(css, " ").await;
+    }
+
+    /// Follows or presses this, and waits for what the next page has.
+    pub async fn go(&self, css: &str, then: &str) {
+        self.on(css, &String::from(char::from(Key::Enter))).await;
+        self.browser.client.wait().for_element(Locator::Css(then)).await.expect(then);
+    }
+
+    /// Presses the button with this answer.
+    pub async fn press(&self, answer: &str, then: &str) {
+        self.go(&format!("button[value={answer}]"), then).await;
+    }
+
+    /// Writes this over what stands in a field.
+    pub async fn fill(&self, css: &str, text: &str) {
+        let keys = match self.keys {
+            true => format!("{}a{}{text}", char::from(Key::Control), char::from(Key::Null)),
+            false => text.to_owned(),
+        };
+        let field = match self.keys {
+            true => self.browser.tab_to(css).await,
+            false => self.browser.client.find(Locator::Css(css)).await.expect(css),
+        };
+        if !self.keys {
+            field.clear().await.expect("cleared");
+        }
+        field.send_keys(&keys).await.expect("typed");
     }
 }
 

@@ -30,6 +30,9 @@ use crate::run::{ask, logs_hold_none_of, spawn_run, until};
 const SECRET: &str = "whsec_bmV3IHNlY3JldCBvZiB0aGUgY3JtIHdpdGggMzIgYnl0ZXM=";
 const OLD_SECRET: &str = "whsec_b2xkIHNlY3JldCBvZiB0aGUgY3JtIHdpdGggMzIgYnl0ZXM=";
 
+/// A CRM that nobody answers for: what it is to be told waits.
+pub const WEBHOOK: &str = "[[webhook]]\nname = \"crm\"\nurl = \"http://127.0.0.1:9/hooks\"\nsecret = \"whsec_bmV3IHNlY3JldCBvZiB0aGUgY3JtIHdpdGggMzIgYnl0ZXM=\"\n";
+
 #[derive(Debug, Clone)]
 struct Call {
     id: String,

@@ -511,15 +511,18 @@ async fn hidden(kind: Kind) {
     assert_eq!(stands(&stage).await, (13, 1));
     assert_eq!(stage.app.count("SELECT COUNT(*) FROM conversations WHERE state = 'pending' AND closed_at IS NULL").await, 1);
 
-    // Nobody's number yet: once both are told together the no under the id is the number's, whatever its person says then, and no list
-    // brings them in.
+    // Nobody's number yet: once both are told together the no under the id is the number's, whatever its person says then, the company's
+    // CRM is told, and no list brings them in.
+    stage.app.reconfigure(crate::crm::WEBHOOK).await;
+    let told = "SELECT COUNT(*) FROM outbox WHERE kind = 'consent.stopped' AND number_enc IS NOT NULL";
     let stranger = TestApp::it(70);
     stage.hear(&at(&stage, says(8, "STOP", "eight", Value::Null))).await;
     let noes_before = stands(&stage).await.0;
     let shown = json!({ "from": digits(&stranger), "from_user_id": user(8), "id": "wamid.eight-b", "timestamp": "1796118300", "type": "text",
                         "text": { "body": "SI" } });
+    assert_eq!(stage.app.count(told).await, 0, "nobody's number is known");
     stage.hear(&at(&stage, heard(shown))).await;
-    assert_eq!(stands(&stage).await.0, noes_before + 1);
+    assert_eq!((stands(&stage).await.0, stage.app.count(told).await), (noes_before + 1, 1));
     stage.people(std::slice::from_ref(&stranger)).await;
     stage.app.plan(Meta::CAMPAIGN).await;
     stage.app.deliver().await;
