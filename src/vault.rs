@@ -175,6 +175,16 @@ impl Vault {
         self.fingerprint("intake consent", consent)
     }
 
+    /// The token of the page on which a choice made on a form can be changed: always the same for one choice, so that whoever types the code
+    /// again is shown the same link. `nonce` is the choice's own.
+    pub fn intake_page(&self, nonce: &str) -> String {
+        let mut mac = self.keys[0].number_mac.clone();
+        mac.update(b"intake page\n");
+        mac.update(nonce.as_bytes());
+        let digest = mac.finalize().into_bytes();
+        base58(std::array::from_fn::<u8, 17, _>(|at| digest[at]), 22)
+    }
+
     pub fn is_intake_seal(&self, consent: &str, given: &str) -> bool {
         use subtle::ConstantTimeEq;
         self.intake_seal(consent).as_bytes().ct_eq(given.as_bytes()).into()

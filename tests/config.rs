@@ -521,6 +521,8 @@ fn all_that_is_wrong_in_the_settings_is_named_at_once() {
         .edit("permesso.toml", "pending_days = 7", "pending_days = 90")
         .edit("permesso.toml", "notice_version = \"2026-11\"", "notice_versio = \"2026-11\"")
         .edit("permesso.toml", "approver = \"approver\"", "approver = \"number\"")
+        .edit("permesso.toml", "privacy_contact = \"privacy@acme.example\"", "privacy_contact = \"the office\"")
+        .edit("permesso.toml", "storage = \"Milano, Italia (UE)\"", "storage = \" \"")
         .edit("countries/it.toml", "Europe/Rome", "Europe/Roma")
         .edit("replies/pl.toml", "locale", "locales")
         .settings();
@@ -533,6 +535,8 @@ fn all_that_is_wrong_in_the_settings_is_named_at_once() {
         ": pending_days: 90 is out of range; remedy: write 1 to 30",
         ": controller.notice_version: is missing",
         ": controller.notice_versio: there is no such key; remedy: did you mean `notice_version`?",
+        ": controller.privacy_contact: `the office` is neither an e-mail address nor a web address",
+        ": controller.storage: is empty; remedy: say where the database is",
         ": import.columns.approver: the column `number` is already number",
         "countries/it.toml:",
         "replies/pl.toml:",

@@ -422,10 +422,18 @@ async fn steer(context: &Context, name: &str, to: CampaignState) -> Result<()> {
     let is = report::campaign(&engine, name).await?.state;
     // Before its start a campaign that is not paused waits for that alone.
     if is == to.code() || (to == CampaignState::Running && is == CampaignState::Scheduled.code()) {
-        println!("campaign {name} is {is} already");
+        match context.json {
+            true => println!("{}", serde_json::json!({ "campaign": name, "state": is, "changed": false, "cancelled": 0 })),
+            false => println!("campaign {name} is {is} already"),
+        }
         return Ok(());
     }
     let cancelled = plan::set_state(&engine, name, to).await?;
+    if context.json {
+        let state = report::campaign(&engine, name).await?.state;
+        println!("{}", serde_json::json!({ "campaign": name, "state": state, "changed": true, "cancelled": cancelled }));
+        return Ok(());
+    }
     match to {
         CampaignState::Cancelled => {
             println!("campaign {name} is cancelled; {} with it", counted(cancelled, "planned message", "planned messages"))

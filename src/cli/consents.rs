@@ -23,6 +23,7 @@ use crate::engine::consents::{self, Filter};
 use crate::engine::screening::Words;
 use crate::store::{contacts, ledger, suppressions};
 use crate::web::desk::consents::{Format, file};
+use crate::web::desk::minute;
 use crate::web::desk::sheet::defused;
 
 const COLUMNS: [&str; 18] = [
@@ -138,7 +139,7 @@ async fn overview(context: &Context, engine: &Engine, wanted: &Wanted) -> Result
         println!("{}", serde_json::to_string(&matrix)?);
         return Ok(());
     }
-    println!("{} of {}, {}", counted(matrix.contacts, "contact", "contacts"), matrix.controller, matrix.as_of);
+    println!("{} of {}, {} UTC", counted(matrix.contacts, "contact", "contacts"), matrix.controller, minute(&matrix.as_of));
     let Some(first) = matrix.rows.first() else { return Ok(()) };
     let head: String = first.contacts.iter().map(|c| format!("  {}", c.status)).collect();
     println!("\n{:<21}{head}", "");

@@ -9,7 +9,7 @@ use clap::{Subcommand, ValueEnum};
 
 use super::{Context, run};
 use crate::domain::phone::PhoneNumber;
-use crate::domain::plural::counted;
+use crate::domain::plural::{counted, word};
 use crate::domain::rights::Right;
 use crate::engine::erase::{self, Erased};
 use crate::engine::requests::{self, Asked};
@@ -194,8 +194,13 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             Ok(())
         }
         Command::Object { number, received } => {
-            rights::object(&engine, &parsed(&engine, number)?, &asked(&engine, *received, "contact object")?).await?;
-            println!("all marketing to this person has ended, on every channel");
+            match rights::object(&engine, &parsed(&engine, number)?, &asked(&engine, *received, "contact object")?).await? {
+                true => println!("all marketing to this person has ended, on every channel"),
+                // Art. 21(3) GDPR: to respect an objection its number has to be known again.
+                false => {
+                    println!("the number is no contact, so nothing was sent to it or planned; kept: {KEPT_OUT}, and the request")
+                }
+            }
             Ok(())
         }
         Command::Change { number, new, received } => {
@@ -243,14 +248,21 @@ fn asked(engine: &Engine, received: Option<NaiveDate>, command: &str) -> Result<
     Ok(Asked { channel: "operator", evidence: format!("{command}, by {by}"), by, received_at: at.unwrap_or(engine.now()) })
 }
 
+/// What is kept of a number that we do not know, and why.
+const KEPT_OUT: &str = "its no, as a keyed hash, so that it is not written to, whatever list brings it";
+
 fn print_erased(erased: &Erased, rehearsal: bool) {
     if erased.already {
         println!("this person was erased before: nothing of them is here");
         return;
     }
-    let (would, is) = if rehearsal { ("would be ", "nothing was changed") } else { ("", "done") };
+    let would = if rehearsal { "would be " } else { "" };
     match erased.numbers {
-        0 => println!("the number is no contact: a no that keeps it out {would}noted"),
+        0 if erased.replies == 0 => println!("the number is no contact, so there is nothing to erase; {would}kept: {KEPT_OUT}"),
+        0 => println!(
+            "the number is no contact; {would}erased: {}; {would}kept: {KEPT_OUT}",
+            counted(erased.replies, "reply", "replies")
+        ),
         n => println!(
             "{would}erased: {}, {}, {}; links in messages sent end",
             counted(n, "number", "numbers"),
@@ -258,17 +270,24 @@ fn print_erased(erased: &Erased, rehearsal: bool) {
             counted(erased.replies, "reply", "replies")
         ),
     }
-    println!("kept: the no, as keyed hashes; the pseudonymous proof in the ledger, until {}", erased.proof_until);
+    if erased.numbers > 0 {
+        println!("kept: the no, as keyed hashes; the pseudonymous proof in the ledger, until {}", erased.proof_until);
+    }
     for (gateway, messages) in &erased.gateways {
         println!("{gateway} has to do its part ({}), by {}", counted(*messages, "message", "messages"), erased.due);
     }
     println!("yours: take the number out of your CRM and lists; no export names it any more (a [[webhook]] tells the CRM)");
-    for request in &erased.requests {
-        if !rehearsal {
-            println!("request {request}: `permesso contact requests list --open` says what is left to do");
-        }
+    let requests: Vec<String> = erased.requests.iter().map(|id| format!("request {id}")).collect();
+    match (rehearsal, requests.is_empty(), erased.gateways.is_empty()) {
+        (true, ..) => println!("nothing was changed"),
+        (false, true, _) => println!("done"),
+        (false, false, true) => println!("done; on record as {}", requests.join(", ")),
+        (false, false, false) => println!(
+            "done here; {} {} open until the providers have done their part: `permesso contact requests list --open` says what to ask of them",
+            requests.join(", "),
+            word(requests.len() as u64, "is", "are")
+        ),
     }
-    println!("{is}");
 }
 
 async fn list(context: &Context, engine: &Engine, open: bool) -> Result<()> {

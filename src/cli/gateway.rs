@@ -9,6 +9,7 @@ use crate::config::{GatewayConfig, one_of};
 use crate::domain::channel::Channel;
 use crate::engine::{Engine, gateways, trial};
 use crate::gateway::driver::Can;
+use crate::gateway::http;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -132,7 +133,7 @@ async fn check(context: &Context, engine: &Engine, gateway: &GatewayConfig) -> R
         println!("{}", json!({ "gateway": name, "works": works, "says": says }));
     }
     match said {
-        Some(Err(error)) => bail!("gateway {name}: {error}; remedy: look at its keys in permesso.toml"),
+        Some(Err(error)) => bail!("gateway {name}: {error}; remedy: {}", http::remedy(&error)),
         Some(Ok(says)) => {
             if !context.json {
                 println!("gateway {name}: {says}");

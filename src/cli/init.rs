@@ -32,6 +32,8 @@ pub const FILES: [(&str, &str); 20] = [
     ("replies/es.toml", include_str!("../../config/replies/es.toml")),
 ];
 
+const ELSEWHERE: &str = "choose a folder that you may write, as in `permesso --config acme init`";
+
 pub async fn run(context: &Context) -> Result<()> {
     let dir = &context.dir;
     let mut written = 0;
@@ -42,9 +44,9 @@ pub async fn run(context: &Context) -> Result<()> {
             continue;
         }
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}; remedy: {ELSEWHERE}", folder.display()))?;
         }
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}; remedy: {ELSEWHERE}", path.display()))?;
         written += 1;
     }
     let config = crate::app::load(dir)?;

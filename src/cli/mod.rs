@@ -85,6 +85,9 @@ enum Command {
     /// What is known about one person, and why they were contacted or not.
     #[command(subcommand, after_help = "Example: permesso contact explain \"+39 300 123 4567\"")]
     Contact(contact::Command),
+    /// The same as `contact requests`.
+    #[command(subcommand, hide = true, after_help = "Example: permesso contact requests list")]
+    Requests(contact::Requests),
     /// Read unclear replies and decide about them.
     #[command(subcommand, after_help = "Example: permesso inbox list")]
     Inbox(inbox::Command),
@@ -159,6 +162,7 @@ pub async fn main() -> ExitCode {
         Command::Notice(command) => notice::run(&context, &command).await,
         Command::Campaign(command) => campaign::run(&context, &command).await,
         Command::Contact(command) => contact::run(&context, &command).await,
+        Command::Requests(command) => contact::run(&context, &contact::Command::Requests(command)).await,
         Command::Inbox(command) => inbox::run(&context, &command).await,
         Command::Consents(command) => consents::run(&context, &command).await,
         Command::Webhooks(command) => webhooks::run(&context, &command).await,

@@ -5,6 +5,7 @@ use clap::Subcommand;
 
 use super::Context;
 use crate::engine::retention::{self, Found};
+use crate::web::desk::minute;
 
 /// Runs shown.
 const NEWEST: i64 = 30;
@@ -40,7 +41,11 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                 return Ok(());
             }
             for run in &runs {
-                println!("{}  {}", run.at, run.found.as_ref().map_or("under way, or broken off".to_owned(), Found::words));
+                println!(
+                    "{} UTC  {}",
+                    minute(&run.at),
+                    run.found.as_ref().map_or("under way, or broken off".to_owned(), Found::words)
+                );
             }
             if runs.is_empty() {
                 println!("nothing was done yet");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
+use serde_json::json;
 
 use super::{Context, stop_signal};
 use crate::app::{self, Roles};
@@ -48,13 +49,28 @@ pub async fn run(context: &Context, args: &Args) -> Result<()> {
 pub async fn halt(context: &Context) -> Result<()> {
     let engine = context.engine().await?;
     steer::halt(&engine, &operator()).await?;
-    println!("halted: nothing more is sent until `permesso resume`; at most 500 messages a worker are still on their way");
+    match context.json {
+        true => println!("{}", json!({ "halted": true })),
+        false => {
+            println!(
+                "halted: nothing more is sent until `permesso resume`; at most 500 messages a worker are still on their way"
+            );
+        }
+    }
     Ok(())
 }
 
 pub async fn resume(context: &Context, args: &Resume) -> Result<()> {
     let engine = context.engine().await?;
-    match steer::resume(&engine, &operator(), args.heard.as_deref()).await? {
+    let resumed = steer::resume(&engine, &operator(), args.heard.as_deref()).await?;
+    if context.json {
+        println!("{}", json!({ "halted": false, "was_halted": resumed.was_halted, "gaps": resumed.gaps }));
+        return Ok(());
+    }
+    match resumed.gaps {
+        0 if !resumed.was_halted && resumed.gaps_before == 0 => {
+            println!("nothing was halted; a campaign that is paused goes on by `permesso campaign resume NAME`");
+        }
         0 => println!("resumed"),
         n => println!(
             "resumed, but {} not settled; `permesso resume --heard WORDS` does",

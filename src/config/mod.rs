@@ -294,14 +294,11 @@ impl Config {
         }
     }
 
-    /// What to tell whoever is responsible about packs that are stale on `today` or soon will be, each rule by itself.
+    /// What to tell whoever is responsible about packs that are stale on `today` or soon will be.
     pub fn pack_warnings(&self, today: NaiveDate) -> Vec<String> {
-        let rules = self.packs.values().flat_map(|pack| pack.rules().map(|(rule, source)| (pack, rule, source.reviewed)));
-        rules
-            .filter_map(|(pack, rule, reviewed)| {
-                country::warning(&pack.code, rule, reviewed, today, self.pack_stale_days, self.pack_warn_days)
-            })
-            .collect()
+        let rules =
+            self.packs.values().flat_map(|pack| pack.rules().map(|(rule, source)| (pack.code.as_str(), rule, source.reviewed)));
+        country::warnings(rules, today, self.pack_stale_days, self.pack_warn_days)
     }
 
     /// The names of the campaign files, in order.

@@ -70,7 +70,7 @@ fn values(config: &Config) -> Values {
         processors,
         storage: config.controller.storage.clone(),
         stop_number: config.stop_number().unwrap_or_default().to_owned(),
-        consent_months: kept.months(Purpose::ProductInfo).max(kept.months(Purpose::Promotions)).to_string(),
+        consent_months: kept.marketing_months().to_string(),
         profiling_months: kept.months(Purpose::Profiling).to_string(),
         silent_days: kept.silent_days.to_string(),
         replies_days: kept.replies_days.to_string(),

@@ -24,6 +24,11 @@ impl Retention {
     pub fn months(&self, purpose: Purpose) -> u32 {
         self.consent.get(&purpose).copied().unwrap_or(1)
     }
+
+    /// How long a consent to marketing holds at most, as people are told.
+    pub fn marketing_months(&self) -> u32 {
+        self.months(Purpose::ProductInfo).max(self.months(Purpose::Promotions))
+    }
 }
 
 pub fn retention(table: &Table) -> Option<Retention> {

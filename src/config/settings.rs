@@ -222,6 +222,16 @@ fn controller(table: Table, dir: &Path, packs: &BTreeMap<String, CountryPack>, a
     };
     let [name, address, privacy_contact, brand, notice_version] =
         ["name", "address", "privacy_contact", "brand", "notice_version"].map(text);
+    for (key, value, read) in [
+        ("privacy_contact", &privacy_contact, values::contact as fn(&str) -> values::Parsed<()>),
+        ("notice_version", &notice_version, values::version),
+    ] {
+        if let Err((what, remedy)) = read(value.trim())
+            && !value.trim().is_empty()
+        {
+            table.note(key, what, remedy);
+        }
+    }
     let id = table.read_or("id", "default", values::name);
     let sector = table.read("sector", |text| {
         let known: BTreeSet<&str> = packs.values().flat_map(|pack| pack.sectors.blocked.keys()).map(String::as_str).collect();
@@ -242,6 +252,9 @@ fn controller(table: Table, dir: &Path, packs: &BTreeMap<String, CountryPack>, a
     let notice_url = table.read("notice_url", |text| web_address(text, true));
     let storage = table.or("storage", String::new());
     let storage_line = table.line("storage");
+    if table.has("storage") && storage.trim().is_empty() {
+        table.note("storage", "is empty", "say where the database is, as in \"Milan, Italy (EU)\": the notice names it");
+    }
     table.end();
     Some(Controller {
         id: id?,

@@ -38,6 +38,35 @@ pub fn name(text: &str) -> Parsed<String> {
     }
 }
 
+/// Whether people can use this to reach somebody: an e-mail address or a web address, which pages make a link of.
+pub fn contact(text: &str) -> Parsed<()> {
+    let mail = text.split_once('@').is_some_and(|(local, domain)| {
+        let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"<>\"(),:;\\".contains(c);
+        !local.is_empty()
+            && local.chars().all(plain)
+            && domain.contains('.')
+            && !domain.starts_with('.')
+            && !domain.ends_with('.')
+            && matches!(url::Host::parse(domain), Ok(url::Host::Domain(_)))
+    });
+    match mail || web_address(text, true).is_ok() {
+        true => Ok(()),
+        false => wrong(
+            format!("`{text}` is neither an e-mail address nor a web address, so nobody can follow it"),
+            "write where people reach whoever answers for their data, as in \"privacy@acme.example\" or \"https://acme.example/privacy\"",
+        ),
+    }
+}
+
+/// Whether this may be the version of a notice: it stands in every proof of consent and on pages.
+pub fn version(text: &str) -> Parsed<()> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+    match (1..=40).contains(&text.len()) && text.bytes().all(fits) {
+        true => Ok(()),
+        false => wrong(format!("`{text}` is no version"), "write 1 to 40 letters, digits, dots, - and _, as in \"2026-11\""),
+    }
+}
+
 /// A host's name alone, as a browser sends it: `desk.acme.it`.
 pub fn host(text: &str) -> Parsed<String> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';

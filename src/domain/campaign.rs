@@ -341,14 +341,13 @@ impl Campaign {
     /// What to tell whoever is responsible about packs that are stale on `today` or soon will be.
     pub fn pack_warnings(&self, today: NaiveDate) -> Vec<String> {
         let asked = self.countries.iter().filter_map(|code| self.packs.get(code));
-        let mut warnings: Vec<String> = asked
-            .flat_map(|pack| self.asks.iter().map(move |ask| (pack, pack.oldest(ask, self.sector.as_deref()))))
-            .filter_map(|(pack, (rule, reviewed))| {
-                country::warning(&pack.code, rule, reviewed, today, self.pack_stale_days, self.pack_warn_days)
+        let oldest = asked.flat_map(|pack| {
+            self.asks.iter().map(|ask| {
+                let (rule, reviewed) = pack.oldest(ask, self.sector.as_deref());
+                (pack.code.as_str(), rule, reviewed)
             })
-            .collect();
-        warnings.dedup();
-        warnings
+        });
+        country::warnings(oldest, today, self.pack_stale_days, self.pack_warn_days)
     }
 
     /// The language of this ask for somebody in `country`: `wanted`, unless its text lacks what messages there must say.

@@ -241,22 +241,53 @@ pub fn freshness(reviewed: NaiveDate, today: NaiveDate, stale_days: i64, warn_da
     }
 }
 
-/// What to tell whoever is responsible, if anything. A review that lies ahead is a slip that would keep a rule fresh for ever.
-pub fn warning(code: &str, rule: &str, reviewed: NaiveDate, today: NaiveDate, stale: i64, warn: i64) -> Option<String> {
-    let remedy = format!("review [{rule}] of the country pack {code} and write the day into it");
-    match freshness(reviewed, today, stale, warn) {
-        Freshness::Fresh if reviewed > today => {
-            Some(format!("the review of [{rule}] in country pack {code}, {reviewed}, lies in the future; remedy: {remedy}"))
+/// What to tell whoever is responsible about these rules, each with its pack's code: those of one day in one line. A review that lies
+/// ahead is a slip that would keep a rule fresh for ever.
+pub fn warnings<'a>(
+    rules: impl IntoIterator<Item = (&'a str, &'static str, NaiveDate)>,
+    today: NaiveDate,
+    stale: i64,
+    warn: i64,
+) -> Vec<String> {
+    let mut days: BTreeMap<NaiveDate, BTreeMap<&str, Vec<String>>> = BTreeMap::new();
+    for (code, rule, reviewed) in rules {
+        if freshness(reviewed, today, stale, warn) != Freshness::Fresh || reviewed > today {
+            let named = days.entry(reviewed).or_default().entry(code).or_default();
+            let rule = format!("[{rule}]");
+            if !named.contains(&rule) {
+                named.push(rule);
+            }
         }
-        Freshness::Fresh => None,
-        Freshness::Aging { days } => Some(format!(
-            "the rule [{rule}] of country pack {code} was last reviewed on {reviewed}: in {} nobody there is asked any more; remedy: {remedy}",
-            counted(days, "day", "days")
-        )),
-        Freshness::Stale => Some(format!(
-            "the rule [{rule}] of country pack {code} was last reviewed on {reviewed}, too long ago: nobody there is asked; remedy: {remedy}"
-        )),
     }
+    days.into_iter().map(|(reviewed, packs)| warning(&packs, reviewed, today, stale, warn)).collect()
+}
+
+fn warning(packs: &BTreeMap<&str, Vec<String>>, reviewed: NaiveDate, today: NaiveDate, stale: i64, warn: i64) -> String {
+    let count: usize = packs.values().map(Vec::len).sum();
+    let listed = packs.iter().map(|(code, rules)| format!("{code} {}", rules.join(" "))).collect::<Vec<_>>().join(", ");
+    let (what, were, which, remedy) = match packs.first_key_value() {
+        Some((code, rules)) if count == 1 => (
+            format!("the rule {} of country pack {code}", rules.concat()),
+            "was",
+            String::new(),
+            format!("review {} of the country pack {code} and write the day into it", rules.concat()),
+        ),
+        _ => (
+            format!("{count} rules of country packs"),
+            "were",
+            format!("; they are {listed}"),
+            "review each and write the day into its pack".to_owned(),
+        ),
+    };
+    let what = match freshness(reviewed, today, stale, warn) {
+        Freshness::Fresh => format!("the review of {what}, {reviewed}, lies in the future"),
+        Freshness::Aging { days } => format!(
+            "{what} {were} last reviewed on {reviewed}: in {} nobody there is asked any more",
+            counted(days, "day", "days")
+        ),
+        Freshness::Stale => format!("{what} {were} last reviewed on {reviewed}, too long ago: nobody there is asked"),
+    };
+    format!("{what}{which}; remedy: {remedy}")
 }
 
 /// What the countries most lists are about are called in the six languages, in small letters. Every name here means one country alone.

@@ -147,7 +147,10 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         .as_ref()
         .filter(|c| c.state == State::Pending.code())
         .and_then(|c| serde_json::from_str::<BTreeSet<Permission>>(c.pending.as_deref()?).ok());
-    let ask = campaign.as_deref().and_then(|c| c.ask(attempt.channel()));
+    let ask = match &campaign {
+        Some(campaign) => campaign.ask(attempt.channel()).cloned(),
+        None => by_code(engine, &situation, &attempt),
+    };
     let mut view = View {
         masked_number: number.masked(),
         locale: attempt.locale.clone(),
@@ -156,8 +159,10 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         granted: preferences.into_iter().filter(|(_, s)| *s == Preference::Granted).map(|(p, _)| p).collect(),
         times: situation.contact.times(),
         pending,
-        reply_number: ask.and_then(|a| if a.sender.two_way { Some(a.sender.id.clone()) } else { a.sender.reply_number.clone() }),
-        mode: ask.map_or(Mode::Reply, |a| a.mode),
+        reply_number: ask
+            .as_ref()
+            .and_then(|a| if a.sender.two_way { Some(a.sender.id.clone()) } else { a.sender.reply_number.clone() }),
+        mode: ask.as_ref().map_or(Mode::Reply, |a| a.mode),
         code,
         now: engine.now(),
         suppressed,
@@ -167,6 +172,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
             .as_ref()
             .is_some_and(|c| c.state == State::Expired.code() && c.first_yes_at.is_some() && c.pending.is_some()),
         start_number: ask
+            .as_ref()
             .filter(|a| a.mode == Mode::LinkCode && suppressed == Some(Reason::Stopped))
             .and_then(|a| start_number(engine, &a.sender.gateway)),
         door: match () {
@@ -259,7 +265,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
         if contacts::is_restricted(&mut tx, attempt.contact_id).await? {
             return Ok(Submitted::Done);
         }
-        match (choice, ask_of(&situation, &attempt)) {
+        match (choice, ask_of(engine, &situation, &attempt)) {
             (Choice::Code(text), _) => code::take(&mut tx, engine, &mut situation, text, &token_hash).await?,
             (_, Some(ask)) => code::again(&mut tx, engine, &situation, &ask, &attempt, &token_hash).await?,
             (_, None) => {}
@@ -347,8 +353,19 @@ async fn is_closed(tx: &mut Tx, engine: &Engine, situation: &Situation) -> Resul
 }
 
 /// How the campaign asks whose link was used.
-fn ask_of(situation: &Situation, attempt: &Attempt) -> Option<Ask> {
-    situation.campaign.as_ref().and_then(|(_, c)| c.ask(attempt.channel()).cloned())
+fn ask_of(engine: &Engine, situation: &Situation, attempt: &Attempt) -> Option<Ask> {
+    by_code(engine, situation, attempt)
+        .or_else(|| situation.campaign.as_ref().and_then(|(_, c)| c.ask(attempt.channel()).cloned()))
+}
+
+/// Behind the link that somebody got on a form no campaign asks. What they add there is completed as on the form, by a code from the same
+/// sender; a question of a campaign that is open is completed its own way.
+fn by_code(engine: &Engine, situation: &Situation, attempt: &Attempt) -> Option<Ask> {
+    let is_forms = attempt.kind == Kind::Code.code() && attempt.revision_id.is_none();
+    let asked = situation.conversation.as_ref().is_some_and(|c| c.campaign_id.is_some());
+    let sender = engine.config.senders.iter().find(|s| s.id == attempt.sender && s.channel == attempt.channel());
+    let sender = sender.filter(|_| is_forms && !asked)?.clone();
+    Some(Ask { channel: sender.channel, mode: Mode::LinkCode, sender, template: String::new(), texts: Default::default() })
 }
 
 /// A first yes on the page, in the open conversation or in a new one that the person opens by it.
@@ -361,7 +378,7 @@ async fn choose(
     new: &[Permission],
     token_hash: &str,
 ) -> Result<()> {
-    let ask = ask_of(situation, attempt);
+    let ask = ask_of(engine, situation, attempt);
     if situation.conversation.is_none() {
         let mode = ask.as_ref().map_or(Mode::Reply, |a| a.mode);
         let opening =

@@ -19,6 +19,7 @@ use crate::domain::channel::Channel;
 use crate::domain::contact::{AskBasis, BoxDefault, Kind, SoftOptIn};
 use crate::domain::country;
 use crate::domain::phone::{PhoneError, PhoneNumber};
+use crate::domain::plural::{counted, word};
 use crate::domain::suppression::Reason;
 use crate::store::contacts::{self, Imported};
 use crate::store::humans::{self, Tie};
@@ -101,19 +102,39 @@ fn reject<T>(field: &'static str, reason: impl Into<String>) -> std::result::Res
 pub struct RejectFile {
     path: PathBuf,
     out: Option<csv::Writer<std::fs::File>>,
+    stored: u64,
 }
 
 impl RejectFile {
     pub fn beside(file: &Path) -> RejectFile {
         let mut name = file.as_os_str().to_owned();
         name.push(".rejected.csv");
-        RejectFile { path: name.into(), out: None }
+        RejectFile { path: name.into(), out: None, stored: 0 }
+    }
+
+    /// So many rows of the file are stored, whatever becomes of the rest.
+    pub fn stored(&mut self, rows: u64) {
+        self.stored = rows;
+    }
+
+    /// What a failure to write it leaves.
+    fn left(&self) -> String {
+        match self.stored {
+            0 => "nothing of the file was imported".to_owned(),
+            rows => format!(
+                "the first {} imported and the rest was not; imported again {} repeated",
+                counted(rows, "row is", "rows are"),
+                word(rows, "it is only", "they are only")
+            ),
+        }
     }
 
     fn add(&mut self, line: u64, rejected: &Rejected) -> Result<()> {
         if self.out.is_none() {
-            let file = std::fs::File::create(&self.path)
-                .with_context(|| format!("cannot write {}; remedy: make its folder writable", self.path.display()))?;
+            let file = std::fs::File::create(&self.path).with_context(|| {
+                let (left, shown) = (self.left(), self.path.display());
+                format!("{left}: cannot write {shown}, which names rejected rows; remedy: make its folder writable, or move the list to one that is")
+            })?;
             let mut out = csv::Writer::from_writer(file);
             out.write_record(["line", "field", "reason"])?;
             self.out = Some(out);
@@ -161,6 +182,8 @@ impl Reading<'_> {
         let Reading { engine, table, name, summary, rejects } = self;
         let mut chunk = Chunk { rows: Vec::with_capacity(CHUNK), ..Chunk::default() };
         let before = summary.rows;
+        // The chunk before this one is stored by the time a failure here is told.
+        rejects.stored(before);
         while chunk.rows.len() < CHUNK && chunk.ties.len() < CHUNK {
             let Some((line, row)) = table.record()? else { break };
             summary.rows += 1;
@@ -607,6 +630,7 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
                 left.extend(row.into_iter().map(|keyed| keyed.mac));
             }
             ties.clear();
+            rejects.stored(summary.rows);
             progress(table.position());
         }
         if end {

@@ -204,8 +204,11 @@ pub(super) fn verdict(engine: &Engine, facts: &Facts, asked_at: i64, now: i64) -
 /// What became of a typed code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Typed {
-    /// It counts, from now on.
-    Confirmed(Vec<Permission>),
+    /// It counts, from now on, and can be changed on the page behind `link`.
+    Confirmed {
+        granted: Vec<Permission>,
+        link: String,
+    },
     /// Not that code, or none that counts any more, or none was sent: one answer for all.
     Wrong,
     BadToken,
@@ -218,8 +221,8 @@ pub async fn complete(engine: &Engine, form: &Form, token: &str, text: &str) -> 
     loop {
         let done = try_complete(engine, &consent, text).await;
         if !tries.again(&done) {
-            let confirmed = |yes| if yes { Typed::Confirmed(consent.permissions.clone()) } else { Typed::Wrong };
-            return done.map(confirmed);
+            let link = engine.config.link(&engine.vault.intake_page(&consent.nonce));
+            return done.map(|yes| if yes { Typed::Confirmed { granted: consent.permissions, link } } else { Typed::Wrong });
         }
     }
 }
@@ -293,6 +296,8 @@ async fn grant(tx: &mut Tx, engine: &Engine, contact: &Contact, consent: &Consen
     let second = Deed { at: now, action: "typed_code", evidence, ..first.clone() };
     confirm::act(tx, engine, &mut situation, Act::Chose, &first, &consent.permissions).await?;
     confirm::act(tx, engine, &mut situation, Act::TypedCode, &second, &[]).await?;
+    // Withdrawing is as easy as consenting (Art. 7(3) GDPR): from here on they have a page of their own.
+    messages::relink(tx, sent.id, &vault::token_hash(&engine.vault.intake_page(&consent.nonce))).await?;
     Ok(situation.state() == Some(State::Granted))
 }
 

@@ -13,7 +13,7 @@ use crate::domain::answer::{Answer, By};
 use crate::domain::campaign::{CampaignState, Tally};
 use crate::domain::eligibility;
 use crate::domain::reply::Intent;
-use crate::store::{Tx, campaigns, control, report};
+use crate::store::{Tx, campaigns, control, report, requests};
 
 /// A campaign in figures. Every number decided about is in `eligible` or under one code of `skipped`; every person asked is in `answered`,
 /// `silent`, `unknown` or `not_reached`; and whoever answered stands under one of `confirmed`, `pending`, `unfinished`, `refused`,
@@ -258,6 +258,8 @@ pub struct Overview {
     /// A time in which nobody listened is not settled; `resume` with the operator's word does it.
     pub unheard: bool,
     pub inbox_waiting: u64,
+    /// People's requests about their data that are past their day and not done.
+    pub requests_overdue: u64,
     /// Rules of country packs that nobody has reviewed for long: what will stop, or has stopped, and the remedy.
     pub warnings: Vec<String>,
     pub campaigns: Vec<Report>,
@@ -309,6 +311,7 @@ pub async fn overview(engine: &Engine) -> Result<Overview> {
         unheard: silence == Some(control::Silence::Gap),
         silence: silence.map(|s| s.sentence().to_owned()),
         inbox_waiting: report::waiting(&mut tx, &engine.controller).await?.unsigned_abs(),
+        requests_overdue: requests::overdue(&mut tx, &engine.controller, engine.now()).await?.unsigned_abs(),
         ..Overview::default()
     };
     for (intent, count) in report::inbound(&mut tx, &engine.controller).await? {

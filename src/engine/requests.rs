@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::Engine;
 use crate::clock::{DAY, instant};
 use crate::domain::phone::PhoneNumber;
+use crate::domain::plural::counted;
 use crate::domain::rights::{Right, due};
 use crate::store::requests::{self, Part, Request, Row};
 use crate::store::{Tx, contacts};
@@ -246,7 +247,10 @@ fn provider(part: Part) -> Result<Provider> {
     let ask = match (part.done_at, messages.is_empty()) {
         (Some(_), _) => "nothing more".to_owned(),
         (None, true) => "delete the messages that this person wrote to your numbers".to_owned(),
-        (None, false) => format!("delete {} messages by the ids here, with what the person answered to them", messages.len()),
+        (None, false) => {
+            let count = counted(messages.len() as u64, "message by its id", "messages by their ids");
+            format!("delete {count} here, with what the person answered")
+        }
     };
     Ok(Provider { gateway: part.gateway, done: part.done_at.map(day), done_by: part.done_by, ask, messages })
 }

@@ -101,8 +101,8 @@ pub(super) async fn restrict_tied(tx: &mut Tx, engine: &Engine, humans: &[String
     Ok(())
 }
 
-/// Ends all marketing to a person who objects, whether their number is known or not.
-pub async fn object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<()> {
+/// Ends all marketing to a person who objects, whether their number is known or not: answers which.
+pub async fn object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<bool> {
     let mut tries = Tries::default();
     loop {
         let done = try_object(engine, number, asked).await;
@@ -112,18 +112,20 @@ pub async fn object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Res
     }
 }
 
-async fn try_object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<()> {
+async fn try_object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<bool> {
     let keyed = engine.vault.keyed_all(number);
     let (mut tx, now) = (engine.store.write().await?, engine.now());
-    match contacts::by_number(&mut tx, &engine.controller, &keyed).await? {
-        Some(contact) => object_of(&mut tx, engine, &contact, "objection", asked).await?,
+    let known = contacts::by_number(&mut tx, &engine.controller, &keyed).await?;
+    match &known {
+        Some(contact) => object_of(&mut tx, engine, contact, "objection", asked).await?,
         None => {
             suppressions::suppress(&mut tx, &engine.controller, &keyed, Reason::Stopped, By::Person, now, now).await?;
             confirm::end_grants(&mut tx, engine, &keyed, Reason::Stopped, &confirm::inherited(now)).await?;
             requests::add(&mut tx, engine, Right::Objection, &keyed, None, asked, &[]).await?;
         }
     }
-    Ok(tx.commit().await?)
+    tx.commit().await?;
+    Ok(known.is_some())
 }
 
 /// A contact's objection: a stop in every respect, and the record of requests says so.

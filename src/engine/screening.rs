@@ -101,6 +101,7 @@ pub async fn import(
             }
             tx.commit().await?;
             listings.clear();
+            rejects.stored(summary.rows);
             progress(table.position());
         }
         if end {

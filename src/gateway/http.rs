@@ -92,6 +92,30 @@ pub fn unreached(error: &(dyn Error + 'static)) -> &'static str {
     "no connection"
 }
 
+/// What to do about an account of which a try said this: where nobody was reached its keys are not in doubt.
+pub fn remedy(error: &str) -> &'static str {
+    const NOBODY: [&str; 8] = [
+        "its host name cannot be resolved",
+        "connection refused",
+        "no route to its host",
+        "no connection in time",
+        "it closes the connection at once",
+        "no connection",
+        "no answer in time",
+        "the connection broke before the answer",
+    ];
+    match error {
+        _ if NOBODY.iter().any(|words| error.ends_with(words)) => {
+            "look whether this machine reaches that host (network, DNS, firewall), then at the account's address in permesso.toml; \
+             nothing is said of its keys"
+        }
+        _ if error.ends_with("it speaks no TLS") => {
+            "look at the account's address in permesso.toml, and at this machine's clock and certificates"
+        }
+        _ => "look at the account's keys in permesso.toml",
+    }
+}
+
 /// The same, and which host it is about.
 fn unreached_at(error: &reqwest::Error) -> String {
     error.url().map_or_else(|| unreached(error).to_owned(), |url| format!("{}: {}", host(url), unreached(error)))
@@ -139,6 +163,20 @@ mod tests {
         assert_eq!(s("Tue, 01 Dec 2026 09:40:00 GMT"), None);
         assert_eq!(s("99999999999"), Some(24 * 3600));
         assert_eq!((s("-1"), s("soon"), s("")), (None, None, None));
+    }
+
+    #[tokio::test]
+    async fn who_is_not_reached_is_named_and_its_keys_are_not_in_doubt() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        for (url, says) in [
+            ("http://nobody.invalid/", "nobody.invalid: its host name cannot be resolved"),
+            ("http://127.0.0.1:9/", "127.0.0.1:9: connection refused"),
+        ] {
+            let error = ask(pool().unwrap().get(url), CONNECT).await.unwrap_err().into_error();
+            assert!(error == says && remedy(&error).contains("network, DNS, firewall"), "{error}; {}", remedy(&error));
+        }
+        assert!(remedy("api_key and api_secret do not fit").contains("keys"));
     }
 
     proptest! {

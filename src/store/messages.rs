@@ -586,6 +586,12 @@ pub async fn newest_attempt(tx: &mut Tx, message: i64) -> Result<Option<Attempt>
     attempt_where!(tx, "a.message_id = $1", message)
 }
 
+/// Gives an attempt the link behind this token's hash in place of its own, which its text did not carry.
+pub async fn relink(tx: &mut Tx, attempt: i64, token_hash: &str) -> Result<()> {
+    execute!(tx, "UPDATE attempts SET token_hash = $2 WHERE id = $1", attempt, token_hash)?;
+    Ok(())
+}
+
 pub async fn state(tx: &mut Tx, message: i64) -> Result<Option<State>> {
     let row: Option<(String,)> = fetch_optional!(tx, "SELECT state FROM messages WHERE id = $1", message)?;
     Ok(row.and_then(|(state,)| State::parse(&state)))

@@ -112,6 +112,13 @@ pub async fn after(tx: &mut Tx, controller: &str, after: i64, limit: i64) -> Res
     )
 }
 
+/// How many requests are not done, and were due by `now`.
+pub async fn overdue(tx: &mut Tx, controller: &str, now: i64) -> Result<i64> {
+    let sql = "SELECT COUNT(*) FROM requests WHERE controller = $1 AND done_at IS NULL AND due_at <= $2";
+    let row: Option<(i64,)> = fetch_optional!(tx, sql, controller, now)?;
+    Ok(row.map_or(0, |(n,)| n))
+}
+
 /// What this number ever asked for.
 pub async fn of_number(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<Row>> {
     fetch_all!(

@@ -132,7 +132,9 @@ async fn answer(engine: &Engine, form: &Form, call: Call) -> Result<Response, Pr
             Given::BadToken => return Err(stale()),
         },
         Call::Code { token, code } => match intake::complete(engine, form, &token, &code).await? {
-            Typed::Confirmed(granted) => Json(json!({ "state": "confirmed", "granted": codes(&granted) })).into_response(),
+            Typed::Confirmed { granted, link } => {
+                Json(json!({ "state": "confirmed", "granted": codes(&granted), "preferences": link })).into_response()
+            }
             Typed::Wrong => {
                 let remedy = "ask for the 6 digits of the newest message, or begin again with {\"step\": \"consent\"}";
                 return Err(Problem::new(

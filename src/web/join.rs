@@ -155,7 +155,10 @@ async fn take(web: &Web, peer: &Peer, name: &str, lang: Lang, headers: &HeaderMa
             Err(error) => failed(web, lang, &error),
         },
         "code" => match intake::complete(engine, form, &token, &code).await {
-            Ok(Typed::Confirmed(chosen)) => page(web, form, lang, Step::Done, chosen, StatusCode::OK),
+            Ok(Typed::Confirmed { granted, link }) => {
+                let link = format!("{link}/{}", lang.code());
+                page(web, form, lang, Step::Done { link }, granted, StatusCode::OK)
+            }
             Ok(Typed::Wrong) => {
                 let step = Step::Code { token, wrong: true };
                 page(web, form, lang, step, Vec::new(), StatusCode::UNPROCESSABLE_ENTITY)

@@ -147,7 +147,7 @@ texts! {
     error_title error_text open_again stop_title stop_reply_before stop_reply_to stop_write stop_free new_link_title
     notice_title notice_short notice_elsewhere notice_rights_text
     join_title join_first join_declined join_number_title join_number_label join_number_hint join_number_button join_unfit
-    join_code_hint join_wrong_code join_no_code_title join_no_code join_said_no join_again join_done join_done_title join_declined_title
+    join_code_hint join_wrong_code join_no_code_title join_no_code join_said_no join_again join_done join_done_title join_done_page join_declined_title
 }
 
 #[cfg(test)]

@@ -33,9 +33,9 @@ macro_rules! mine {
 mine! {
     link title intro send closed open_for about number since country language zone kind last_action times sources imported basis registers
     listed consents no_consents history sent sent_how received nothing decisions decisions_how requests due done recipients recipients_how kept
-    kept_how take json csv erase_title erase_text erase_sure erase_button erased_title erased_text
+    kept_consent kept_silent kept_replies kept_proof take json csv erase_title erase_text erase_sure erase_button erased_title erased_text
     restrict_title restrict_text restrict_button lift_text lift_button object_title object_text object_button objected change_text;
-    kinds bases states entries messages outcomes rights reasons
+    kinds bases states entries messages outcomes rights reasons spans
 }
 
 impl Lang {
@@ -44,6 +44,21 @@ impl Lang {
             LazyLock::new(|| FILES.map(|text| toml::from_str(text).expect("the tests have read it")));
         let at = Lang::ALL.iter().position(|l| *l == self).unwrap_or_default();
         &TEXTS[at]
+    }
+}
+
+impl Mine {
+    /// A length of time in days as `[retention]` was written: in years, where it is whole ones of 365 days.
+    pub fn span(&self, days: i64) -> String {
+        let (n, key) = match (days, days / 365, days % 365) {
+            (1, ..) => (1, "day"),
+            (_, 1, 0) => (1, "year"),
+            // As Polish counts: 2 to 4, 22 to 24, but 12 to 14.
+            (_, years @ 2.., 0) if matches!(years % 10, 2..=4) && !matches!(years % 100, 12..=14) => (years, "years_few"),
+            (_, years @ 2.., 0) => (years, "years"),
+            _ => (days, "days"),
+        };
+        word(&self.spans, key).replace("{n}", &n.to_string())
     }
 }
 
@@ -92,7 +107,8 @@ mod tests {
             for (key, value) in own {
                 assert!(!value.trim().is_empty(), "{code}.toml: {key} is empty");
                 assert_eq!(placeholders(&value), placeholders(&italian[&key]), "{code}.toml: {key}");
-                let same = ["kinds.customer"].contains(&key.as_str());
+                // Where Italian and Spanish or French count in one word.
+                let same = key.starts_with("spans.") || ["kinds.customer"].contains(&key.as_str());
                 assert!(code == "it" || same || value != italian[&key], "{code}.toml: {key} is still Italian");
             }
         }
@@ -112,18 +128,26 @@ mod tests {
     }
 
     #[test]
+    fn a_length_of_time_is_told_in_years_where_it_is_whole_ones() {
+        let told = |lang: &str| [1, 90, 365, 730, 12 * 365, 5 * 365].map(|days| Lang::parse(lang).unwrap().mine().span(days));
+        assert_eq!(told("it"), ["1 giorno", "90 giorni", "1 anno", "2 anni", "12 anni", "5 anni"]);
+        assert_eq!(told("pl"), ["1 dzień", "90 dni", "1 rok", "2 lata", "12 lat", "5 lat"]);
+    }
+
+    #[test]
     fn every_text_is_shown_by_the_page() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut pages = std::fs::read_to_string(folder.join("src/web/mydata.rs")).unwrap();
+        let read = |at: &str| std::fs::read_to_string(folder.join(at)).unwrap();
+        let mut pages = read("src/web/mydata.rs") + read("src/web/mine.rs").split("#[cfg(test)]\nmod").next().unwrap();
         for page in ["mydata", "preferences", "erased"] {
-            pages += &std::fs::read_to_string(folder.join(format!("templates/pages/{page}.html"))).unwrap();
+            pages += &read(&format!("templates/pages/{page}.html"));
         }
         let shown = |key: &str| {
             let call = |begins: &str| {
                 let call = format!("{begins}{key}");
                 pages.split(&call).skip(1).any(|rest| !rest.starts_with(|c: char| c == '_' || c.is_alphanumeric()))
             };
-            call("m.") || call("mine().")
+            call("m.") || call("mine().") || call("self.")
         };
         let unused: Vec<_> = KEYS.iter().filter(|key| !shown(key)).collect();
         assert!(unused.is_empty(), "no page shows {unused:?}");

@@ -16,6 +16,7 @@ use super::mine::word;
 use super::pages::{CodeView, StateKind};
 use super::people::{checked, failed, no_such_link, nonce, preferred, render, state_page};
 use crate::clock::{DAY, SECOND, instant};
+use crate::domain::channel::Purpose;
 use crate::engine::dossier::{Dossier, NOT_KEPT};
 use crate::engine::mydata::{self, Door, Typed};
 use crate::engine::record;
@@ -281,7 +282,15 @@ fn sections(web: &Web, lang: Lang, d: &Dossier) -> Vec<Section> {
     });
     let config = &web.engine.config;
     let recipients = config.gateways.iter().map(|g| g.name().to_owned());
-    let kept = m.kept_how.replace("{days}", &config.retention.proof_days.to_string());
+    let (retention, span) = (&config.retention, |text: &str, days: i64| text.replace("{time}", &m.span(days)));
+    let kept = vec![
+        m.kept_consent
+            .replace("{consent_months}", &retention.marketing_months().to_string())
+            .replace("{profiling_months}", &retention.months(Purpose::Profiling).to_string()),
+        span(&m.kept_silent, retention.silent_days),
+        span(&m.kept_replies, retention.replies_days),
+        span(&m.kept_proof, retention.proof_days),
+    ];
     vec![
         section(&m.about, None, about),
         section(&m.sources, None, sources),
@@ -293,7 +302,7 @@ fn sections(web: &Web, lang: Lang, d: &Dossier) -> Vec<Section> {
         section(&m.decisions, Some(m.decisions_how.clone()), decisions.collect()),
         section(&m.requests, None, requests.collect()),
         section(&m.recipients, Some(m.recipients_how.clone()), recipients.collect()),
-        section(&m.kept, None, vec![kept]),
+        section(&m.kept, None, kept),
     ]
 }
 

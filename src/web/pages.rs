@@ -60,7 +60,7 @@ impl Banner {
             Banner::Restricted => &t.restricted,
             Banner::WrongNumber => &t.wrong_number,
         };
-        text.replace("{brand}", brand)
+        text.replace("{brand}", brand).replace("{data}", &lang.mine().link)
     }
 }
 
@@ -153,17 +153,11 @@ pub enum Step {
     /// A no: it ends here.
     Declined,
     /// The number, for what is in the token; `unfit` where the one typed cannot be used.
-    Number {
-        token: String,
-        typed: String,
-        unfit: bool,
-    },
+    Number { token: String, typed: String, unfit: bool },
     /// The code that may be on its way.
-    Code {
-        token: String,
-        wrong: bool,
-    },
-    Done,
+    Code { token: String, wrong: bool },
+    /// Confirmed, and the page where it can be changed.
+    Done { link: String },
 }
 
 /// The page behind `/join/{form}`. Posts `nonce` and `answer` = `chosen` | `none` with `grant` once a ticked box, `number` with `token` and
@@ -199,7 +193,7 @@ impl JoinPage {
             Step::Declined => t.join_declined_title.clone(),
             Step::Number { .. } => t.join_number_title.clone(),
             Step::Code { .. } => t.last_step.clone(),
-            Step::Done => t.join_done_title.clone(),
+            Step::Done { .. } => t.join_done_title.clone(),
         }
     }
 

@@ -196,12 +196,17 @@ pub(super) fn checked(web: &Web, headers: &HeaderMap, body: &Bytes) -> Option<(S
     Some((StateKind::BadRequest, status))
 }
 
-/// Our own form says `Sec-Fetch-Site: same-origin`; browsers that do not say it still send their origin.
+/// Our own form says `Sec-Fetch-Site: same-origin`. Browsers that do not say it send their origin with a POST, and older ones still, which
+/// send neither, the page that the form stood on (OWASP, CSRF prevention, "verifying origin with standard headers"). Another site can keep
+/// all three back, and then nothing is taken.
 fn same_origin(web: &Web, headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
-    match text("sec-fetch-site") {
-        Some(site) => site == "same-origin",
-        None => text("origin").is_some_and(|o| o == web.engine.config.public_url.origin().ascii_serialization()),
+    let own = || web.engine.config.public_url.origin();
+    match (text("sec-fetch-site"), text("origin"), text("referer")) {
+        (Some(site), ..) => site == "same-origin",
+        (None, Some(origin), _) => origin == own().ascii_serialization(),
+        (None, None, Some(page)) => url::Url::parse(page).is_ok_and(|page| page.origin() == own()),
+        (None, None, None) => false,
     }
 }
 

@@ -202,6 +202,7 @@ both!(every_contact_stands_under_one_word_the_same_in_figures_lists_files_and_st
     let (_, jsonl) = app.get(&format!("{}/consents.jsonl?status=silent", app.operator)).await;
     assert_eq!(jsonl.lines().skip(1).collect::<Vec<_>>(), text.lines().skip(1).collect::<Vec<_>>());
     let (_, out, _) = ask(&dir, &["consents", "overview", "--channel", "sms", "--purpose", "promotions"]).await;
+    assert!(out.lines().next().unwrap().ends_with(" UTC") && !out.contains("+00:00"), "{out}");
     let figures: Vec<&str> = out.lines().last().unwrap().split_whitespace().collect();
     assert_eq!(figures, ["sms.promotions", "1", "1", "1", "1", "1", "3", "1", "1", "1", "2"], "{out}");
     // The page shows the same figures, and each leads to its list.

@@ -423,7 +423,12 @@ both!(a_forged_request_is_refused_and_changes_nothing, |app| {
         (vec![("origin", "https://evil.example".into())], 403, 403),
         (vec![("origin", "null".into())], 403, 403),
         (vec![("origin", format!("http://127.0.0.1:{}", port.parse::<u16>().unwrap() ^ 1))], 403, 403),
-        // No browser leaves both out; a form is not taken so, a script's JSON is.
+        // An old browser names the page alone.
+        (vec![("referer", format!("{own}/"))], 303, 200),
+        (vec![("referer", "https://evil.example/".into())], 403, 403),
+        (vec![("referer", format!("https://evil.example/{own}"))], 403, 403),
+        (vec![("origin", "null".into()), ("referer", format!("{own}/"))], 403, 403),
+        // No browser leaves all out; a form is not taken so, a script's JSON is.
         (vec![], 403, 200),
         // A name of somebody else's that points here.
         (vec![("host", format!("evil.example:{port}")), ("sec-fetch-site", "same-origin".into())], 421, 421),

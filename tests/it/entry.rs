@@ -12,7 +12,7 @@ use crate::run::ask;
 const ENTRY: &str = "[[entry]]\nword = \"NEWSLETTER\"\ntext = \"Ciao, sono Zoë & co. NEWSLETTER\"\nform = \"newsletter\"";
 
 /// The form that ships, and the entry that leads to it.
-async fn with_entry(app: &mut TestApp) {
+pub async fn with_entry(app: &mut TestApp) {
     let forms = app.engine.config.dir.join("forms");
     std::fs::create_dir_all(&forms).unwrap();
     std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/config/forms/newsletter.toml"), forms.join("newsletter.toml")).unwrap();
@@ -118,7 +118,12 @@ both!(whoever_writes_first_is_answered_once_and_has_consented_to_nothing, |app| 
         receive::store(&app.engine, "mock", std::slice::from_ref(&first)).await.unwrap();
         app.settle().await;
     }
-    app.reply(&known, REPLY_NUMBER, "NEWSLETTER").await;
+    // Tried out on the page of the pretended phones.
+    let wrote = |text: &str| [("number", known.as_str()), ("to", REPLY_NUMBER), ("text", text)].map(|(k, v)| (k, v.to_owned()));
+    assert_eq!(app.post_form(&format!("{}/write", app.gateway.url()), &wrote("NEWSLETTER")).await, 303);
+    app.deliver().await;
+    app.gateway.idle().await;
+    assert!(app.get(&app.gateway.url()).await.1.contains("2 phones, 2 messages"), "somebody who was never written to");
     app.reply(&known, REPLY_NUMBER, "NEWSLETTER?").await;
     for number in [&stranger, &known] {
         assert_eq!((links(app, number), app.inbox(number).len()), (1, 1), "answered once");

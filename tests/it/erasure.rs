@@ -142,7 +142,14 @@ both!(who_is_erased_is_gone_stays_out_and_the_proof_still_holds, |app| {
     assert!(with.providers[0].messages.iter().all(|m| m.provider_id.is_some()), "by which the provider finds them: {with:?}");
     app.advance(Duration::from_secs(32 * 86_400));
     assert!(wishes::list(&app.engine, true).await.unwrap()[0].overdue);
-    let (code, out, _) = ask(app.dir.path(), &["contact", "requests", "list", "--open"]).await;
+    let [overview, metrics] = ["/", "/metrics"].map(|path| format!("{}{path}", app.operator));
+    let (overview, metrics) = (app.get(&overview).await.1, app.get(&metrics).await.1);
+    let late = wishes::list(&app.engine, true).await.unwrap().iter().filter(|r| r.overdue).count();
+    for said in [format!("requests overdue: {late}<"), format!("Requests <span class=\"count\">{late} overdue<")] {
+        assert!(overview.contains(&said), "{said}: {overview}");
+    }
+    assert!(metrics.contains(&format!("\npermesso_requests_overdue {late}\n")), "{metrics}");
+    let (code, out, _) = ask(app.dir.path(), &["requests", "list", "--open"]).await;
     assert!(code == 0 && out.contains("erasure") && out.contains("mock: delete"), "{out}");
     for request in &open {
         let id = request.id.to_string();

@@ -1,6 +1,7 @@
 //! Consent first: a form on which people choose, then give their number, then type the code that only its phone gets. And what must not come
 //! of it, since anybody can type anybody's number.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use permesso::domain::suppression::Reason;
@@ -48,14 +49,14 @@ async fn post(app: &TestApp, form: &str, pairs: &[(&str, &str)]) -> (u16, Vec<St
 }
 
 /// The first step: what the page carries to the second.
-async fn choose(app: &TestApp, form: &str, grants: &[&str]) -> String {
+pub async fn choose(app: &TestApp, form: &str, grants: &[&str]) -> String {
     let pairs: Vec<(&str, &str)> = [("answer", "chosen")].into_iter().chain(grants.iter().map(|g| ("grant", *g))).collect();
     let (status, _, page) = post(app, form, &pairs).await;
     assert_eq!(status, 200, "{page}");
     field(&page, "token")
 }
 
-async fn give(app: &TestApp, form: &str, token: &str, number: &str) -> (u16, Vec<String>, String) {
+pub async fn give(app: &TestApp, form: &str, token: &str, number: &str) -> (u16, Vec<String>, String) {
     let (status, headers, page) = post(app, form, &[("answer", "number"), ("token", token), ("number", number)]).await;
     // What the page carries on is the only thing that differs from one visitor to the next.
     (status, headers, page.replace(token, "T"))
@@ -130,9 +131,13 @@ both!(a_choice_on_a_form_counts_with_the_code_alone_and_nothing_is_kept_before_t
         "a number alone grants nothing"
     );
 
+    let mut own = BTreeSet::new();
     for _ in 0..2 {
         let (status, _, page) = enter(app, "newsletter", &token, code).await;
         assert!(status == 200 && page.contains("banner confirmed") && page.contains("Promozioni e offerte: SMS"), "{page}");
+        own.extend(
+            page.split("href=\"").filter_map(|rest| rest.split('"').next()).filter(|a| a.contains("/p/")).map(str::to_owned),
+        );
     }
     assert_eq!(app.granted(&one).await, PROMO);
     assert_eq!(app.count("SELECT COUNT(*) FROM ledger").await, 2, "first yes and second act, once");
@@ -161,6 +166,17 @@ both!(a_choice_on_a_form_counts_with_the_code_alone_and_nothing_is_kept_before_t
     app.people(std::slice::from_ref(&two)).await;
     app.send(LINK).await;
     assert_eq!(app.asks(&one), 0, "nobody was given a basis to ask them by it");
+
+    // It is changed where the last page said, however often the code was typed: more by another code, and all of it taken back at once.
+    let [own] = &own.into_iter().collect::<Vec<_>>()[..] else { panic!("one page of their own") };
+    app.advance(Duration::from_secs(90));
+    assert_eq!(app.submit(own, "chosen", &["sms.promotions", "sms.product_info"]).await, 303);
+    assert_eq!(app.granted(&one).await, PROMO);
+    app.settle().await;
+    crate::code::enter(app, own, &codes(app, &one).pop().expect("a second code")).await;
+    assert_eq!(app.granted(&one).await.len(), 2);
+    assert_eq!(app.submit(own, "none", &[]).await, 303);
+    assert!(app.granted(&one).await.is_empty());
 });
 
 both!(a_number_that_said_no_gets_nothing_from_a_form_and_nobody_can_tell, |app| {
@@ -582,8 +598,10 @@ both!(a_chatbot_asks_for_the_choice_first_and_needs_its_token_for_the_number, |a
     let typed = |code: &str| serde_json::json!({ "step": "code", "token": token, "code": code });
     assert_eq!(ask(typed(if code == "000000" { "111111" } else { "000000" })).await.0, 422);
     assert!(app.granted(&number).await.is_empty());
-    let granted = serde_json::json!({ "state": "confirmed", "granted": PROMO });
-    assert_eq!(ask(typed(code)).await, (200, granted));
+    let (status, said) = ask(typed(code)).await;
+    let granted = serde_json::json!({ "state": "confirmed", "granted": PROMO, "preferences": said["preferences"] });
+    assert_eq!((status, &said), (200, &granted));
+    assert_eq!(app.get(said["preferences"].as_str().unwrap()).await.0, 200);
     assert_eq!(app.granted(&number).await, PROMO);
 
     let mut last = 0;

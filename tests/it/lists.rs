@@ -50,6 +50,26 @@ both!(every_kind_of_list_has_its_own_headers, |app| {
     assert_eq!([1, 2, 3, 4, 5].map(|n| app.asks(&TestApp::it(n))), [0, 0, 0, 0, 1]);
 });
 
+#[tokio::test]
+async fn where_rejected_rows_cannot_be_written_down_it_is_said_what_was_imported() {
+    let mut app = TestApp::new(crate::app::Kind::Sqlite).await;
+    let list = file(&app, "list.csv", format!("number\n{}\nnobody\n", TestApp::it(1)));
+    // As in a folder that is read-only, also for whoever may write everywhere.
+    std::fs::create_dir(app.dir.path().join("list.csv.rejected.csv")).unwrap();
+    let (code, _, err) = crate::run::ask(app.dir.path(), &["import", "contacts", list.to_str().unwrap()]).await;
+    assert!(code == 1 && err.contains("nothing of the file was imported: cannot write") && err.contains("remedy"), "{err}");
+    assert_eq!(app.count("SELECT COUNT(*) FROM contacts").await, 0);
+    let many: String = (1..=2_000).map(|n| format!("{}\n", TestApp::it(n))).collect();
+    file(&app, "list.csv", format!("number\n{many}nobody\n"));
+    let (code, _, err) = crate::run::ask(app.dir.path(), &["import", "contacts", list.to_str().unwrap()]).await;
+    assert!(code == 1 && err.contains("the first 2000 rows are imported and the rest was not"), "{err}");
+    assert_eq!(app.count("SELECT COUNT(*) FROM contacts").await, 2_000);
+    // Nor is a folder without hope silent.
+    let (code, _, err) = crate::run::ask(std::path::Path::new("/dev/null"), &["init"]).await;
+    assert!(code == 1 && err.contains("choose a folder that you may write"), "{err}");
+    app.end().await;
+}
+
 both!(a_header_that_is_missing_is_named_with_its_list_and_its_section, |app| {
     app.reconfigure("[import.suppressions.columns]\nexternal_id = \"Codice\"").await;
     let noes = file(app, "no.csv", "number\n+393000000001\n");

@@ -85,18 +85,17 @@ both!(a_stale_rule_warns_and_then_blocks, |app| {
     app.advance(DAY * 277);
     assert_eq!(app.clock.date_time().date_naive().to_string(), "2027-09-04");
     app.advance(DAY * 3);
-    let warning =
-        "the rule [hours] of country pack IT was last reviewed on 2026-11-02: in 56 days nobody there is asked any more";
+    let warning = "last reviewed on 2026-11-02: in 56 days nobody there is asked any more";
     let warnings = report::overview(&app.engine).await.unwrap().warnings;
-    assert!(warnings.iter().any(|w| w.starts_with(warning)), "{warnings:#?}");
+    assert!(warnings.iter().any(|w| w.contains(warning) && w.contains("IT [hours]")), "{warnings:#?}");
     assert!(app.get(&format!("{}/", app.operator)).await.1.contains(&warnings[0]), "the operator's page says it too");
     for args in [&["config", "check"][..], &["campaign", "check", LINK], &["campaign", "plan", LINK]] {
         let (code, said) = permesso(app, args).await;
-        assert!(code == 0 && said.contains(&format!("warning: {warning}")), "{args:?}: {said}");
+        assert!(code == 0 && said.contains("warning: ") && said.contains(warning), "{args:?}: {said}");
     }
     let (_, json) = permesso(app, &["--json", "campaign", "plan", LINK]).await;
     let plan: serde_json::Value = serde_json::from_str(json.trim()).expect("JSON");
-    assert!(plan["warnings"].as_array().unwrap().iter().any(|w| w.as_str().unwrap().starts_with(warning)), "{plan}");
+    assert!(plan["warnings"].as_array().unwrap().iter().any(|w| w.as_str().unwrap().contains(warning)), "{plan}");
     app.plan_as(LINK, |campaign| from_today(app, campaign)).await;
     app.deliver().await;
     assert_eq!((app.asks(&early), app.asks(&late)), (1, 1));

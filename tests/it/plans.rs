@@ -60,6 +60,18 @@ both!(a_start_says_what_it_froze_and_the_same_plan_is_not_started_twice, |app| {
     assert!(out.contains("it is paused") && out.contains(&format!("campaign resume {LINK}")), "{out}");
     assert_eq!(app.states().await.get("planned"), Some(&2));
     assert_eq!(app.count("SELECT COUNT(*) FROM campaign_revisions").await, 1);
+    // What is paused is not halted, and a script is told in JSON.
+    assert!(said(app, &["resume"]).await.contains("nothing was halted") && app.states().await.get("planned") == Some(&2));
+    let json = async |args: &[&str]| -> serde_json::Value { serde_json::from_str(&said(app, args).await).unwrap() };
+    assert_eq!(json(&["--json", "halt"]).await["halted"], true);
+    assert_eq!(json(&["--json", "resume"]).await["was_halted"], true);
+    said(app, &["halt"]).await;
+    assert_eq!(said(app, &["resume"]).await, "resumed\n");
+    let told =
+        |state: &str, changed: bool| serde_json::json!({ "campaign": LINK, "state": state, "changed": changed, "cancelled": 0 });
+    assert_eq!(json(&["--json", "campaign", "pause", LINK]).await, told("paused", false));
+    assert_eq!(json(&["--json", "campaign", "resume", LINK]).await, told("running", true));
+    said(app, &["campaign", "pause", LINK]).await;
     assert_eq!(said(app, &["campaign", "resume", LINK]).await, format!("campaign {LINK} goes on\n"));
     for _ in 0..2 {
         assert_eq!(said(app, &["campaign", "resume", LINK]).await, format!("campaign {LINK} is running already\n"));

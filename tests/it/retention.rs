@@ -189,7 +189,14 @@ both!(a_run_is_called_for_once_a_day_and_again_where_it_broke_off, |app| {
     assert_eq!(by_age::runs(&app.engine, 9).await.unwrap()[0].found, Some(Found::default()));
     assert!(!by_age::schedule(&app.engine).await.unwrap());
     let (code, out, err) = ask(app.dir.path(), &["retention", "list"]).await;
-    assert!(code == 0 && out.contains("0 people forgotten") && out.contains("broken off"), "{out}{err}");
+    assert!(
+        code == 0
+            && out.contains("0 people forgotten")
+            && out.contains("broken off")
+            && out.starts_with("2026-12-01 ")
+            && out.contains(" UTC  "),
+        "{out}{err}"
+    );
     let (_, desk) = app.get(&format!("{}/requests", app.operator)).await;
     assert!(desk.contains("Last run, 2026-12-01") && desk.contains("consents of 0 people expired, 0 people forgotten"), "{desk}");
     app.advance(DAY);

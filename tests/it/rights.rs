@@ -60,7 +60,15 @@ both!(whoever_has_restricted_the_use_of_their_data_is_sent_nothing_until_it_is_l
     assert_eq!(crate::mydata::post(app, &page, &[("answer", "lift"), ("ticket", "0")]).await.0, 303, "by its ticket alone");
     let csv = exported(app).await;
     assert!(csv.contains(",not_releasable,") && csv.contains("RESTRICTED") && !csv.contains(",granted,"), "{csv}");
-    assert!(app.get(&link).await.1.contains("banner restricted"));
+    let (_, page) = app.get(&link).await;
+    assert!(
+        page.contains("banner restricted") && page.contains("apri «Vedi, scarica o cancella i tuoi dati» qui sotto"),
+        "{page}"
+    );
+    assert!(
+        body.contains("al massimo 24 mesi (12 per") && body.contains("per altri 5 anni") && body.contains("dopo 90 giorni"),
+        "{body}"
+    );
     assert_eq!(app.submit(&link, "chosen", &["sms.promotions", "whatsapp.promotions"]).await, 303);
     assert_eq!(app.granted(&three).await, ["sms.promotions"]);
 
@@ -135,15 +143,18 @@ both!(a_restriction_is_in_the_next_export_of_changes_whatever_number_it_was_said
 
 both!(a_restriction_outlives_a_copy_older_than_its_person, |app| {
     let [before, person, tied, gone, late, lost, freed, glad] = [1, 2, 3, 4, 5, 6, 7, 8].map(TestApp::it);
-    app.people(&[before.clone(), tied.clone(), late.clone(), freed.clone(), glad.clone()]).await;
+    let [joins, kin, writes, moves] = [9, 10, 11, 12].map(TestApp::it);
+    crate::entry::with_entry(app).await;
+    app.people(&[before.clone(), tied.clone(), late.clone(), freed.clone(), glad.clone(), kin.clone()]).await;
     app.send(LINK).await;
-    for number in [&tied, &late, &glad] {
+    for number in [&tied, &late, &glad, &kin] {
         grants(app, number).await;
     }
     assert_eq!(restrict(app, &freed, true).await, 1);
     let copy = crate::restore::copy(app).await;
-    app.people(&[person.clone(), gone.clone(), lost.clone()]).await;
-    for number in [&person, &gone, &lost] {
+    let after = [&person, &gone, &lost, &joins, &writes, &moves];
+    app.people(&after.map(Clone::clone)).await;
+    for number in after {
         assert_eq!(restrict(app, number, true).await, 1);
     }
     // Restricted by a tie alone; and tied to one that is restricted no more.
@@ -161,6 +172,22 @@ both!(a_restriction_outlives_a_copy_older_than_its_person, |app| {
     // One list brings the restricted number back and ties another to it.
     app.import(&(with_id(&lost, "H2") + &with_id(&late, "H2"))).await;
     assert!(app.story(&late).await.ledger.concat().contains(" restricted "));
+
+    // So is it by a form, by a first message and as somebody's new number; and whoever a list ties to it meanwhile is restricted with it.
+    let answers = "SELECT COUNT(*) FROM messages WHERE kind IN ('code', 'help')";
+    let answered = app.count(answers).await;
+    let token = crate::intake::choose(app, "newsletter", &["sms.promotions"]).await;
+    assert_eq!(crate::intake::give(app, "newsletter", &token, &joins).await.0, 200);
+    let codes = app.count(answers).await - answered;
+    app.import(&(with_id(&kin, "H4") + &crate::humans::rejected(11, "H4", ""))).await;
+    app.reply(&writes, REPLY_NUMBER, "NEWSLETTER").await;
+    let links = app.count(answers).await - answered - codes;
+    rights::change_number(&app.engine, &TestApp::number(&before), &TestApp::number(&moves), &by_letter(app)).await.unwrap();
+    let mut restricted = Vec::new();
+    for number in [&writes, &moves, &kin] {
+        restricted.push(app.story(number).await.ledger.concat().contains(" restricted "));
+    }
+    assert_eq!((codes, links, restricted), (0, 0, vec![true; 3]));
 
     // The next list brings them again, and the ledger says why they are left alone.
     app.people(std::slice::from_ref(&person)).await;
@@ -233,8 +260,13 @@ both!(an_objection_ends_all_marketing_for_every_number_channel_and_purpose, |app
     app.reply(asked, REPLY_NUMBER, "SI").await;
     assert!(app.granted(asked).await.is_empty());
     assert_eq!(app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'stopped'").await, 2);
-    let (code, _, err) = ask(app.dir.path(), &["contact", "object", &stranger]).await;
-    assert_eq!(code, 0, "{err}");
+    for (right, number, says) in [
+        ("object", &stranger, &["no contact, so nothing was sent to it or planned; kept: its no, as a keyed hash"][..]),
+        ("erase", &TestApp::it(8), &["nothing to erase; kept: its no, as a keyed hash", "\ndone; on record as request "]),
+    ] {
+        let (code, out, err) = ask(app.dir.path(), &["contact", right, number]).await;
+        assert!(code == 0 && says.iter().all(|said| out.contains(said)) && !out.contains("left to do"), "{out}{err}");
+    }
     app.people(std::slice::from_ref(&stranger)).await;
     app.plan_as(LINK, another_family).await;
     app.settle().await;
@@ -254,14 +286,16 @@ both!(an_objection_ends_all_marketing_for_every_number_channel_and_purpose, |app
 
 both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     let [old, new, stopped, next, known, alone] = [1, 2, 3, 4, 5, 6].map(TestApp::it);
+    let [moves, said_no, kin] = [11, 12, 13].map(TestApp::it);
     // A rejected row tied the old number before it was a contact.
     app.import(&(crate::humans::rejected(1, "H1", "") + &crate::humans::rejected(4, "H4", ""))).await;
     let same = TestApp::it(10);
-    app.import(&format!("{}{}{}{}", with_id(&old, "H1"), TestApp::good(&stopped), TestApp::good(&known), with_id(&same, "H4")))
-        .await;
+    let with_ids = with_id(&old, "H1") + &with_id(&same, "H4") + &with_id(&kin, "H5");
+    app.import(&(with_ids + &TestApp::good(&stopped) + &TestApp::good(&known))).await;
     app.send(LINK).await;
-    grants(app, &old).await;
-    grants(app, &same).await;
+    for number in [&old, &same, &kin] {
+        grants(app, number).await;
+    }
     app.reply(&stopped, REPLY_NUMBER, "STOP").await;
     let mornings = [("when", "1"), ("part", "morning"), ("grant", "sms.promotions")];
     crate::times::choose(app, &known, &mornings).await;
@@ -279,6 +313,12 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     change(&old, &new).await.unwrap();
     change(&stopped, &next).await.unwrap();
     assert!(app.granted(&same).await.is_empty(), "a rejected row tied the new number to it");
+    // What a new number said before anybody knew whose it is counts for the person's others.
+    app.import(&with_id(&moves, "H5")).await;
+    app.reply(&said_no, REPLY_NUMBER, "STOP").await;
+    assert_eq!(app.granted(&kin).await.len(), 1);
+    change(&moves, &said_no).await.unwrap();
+    assert!(app.granted(&kin).await.is_empty());
     // Of somebody without an `external_id`, which would remember the ask by itself. What they chose and asked for goes along.
     change(&known, &alone).await.unwrap();
     let moved = app.story(&alone).await;
@@ -352,6 +392,10 @@ both!(what_the_store_does_for_a_restriction_and_a_new_number, |app| {
         done_at: Some(1),
     };
     requests::add(&mut tx, &ours, &wish, &[]).await.unwrap().unwrap();
+    let open = requests::Request { received_at: 2, due_at: 9, done_at: None, ..wish };
+    requests::add(&mut tx, &ours, &open, &[]).await.unwrap().unwrap();
+    let late = [requests::overdue(&mut tx, &ours, 8).await.unwrap(), requests::overdue(&mut tx, &ours, 9).await.unwrap()];
+    assert_eq!(late, [0, 1], "from the end of its last day on");
     assert_eq!(requests::restricted(&mut tx, &ours, &[keyed(2), keyed(1)].concat()).await.unwrap(), [one]);
     assert!(requests::restricted(&mut tx, &ours, &keyed(2)).await.unwrap().is_empty(), "of these numbers alone");
     assert!(contacts::restricted_by_another(&mut tx, &ours, &["H1".into()]).await.unwrap().is_empty(), "nothing is granted");

@@ -438,20 +438,31 @@ both!(forged_and_foreign_forms_are_refused, |app| {
     assert_eq!(app.post(&other, &nonce, "chosen", &["sms.promotions"]).await, 409, "the nonce belongs to its token");
     assert_eq!(app.post(&link, &nonce, "maybe", &[]).await, 400);
     let form = format!("nonce={nonce}&answer=chosen&grant=sms.promotions");
-    let send = async |site: Option<&str>, origin: Option<&str>| {
+    let send = async |headers: &[(&str, &str)]| {
         let mut request = app.http.post(&link).header("content-type", "application/x-www-form-urlencoded").body(form.clone());
-        for (name, value) in [("sec-fetch-site", site), ("origin", origin)] {
-            if let Some(value) = value {
-                request = request.header(name, value);
-            }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         request.send().await.unwrap().status().as_u16()
     };
-    assert_eq!(send(Some("cross-site"), None).await, 403);
-    assert_eq!(send(None, Some("https://evil.example")).await, 403);
-    assert_eq!(send(None, None).await, 403);
+    let (base, evil) = (app.base.as_str(), "https://evil.example");
+    let longer = format!("{base}.evil.example/p/x");
+    for foreign in [
+        &[("sec-fetch-site", "cross-site")][..],
+        &[("sec-fetch-site", "cross-site"), ("origin", base), ("referer", &link)],
+        &[("origin", evil)],
+        &[("origin", "null"), ("referer", &link)],
+        &[("referer", "https://evil.example/form")],
+        &[("referer", &longer)],
+        &[("referer", "/p/x")],
+        &[],
+    ] {
+        assert_eq!(send(foreign).await, 403, "{foreign:?}");
+    }
     assert_eq!(app.count("SELECT COUNT(*) FROM ledger").await, 0);
-    assert_eq!(send(None, Some(app.base.as_str())).await, 303);
+    assert_eq!(send(&[("origin", base)]).await, 303);
+    // An old phone's browser names only the page.
+    assert_eq!(send(&[("referer", &link)]).await, 303);
     // Unknown and malformed tokens get the same answer, and are limited by address; known ones never are.
     let (status, unknown) = app.get(&format!("{}/p/AAAAAAAAAAAAAAAAAAAAAA", app.base)).await;
     let (same, malformed) = app.get(&format!("{}/p/%00..%2f", app.base)).await;

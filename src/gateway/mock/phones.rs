@@ -14,20 +14,28 @@ use serde::Deserialize;
 use super::book::{Book, Entry, Phone};
 use super::protocol::{Button, Channel};
 use super::server::Shared;
+use crate::domain::phone::{Fiction, PhoneNumber};
+use crate::domain::plural::counted;
 
 const PAGE: usize = 50;
 const LONGEST_REPLY: usize = 1600;
 
 pub(super) fn router() -> Router<Arc<Shared>> {
-    Router::new().route("/", get(newest).post(search)).route("/phones/{n}", get(phone)).route("/phones/{n}/reply", post(reply))
+    Router::new()
+        .route("/", get(newest).post(search))
+        .route("/write", post(write))
+        .route("/phones/{n}", get(phone))
+        .route("/phones/{n}/reply", post(reply))
 }
 
 #[derive(Template)]
 #[template(path = "pages/phones.html")]
 struct PhonesPage {
     phones: Vec<Row>,
-    total_phones: usize,
-    total_messages: usize,
+    /// `2 phones, 3 messages`
+    total: String,
+    /// Senders that are no numbers and can be written to, or are known to be.
+    two_way: Vec<String>,
     /// The digits searched for; empty on the plain list.
     digits: String,
     newer: Option<usize>,
@@ -105,7 +113,7 @@ struct PageQuery {
 }
 
 async fn newest(State(shared): State<Arc<Shared>>, Query(query): Query<PageQuery>) -> Response {
-    render(&list(&shared.book(), String::new(), query.page.min(1_000_000)))
+    render(&list(&shared.book(), &shared.two_way, String::new(), query.page.min(1_000_000)))
 }
 
 #[derive(Deserialize)]
@@ -116,7 +124,7 @@ struct Search {
 /// By POST, so that no number gets into a URL. Shows the first page of hits only: more digits find more exactly.
 async fn search(State(shared): State<Arc<Shared>>, Form(search): Form<Search>) -> Response {
     let digits = search.digits.chars().filter(char::is_ascii_digit).take(15).collect();
-    render(&list(&shared.book(), digits, 0))
+    render(&list(&shared.book(), &shared.two_way, digits, 0))
 }
 
 async fn phone(State(shared): State<Arc<Shared>>, Path(index): Path<usize>) -> Response {
@@ -129,6 +137,32 @@ async fn phone(State(shared): State<Arc<Shared>>, Path(index): Path<usize>) -> R
         })
     };
     page.map_or_else(|| StatusCode::NOT_FOUND.into_response(), |page| render(&page))
+}
+
+/// What somebody writes whom nobody has written to.
+#[derive(Deserialize)]
+struct First {
+    number: String,
+    to: String,
+    text: String,
+}
+
+async fn write(State(shared): State<Arc<Shared>>, Form(first): Form<First>) -> Response {
+    let Ok(number) = PhoneNumber::parse(&first.number, None, Fiction::Allowed) else {
+        return (StatusCode::BAD_REQUEST, "Write the phone's number with its country code, as in +39 300 123 4567.")
+            .into_response();
+    };
+    let text = first.text.trim();
+    if text.is_empty() || text.chars().count() > LONGEST_REPLY {
+        return (StatusCode::BAD_REQUEST, "A message has 1 to 1600 characters.").into_response();
+    }
+    let to = PhoneNumber::parse(&first.to, None, Fiction::Allowed).map_or(first.to, |to| to.e164().to_owned());
+    if !to.starts_with('+') && !shared.two_way.contains(&to) {
+        return (StatusCode::FORBIDDEN, "This sender cannot receive messages.").into_response();
+    }
+    shared.write(number.e164(), &to, Channel::Sms, text, None).await;
+    let index = shared.book().phones.iter().position(|phone| phone.number == number.e164());
+    Redirect::to(&index.map_or("/".to_owned(), |index| format!("/phones/{index}"))).into_response()
 }
 
 /// Either `text` with `to` and `channel`, or `button` with `message`.
@@ -166,15 +200,19 @@ async fn reply(State(shared): State<Arc<Shared>>, Path(index): Path<usize>, Form
     Redirect::to(&format!("/phones/{index}")).into_response()
 }
 
-fn list(book: &Book, digits: String, page: usize) -> PhonesPage {
+fn list(book: &Book, two_way: &[String], digits: String, page: usize) -> PhonesPage {
     let mut phones: Vec<Row> =
         book.newest_phones(&digits).skip(page * PAGE).take(PAGE + 1).map(|(index, phone)| row(book, index, phone)).collect();
     let more = phones.len() > PAGE;
     phones.truncate(PAGE);
     PhonesPage {
         phones,
-        total_phones: book.phones.len(),
-        total_messages: book.messages.len(),
+        total: format!(
+            "{}, {}",
+            counted(book.phones.len(), "phone", "phones"),
+            counted(book.messages.len(), "message", "messages")
+        ),
+        two_way: two_way.to_vec(),
         newer: page.checked_sub(1),
         older: (more && digits.is_empty()).then_some(page + 1),
         digits,

@@ -452,6 +452,6 @@ struct Resume {
 #[utoipa::path(post, path = "/api/v1/resume", request_body = Resume, responses((status = 200, body = Steering)))]
 async fn resume_all(State(web): State<Web>, Operator(by): Operator, Json(said): Json<Resume>) -> Answer<Steering> {
     let heard = said.heard.as_deref().map(str::trim).filter(|words| !words.is_empty());
-    let gaps = steer::resume(&web.engine, &by, heard).await? as u64;
+    let gaps = steer::resume(&web.engine, &by, heard).await?.gaps as u64;
     Ok(Json(Steering { halted: false, gaps, by }))
 }

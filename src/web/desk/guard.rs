@@ -91,15 +91,18 @@ impl Gate {
             let remedy = "send Content-Type: application/json, with {} where there is nothing to say";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is not JSON", remedy));
         }
-        let own = match (headers.get("sec-fetch-site").map(|v| v.as_bytes()), headers.get(header::ORIGIN).map(|v| v.as_bytes())) {
-            (Some(site), _) => site == b"same-origin",
-            // Where Host is ours, an origin with the same authority is our own page, behind a TLS proxy too.
-            (None, Some(origin)) => {
-                let authority = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
+        let bytes = |name: &str| headers.get(name).map(|v| v.as_bytes());
+        let own = match (bytes("sec-fetch-site"), bytes("origin"), bytes("referer")) {
+            (Some(site), ..) => site == b"same-origin",
+            // Where Host is ours, an origin with the same authority is our own page, behind a TLS proxy too. Old browsers that send no
+            // origin still name the page.
+            (None, Some(from), _) | (None, None, Some(from)) => {
+                let from = from.strip_prefix(b"http://").or_else(|| from.strip_prefix(b"https://"));
+                let authority = from.and_then(|from| from.split(|b| b"/?#".contains(b)).next());
                 authority.is_some_and(|a| a.eq_ignore_ascii_case(host.as_bytes()))
             }
-            // No browser: it always sends one of the two with a POST, and cannot send JSON elsewhere unasked.
-            (None, None) => api,
+            // No browser: it always sends one of the three with a POST, and cannot send JSON elsewhere unasked.
+            (None, None, None) => api,
         };
         if !own {
             let remedy = "use the buttons of the operator's own pages, or the API with JSON";

@@ -71,6 +71,11 @@ pub async fn metrics(State(web): State<Web>) -> Result<Response, Problem> {
         "# HELP permesso_inbox_waiting Unclear replies that wait for an operator.\n# TYPE permesso_inbox_waiting gauge\npermesso_inbox_waiting {}",
         overview.inbox_waiting
     );
+    let _ = writeln!(
+        out,
+        "# HELP permesso_requests_overdue People's requests about their data that are past their day.\n# TYPE permesso_requests_overdue gauge\npermesso_requests_overdue {}",
+        overview.requests_overdue
+    );
     let now = web.engine.now();
     let age = |since: Option<i64>| since.map_or(0, |since| (now - since).max(0) / SECOND);
     let unknown: i64 = messages.iter().filter(|(_, state, _)| state == "unknown").map(|(_, _, count)| count).sum();

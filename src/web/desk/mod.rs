@@ -84,6 +84,8 @@ struct Frame {
     /// Which entry of the menu is this page's.
     section: &'static str,
     waiting: u64,
+    /// People's requests that are past their day.
+    overdue: u64,
     halted: bool,
     /// Seconds after which a page with something under way loads itself anew.
     refresh: Option<u32>,
@@ -93,9 +95,10 @@ impl Frame {
     async fn new(engine: &Engine, section: &'static str) -> Result<Frame, Problem> {
         let mut tx = engine.store.read().await?;
         let waiting = store::report::waiting(&mut tx, &engine.controller).await?.unsigned_abs();
+        let overdue = store::requests::overdue(&mut tx, &engine.controller, engine.now()).await?.unsigned_abs();
         let silence = store::control::silence(&mut tx, &engine.controller, crate::engine::LEASE_DB).await?;
         tx.rollback().await?;
-        Ok(Frame { section, waiting, halted: silence == Some(store::control::Silence::Halted), refresh: None })
+        Ok(Frame { section, waiting, overdue, halted: silence == Some(store::control::Silence::Halted), refresh: None })
     }
 }
 
@@ -165,7 +168,7 @@ mod filters {
 }
 
 /// An RFC 3339 time to the minute.
-fn minute(time: &str) -> String {
+pub fn minute(time: &str) -> String {
     let at = chrono::DateTime::parse_from_rfc3339(time);
     at.map_or_else(|_| time.to_owned(), |at| at.format("%Y-%m-%d %H:%M").to_string())
 }

@@ -16,7 +16,6 @@ const NEWEST: i64 = 7;
 struct RequestsPage {
     frame: Frame,
     open: Vec<Listed>,
-    overdue: usize,
     runs: Vec<Run>,
 }
 
@@ -24,7 +23,6 @@ pub async fn show(State(web): State<Web>) -> Page {
     let mut open = requests::list(&web.engine, true).await?;
     // What is due first comes first.
     open.sort_by(|one, other| (&one.due, one.id).cmp(&(&other.due, other.id)));
-    let overdue = open.iter().filter(|request| request.overdue).count();
     let runs = retention::runs(&web.engine, NEWEST).await?;
-    html(&RequestsPage { frame: Frame::new(&web.engine, "requests").await?, open, overdue, runs })
+    html(&RequestsPage { frame: Frame::new(&web.engine, "requests").await?, open, runs })
 }
