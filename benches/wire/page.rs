@@ -101,6 +101,7 @@ async fn still(house: &House, links: &[String]) -> Result<f64> {
             channels: Channel::ALL.to_vec(),
             purposes: vec![Purpose::ProductInfo, Purpose::Promotions],
             granted: BTreeSet::new(),
+            no_is_said: false,
             times: permesso::domain::times::Times::default(),
             pending: None,
             state_banner: None,

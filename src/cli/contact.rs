@@ -11,9 +11,10 @@ use super::{Context, run};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::plural::{counted, word};
 use crate::domain::rights::Right;
+use crate::engine::dossier::{self, Dossier};
 use crate::engine::erase::{self, Erased};
 use crate::engine::requests::{self, Asked};
-use crate::engine::{Engine, dossier, explain, record, rights};
+use crate::engine::{Engine, explain, record, rights};
 use crate::web::desk::sheet;
 use crate::web::mydata;
 
@@ -147,14 +148,15 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Explain { number } => explain(context, &engine, number).await,
         Command::Export { number, format, out, force, received } => {
             let asked = asked(&engine, *received, "contact export")?;
-            let dossier = dossier::hand_over(&engine, &parsed(&engine, number)?, &asked).await?;
-            let mut target = super::out::open(out.as_deref(), *force)?;
-            match format {
-                Format::Jsonld => writeln!(target, "{:#}", record::json_ld(&engine, &dossier))?,
-                Format::Csv => target.write_all(&sheet::csv(mydata::rows(&dossier)))?,
-            }
-            target.flush()?;
-            Ok(())
+            let write = |dossier: &Dossier| {
+                let mut target = super::out::open(out.as_deref(), *force)?;
+                match format {
+                    Format::Jsonld => writeln!(target, "{:#}", record::json_ld(&engine, dossier))?,
+                    Format::Csv => target.write_all(&sheet::csv(mydata::rows(dossier)))?,
+                }
+                Ok(target.flush()?)
+            };
+            dossier::hand_over(&engine, &parsed(&engine, number)?, &asked, write).await
         }
         Command::Erase { number, received, dry_run } => {
             let number = parsed(&engine, number)?;

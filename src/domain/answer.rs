@@ -88,10 +88,12 @@ pub enum By {
     Gateway,
     /// A row of an imported list: unsubscribed, or listed in a register of those who oppose.
     List,
+    /// Said since a copy was made that was restored: by whom stands in the database kept aside.
+    Restore,
 }
 
 impl By {
-    pub const ALL: [By; 4] = [By::Person, By::Operator, By::Gateway, By::List];
+    pub const ALL: [By; 5] = [By::Person, By::Operator, By::Gateway, By::List, By::Restore];
 
     pub fn code(self) -> &'static str {
         match self {
@@ -99,6 +101,7 @@ impl By {
             By::Operator => "operator",
             By::Gateway => "gateway",
             By::List => "list",
+            By::Restore => "restore",
         }
     }
 
@@ -108,6 +111,7 @@ impl By {
             "operator" => Some(By::Operator),
             "gateway" => Some(By::Gateway),
             "import" => Some(By::List),
+            "restore" => Some(By::Restore),
             "none" => None,
             _ => Some(By::Person),
         }
@@ -120,6 +124,7 @@ impl By {
             By::Operator => "by an operator",
             By::Gateway => "by the gateway's own opt-out",
             By::List => "by an imported list",
+            By::Restore => "between the copy that was restored and its restoring",
         }
     }
 

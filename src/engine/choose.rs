@@ -44,6 +44,8 @@ pub struct View {
     pub now: i64,
     /// Why nothing is sent to this person any more, if so.
     pub suppressed: Option<Reason>,
+    /// And whether a no said again would end nothing, of the human's other numbers neither.
+    pub no_is_said: bool,
     pub answered: Option<State>,
     /// The last entry of the ledger about this person: what it says, since when, and on which day where they live.
     pub last: Option<Last>,
@@ -132,8 +134,13 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         None => None,
     };
     let preferences = ledger::preferences(&mut tx, &engine.controller, &situation.contact.subject).await?;
-    let live = suppressions::of(&mut tx, &engine.controller, &engine.vault.keyed_all(&number)).await?;
+    let keyed = engine.vault.keyed_all(&number);
+    let live = suppressions::of(&mut tx, &engine.controller, &keyed).await?;
     let suppressed = suppressions::live(&live).max();
+    let no_is_said = match suppressed {
+        Some(reason) => !suppressions::ends_something(&mut tx, &engine.controller, &keyed, reason).await?,
+        None => false,
+    };
     let evidence = contacts::evidence_of(&mut tx, situation.contact.id).await?;
     let joined = intakes::of_contact(&mut tx, situation.contact.id).await?;
     let newest = conversations::newest_of(&mut tx, situation.contact.id).await?;
@@ -166,6 +173,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         code,
         now: engine.now(),
         suppressed,
+        no_is_said,
         answered: state,
         last,
         lapsed: newest
@@ -194,6 +202,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
             pending: None,
             code: None,
             suppressed: None,
+            no_is_said: false,
             answered: None,
             last: None,
             lapsed: false,
@@ -292,11 +301,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
     }
 
     if ticked.is_empty() {
-        let live = suppressions::of(&mut tx, &engine.controller, &situation.keyed).await?;
-        let already = situation.conversation.is_none()
-            && granted.is_empty()
-            && suppressions::live(&live).any(|reason| reason == Reason::Refused);
-        if !already {
+        if !confirm::is_said(&mut tx, engine, &situation.keyed, Reason::Refused).await? {
             confirm::act(&mut tx, engine, &mut situation, Act::SaidNo, &deed, &[]).await?;
         }
         tx.commit().await?;

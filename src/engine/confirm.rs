@@ -114,6 +114,9 @@ impl Situation {
         if let Some(id) = attempt.revision_id {
             let campaign = engine.revision(tx, id).await?;
             self.campaign = Some((campaign.name.clone(), campaign));
+        } else if self.conversation.as_ref().is_none_or(|c| c.campaign_id.is_none()) {
+            // A form's link: whatever campaign asked this person once has nothing to do with it.
+            self.campaign = None;
         }
         self.shown_in = locale.map(str::to_owned);
         // The page shows the notice of today.
@@ -384,6 +387,14 @@ pub fn inherited(now: i64) -> Deed {
 pub fn said_hidden(now: i64) -> Deed {
     let evidence = "said under a user id of WhatsApp, which a receipt or a reply shows to be this number's".into();
     Deed { at: now, channel: "reply", action: "hidden", evidence, text_hash: None }
+}
+
+/// Whether this no stands already and saying it again ends nothing, of the human's other numbers neither: what such a number granted since
+/// has answered the no of before.
+pub async fn is_said(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], reason: Reason) -> Result<bool> {
+    let noes = suppressions::of(tx, &engine.controller, keyed).await?;
+    let stands = suppressions::live(&noes).any(|no| no == reason);
+    Ok(stands && !suppressions::ends_something(tx, &engine.controller, keyed, reason).await?)
 }
 
 /// A no ends what was granted to any number it reaches: the human's other numbers, and those of an imported list.

@@ -161,9 +161,10 @@ pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
     let mut proofs = BTreeSet::new();
     for row in requests::of_number(&mut tx, &engine.controller, &keyed).await? {
         let request = &row.request;
-        let done = request
-            .done_at
-            .map_or_else(|| format!("due {}", times.minute(request.due_at - 1)), |at| format!("done {}", times.minute(at)));
+        let done = request.done_at.map_or_else(
+            || format!("due {}", super::requests::day(request.due_at - 1)),
+            |at| format!("done {}", times.minute(at)),
+        );
         story.requests.push(format!("#{} {}, received {}, {done}", row.id, request.kind, times.minute(request.received_at)));
         // Whoever was erased is no contact any more; their proof is found by the request alone.
         if let (None, Some(subject)) = (&contact, &request.subject)
@@ -357,13 +358,13 @@ async fn tell(
     }
     let newest = decided.last().and_then(|(name, ..)| story.campaigns.iter().find(|c| c.campaign == *name));
     let asked = story.campaigns.iter().rfind(|c| c.standing == Standing::Asked);
-    first.push(newest.map_or("No campaign has decided about this person yet.".to_owned(), |known| known.sentence.clone()));
-    // A campaign that left them out says nothing of the one that asked.
+    // A campaign that left them out says nothing of the one that asked, which comes first.
     if let (Some(newest), Some(asked)) = (newest.filter(|known| known.standing != Standing::Asked), asked)
         && newest.campaign != asked.campaign
     {
         first.push(asked.sentence.clone());
     }
+    first.push(newest.map_or("No campaign has decided about this person yet.".to_owned(), |known| known.sentence.clone()));
     story.verdict = first.join(" ");
     Ok(())
 }

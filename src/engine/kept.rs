@@ -38,6 +38,10 @@ pub(super) async fn look(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Op
     let Some((link, keyed)) = found(tx, engine, token).await? else { return Ok(None) };
     let noes = suppressions::of(tx, &engine.controller, &keyed).await?;
     let suppressed = suppressions::live(&noes).max();
+    let no_is_said = match suppressed {
+        Some(reason) => !suppressions::ends_something(tx, &engine.controller, &keyed, reason).await?,
+        None => false,
+    };
     let (mut masked_number, mut granted) = (String::new(), BTreeSet::new());
     if let Some((contact, _)) = person(tx, engine, token).await? {
         masked_number = engine.vault.decrypt_number(&contact.number_enc)?.masked();
@@ -56,6 +60,7 @@ pub(super) async fn look(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Op
         code: None,
         now: engine.now(),
         suppressed,
+        no_is_said,
         answered: None,
         last: None,
         lapsed: false,
@@ -68,6 +73,19 @@ pub(super) async fn look(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Op
     }))
 }
 
+/// The person behind the link. Without a question open, the ask that it answers is not here, and any other is none of its proof.
+async fn situation(tx: &mut Tx, engine: &Engine, contact: i64, locale: String, keyed: Vec<Keyed>) -> Result<Situation> {
+    let mut situation = Situation::read(tx, engine, contact, keyed).await?;
+    if situation.conversation.is_none() {
+        (situation.campaign, situation.asked_by, situation.basis) = (None, None, None);
+        let version = notice::standing(tx, engine).await?;
+        let hash = notices::hash(tx, &engine.controller, &version, &locale).await?;
+        situation.notice = (version, hash);
+        situation.shown_in = Some(locale);
+    }
+    Ok(situation)
+}
+
 /// Takes a no. Of a number that is a contact here too it is the person's act like any other.
 pub(super) async fn submit(mut tx: Tx, engine: &Engine, token: &str, choice: &Choice) -> Result<Submitted> {
     let Some((link, keyed)) = found(&mut tx, engine, token).await? else { return Ok(Submitted::Unknown) };
@@ -76,8 +94,8 @@ pub(super) async fn submit(mut tx: Tx, engine: &Engine, token: &str, choice: &Ch
     let (act, reason) = match choice {
         Choice::Withdraw(permission) => {
             if let Some((contact, _)) = person(&mut tx, engine, token).await? {
-                let situation = Situation::read(&mut tx, engine, contact.id, Vec::new()).await?;
-                let granted = ledger::granted(&mut tx, controller, &contact.subject).await?;
+                let situation = situation(&mut tx, engine, contact.id, link.locale, Vec::new()).await?;
+                let granted = ledger::granted(&mut tx, controller, &situation.contact.subject).await?;
                 if granted.iter().any(|(p, _)| p == permission) {
                     confirm::withdraw(&mut tx, engine, &situation, &deed, vec![*permission]).await?;
                 }
@@ -89,21 +107,11 @@ pub(super) async fn submit(mut tx: Tx, engine: &Engine, token: &str, choice: &Ch
         Choice::WrongNumber => (Act::WrongPerson, Reason::WrongPerson),
         Choice::Ticked(..) | Choice::Code(_) | Choice::AnotherCode => return Ok(Submitted::TooOld),
     };
-    let said = suppressions::of(&mut tx, controller, &keyed).await?;
-    let already = suppressions::live(&said).any(|no| no == reason);
     match contacts::by_number(&mut tx, controller, &keyed).await?.filter(|c| !c.is_erased()) {
         Some(contact) => {
             let all = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
-            let mut situation = Situation::read(&mut tx, engine, contact.id, all).await?;
-            if situation.conversation.is_none() {
-                // The ask that it answers is not here, and any other is none of its proof.
-                (situation.campaign, situation.asked_by, situation.basis) = (None, None, None);
-                let version = notice::standing(&mut tx, engine).await?;
-                let hash = notices::hash(&mut tx, controller, &version, &link.locale).await?;
-                situation.notice = (version, hash);
-                situation.shown_in = Some(link.locale);
-            }
-            if !already || situation.conversation.is_some() {
+            let mut situation = situation(&mut tx, engine, contact.id, link.locale, all).await?;
+            if !confirm::is_said(&mut tx, engine, &situation.keyed, reason).await? {
                 confirm::act(&mut tx, engine, &mut situation, act, &deed, &[]).await?;
             }
         }

@@ -5,7 +5,7 @@
 use anyhow::Result;
 
 use super::code::{self, Standing, Step};
-use super::confirm::Deed;
+use super::confirm::{self, Deed};
 use super::dossier::{self, Dossier};
 use super::erase::{self, Erased};
 use super::requests::{self, Asked};
@@ -20,7 +20,7 @@ use crate::domain::phone::PhoneNumber;
 use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
 use crate::store::contacts::Contact;
-use crate::store::{Tx, codes, contacts, conversations, messages, suppressions};
+use crate::store::{Tx, codes, contacts, messages, suppressions};
 use crate::vault;
 
 /// How long a typed code keeps the data open, microseconds.
@@ -97,11 +97,11 @@ async fn inside(tx: &mut Tx, engine: &Engine, token: &str, to: To) -> Result<Opt
     };
     let Some(contact) = contact.filter(|c| !c.is_erased()) else { return Ok(None) };
     let number = engine.vault.decrypt_number(&contact.number_enc)?;
-    let noes = suppressions::of(tx, &engine.controller, &engine.vault.keyed_all(&number)).await?;
-    let says = |no: Reason| suppressions::live(&noes).any(|reason| reason == no);
-    // A yes begun since is ended by an objection said again.
-    let objected = says(Reason::Stopped) && conversations::open_of(tx, contact.id).await?.is_none();
-    let closed = says(Reason::WrongPerson) || via.test;
+    let keyed = engine.vault.keyed_all(&number);
+    let noes = suppressions::of(tx, &engine.controller, &keyed).await?;
+    // A yes begun since, also by another number of the human, is ended by an objection said again.
+    let objected = confirm::is_said(tx, engine, &keyed, Reason::Stopped).await?;
+    let closed = suppressions::live(&noes).any(|no| no == Reason::WrongPerson) || via.test;
     Ok(Some(Inside { via, contact, number, closed, objected, token_hash }))
 }
 

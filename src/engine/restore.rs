@@ -14,10 +14,11 @@ use super::confirm::{self, Deed, Situation};
 use super::{Engine, LEASE_DB, erase, import, rights};
 use crate::domain::answer::By;
 use crate::domain::channel::{Channel, Permission, Purpose};
+use crate::domain::consent::Act;
 use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
 use crate::store::humans::{self, Tie};
-use crate::store::keep::{self, Asked, Ended, Link, No, Tied, Unclear};
+use crate::store::keep::{self, Asked, Chosen, Ended, Link, No, Tied, Unclear};
 use crate::store::requests::{self, Part, Request};
 use crate::store::{self, Store, Tx, contacts, control, inbound, suppressions};
 use crate::vault::Keyed;
@@ -33,6 +34,7 @@ enum Line {
     Asked(Asked),
     Link(Link),
     Ended(Ended),
+    Times(Chosen),
     Unclear(Unclear),
     Request(Request, Vec<Part>),
     /// The last one: a file without it is cut off.
@@ -84,11 +86,11 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
     };
     // Whose data are restricted, or no more, before who is tied to whom: a tie hands on what stands.
     requested(&mut tx, controller, is_about_restriction, &mut write).await?;
-    let mut after = String::new();
+    let mut after = (String::new(), 0);
     loop {
-        let page = keep::tied_after(&mut tx, controller, &after, PAGE).await?;
+        let page = keep::tied_after(&mut tx, controller, (&after.0, after.1), PAGE).await?;
         let Some(last) = page.last() else { break };
-        after = last.mac.clone();
+        after = (last.mac.clone(), last.key_id);
         page.into_iter().try_for_each(|row| write(Line::Tied(row)))?;
     }
     let mut after = 0;
@@ -119,6 +121,13 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
         let Some(last) = page.last() else { break };
         after = (last.subject.clone(), last.channel.clone(), last.purpose.clone());
         page.into_iter().try_for_each(|row| write(Line::Ended(row)))?;
+    }
+    let mut after = String::new();
+    loop {
+        let page = keep::times_after(&mut tx, controller, &after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.subject.clone();
+        page.into_iter().try_for_each(|row| write(Line::Times(row)))?;
     }
     keep::unclear(&mut tx, controller).await?.into_iter().try_for_each(|row| write(Line::Unclear(row)))?;
     requested(&mut tx, controller, |request| !is_about_restriction(request), &mut write).await?;
@@ -202,7 +211,7 @@ pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Re
 async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut Replayed) -> Result<()> {
     let (controller, now) = (engine.controller.as_str(), engine.now());
     let (mut ties, mut noes, mut asked, mut links) = (vec![], vec![], vec![], vec![]);
-    let (mut ended, mut unclear, mut wishes) = (vec![], vec![], vec![]);
+    let (mut ended, mut times, mut unclear, mut wishes) = (vec![], vec![], vec![], vec![]);
     for line in chunk {
         match line {
             Line::Tied(row) => {
@@ -212,6 +221,7 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
             Line::Asked(row) => asked.push(row),
             Line::Link(row) => links.push(row),
             Line::Ended(row) => ended.push(row),
+            Line::Times(row) => times.push(row),
             Line::Unclear(row) => unclear.push(row),
             Line::Request(request, parts) => wishes.push((request, parts)),
             Line::End(_) => {}
@@ -228,7 +238,7 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
     }
     for (reason, keyed) in by_reason {
         let reason = Reason::parse(&reason).with_context(|| format!("`{reason}` is no reason for a no"))?;
-        suppressions::suppress(tx, controller, &keyed, reason, By::List, now, now).await?;
+        suppressions::suppress(tx, controller, &keyed, reason, By::Restore, now, now).await?;
         confirm::end_grants(tx, engine, &keyed, reason, &restored(now)).await?;
     }
     done.asked += keep::add_asked(tx, controller, &asked).await?;
@@ -243,6 +253,19 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
         let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
         confirm::withdraw(tx, engine, &situation, &restored(now), gone).await?;
         done.ended += 1;
+    }
+    for contact in keep::pending_still(tx, controller, &ended).await? {
+        let mut situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+        confirm::act(tx, engine, &mut situation, Act::TimeOut, &restored(now), &[]).await?;
+    }
+    for row in times {
+        let Some(contact) = contacts::by_subject(tx, controller, &row.subject).await?.filter(|c| !c.is_erased()) else {
+            continue;
+        };
+        let chosen = serde_json::from_str(&row.times).context("times that cannot be read")?;
+        let mut situation = Situation::read(tx, engine, contact.id, Vec::new()).await?;
+        let deed = Deed { evidence: "chosen since the copy was made".into(), ..restored(now) };
+        confirm::set_times(tx, engine, &mut situation, &deed, &chosen).await?;
     }
     done.unclear += keep::add_unclear(tx, controller, &unclear).await?;
     for (request, parts) in wishes {
@@ -275,5 +298,5 @@ async fn erase_again(tx: &mut Tx, engine: &Engine, request: &Request) -> Result<
 /// How the ledger tells it: the entry of that time is in the database of before, which is kept aside.
 fn restored(now: i64) -> Deed {
     let evidence = "ended since the copy was made; the entry is in the database kept aside".into();
-    Deed { at: now, channel: "import", action: "restored", evidence, text_hash: None }
+    Deed { at: now, channel: "restore", action: "restored", evidence, text_hash: None }
 }

@@ -54,6 +54,16 @@ pub struct Ended {
     pub subject: String,
     pub channel: String,
     pub purpose: String,
+    /// Microseconds; none in what an earlier version kept.
+    #[serde(default)]
+    pub since: Option<i64>,
+}
+
+/// When somebody wants to be written to, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, sqlx::FromRow)]
+pub struct Chosen {
+    pub subject: String,
+    pub times: String,
 }
 
 /// A reply that waits for an operator's word.
@@ -71,17 +81,18 @@ pub struct Unclear {
     pub received_at: i64,
 }
 
-pub async fn tied_after(tx: &mut Tx, controller: &str, after: &str, limit: i64) -> Result<Vec<Tied>> {
+pub async fn tied_after(tx: &mut Tx, controller: &str, after: (&str, i64), limit: i64) -> Result<Vec<Tied>> {
     fetch_all!(
         tx,
         "SELECT w.mac, w.key_id, w.human FROM (
            SELECT n.mac, n.key_id, c.human FROM number_macs n JOIN contacts c ON c.id = n.contact_id
-           WHERE n.controller = $1 AND n.mac > $2 AND c.human IS NOT NULL
+           WHERE n.controller = $1 AND n.mac >= $2 AND c.human IS NOT NULL
            UNION
-           SELECT h.alias, 0, h.human FROM humans h WHERE h.controller = $1 AND h.alias > $2 AND h.alias <> h.human) AS w
-         ORDER BY w.mac LIMIT $3",
+           SELECT h.alias, 0, h.human FROM humans h WHERE h.controller = $1 AND h.alias >= $2 AND h.alias <> h.human) AS w
+         WHERE w.mac > $2 OR w.key_id > $3 ORDER BY w.mac, w.key_id LIMIT $4",
         controller,
-        after,
+        after.0,
+        after.1,
         limit
     )
 }
@@ -107,8 +118,11 @@ pub async fn noes_after(
 pub async fn asked_after(tx: &mut Tx, controller: &str, after: (i64, &str, &str), limit: i64) -> Result<Vec<Asked>> {
     fetch_all!(
         tx,
+        // Not those of an ask between two legs: of the first it is proved that it reached nobody.
         "SELECT mac, key_id, family, kind, asked_at, message_id FROM asked_marks
-         WHERE controller || '' = $1 AND (message_id, mac, kind) > ($2, $3, $4) ORDER BY message_id, mac, kind LIMIT $5",
+         WHERE controller || '' = $1 AND (message_id, mac, kind) > ($2, $3, $4)
+           AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = asked_marks.message_id AND m.state = 'planned')
+         ORDER BY message_id, mac, kind LIMIT $5",
         controller,
         after.0,
         after.1,
@@ -142,13 +156,23 @@ pub async fn links_after(tx: &mut Tx, controller: &str, after: (&str, &str), lim
 pub async fn ended_after(tx: &mut Tx, controller: &str, after: (&str, &str, &str), limit: i64) -> Result<Vec<Ended>> {
     fetch_all!(
         tx,
-        "SELECT subject, channel, purpose FROM preferences
+        "SELECT subject, channel, purpose, since FROM preferences
          WHERE controller = $1 AND state <> 'granted' AND (subject, channel, purpose) > ($2, $3, $4)
          ORDER BY subject, channel, purpose LIMIT $5",
         controller,
         after.0,
         after.1,
         after.2,
+        limit
+    )
+}
+
+pub async fn times_after(tx: &mut Tx, controller: &str, after: &str, limit: i64) -> Result<Vec<Chosen>> {
+    fetch_all!(
+        tx,
+        "SELECT subject, times FROM contacts WHERE controller = $1 AND subject > $2 AND times IS NOT NULL ORDER BY subject LIMIT $3",
+        controller,
+        after,
         limit
     )
 }
@@ -191,9 +215,10 @@ pub async fn add_noes(tx: &mut Tx, controller: &str, noes: &[No], now: i64) -> R
 }
 
 /// Writes back marks that are not here, as those of no message: the copy may have that message still planned, and a message does not
-/// stand in its own way. Answers how many.
+/// stand in its own way. Answers how many. So, too, of an ask that is marked here and might move on to another channel, as it has since.
 pub async fn add_asked(tx: &mut Tx, controller: &str, asked: &[Asked]) -> Result<u64> {
-    execute!(
+    let asked = json(asked);
+    let new = execute!(
         tx,
         "INSERT INTO asked_marks (controller, mac, key_id, family, kind, asked_at, message_id)
          SELECT $2, j.value->>'mac', CAST(j.value->>'key_id' AS BIGINT), j.value->>'family', j.value->>'kind',
@@ -202,9 +227,21 @@ pub async fn add_asked(tx: &mut Tx, controller: &str, asked: &[Asked]) -> Result
            AND a.key_id = CAST(j.value->>'key_id' AS BIGINT) AND a.family = j.value->>'family' AND a.kind = j.value->>'kind'
            AND a.message_id = CAST(j.value->>'message_id' AS BIGINT))
          ON CONFLICT DO NOTHING",
-        &json(asked),
+        &asked,
         controller
-    )
+    )?;
+    execute!(
+        tx,
+        "INSERT INTO asked_marks (controller, mac, key_id, family, kind, asked_at, message_id)
+         SELECT $2, j.value->>'mac', CAST(j.value->>'key_id' AS BIGINT), j.value->>'family', j.value->>'kind',
+           CAST(j.value->>'asked_at' AS BIGINT), -m.id FROM EACH($1)
+         THEN JOIN messages m ON m.id = CAST(j.value->>'message_id' AS BIGINT) AND m.controller = $2 AND m.kind = 'ask'
+           AND m.state IN ('planned', 'sending', 'accepted', 'sent', 'unknown', 'failed')
+         WHERE true ON CONFLICT DO NOTHING",
+        &asked,
+        controller
+    )?;
+    Ok(new)
 }
 
 /// Writes back links of messages that are not here. Answers how many.
@@ -244,6 +281,22 @@ pub async fn still_granted(tx: &mut Tx, controller: &str, ended: &[Ended]) -> Re
         &json(ended),
         controller
     )
+}
+
+/// First yeses here that wait for their second step and name what has ended since they were said: the contacts. What completed them then
+/// is not here, and must not complete them again.
+pub async fn pending_still(tx: &mut Tx, controller: &str, ended: &[Ended]) -> Result<Vec<i64>> {
+    let ids: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT DISTINCT c.id FROM EACH($1)
+         THEN JOIN contacts c ON c.controller = $2 AND c.subject = j.value->>'subject'
+         THEN JOIN conversations v ON v.contact_id = c.id AND v.closed_at IS NULL AND v.state = 'pending'
+           AND v.first_yes_at < COALESCE(CAST(j.value->>'since' AS BIGINT), v.first_yes_at + 1)
+         ORDER BY c.id",
+        &json(ended),
+        controller
+    )?;
+    Ok(ids.into_iter().map(|(id,)| id).collect())
 }
 
 /// Writes back replies that are not here; `inbound::adopt` gives them to their people.

@@ -94,8 +94,8 @@ async fn suppress_rows(
         &rows,
         controller
     )?;
-    // Said again it is as new as its last time: a yes in between does not answer it. A list repeats what it always said.
-    if by != By::List {
+    // Said again it is as new as its last time: a yes in between does not answer it. A list repeats what it always said, and what a restored copy learns has its time.
+    if !matches!(by, By::List | By::Restore) {
         execute!(
             tx,
             concat!(
@@ -315,6 +315,25 @@ pub async fn granted_among(tx: &mut Tx, controller: &str, keyed: &[Keyed], reaso
         controller
     )?;
     Ok(ids.into_iter().map(|(id,)| id).collect())
+}
+
+/// Whether a no of this kind by these numbers reaches anybody with something granted or a question open: then it is more than said again.
+pub async fn ends_something(tx: &mut Tx, controller: &str, keyed: &[Keyed], reason: Reason) -> Result<bool> {
+    let rows = rows(keyed, alone(reason));
+    let one: Option<(i64,)> = fetch_optional!(
+        tx,
+        concat!(
+            "SELECT r.contact_id FROM (",
+            reached!(),
+            ") AS r WHERE EXISTS (SELECT 1 FROM conversations v WHERE v.contact_id = r.contact_id AND v.closed_at IS NULL)
+               OR EXISTS (SELECT 1 FROM contacts c
+                 JOIN preferences p ON p.controller = c.controller AND p.subject = c.subject AND p.state = 'granted'
+                 WHERE c.id = r.contact_id) LIMIT 1"
+        ),
+        &rows,
+        controller
+    )?;
+    Ok(one.is_some())
 }
 
 /// Every number of a human inherits every no of the others (after an import tied them together), but not that one of them is a wrong

@@ -221,6 +221,8 @@ pub struct PreferencesPage {
     pub channels: Vec<Channel>,
     pub purposes: Vec<Purpose>,
     pub granted: BTreeSet<Permission>,
+    /// A no stands, and said again it would end nothing.
+    pub no_is_said: bool,
     pub times: Times,
     pub pending: Option<PendingView>,
     pub state_banner: Option<Banner>,
@@ -284,16 +286,11 @@ impl PreferencesPage {
         self.granted.iter().map(|p| (p.code(), said(p))).collect()
     }
 
-    /// Whether they have said no to everything, and no consent came after it.
-    fn has_said_no(&self) -> bool {
-        self.granted.is_empty() && matches!(self.state_banner, Some(Banner::Refused | Banner::Stopped))
-    }
-
     /// Whether the one button that is left says no: beside a folded form, and wherever no yes can be said any more.
     fn only_no(&self) -> bool {
         match self.door {
             Door::Open => self.pending.is_some(),
-            Door::Expired => !self.has_said_no(),
+            Door::Expired => !self.no_is_said,
             Door::Restricted => true,
             Door::Closed => false,
         }

@@ -67,6 +67,7 @@ fn preferences(web: &Web, token: &str, lang: Lang, view: View) -> PreferencesPag
         channels: view.channels,
         purposes: view.purposes,
         granted: view.granted,
+        no_is_said: view.no_is_said,
         times: view.times,
         pending: view.pending.map(|permissions| PendingView {
             permissions: permissions.into_iter().collect(),

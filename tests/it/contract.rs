@@ -364,6 +364,8 @@ both!(a_no_closes_conversations_and_names_whose_grants_end, |app| {
     assert_eq!(suppressions::granted_among(&mut tx, C, &keyed(app, 1), Reason::Stopped).await.unwrap(), [two.id]);
     assert!(suppressions::granted_among(&mut tx, C, &keyed(app, 1), Reason::WrongPerson).await.unwrap().is_empty());
     assert!(suppressions::granted_among(&mut tx, C, &keyed(app, 3), Reason::Stopped).await.unwrap().is_empty());
+    assert!(suppressions::ends_something(&mut tx, C, &keyed(app, 1), Reason::Stopped).await.unwrap());
+    assert!(!suppressions::ends_something(&mut tx, C, &keyed(app, 3), Reason::Stopped).await.unwrap());
     let listed = suppressions::known_since(&mut tx, C, 4).await.unwrap();
     assert_eq!(listed.iter().map(|(_, _, _, reason, at)| (reason.as_str(), *at)).collect::<Vec<_>>(), [("stopped", 4); 2]);
     assert!(suppressions::known_since(&mut tx, C, 5).await.unwrap().is_empty());

@@ -87,7 +87,7 @@ both!(who_is_erased_is_gone_stays_out_and_the_proof_still_holds, |app| {
     assert_eq!(app.count("SELECT COUNT(*) FROM number_macs").await, 2, "a rehearsal changes nothing");
     assert!(app.story(&person).await.suppressions.is_empty());
 
-    permesso::engine::dossier::hand_over(&app.engine, &TestApp::number(&asked), &by_letter(app)).await.unwrap();
+    permesso::engine::dossier::hand_over(&app.engine, &TestApp::number(&asked), &by_letter(app), |_| Ok(())).await.unwrap();
     // By the one number or the other: they are one human.
     let erased = erase(app, &person).await;
     assert_eq!((erased.numbers, erased.rows, erased.requests.len()), (2, 2, 2), "{erased:?}");

@@ -335,3 +335,33 @@ async fn asked(app: &TestApp) -> i64 {
 fn it(n: u32) -> String {
     TestApp::it(n)
 }
+
+both!(a_no_said_again_ends_what_the_humans_other_number_granted_since, |app| {
+    let [one, two] = [1, 2].map(TestApp::it);
+    app.people(&[one.clone(), two.clone()]).await;
+    app.send(LINK).await;
+    let id = |number: &str| TestApp::good(number).replace(",,,\n", ",,H1,\n");
+    app.import(&(id(&one) + &id(&two))).await;
+    let say = async |number: &str, answer: &str, grants: &[&str]| {
+        app.advance(Duration::from_secs(60));
+        assert_eq!(app.submit(&app.link(number), answer, grants).await, 303);
+    };
+    let yes = async || {
+        app.advance(Duration::from_secs(60));
+        app.reply(&two, REPLY_NUMBER, "SI").await;
+    };
+    say(&one, "none", &[]).await;
+    say(&two, "chosen", &["sms.promotions"]).await;
+    yes().await;
+    assert_eq!(app.granted(&two).await, ["sms.promotions"], "what the other number grants since answers its no");
+    say(&one, "none", &[]).await;
+    assert_eq!(app.granted(&two).await, Vec::<String>::new(), "said again it is newer than that");
+    // A first yes that waits for its second step ends by it, too.
+    say(&two, "chosen", &["sms.promotions"]).await;
+    say(&one, "none", &[]).await;
+    yes().await;
+    assert_eq!(app.granted(&two).await, Vec::<String>::new());
+    let entries = app.story(&one).await.ledger.len();
+    say(&one, "none", &[]).await;
+    assert_eq!(app.story(&one).await.ledger.len(), entries, "a form that is sent twice says nothing new");
+});

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use permesso::domain::suppression::Reason;
-use permesso::engine::{dossier, inbox, intake, receive, rights, steer};
+use permesso::engine::{dossier, expire, inbox, intake, receive, rights, steer};
 use permesso::store::{codes, contacts, intakes};
 
 use crate::app::{LINK, REPLY_NUMBER, TestApp, field};
@@ -154,7 +154,7 @@ both!(a_choice_on_a_form_counts_with_the_code_alone_and_nothing_is_kept_before_t
     }
     let history = app.history(&one).await.concat();
     assert!(
-        history.contains("granted promotions by SMS on 2026-12-01 09:45 (UTC); through form newsletter, typed code"),
+        history.contains("granted promotions by SMS on 2026-12-01 10:45 (Europe/Rome); through form newsletter, typed code"),
         "{history}"
     );
     assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
@@ -177,6 +177,23 @@ both!(a_choice_on_a_form_counts_with_the_code_alone_and_nothing_is_kept_before_t
     assert_eq!(app.granted(&one).await.len(), 2);
     assert_eq!(app.submit(own, "none", &[]).await, 303);
     assert!(app.granted(&one).await.is_empty());
+
+    // Whom a campaign once asked in vain: what they say on the form and on its page is none of that campaign's.
+    app.advance(Duration::from_secs(40 * 86_400));
+    expire::expire(&app.engine).await.unwrap();
+    let token = choose(app, "newsletter", PROMO).await;
+    give(app, "newsletter", &token, &two).await;
+    app.settle().await;
+    let (_, _, page) = enter(app, "newsletter", &token, &codes(app, &two).pop().expect("a code")).await;
+    let own = page.split("href=\"").filter_map(|rest| rest.split('"').next()).find(|a| a.contains("/p/")).expect("a page");
+    app.advance(Duration::from_secs(90));
+    assert_eq!(app.submit(own, "chosen", &["sms.promotions", "sms.product_info"]).await, 303);
+    app.settle().await;
+    crate::code::enter(app, own, &codes(app, &two).pop().expect("a second code")).await;
+    assert_eq!(app.granted(&two).await.len(), 2);
+    let of_a_campaign =
+        "SELECT COUNT(*) FROM evidence WHERE body LIKE '%\"entry\":\"granted\"%' AND body NOT LIKE '%\"campaign\":null%'";
+    assert_eq!(app.count(of_a_campaign).await, 0);
 });
 
 both!(a_number_that_said_no_gets_nothing_from_a_form_and_nobody_can_tell, |app| {

@@ -143,6 +143,12 @@ both!(one_s_data_open_by_a_fresh_code_alone_and_go_for_good, |app| {
     assert_eq!((code, serde_json::from_str::<Value>(&out).unwrap()["@graph"][0].clone()), (0, record.clone()), "{err}");
     let (code, out, _) = ask(app.dir.path(), &["contact", "export", &person, "--format", "csv"]).await;
     assert!(code == 0 && out.starts_with("kind,at,what,") && out.contains("'=HYPERLINK"), "{out}");
+    // A file that cannot be written answers nobody: the request goes on waiting.
+    let noted = wishes::list(&app.engine, false).await.unwrap().len();
+    let there = app.dir.path().join("contacts.csv");
+    let (code, _, err) = ask(app.dir.path(), &["contact", "export", &person, "--out", there.to_str().unwrap()]).await;
+    assert!(code == 1 && err.contains("exists already") && err.contains("remedy"), "{err}");
+    assert_eq!(wishes::list(&app.engine, false).await.unwrap().len(), noted);
     let (code, _, err) = ask(app.dir.path(), &["contact", "export", &TestApp::it(9)]).await;
     assert!(code == 1 && err.contains("remedy"), "{err}");
     let done = wishes::list(&app.engine, false).await.unwrap();

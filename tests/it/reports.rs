@@ -283,7 +283,7 @@ both!(the_story_names_what_an_operator_said_and_when, |app| {
     let expected = [
         "; replied on 2026-12-01 10:45 (Europe/Rome), read as unclear; an operator (A. Rossi) read it on 2026-12-01 10:55 \
          (Europe/Rome) and said: nothing.",
-        "; answered: in a reply of which an operator said: stop, on 2026-12-01 10:55 (Europe/Rome).",
+        "; stopped by an operator on 2026-12-01 10:55 (Europe/Rome).",
         "; replied on 2026-12-01 10:45 (Europe/Rome), read as a yes, which decides nothing by itself.",
         "; stopped by an imported list on 2026-12-01 10:55 (Europe/Rome).",
     ];
@@ -313,8 +313,8 @@ both!(each_campaign_of_a_story_has_a_heading_and_its_own_facts_under_it, |app| {
     let out = said(app, &["contact", "explain", &number]).await;
     let place = |what: &str| out.find(what).unwrap_or_else(|| panic!("{what} is not in {out}"));
     let order = [
+        place("silent since. Not contacted in campaign again"),
         place("\nCampaign rinnovo-consensi\n"),
-        place("silent since."),
         place("Asked before:         never"),
         place("\nCampaign again\n"),
         place("Asked before:         2026-12-01"),

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use permesso::domain::ledger::Preference;
-use permesso::engine::{inbox, restore, steer};
+use permesso::engine::{deliver, inbox, restore, steer};
 use permesso::gateway::mock::faults::Faults;
 use permesso::store::keep::{self, Asked, Ended, Link, No, Tied, Unclear};
-use permesso::store::{backup, control, ledger, suppressions};
+use permesso::store::{backup, control, ledger, messages, suppressions};
 use permesso::vault::Keyed;
+use tokio_util::sync::CancellationToken;
 
 use crate::after::preferences_are_the_ledgers_replay;
-use crate::app::{LINK, REPLY_NUMBER, TestApp};
+use crate::app::{LINK, REPLY_NUMBER, TestApp, WHATSAPP_FIRST, field};
 use crate::both;
 use crate::run::ask;
 
@@ -114,6 +115,63 @@ both!(after_an_old_copy_is_restored_nobody_who_said_no_or_was_asked_since_is_wri
     assert!(app.gateway.stats().max_per_reference <= 1);
 });
 
+both!(what_moved_on_since_the_copy_is_not_done_again, |app| {
+    let [between, pending, chooser] = [1, 2, 3].map(TestApp::it);
+    // Asked by WhatsApp, which turns out not to have the number: between two legs.
+    app.person(&between, "sms whatsapp").await;
+    app.gateway.set_faults(Faults { not_on_whatsapp_late: [between.clone()].into(), ..Faults::default() });
+    app.plan(WHATSAPP_FIRST).await;
+    deliver_once(app, 0).await;
+    assert_eq!((app.inbox(&between).len(), app.state_of(&between).await.as_str()), (1, "planned"));
+    app.advance(Duration::from_secs(60));
+    // Asked by SMS; one has a first yes to two things, which waits for its second step.
+    app.people(&[pending.clone(), chooser.clone()]).await;
+    app.plan_as(LINK, |c| c.family = "other".into()).await;
+    deliver_once(app, 1).await;
+    let (link, times) = (app.link(&pending), app.link(&chooser));
+    app.submit(&link, "chosen", &["sms.promotions", "whatsapp.promotions"]).await;
+    let copy = copy(app).await;
+
+    // Since then the second leg has left, the yes was completed and half of it taken back, and one has chosen their times.
+    app.settle().await;
+    assert_eq!(app.inbox(&between).len(), 2);
+    app.advance(Duration::from_secs(60));
+    app.reply(&pending, REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(&pending).await.len(), 2);
+    app.advance(Duration::from_secs(60));
+    app.submit(&link, "chosen", &["sms.promotions"]).await;
+    assert_eq!(app.granted(&pending).await, ["sms.promotions"]);
+    let nonce = field(&app.get(&times).await.1, "nonce");
+    let form = [("nonce", nonce.as_str()), ("answer", "chosen"), ("grant", "sms.promotions"), ("when", "1"), ("part", "morning")];
+    assert_eq!(app.post_form(&times, &form.map(|(k, v)| (k, v.to_owned()))).await, 303);
+
+    stop_all(app).await;
+    let (code, _, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().expect("text")]).await;
+    assert_eq!(code, 0, "{err}");
+    open(app).await;
+    app.listen().await;
+    steer::resume(&app.engine, "test", Some("the provider's inbox was read")).await.unwrap();
+    app.settle().await;
+    assert_eq!(app.inbox(&between).len(), 2, "{:?}", app.decisions(&between).await);
+    // The provider tells the second yes once more.
+    app.reply(&pending, REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(&pending).await, Vec::<String>::new(), "{:?}", app.story(&pending).await.ledger);
+    assert_eq!(app.count("SELECT COUNT(*) FROM contacts WHERE times LIKE '%morning%'").await, 1);
+    preferences_are_the_ledgers_replay(app).await;
+});
+
+/// Delivers what is due now, and not what comes of it; without the oldest `but` batches.
+async fn deliver_once(app: &TestApp, but: usize) {
+    permesso::web::hear_once(&app.engine).await.unwrap();
+    let mut tx = app.engine.store.read().await.unwrap();
+    let due = messages::due_batches(&mut tx, &app.engine.controller, app.engine.now(), 99).await.unwrap();
+    tx.rollback().await.unwrap();
+    for (batch,) in due.into_iter().skip(but) {
+        deliver::deliver(&app.engine, batch, &CancellationToken::new()).await.unwrap();
+    }
+    app.gateway.idle().await;
+}
+
 both!(a_copy_that_cannot_be_made_ready_leaves_the_database_as_it_was, |app| {
     app.people(&[TestApp::it(1)]).await;
     let copy = copy(app).await;
@@ -197,7 +255,7 @@ both!(what_is_kept_is_read_by_pages_and_written_back_once, |app| {
     assert_eq!(keep::add_unclear(&mut tx, C, std::slice::from_ref(&unclear)).await.unwrap(), 1);
     assert_eq!(keep::add_unclear(&mut tx, C, std::slice::from_ref(&unclear)).await.unwrap(), 0);
     assert_eq!(keep::unclear(&mut tx, C).await.unwrap(), [unclear]);
-    assert!(keep::tied_after(&mut tx, C, "", 9).await.unwrap().is_empty());
+    assert!(keep::tied_after(&mut tx, C, ("", 0), 9).await.unwrap().is_empty());
     assert!(keep::ended_after(&mut tx, C, ("", "", ""), 9).await.unwrap().is_empty());
     assert_eq!(keep::a_number(&mut tx, C).await.unwrap(), None);
     assert_eq!(control::heard_ago(&mut tx, C).await.unwrap(), None);
@@ -209,12 +267,14 @@ both!(what_is_kept_is_read_by_pages_and_written_back_once, |app| {
     grants(app, &person).await;
     let ours = app.engine.controller.clone();
     let mut tx = app.engine.store.write().await.unwrap();
-    let tied: Vec<Tied> = keep::tied_after(&mut tx, &ours, "", 9).await.unwrap();
+    let tied: Vec<Tied> = keep::tied_after(&mut tx, &ours, ("", 0), 9).await.unwrap();
     assert_eq!(tied.len(), 1);
-    assert!(keep::tied_after(&mut tx, &ours, &tied[0].mac, 9).await.unwrap().is_empty());
+    assert!(keep::tied_after(&mut tx, &ours, (&tied[0].mac, tied[0].key_id), 9).await.unwrap().is_empty());
     let (subject, channel, purpose, state) = ledger::all_preferences(&mut tx, &ours).await.unwrap().remove(0);
     assert_eq!(state, Preference::Granted.code());
-    let ended = Ended { subject, channel, purpose };
+    let ended = Ended { subject: subject.clone(), channel, purpose, since: None };
+    assert!(keep::pending_still(&mut tx, &ours, std::slice::from_ref(&ended)).await.unwrap().is_empty(), "nothing waits");
+    assert!(keep::times_after(&mut tx, &ours, "", 9).await.unwrap().is_empty());
     assert_eq!(keep::still_granted(&mut tx, &ours, std::slice::from_ref(&ended)).await.unwrap().len(), 1);
     assert!(keep::a_number(&mut tx, &ours).await.unwrap().is_some());
     assert!(control::heard_ago(&mut tx, &ours).await.unwrap().is_some_and(|ago| ago < 60_000_000));
@@ -224,7 +284,8 @@ both!(what_is_kept_is_read_by_pages_and_written_back_once, |app| {
     tx.rollback().await.unwrap();
     app.submit(&app.link(&person), "none", &[]).await;
     let mut tx = app.engine.store.read().await.unwrap();
-    assert!(keep::ended_after(&mut tx, &ours, ("", "", ""), 99).await.unwrap().contains(&ended));
+    let ended_now = keep::ended_after(&mut tx, &ours, ("", "", ""), 99).await.unwrap();
+    assert!(ended_now.into_iter().any(|e| Ended { since: None, ..e } == ended));
     assert!(keep::still_granted(&mut tx, &ours, &[ended]).await.unwrap().is_empty());
     let keyed = app.engine.vault.keyed_all(&TestApp::number(&person));
     assert_eq!(suppressions::of(&mut tx, &ours, &keyed).await.unwrap().len(), 1);

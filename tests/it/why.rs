@@ -67,7 +67,7 @@ both!(explain_begins_with_whether_the_person_was_asked_and_what_they_answered, |
     let story = app.story(&numbers[0]).await;
     let left_out = &story.campaigns[1].sentence;
     assert!(left_out.starts_with("Not contacted in campaign another: "), "{left_out}");
-    assert_eq!(story.verdict, format!("They allow promotions by SMS. {left_out} {lifted}"));
+    assert_eq!(story.verdict, format!("They allow promotions by SMS. {lifted} {left_out}"));
     assert_eq!(story.time_zone, "Europe/Rome");
 });
 
