@@ -622,7 +622,8 @@ both!(a_late_no_ends_what_was_granted_before_it_to_any_number_and_leaves_what_wa
     assert!(app.granted(&two).await.is_empty(), "nothing else has");
     let mut noes = Vec::new();
     for number in [&one, &two, &quiet] {
-        noes.push(app.story(number).await.suppressions.len());
+        let own = |line: &&String| !line.contains("another number of the same human");
+        noes.push(app.story(number).await.suppressions.iter().filter(own).count());
     }
     assert_eq!(noes, [0, 1, 1]);
     assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
