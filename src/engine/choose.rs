@@ -137,10 +137,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     let keyed = engine.vault.keyed_all(&number);
     let live = suppressions::of(&mut tx, &engine.controller, &keyed).await?;
     let suppressed = suppressions::live(&live).max();
-    let no_is_said = match suppressed {
-        Some(reason) => !suppressions::ends_something(&mut tx, &engine.controller, &keyed, reason).await?,
-        None => false,
-    };
+    let no_is_said = confirm::ends_nothing(&mut tx, engine, &keyed, suppressed).await?;
     let evidence = contacts::evidence_of(&mut tx, situation.contact.id).await?;
     let joined = intakes::of_contact(&mut tx, situation.contact.id).await?;
     let newest = conversations::newest_of(&mut tx, situation.contact.id).await?;

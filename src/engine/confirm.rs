@@ -393,8 +393,16 @@ pub fn said_hidden(now: i64) -> Deed {
 /// has answered the no of before.
 pub async fn is_said(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], reason: Reason) -> Result<bool> {
     let noes = suppressions::of(tx, &engine.controller, keyed).await?;
-    let stands = suppressions::live(&noes).any(|no| no == reason);
-    Ok(stands && !suppressions::ends_something(tx, &engine.controller, keyed, reason).await?)
+    let stands = suppressions::live(&noes).find(|no| *no == reason);
+    ends_nothing(tx, engine, keyed, stands).await
+}
+
+/// Whether a no stands, and said again it would end nothing.
+pub async fn ends_nothing(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], stands: Option<Reason>) -> Result<bool> {
+    match stands {
+        Some(reason) => Ok(!suppressions::ends_something(tx, &engine.controller, keyed, reason).await?),
+        None => Ok(false),
+    }
 }
 
 /// A no ends what was granted to any number it reaches: the human's other numbers, and those of an imported list.

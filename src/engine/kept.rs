@@ -38,10 +38,7 @@ pub(super) async fn look(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Op
     let Some((link, keyed)) = found(tx, engine, token).await? else { return Ok(None) };
     let noes = suppressions::of(tx, &engine.controller, &keyed).await?;
     let suppressed = suppressions::live(&noes).max();
-    let no_is_said = match suppressed {
-        Some(reason) => !suppressions::ends_something(tx, &engine.controller, &keyed, reason).await?,
-        None => false,
-    };
+    let no_is_said = confirm::ends_nothing(tx, engine, &keyed, suppressed).await?;
     let (mut masked_number, mut granted) = (String::new(), BTreeSet::new());
     if let Some((contact, _)) = person(tx, engine, token).await? {
         masked_number = engine.vault.decrypt_number(&contact.number_enc)?.masked();
