@@ -579,7 +579,16 @@ pub fn print_report(report: &Report) {
     let stopped = if report.stopped > 0 { format!(": {}", By::told(&report.stopped_by)) } else { String::new() };
     println!("{:>9}   stopped all marketing{stopped}", report.stopped);
     println!("{:>9}   wrong person", report.wrong_person);
+    if report.number_changed > 0 {
+        println!("{:>9}   number changed", report.number_changed);
+    }
     println!("{:>9}   replied, no decision", report.replied);
+    if report.answered_since > 0 {
+        println!(
+            "{:>9}     of them after the copy that was restored: what they said is in the database kept aside",
+            report.answered_since
+        );
+    }
     println!("{:>9}   silent", report.silent);
     println!(
         "{:>9}   unknown: it cannot be said whether the gateway took the ask; it counts and is never sent again",

@@ -38,11 +38,16 @@ pub async fn run(context: &Context, config: Config, copy: &Path, kept: Option<&P
     }
     println!("restored {}; the database of before is {}", copy.display(), aside.display());
     println!(
-        "{:>9} noes, {} marks of asks, {} links, {} ended consents, {} unclear replies and {} erased people since",
-        done.noes, done.asked, done.links, done.ended, done.unclear, done.erased
+        "{:>9} noes, {} marks of asks, {} people who answered, {} links, {} ended consents, {} unclear replies and {} erased people since",
+        done.noes, done.asked, done.answered, done.links, done.ended, done.unclear, done.erased
     );
     if kept.is_none() {
         println!("nothing was kept: import every list of noes you have (`permesso import suppressions`), now");
+    }
+    if done.answered > 0 {
+        println!(
+            "who answered since is asked no more; what they said, also a yes, is proved by the database of before alone: keep it"
+        );
     }
     println!("sending is halted: import what was imported since, look at the campaigns, then `permesso resume`");
     Ok(())

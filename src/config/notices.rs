@@ -74,5 +74,7 @@ fn values(config: &Config) -> Values {
         profiling_months: kept.months(Purpose::Profiling).to_string(),
         silent_days: kept.silent_days.to_string(),
         replies_days: kept.replies_days.to_string(),
+        // Rounded up: whole years of 365 days are twelve months each.
+        proof_months: ((kept.proof_days * 12 + 364) / 365).to_string(),
     }
 }

@@ -45,6 +45,8 @@ pub struct Facts {
     /// The messages by which this human was asked in this family already.
     pub asked_in_family: Vec<i64>,
     pub reminded_in_family: Vec<i64>,
+    /// When this human last answered between a copy of the database and its restoring: what they said is not here.
+    pub answered_since: Option<i64>,
     pub granted: Vec<Permission>,
     /// What the opposition registers said of this number, one entry a register.
     pub screened: Vec<Screened>,
@@ -150,6 +152,7 @@ pub enum Reason {
     Restricted,
     HeldForOperator,
     AlreadyGranted,
+    AnsweredSince,
     BadNumber,
     CountryBlocked,
     PackStale,
@@ -183,7 +186,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 38] = [
+    pub const ALL: [Reason; 39] = [
         Reason::SuppressedObjection,
         Reason::SuppressedUnsub,
         Reason::AlreadyRefused,
@@ -192,6 +195,7 @@ impl Reason {
         Reason::Restricted,
         Reason::HeldForOperator,
         Reason::AlreadyGranted,
+        Reason::AnsweredSince,
         Reason::BadNumber,
         Reason::CountryBlocked,
         Reason::PackStale,
@@ -245,6 +249,10 @@ impl Reason {
                 ("HELD_FOR_OPERATOR", "A reply was unclear; nothing is sent until an operator has read it.")
             }
             Reason::AlreadyGranted => ("ALREADY_GRANTED", "The person already allows everything this campaign asks for."),
+            Reason::AnsweredSince => (
+                "ANSWERED_SINCE",
+                "The person answered after the copy of the database was made that was restored; what they said is in the one kept aside.",
+            ),
             Reason::BadNumber => ("BAD_NUMBER", "The number is not a mobile number."),
             Reason::CountryBlocked => ("COUNTRY_BLOCKED", "No country pack allows writing to this country."),
             Reason::PackStale => ("PACK_STALE", "The country's rules were last reviewed too long ago."),
@@ -483,6 +491,11 @@ fn plan(cause: Cause<'_>, facts: &Facts, now: i64) -> Result<(i64, AskBasis), De
     if !campaign.asks_for.is_empty() && campaign.asks_for.iter().all(|p| facts.granted.contains(p)) {
         return skip(Reason::AlreadyGranted);
     }
+    let cap_starts = now - campaign.cap_days * DAY;
+    // It may have been a yes: nobody is asked for it again because our copy is old.
+    if facts.answered_since.is_some_and(|at| at > cap_starts) {
+        return skip(Reason::AnsweredSince);
+    }
 
     // No ask without a right to ask (promise 1).
     let basis = right_to_ask(facts, pack, channel, today).map_err(Decision::Skip)?;
@@ -501,7 +514,6 @@ fn plan(cause: Cause<'_>, facts: &Facts, now: i64) -> Result<(i64, AskBasis), De
 
     // Never twice (promise 3).
     let mine = |other: i64| message == Some(other);
-    let cap_starts = now - campaign.cap_days * DAY;
     match kind {
         message::Kind::Reminder => {
             if !ask_arrived {

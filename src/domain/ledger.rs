@@ -120,6 +120,21 @@ pub struct Body {
     pub form: Option<String>,
 }
 
+/// The action of the entry that closes a number because its person has another one (Art. 16 GDPR).
+pub const NUMBER_CHANGED: &str = "number_changed";
+
+impl Body {
+    /// Whether the number was closed because its person has another one: nobody said that it is a stranger's.
+    pub fn is_number_change(&self) -> bool {
+        self.entry == Entry::WrongPerson && self.action == NUMBER_CHANGED
+    }
+
+    /// What the entry is called where people read it.
+    pub fn word(&self) -> &'static str {
+        if self.is_number_change() { NUMBER_CHANGED } else { self.entry.code() }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirstYes {
     pub at: i64,

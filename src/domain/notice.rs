@@ -22,7 +22,7 @@ impl Notice {
 }
 
 /// Every placeholder a notice may have.
-pub const PLACEHOLDERS: [&str; 9] = [
+pub const PLACEHOLDERS: [&str; 10] = [
     "controller",
     "contact",
     "processor",
@@ -32,6 +32,7 @@ pub const PLACEHOLDERS: [&str; 9] = [
     "profiling_months",
     "silent_days",
     "replies_days",
+    "proof_months",
 ];
 
 /// What the placeholders stand for.
@@ -52,6 +53,8 @@ pub struct Values {
     /// After how long somebody of whom nothing was heard is forgotten, and the words of replies.
     pub silent_days: String,
     pub replies_days: String,
+    /// How long the proof of choices is kept after its person's data are deleted.
+    pub proof_months: String,
 }
 
 /// Fills a text. A line whose placeholder has no value is left out; one that names a processor is there once for each.
@@ -77,6 +80,7 @@ pub fn fill(text: &str, values: &Values) -> Result<String, (usize, String)> {
                 "profiling_months" => &values.profiling_months,
                 "silent_days" => &values.silent_days,
                 "replies_days" => &values.replies_days,
+                "proof_months" => &values.proof_months,
                 _ => processor,
             };
             if names.iter().any(|name| of(name).is_empty()) {

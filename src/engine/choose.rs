@@ -8,7 +8,7 @@ use chrono::NaiveDate;
 use super::answer;
 use super::code::{self, Step};
 use super::confirm::{self, Deed, Situation};
-use super::{Engine, Tries, kept, notice};
+use super::{Engine, Tries, kept, notice, rights};
 use crate::clock::{DAY, instant};
 use crate::domain::answer::Answer;
 use crate::domain::campaign::{Ask, Campaign, Mode};
@@ -44,6 +44,8 @@ pub struct View {
     pub now: i64,
     /// Why nothing is sent to this person any more, if so.
     pub suppressed: Option<Reason>,
+    /// The number is closed because its person has another one.
+    pub number_changed: bool,
     /// And whether a no said again would end nothing, of the human's other numbers neither.
     pub no_is_said: bool,
     pub answered: Option<State>,
@@ -138,6 +140,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     let live = suppressions::of(&mut tx, &engine.controller, &keyed).await?;
     let suppressed = suppressions::live(&live).max();
     let no_is_said = confirm::ends_nothing(&mut tx, engine, &keyed, suppressed).await?;
+    let number_changed = rights::gave_way(&mut tx, engine, &keyed, &live).await?.is_some();
     let evidence = contacts::evidence_of(&mut tx, situation.contact.id).await?;
     let joined = intakes::of_contact(&mut tx, situation.contact.id).await?;
     let newest = conversations::newest_of(&mut tx, situation.contact.id).await?;
@@ -170,6 +173,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         code,
         now: engine.now(),
         suppressed,
+        number_changed,
         no_is_said,
         answered: state,
         last,
@@ -199,6 +203,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
             pending: None,
             code: None,
             suppressed: None,
+            number_changed: false,
             no_is_said: false,
             answered: None,
             last: None,

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
-use super::Engine;
 use super::requests::{self, Asked, Listed};
+use super::{Engine, rights};
 use crate::domain::channel::{Channel, Permission};
-use crate::domain::ledger::{Body, Preference};
+use crate::domain::ledger::{Body, NUMBER_CHANGED, Preference};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::register::Screened;
 use crate::domain::rights::Right;
+use crate::domain::suppression;
 use crate::domain::wording::{Values, render};
 use crate::store::contacts::{Contact, Evidence};
 use crate::store::{self, Tx, campaigns, contacts, inbound, intakes, ledger, messages, screenings, suppressions};
@@ -30,13 +31,22 @@ pub struct Dossier {
     pub sent: Vec<Sent>,
     pub received: Vec<Received>,
     pub decisions: Vec<Decision>,
-    /// Reason, time and lifting time of every no.
+    /// Reason, time and lifting time of every no; `number_changed` of a number that gave way to a new one.
     pub noes: Vec<(String, i64, Option<i64>)>,
     pub registers: Vec<Screened>,
     pub requests: Vec<Listed>,
     /// What the newest campaign asks for, where the person has said nothing yet.
     pub asked_for: Vec<Permission>,
     pub zone: chrono_tz::Tz,
+    /// Their numbers before this one, newest first.
+    pub former: Vec<Former>,
+}
+
+/// A number that gave way to the person's next one, with what is known of it until then: after that it is somebody else's.
+#[derive(Debug, Clone)]
+pub struct Former {
+    pub until: i64,
+    pub dossier: Dossier,
 }
 
 #[derive(Debug, Clone)]
@@ -133,17 +143,30 @@ async fn read(tx: &mut Tx, engine: &Engine, wording: &str, revision: Option<i64>
 
 /// Reads it all. The caller reads in one picture ([`Store::read`](crate::store::Store::read)).
 pub async fn gather(tx: &mut Tx, engine: &Engine, contact: Contact) -> Result<Dossier> {
+    let mut all = of_number(tx, engine, contact, i64::MAX).await?;
+    let mut id = all.contact.id;
+    // Whoever has a new number is the same person, whose data those of the old one are (Art. 15 GDPR).
+    while let Some(change) = store::requests::number_changes(tx, id).await?.into_iter().find(|change| change.went == 0) {
+        id = change.other;
+        let Some(contact) = contacts::by_id(tx, id).await?.filter(|c| !c.is_erased()) else { break };
+        all.former.push(Former { until: change.at, dossier: of_number(tx, engine, contact, change.at).await? });
+    }
+    Ok(all)
+}
+
+/// What is known of one number until then.
+async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -> Result<Dossier> {
     let controller = engine.controller.as_str();
     let number = engine.vault.decrypt_number(&contact.number_enc)?;
     let keyed = engine.vault.keyed_all(&number);
     let mut entries = Vec::new();
     for (seq, _, _, _, _, prev, hash, body) in ledger::entries_of(tx, controller, &contact.subject).await? {
-        let body = body.and_then(|b| serde_json::from_str(&b).ok());
+        let body = body.and_then(|b| serde_json::from_str::<Body>(&b).ok()).filter(|b| b.at <= until || b.is_number_change());
         entries.extend(body.map(|body| Entry { seq, prev, hash, body }));
     }
     let mut sent = Vec::new();
     for row in messages::story_of(tx, contact.id).await? {
-        if let (Some(at), Some(reference)) = (row.claimed_at, row.reference) {
+        if let (Some(at), Some(reference)) = (row.claimed_at.filter(|at| *at <= until), row.reference) {
             let text = match &row.wording {
                 Some(wording) => Some(read(tx, engine, wording, row.revision, &row.channel).await?),
                 None => None,
@@ -153,24 +176,37 @@ pub async fn gather(tx: &mut Tx, engine: &Engine, contact: Contact) -> Result<Do
         }
     }
     let mut received = Vec::new();
-    for row in inbound::of_contact(tx, contact.id).await?.into_iter().filter(|row| !row.body_enc.is_empty()) {
+    for row in inbound::of_contact(tx, contact.id).await?.into_iter().filter(|row| row.at <= until && !row.body_enc.is_empty()) {
         let text = engine.vault.decrypt("inbound", &row.body_enc)?;
         received.push(Received { at: row.at, channel: row.channel, text });
     }
     let (mut decisions, mut asked_for) = (Vec::new(), Vec::new());
     for (campaign, _, outcome, code, _, at, revision) in campaigns::decisions_of(tx, contact.id).await? {
+        if at > until {
+            continue;
+        }
         asked_for = engine.revision(tx, revision).await?.asks_for.clone();
         decisions.push(Decision { at, campaign, outcome, code });
     }
     let mut asked = Vec::new();
     for row in store::requests::of_number(tx, controller, &keyed).await? {
-        asked.push(requests::listed(tx, engine, row).await?);
+        if row.request.received_at <= until {
+            asked.push(requests::listed(tx, engine, row).await?);
+        }
+    }
+    let mut noes = suppressions::of(tx, controller, &keyed).await?;
+    let changed = rights::gave_way(tx, engine, &keyed, &noes).await?;
+    noes.retain(|(_, at, _)| *at <= until);
+    for (reason, at, _) in &mut noes {
+        if changed == Some(*at) && *reason == suppression::Reason::WrongPerson.code() {
+            NUMBER_CHANGED.clone_into(reason);
+        }
     }
     Ok(Dossier {
-        imported: contacts::evidence_of(tx, contact.id).await?,
-        joined: intakes::of_contact(tx, contact.id).await?,
+        imported: contacts::evidence_of(tx, contact.id).await?.into_iter().filter(|row| row.at <= until).collect(),
+        joined: intakes::of_contact(tx, contact.id).await?.into_iter().filter(|(_, at)| *at <= until).collect(),
         permissions: ledger::preferences(tx, controller, &contact.subject).await?,
-        noes: suppressions::of(tx, controller, &keyed).await?,
+        noes,
         registers: screenings::of(tx, &[contact.id]).await?.remove(&contact.id).unwrap_or_default(),
         zone: engine.zone_of(contact.zone.as_deref(), contact.country.as_deref()),
         number,
@@ -181,5 +217,6 @@ pub async fn gather(tx: &mut Tx, engine: &Engine, contact: Contact) -> Result<Do
         decisions,
         requests: asked,
         asked_for,
+        former: Vec::new(),
     })
 }

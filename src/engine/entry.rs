@@ -6,6 +6,7 @@ use anyhow::Result;
 use super::receive::Heard;
 use super::{Engine, answer, enroll};
 use crate::config::{Entry, templates};
+use crate::domain::answer::By;
 use crate::domain::message::Kind;
 use crate::domain::phone::PhoneNumber;
 use crate::store::contacts::Contact;
@@ -47,7 +48,7 @@ pub(super) async fn come(
         Some(contact) => {
             // Whatever we asked them has arrived, and they are not silent.
             messages::settle_by_person(tx, contact.id, engine.now()).await?;
-            answers::replied(tx, contact.id, engine.now()).await?;
+            answers::replied(tx, contact.id, By::Person, engine.now()).await?;
             contact.id
         }
         None => {

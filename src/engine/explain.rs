@@ -6,18 +6,19 @@ use anyhow::Result;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::history::{Moment, Sent, Standing, Times, consent, moment};
+use super::history::{Moment, SINCE_COPY, Sent, Standing, Times, consent, moment};
 use super::seen::{Seen, allowed};
-use super::{Engine, consents};
+use super::{Engine, consents, rights};
 use crate::clock::instant;
 use crate::domain::campaign::Campaign;
 use crate::domain::channel::Permission;
-use crate::domain::eligibility::{self, Reason};
+use crate::domain::eligibility;
 use crate::domain::ledger::{Body, GENESIS, Preference, apply, body_hash, row_hash};
 use crate::domain::phone::PhoneNumber;
+use crate::domain::suppression::Reason;
 use crate::store::contacts::Contact;
 use crate::store::humans::{self, NoOfAnother};
-use crate::store::{Tx, campaigns, contacts, ledger, requests, screenings, suppressions};
+use crate::store::{Tx, campaigns, contacts, keep, ledger, requests, screenings, suppressions};
 use crate::vault::SEALED;
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -112,7 +113,8 @@ pub async fn subject_of(engine: &Engine, number: &PhoneNumber) -> Result<Option<
 /// The country pack a decision was made by and, where one of its rules decided, that rule with its source.
 fn rule_of(campaign: &Campaign, country: &str, code: &str) -> Option<String> {
     let pack = campaign.packs.get(country)?;
-    let named = Reason::parse(code).and_then(Reason::pack_rule).and_then(|rule| Some((rule, pack.rule(rule)?)));
+    let named =
+        eligibility::Reason::parse(code).and_then(eligibility::Reason::pack_rule).and_then(|rule| Some((rule, pack.rule(rule)?)));
     let by = match named {
         Some((rule, source)) => format!("rule [{rule}] ({}; reviewed {}) of ", source.text, source.reviewed),
         None => String::new(),
@@ -151,7 +153,8 @@ pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
         others = humans::noes_of_others(&mut tx, contact.id).await?;
     }
     let own = suppressions::of(&mut tx, &engine.controller, &keyed).await?;
-    let told = noes(engine, times, &own, &others)?;
+    let changed = rights::gave_way(&mut tx, engine, &keyed, &own).await?;
+    let told = noes(engine, times, &own, &others, changed)?;
     if let Some(forbids) = told.forbids {
         story.verdict = format!("Nobody may write to this number: {forbids}.");
     } else if let Some(forbids) = told.forbids_asking {
@@ -188,7 +191,14 @@ struct Noes {
     forbids_asking: Option<String>,
 }
 
-fn noes(engine: &Engine, times: Times, own: &[(String, i64, Option<i64>)], others: &[NoOfAnother]) -> Result<Noes> {
+/// `changed`: when the number was closed because its person has another one.
+fn noes(
+    engine: &Engine,
+    times: Times,
+    own: &[(String, i64, Option<i64>)],
+    others: &[NoOfAnother],
+    changed: Option<i64>,
+) -> Result<Noes> {
     let mut told = Noes::default();
     let another = |no: &NoOfAnother| -> Result<String> {
         Ok(match &no.number_enc {
@@ -197,7 +207,12 @@ fn noes(engine: &Engine, times: Times, own: &[(String, i64, Option<i64>)], other
         })
     };
     for (reason, at, lifted) in own {
-        let mut line = format!("{} since {}", reason.replace('_', " "), times.minute(*at));
+        let mut line = match changed {
+            Some(changed) if changed == *at && *reason == Reason::WrongPerson.code() => {
+                format!("number changed on {}, and the person has another one", times.minute(*at))
+            }
+            _ => format!("{} since {}", reason.replace('_', " "), times.minute(*at)),
+        };
         // A no reaches every number of a human, and stands under each as if it were its own.
         if let Some(no) = others.iter().find(|no| no.said_there != 0 && no.said_here == 0 && no.reason == *reason && no.at == *at)
         {
@@ -225,6 +240,7 @@ fn noes(engine: &Engine, times: Times, own: &[(String, i64, Option<i64>)], other
 /// A ledger entry on one line.
 fn line(times: Times, (seq, _, kind, at, _, _, hash, body): &ledger::Row) -> String {
     let body = body.as_ref().and_then(|b| serde_json::from_str::<Body>(b).ok());
+    let kind = body.as_ref().map_or(kind.as_str(), |body| body.word());
     let what = body.map_or("evidence deleted".to_owned(), |b| {
         let permissions = b.permissions.iter().map(|p| p.code()).collect::<Vec<_>>().join(" ");
         let evidence = b.evidence.as_deref().unwrap_or_default();
@@ -335,6 +351,8 @@ async fn tell(
     }
     moments.extend(sent.moments(tx, times, contact.id).await?);
     moments.extend(sent.heard(times));
+    let answered = keep::answered(tx, contact.id).await?;
+    moments.extend(answered.map(|at| moment(times, at, "reply", None, format!("Answered {SINCE_COPY}"))));
     moments.sort_by_key(|(at, _)| *at);
     story.history = moments.into_iter().map(|(_, moment)| moment).collect();
     let preferences = ledger::preferences(tx, &engine.controller, &contact.subject).await?;
@@ -353,6 +371,10 @@ async fn tell(
                 .to_owned(),
         ),
         true => first.push("The use of this person's data is restricted (Art. 18 GDPR), so they are sent nothing.".to_owned()),
+        // What they said here since is newer.
+        false if bodies.last().map(|body| body.at) < answered => first.extend(
+            answered.map(|at| format!("They answered on {}, {SINCE_COPY}; nobody asks them again.", times.minute(at))),
+        ),
         false if !granted.is_empty() => first.push(format!("They allow {}.", allowed(&granted))),
         false => {}
     }

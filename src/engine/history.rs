@@ -52,6 +52,10 @@ impl Times {
     }
 }
 
+/// Where an answer is that a restored copy knows only the time of.
+pub(super) const SINCE_COPY: &str =
+    "after the copy of the database was made that was restored; what they said is in the one kept aside";
+
 /// What became of an attempt, as far as the person is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
@@ -198,12 +202,21 @@ impl Sent {
         let said = row.answer.as_deref().and_then(Answer::parse);
         if let (Some(Answer::Stopped | Answer::Refused | Answer::WrongPerson), Some(at)) = (said, row.answered_at) {
             let by = row.answer_by.as_deref().and_then(By::parse).unwrap_or(By::Person);
+            // An operator says it of nobody but whoever has told us their new one.
+            if (said, by) == (Some(Answer::WrongPerson), By::Operator) {
+                return format!("; the number changed on {}", times.minute(at));
+            }
             let said = match said {
                 Some(Answer::Refused) => "refused",
                 Some(Answer::WrongPerson) => "the number said to be somebody else's",
                 _ => "stopped",
             };
             return format!("; {said} {} on {}", by.words(), times.minute(at));
+        }
+        if let (Some(Answer::Replied), Some(By::Restore), Some(at)) =
+            (said, row.answer_by.as_deref().and_then(By::parse), row.answered_at)
+        {
+            return format!("; answered on {}, {SINCE_COPY}", times.minute(at));
         }
         // A reply belongs to the newest ask before it.
         let asked_before = |at: i64| legs.iter().filter(|l| l.row.kind == "ask" && l.at <= at).max_by_key(|l| l.at);
@@ -366,6 +379,7 @@ pub(super) fn said(body: &Body, times: Times) -> Option<String> {
         Entry::Refused => format!("refused{by} on {on}"),
         Entry::Withdrawn => format!("{what} withdrawn{by} on {on}"),
         Entry::Stopped => format!("stopped all marketing{by} on {on}"),
+        Entry::WrongPerson if body.is_number_change() => format!("the person has another number since {on}"),
         Entry::WrongPerson => format!("wrong person, said{by} on {on}"),
         Entry::Expired => format!("a first yes to {what}, whose second step never came; expired on {on}"),
         Entry::OperatorStop => format!("in a reply of which an operator said: stop, on {on}"),

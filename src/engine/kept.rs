@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::choose::{Choice, Door, Submitted, View};
 use super::confirm::{self, Deed, Situation};
-use super::{Engine, notice};
+use super::{Engine, notice, rights};
 use crate::domain::answer::By;
 use crate::domain::campaign::Mode;
 use crate::domain::consent::Act;
@@ -57,6 +57,7 @@ pub(super) async fn look(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Op
         code: None,
         now: engine.now(),
         suppressed,
+        number_changed: rights::gave_way(tx, engine, &keyed, &noes).await?.is_some(),
         no_is_said,
         answered: None,
         last: None,

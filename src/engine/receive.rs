@@ -286,7 +286,7 @@ pub(super) async fn reply(
         return reply_of_stranger(tx, engine, Some(from), &situation.keyed, heard).await;
     }
     messages::settle_by_person(tx, contact, now).await?;
-    answers::replied(tx, contact, now).await?;
+    answers::replied(tx, contact, By::Person, now).await?;
     let negative = matches!(heard.intent, Intent::Stop | Intent::Refuse | Intent::WrongPerson);
     let yes = heard.intent == Intent::OptIn;
     let counts = match heard.said_at {

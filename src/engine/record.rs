@@ -17,12 +17,19 @@ const FORM: &str = "https://w3id.org/dpv/schema/dpv-27560#record-eu-gdpr";
 
 /// The whole as JSON-LD.
 pub fn json_ld(engine: &Engine, d: &Dossier) -> Value {
+    // Each number has a pseudonym of its own, and its consents are its own.
+    let graph: Vec<Value> =
+        [d].into_iter().chain(d.former.iter().map(|f| &f.dossier)).flat_map(|d| of_number(engine, d)).collect();
+    json!({ "@context": context(), "@graph": graph })
+}
+
+fn of_number(engine: &Engine, d: &Dossier) -> Vec<Value> {
     let said: BTreeSet<Permission> =
         d.entries.iter().flat_map(|e| e.body.permissions.iter().copied()).chain(d.permissions.keys().copied()).collect();
     let about = if said.is_empty() { d.asked_for.iter().copied().collect() } else { said };
     let mut graph: Vec<Value> = about.into_iter().map(|permission| record(engine, d, permission)).collect();
     graph.push(rest(engine, d));
-    json!({ "@context": context(), "@graph": graph })
+    graph
 }
 
 fn context() -> Value {
@@ -193,6 +200,10 @@ fn statuses(engine: &Engine, d: &Dossier, permission: Permission) -> Vec<Value> 
 /// What an entry makes of the consent (compliance of the terms: DPV 2.3, status of consent).
 fn kinds(body: &Body, was: Option<Preference>, now: Option<Preference>) -> Option<&'static [&'static str]> {
     use ledger::Entry::{ConsentExpired, Expired, Granted, LateNo, Pending, Restricted, Retention, Times, Unrestricted};
+    // Ended by us for a reason that is nobody's no: a consent given for one number is none for the next (L33).
+    if body.is_number_change() {
+        return (was == Some(Preference::Granted)).then_some(&["dpv:ConsentRevoked"]);
+    }
     match (body.entry, was, now) {
         (Pending, ..) => Some(&["dpv:ConsentRequested"]),
         (ConsentExpired, ..) => Some(&["dpv:ConsentExpired"]),
@@ -258,6 +269,9 @@ fn rest(engine: &Engine, d: &Dossier) -> Value {
             "ev:file": row.file, "ev:row": row.import_line, "ev:at": time(row.at), "ev:source": row.source, "ev:relation": row.kind,
             "ev:askBasis": row.basis, "ev:evidence": row.evidence, "ev:date": row.basis_date, "ev:boxDefault": row.box_default,
             "ev:channels": row.channels, "ev:unsubscribed": row.unsubscribed != 0,
+        })).collect::<Vec<_>>(),
+        "ev:formerNumbers": d.former.iter().map(|f| json!({
+            "@id": subject(&f.dossier), "ev:telephoneNumber": f.dossier.number.e164(), "ev:until": time(f.until),
         })).collect::<Vec<_>>(),
         "ev:given": d.joined.iter().map(|(source, at)| json!({ "ev:at": time(*at), "ev:source": source })).collect::<Vec<_>>(),
         "ev:messages": d.sent.iter().map(|sent| json!({

@@ -65,8 +65,12 @@ pub struct Report {
     /// Who said so: `person`, `operator`, `gateway`, `list`.
     pub stopped_by: BTreeMap<String, u64>,
     pub wrong_person: u64,
+    /// Had confirmed nothing, and their number gave way to a new one.
+    pub number_changed: u64,
     /// Replied, no decision: "ok", a call for help, what nobody could read for sure.
     pub replied: u64,
+    /// Of these: answered after the copy of the database was made that was restored; what they said is in the one kept aside.
+    pub answered_since: u64,
     /// Asked, and nothing said.
     pub silent: u64,
     /// It cannot be said whether the gateway took the ask. Counts as asked; never sent again.
@@ -146,8 +150,12 @@ impl Report {
                         self.stopped += n;
                         *self.stopped_by.entry(by()).or_default() += n;
                     }
+                    Some(Answer::WrongPerson) if by() == By::Operator.code() => self.number_changed += n,
                     Some(Answer::WrongPerson) => self.wrong_person += n,
-                    Some(Answer::Replied) | None => self.replied += n,
+                    Some(Answer::Replied) | None => {
+                        self.replied += n;
+                        self.answered_since += if by() == By::Restore.code() { n } else { 0 };
+                    }
                 }
             }
         }

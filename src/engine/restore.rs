@@ -1,4 +1,4 @@
-//! What an old copy of the database must learn before it goes live (compliance T21): the noes, asks, links, unclear replies and erasures since. A line of
+//! What an old copy of the database must learn before it goes live (compliance T21): the noes, asks, answers, links, unclear replies and erasures since. A line of
 //! JSON each, from the database of before to a file, and from there into the copy.
 
 use std::collections::BTreeMap;
@@ -18,9 +18,9 @@ use crate::domain::consent::Act;
 use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
 use crate::store::humans::{self, Tie};
-use crate::store::keep::{self, Asked, Chosen, Ended, Link, No, Tied, Unclear};
+use crate::store::keep::{self, Answered, Asked, Chosen, Ended, Link, No, Tied, Unclear};
 use crate::store::requests::{self, Part, Request};
-use crate::store::{self, Store, Tx, contacts, control, inbound, suppressions};
+use crate::store::{self, Store, Tx, answers, consents, contacts, control, inbound, suppressions};
 use crate::vault::Keyed;
 
 /// Rows read or written at once.
@@ -32,6 +32,7 @@ enum Line {
     Tied(Tied),
     No(No),
     Asked(Asked),
+    Answered(Answered),
     Link(Link),
     Ended(Ended),
     Times(Chosen),
@@ -48,6 +49,8 @@ pub struct Replayed {
     pub noes: u64,
     /// Marks of asks and reminders sent since.
     pub asked: u64,
+    /// Contacts who answered since: they are asked and reminded no more, and what they said is not here.
+    pub answered: u64,
     /// Links of messages sent since, behind which a no can still be said.
     pub links: u64,
     /// People of whom something granted has ended since.
@@ -107,6 +110,12 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
         let Some(last) = page.last() else { break };
         after = (last.message_id, last.mac.clone(), last.kind.clone());
         page.into_iter().try_for_each(|row| write(Line::Asked(row)))?;
+    }
+    let mut after = 0;
+    while let Some(to) = consents::window(&mut tx, controller, after, PAGE).await? {
+        let page = keep::answered_between(&mut tx, controller, (after, to)).await?;
+        page.into_iter().try_for_each(|row| write(Line::Answered(row)))?;
+        after = to;
     }
     let mut after = (String::new(), String::new());
     loop {
@@ -211,6 +220,7 @@ pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Re
 async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut Replayed) -> Result<()> {
     let (controller, now) = (engine.controller.as_str(), engine.now());
     let (mut ties, mut noes, mut asked, mut links) = (vec![], vec![], vec![], vec![]);
+    let mut answered = vec![];
     let (mut ended, mut times, mut unclear, mut wishes) = (vec![], vec![], vec![], vec![]);
     for line in chunk {
         match line {
@@ -219,6 +229,7 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
             }
             Line::No(row) => noes.push(row),
             Line::Asked(row) => asked.push(row),
+            Line::Answered(row) => answered.push(row),
             Line::Link(row) => links.push(row),
             Line::Ended(row) => ended.push(row),
             Line::Times(row) => times.push(row),
@@ -242,6 +253,10 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
         confirm::end_grants(tx, engine, &keyed, reason, &restored(now)).await?;
     }
     done.asked += keep::add_asked(tx, controller, &asked).await?;
+    for (contact, at) in keep::add_answered(tx, controller, &answered).await? {
+        answers::replied(tx, contact, By::Restore, at).await?;
+        done.answered += 1;
+    }
     done.links += keep::add_links(tx, controller, &links).await?;
     let mut gone: BTreeMap<i64, Vec<Permission>> = BTreeMap::new();
     for (contact, channel, purpose) in keep::still_granted(tx, controller, &ended).await? {

@@ -6,6 +6,7 @@ use super::confirm::{self, Deed, Situation};
 use super::requests::{self, Asked};
 use super::{Engine, Tries, enroll, import};
 use crate::domain::answer::By;
+use crate::domain::ledger::NUMBER_CHANGED;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
@@ -157,6 +158,22 @@ pub async fn change_number(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber
     }
 }
 
+/// When a number that is closed was closed because its person has another one; none where it was said to be somebody else's. `noes`: those
+/// of the number, as [`suppressions::of`] answers them.
+pub(super) async fn gave_way(
+    tx: &mut Tx,
+    engine: &Engine,
+    keyed: &[Keyed],
+    noes: &[(String, i64, Option<i64>)],
+) -> Result<Option<i64>> {
+    let Some((_, closed)) = suppressions::live_at(noes).find(|(reason, _)| *reason == Reason::WrongPerson) else {
+        return Ok(None);
+    };
+    let changed = store::requests::number_changed_at(tx, &engine.controller, keyed).await?;
+    // Whoever has the number now may have said so since.
+    Ok(changed.filter(|at| closed <= *at).map(|_| closed))
+}
+
 async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked: &Asked) -> Result<()> {
     let (controller, now) = (engine.controller.as_str(), engine.now());
     let (was, is) = (engine.vault.keyed_all(old), engine.vault.keyed_all(new));
@@ -178,7 +195,7 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
     let (id, subject) = enroll::add(&mut tx, engine, new, new.country().unwrap_or_default(), &is).await?;
     contacts::describe_as(&mut tx, contact.id, id).await?;
     // What the person has chosen and asked for goes along, with a proof of its own under the new pseudonym.
-    let changed = deed(engine, "number_changed", asked);
+    let changed = Deed { at: now, ..deed(engine, NUMBER_CHANGED, asked) };
     let mut new = Situation::read(&mut tx, engine, id, is.clone()).await?;
     confirm::set_times(&mut tx, engine, &mut new, &changed, &contact.times()).await?;
     if contact.restricted != 0 && !contacts::restrict(&mut tx, &[id], true).await?.is_empty() {

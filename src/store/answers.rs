@@ -37,7 +37,7 @@ pub(super) fn replaced(answer: Answer, by: By) -> String {
 }
 
 /// The person said something: whatever it decides, they are not silent. It stands with the newest ask.
-pub async fn replied(tx: &mut Tx, contact: i64, now: i64) -> Result<()> {
+pub async fn replied(tx: &mut Tx, contact: i64, by: By, at: i64) -> Result<()> {
     execute!(
         tx,
         concat!(
@@ -48,8 +48,8 @@ pub async fn replied(tx: &mut Tx, contact: i64, now: i64) -> Result<()> {
         ),
         contact,
         Answer::Replied.code(),
-        By::Person.code(),
-        now
+        by.code(),
+        at
     )?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chrono::NaiveDate;
 
 use super::contacts::restricted;
+use super::keep::ANSWERED;
 use super::{Error, Result, Tx, fetch_all, json, screenings};
 use crate::clock::DAY;
 use crate::domain::channel::{Channel, Permission, Purpose};
@@ -147,6 +148,10 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
     for (id, marked_family, kind, at, message) in marks {
         let Some(person) = people.get_mut(&id) else { continue };
         let facts = &mut person.facts;
+        if kind == ANSWERED {
+            facts.answered_since = facts.answered_since.max(Some(at));
+            continue;
+        }
         if kind == "reminder" {
             if marked_family == family {
                 facts.reminded_in_family.push(message);

@@ -1,7 +1,7 @@
 //! What a database hands on to an older copy of itself before that takes its place: who belongs together, every no that stands, whom was
-//! asked and by which link, what consent has ended, and unclear replies that wait. Read by pages, since there may be millions, and written back by chunks.
+//! asked and by which link, who answered, what consent has ended, and unclear replies that wait. Read by pages, since there may be millions, and written back by chunks.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,18 @@ pub struct Asked {
     pub asked_at: i64,
     pub message_id: i64,
 }
+
+/// A keyed number whose person answered, and when last: of a yes the proof stays in the database kept aside, and it is no consent here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, sqlx::FromRow)]
+pub struct Answered {
+    pub mac: String,
+    pub key_id: i64,
+    /// Microseconds.
+    pub at: i64,
+}
+
+/// How the mark of somebody who answered since the copy is known among those of asks. It is of no message.
+pub const ANSWERED: &str = "answered";
 
 /// The link in a message that was sent, by the hash of its token, and the keyed number that got it: one for each key, since a copy may be
 /// older than the newest.
@@ -175,6 +187,90 @@ pub async fn times_after(tx: &mut Tx, controller: &str, after: &str, limit: i64)
         after,
         limit
     )
+}
+
+/// When the people `$1` (ids of contacts of controller `$2`) last said something of their own that is known here: a choice that stands or
+/// stood, or the answer to an ask, also one written back by an earlier restore.
+macro_rules! said {
+    () => {
+        "SELECT c.id, p.since AS at FROM EACH($1)
+         THEN JOIN contacts c ON c.id = CAST(j.value AS BIGINT)
+         THEN JOIN preferences p ON p.controller = $2 AND p.subject = c.subject
+         UNION ALL
+         SELECT m.contact_id, m.answered_at FROM EACH($1)
+         THEN JOIN messages m ON m.contact_id = CAST(j.value AS BIGINT) AND m.controller = $2 AND m.kind = 'ask'
+           AND m.answered_at IS NOT NULL AND COALESCE(m.answer_by, 'person') IN ('person', 'restore')"
+    };
+}
+
+/// Of the contacts with an id above `after` and up to `to`, who answered.
+pub async fn answered_between(tx: &mut Tx, controller: &str, (after, to): (i64, i64)) -> Result<Vec<Answered>> {
+    let ids: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT id FROM contacts WHERE controller || '' = $1 AND id > $2 AND id <= $3 AND number_enc <> '' ORDER BY id",
+        controller,
+        after,
+        to
+    )?;
+    fetch_all!(
+        tx,
+        concat!(
+            "SELECT n.mac, n.key_id, MAX(w.at) AS at FROM (",
+            said!(),
+            ") AS w THEN JOIN number_macs n ON n.contact_id = w.id GROUP BY n.mac, n.key_id ORDER BY n.mac, n.key_id"
+        ),
+        json(ids.into_iter().map(|(id,)| id).collect::<Vec<_>>()),
+        controller
+    )
+}
+
+/// Marks those who answered later than is known here, also of a number that is no contact. Answers the contacts among them, and when each
+/// answered.
+pub async fn add_answered(tx: &mut Tx, controller: &str, answered: &[Answered]) -> Result<Vec<(i64, i64)>> {
+    let known: Vec<(String, i64, i64)> = fetch_all!(
+        tx,
+        "SELECT n.mac, n.key_id, n.contact_id FROM EACH($1)
+         THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)",
+        json(answered),
+        controller
+    )?;
+    let here: HashMap<(&str, i64), i64> = known.iter().map(|(mac, key, id)| ((mac.as_str(), *key), *id)).collect();
+    let ids: HashSet<i64> = here.values().copied().collect();
+    let said: Vec<(i64, i64)> = fetch_all!(
+        tx,
+        concat!("SELECT w.id, MAX(w.at) FROM (", said!(), ") AS w GROUP BY w.id"),
+        json(ids.into_iter().collect::<Vec<_>>()),
+        controller
+    )?;
+    let said: HashMap<i64, i64> = said.into_iter().collect();
+    let contact = |a: &Answered| here.get(&(a.mac.as_str(), a.key_id)).copied();
+    let is_new = |a: &&Answered| contact(a).and_then(|id| said.get(&id)).is_none_or(|at| *at < a.at);
+    let new: Vec<&Answered> = answered.iter().filter(is_new).collect();
+    execute!(
+        tx,
+        "INSERT INTO asked_marks (controller, mac, key_id, family, kind, asked_at, message_id)
+         SELECT $2, j.value->>'mac', CAST(j.value->>'key_id' AS BIGINT), '', $3, CAST(j.value->>'at' AS BIGINT), 0 FROM EACH($1) WHERE true
+         ON CONFLICT (controller, mac, key_id, family, kind, message_id) DO UPDATE SET asked_at = excluded.asked_at
+           WHERE asked_marks.asked_at < excluded.asked_at",
+        json(&new),
+        controller,
+        ANSWERED
+    )?;
+    let contacts: BTreeMap<i64, i64> = new.into_iter().filter_map(|a| Some((contact(a)?, a.at))).collect();
+    Ok(contacts.into_iter().collect())
+}
+
+/// When a contact last answered between a copy and its restoring, if they did.
+pub async fn answered(tx: &mut Tx, contact: i64) -> Result<Option<i64>> {
+    let row: Option<(Option<i64>,)> = fetch_optional!(
+        tx,
+        "SELECT MAX(a.asked_at) FROM number_macs n
+         THEN JOIN asked_marks a ON a.controller = n.controller AND a.mac = n.mac AND a.key_id = n.key_id AND a.kind = $2
+         WHERE n.contact_id = $1",
+        contact,
+        ANSWERED
+    )?;
+    Ok(row.and_then(|(at,)| at))
 }
 
 /// All of them: an operator reads each, so there are never many.

@@ -195,6 +195,8 @@ pub struct NumberChange {
     pub number_enc: String,
     /// Not 0 where the other one is the new one.
     pub went: i64,
+    /// The other contact.
+    pub other: i64,
 }
 
 /// Notes that a person's number changed.
@@ -215,11 +217,24 @@ pub async fn number_changed(tx: &mut Tx, controller: &str, old: i64, new: i64, b
 pub async fn number_changes(tx: &mut Tx, contact: i64) -> Result<Vec<NumberChange>> {
     fetch_all!(
         tx,
-        "SELECT w.at, w.by_whom, c.number_enc, w.went FROM (
+        "SELECT w.at, w.by_whom, c.number_enc, w.went, w.other FROM (
            SELECT id, at, by_whom, new_contact AS other, CAST(1 AS BIGINT) AS went FROM number_changes WHERE old_contact = $1
            UNION ALL
            SELECT id, at, by_whom, old_contact, CAST(0 AS BIGINT) FROM number_changes WHERE new_contact = $1) AS w
          JOIN contacts c ON c.id = w.other ORDER BY w.id",
         contact
     )
+}
+
+/// When this number gave way to its person's new one, by the record of requests, which outlives a restored copy; none where it did not.
+pub async fn number_changed_at(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Option<i64>> {
+    let row: Option<(Option<i64>,)> = fetch_optional!(
+        tx,
+        "SELECT MAX(r.done_at) FROM EACH($1)
+         THEN JOIN requests r ON r.controller = $2 AND r.kind = 'rectification' AND r.mac = j.value->>'mac'
+           AND r.key_id = CAST(j.value->>'key' AS BIGINT) AND r.subject IS NOT NULL",
+        json(keyed),
+        controller
+    )?;
+    Ok(row.and_then(|(at,)| at))
 }

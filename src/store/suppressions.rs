@@ -513,7 +513,11 @@ pub async fn known_since(
 ) -> Result<Vec<(String, Option<String>, Option<String>, String, i64)>> {
     fetch_all!(
         tx,
-        "SELECT DISTINCT c.number_enc, c.country, c.locale, s.reason, s.at FROM suppressions s
+        // A number that gave way to its person's new one is nobody's wrong one; as in `requests::number_changed_at`.
+        "SELECT DISTINCT c.number_enc, c.country, c.locale, CASE WHEN s.reason = 'wrong_person' AND EXISTS (
+             SELECT 1 FROM number_macs o JOIN requests r ON r.controller = o.controller AND r.kind = 'rectification' AND r.mac = o.mac
+               AND r.key_id = o.key_id AND r.subject IS NOT NULL AND r.done_at >= s.at
+             WHERE o.contact_id = c.id) THEN 'number_changed' ELSE s.reason END, s.at FROM suppressions s
          JOIN number_macs n ON n.controller = s.controller AND n.mac = s.mac AND n.key_id = s.key_id
          JOIN contacts c ON c.id = n.contact_id
          WHERE s.controller = $1 AND s.learned_at >= $2 AND s.lifted_at IS NULL ORDER BY s.at, c.number_enc",

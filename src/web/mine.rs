@@ -31,8 +31,8 @@ macro_rules! mine {
 }
 
 mine! {
-    link title intro send closed open_for about number since country language zone kind last_action times sources imported basis registers
-    listed consents no_consents history sent sent_how received nothing decisions decisions_how requests due done recipients recipients_how kept
+    link title intro send closed open_for about number since country language zone kind last_action times sources imported moved basis registers
+    listed consents no_consents history sent sent_how received nothing former decisions decisions_how requests due done recipients recipients_how kept
     kept_consent kept_silent kept_replies kept_proof take json csv erase_title erase_text erase_sure erase_button erased_title erased_text
     restrict_title restrict_text restrict_button lift_text lift_button object_title object_text object_button objected change_text;
     kinds bases states entries messages outcomes rights reasons spans
@@ -120,7 +120,8 @@ mod tests {
         let codes = |words: &Words| words.keys().cloned().collect::<BTreeSet<_>>();
         let reasons = eligibility::Reason::ALL.map(|r| r.code().to_owned()).into_iter().chain(["ELIGIBLE".into()]);
         assert_eq!(codes(&mine.reasons), reasons.collect());
-        assert_eq!(codes(&mine.entries), crate::domain::ledger::Entry::ALL.map(|e| e.code().to_owned()).into());
+        let entries = crate::domain::ledger::Entry::ALL.map(|e| e.code().to_owned());
+        assert_eq!(codes(&mine.entries), entries.into_iter().chain(["number_changed".into()]).collect());
         let kinds = ["ask", "reminder", "confirm", "code", "ack", "help", "test"];
         assert_eq!(codes(&mine.messages), kinds.map(str::to_owned).into());
         let bases = crate::domain::contact::AskBasis::ALL.map(|b| b.code().to_owned());

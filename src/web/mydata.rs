@@ -17,7 +17,7 @@ use super::pages::{CodeView, StateKind};
 use super::people::{checked, failed, no_such_link, nonce, preferred, render, state_page};
 use crate::clock::{DAY, SECOND, instant};
 use crate::domain::channel::Purpose;
-use crate::engine::dossier::{Dossier, NOT_KEPT};
+use crate::engine::dossier::{Dossier, Former, NOT_KEPT};
 use crate::engine::mydata::{self, Door, Typed};
 use crate::engine::record;
 
@@ -216,8 +216,34 @@ pub async fn erased(State(web): State<Web>, Path(lang): Path<String>, headers: H
     Html(render(&page)).into_response()
 }
 
-/// The whole dossier in the person's language.
+/// The whole dossier in the person's language: what is known, of the numbers before this one too, who has it, and for how long.
 fn sections(web: &Web, lang: Lang, d: &Dossier) -> Vec<Section> {
+    let m = lang.mine();
+    let mut all = known(lang, d);
+    for former in &d.former {
+        let until = instant(former.until).with_timezone(&d.zone).format("%Y-%m-%d").to_string();
+        let title = m.former.replace("{date}", &until);
+        let own = known(lang, &former.dossier).into_iter();
+        all.extend(own.map(|section| Section { title: format!("{title}: {}", section.title), ..section }));
+    }
+    let config = &web.engine.config;
+    let (retention, span) = (&config.retention, |text: &str, days: i64| text.replace("{time}", &m.span(days)));
+    let recipients = config.gateways.iter().map(|g| g.name().to_owned()).collect();
+    let kept = vec![
+        m.kept_consent
+            .replace("{consent_months}", &retention.marketing_months().to_string())
+            .replace("{profiling_months}", &retention.months(Purpose::Profiling).to_string()),
+        span(&m.kept_silent, retention.silent_days),
+        span(&m.kept_replies, retention.replies_days),
+        span(&m.kept_proof, retention.proof_days),
+    ];
+    all.push(Section { title: m.recipients.clone(), how: Some(m.recipients_how.clone()), lines: recipients });
+    all.push(Section { title: m.kept.clone(), how: None, lines: kept });
+    all
+}
+
+/// What is known of one number.
+fn known(lang: Lang, d: &Dossier) -> Vec<Section> {
     let (m, t, c) = (lang.mine(), lang.t(), &d.contact);
     let colon = &t.colon;
     let time = |at: i64| instant(at).with_timezone(&d.zone).format("%Y-%m-%d %H:%M").to_string();
@@ -243,7 +269,8 @@ fn sections(web: &Web, lang: Lang, d: &Dossier) -> Vec<Section> {
         about.push(word(&m.reasons, "RESTRICTED").to_owned());
     }
     let given = |(source, at): &(String, i64)| m.imported.replace("{date}", &day(*at)).replace("{source}", source);
-    let mut sources: Vec<String> = d.joined.iter().map(given).collect();
+    let moved = |f: &Former| m.moved.replace("{date}", &day(f.until)).replace("{number}", f.dossier.number.e164());
+    let mut sources: Vec<String> = d.former.iter().take(1).map(moved).chain(d.joined.iter().map(given)).collect();
     for row in &d.imported {
         let source = if row.source.is_empty() { "-" } else { &row.source };
         let mut line = m.imported.replace("{date}", &day(row.at)).replace("{source}", source);
@@ -262,7 +289,7 @@ fn sections(web: &Web, lang: Lang, d: &Dossier) -> Vec<Section> {
     let history = d.entries.iter().map(|e| {
         let of: Vec<String> = e.body.permissions.iter().map(|p| permission(*p)).collect();
         let of = if of.is_empty() { String::new() } else { format!("{colon} {}", of.join(", ")) };
-        format!("{} {}{of}", time(e.body.at), word(&m.entries, e.body.entry.code()))
+        format!("{} {}{of}", time(e.body.at), word(&m.entries, e.body.word()))
     });
     let sent = d.sent.iter().map(|s| {
         let line = format!("{} {} {}", time(s.at), channel(&s.channel), word(&m.messages, &s.kind));
@@ -280,17 +307,6 @@ fn sections(web: &Web, lang: Lang, d: &Dossier) -> Vec<Section> {
         let state = r.done.as_ref().map_or_else(|| m.due.replace("{date}", &r.due), |day| m.done.replace("{date}", day));
         format!("{} {}{} {state}", r.received, word(&m.rights, &r.kind), ",")
     });
-    let config = &web.engine.config;
-    let recipients = config.gateways.iter().map(|g| g.name().to_owned());
-    let (retention, span) = (&config.retention, |text: &str, days: i64| text.replace("{time}", &m.span(days)));
-    let kept = vec![
-        m.kept_consent
-            .replace("{consent_months}", &retention.marketing_months().to_string())
-            .replace("{profiling_months}", &retention.months(Purpose::Profiling).to_string()),
-        span(&m.kept_silent, retention.silent_days),
-        span(&m.kept_replies, retention.replies_days),
-        span(&m.kept_proof, retention.proof_days),
-    ];
     vec![
         section(&m.about, None, about),
         section(&m.sources, None, sources),
@@ -301,8 +317,6 @@ fn sections(web: &Web, lang: Lang, d: &Dossier) -> Vec<Section> {
         section(&m.received, None, received.collect()),
         section(&m.decisions, Some(m.decisions_how.clone()), decisions.collect()),
         section(&m.requests, None, requests.collect()),
-        section(&m.recipients, Some(m.recipients_how.clone()), recipients.collect()),
-        section(&m.kept, None, kept),
     ]
 }
 
@@ -340,7 +354,7 @@ pub fn rows(d: &Dossier) -> Vec<[String; 7]> {
         let campaign = e.body.campaign.as_deref().unwrap_or_default();
         let codes: Vec<String> = e.body.permissions.iter().map(|p| p.code()).collect();
         let detail = format!("{} {}", e.body.action, codes.join(" "));
-        rows.push(row("said", time(e.body.at), e.body.entry.code(), &e.body.channel, "", campaign, detail));
+        rows.push(row("said", time(e.body.at), e.body.word(), &e.body.channel, "", campaign, detail));
     }
     for s in &d.sent {
         let campaign = s.campaign.as_deref().unwrap_or_default();
@@ -377,6 +391,15 @@ pub fn rows(d: &Dossier) -> Vec<[String; 7]> {
     }
     for r in &d.requests {
         rows.push(row("request", r.received.clone(), &r.kind, &r.channel, "", "", r.done.clone().unwrap_or_default()));
+    }
+    // What was known of the numbers before this one, under kinds of its own.
+    for former in &d.former {
+        rows.push(row("number_changed", time(former.until), "", "", "", "", former.dossier.number.e164().to_owned()));
+        let own = self::rows(&former.dossier).into_iter().skip(1);
+        rows.extend(own.map(|[kind, rest @ ..]| {
+            let [at, what, channel, purpose, campaign, detail] = rest;
+            [format!("former_{kind}"), at, what, channel, purpose, campaign, detail]
+        }));
     }
     rows
 }

@@ -31,6 +31,8 @@ pub enum Banner {
     Lapsed,
     Restricted,
     WrongNumber,
+    /// The person has another number, and this one is closed.
+    NumberChanged,
 }
 
 impl Banner {
@@ -44,7 +46,7 @@ impl Banner {
             Banner::Answered(_) => "answered",
             Banner::Lapsed => "lapsed",
             Banner::Restricted => "restricted",
-            Banner::WrongNumber => "wrong_number",
+            Banner::WrongNumber | Banner::NumberChanged => "wrong_number",
         }
     }
 
@@ -59,6 +61,7 @@ impl Banner {
             Banner::Lapsed => &t.lapsed,
             Banner::Restricted => &t.restricted,
             Banner::WrongNumber => &t.wrong_number,
+            Banner::NumberChanged => &t.number_changed,
         };
         text.replace("{brand}", brand).replace("{data}", &lang.mine().link)
     }

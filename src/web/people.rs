@@ -96,6 +96,7 @@ fn banner(view: &View) -> Option<Banner> {
     let unanswered = matches!(view.answered, Some(consent::State::Asked | consent::State::Pending));
     match (view.suppressed, view.last) {
         _ if view.test => Some(Banner::Test),
+        (Some(Reason::WrongPerson), _) if view.number_changed => Some(Banner::NumberChanged),
         (Some(Reason::WrongPerson), _) => Some(Banner::WrongNumber),
         _ if view.door == Door::Restricted => Some(Banner::Restricted),
         _ if view.pending.is_some() => None,

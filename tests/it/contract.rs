@@ -1350,7 +1350,7 @@ both!(an_answer_takes_the_place_of_what_it_may_and_of_nothing_else, |app| {
         for person in [asked, planned_only] {
             match step {
                 Some(answer) => answers::give(&mut tx, person, id, answer, 10).await.unwrap(),
-                None => answers::replied(&mut tx, person, 10).await.unwrap(),
+                None => answers::replied(&mut tx, person, By::Person, 10).await.unwrap(),
             }
         }
         let counted = report::answers(&mut tx, id).await.unwrap();

@@ -136,7 +136,7 @@ type Change = fn(&mut Case);
 type Edge = (&'static str, Box<dyn Fn(&mut Case)>, (&'static str, Option<Reason>));
 
 /// Everything that keeps an ask from somebody, strictest first.
-const RULES: [(Change, Reason); 27] = [
+const RULES: [(Change, Reason); 28] = [
     (|c| c.facts.suppressions.push((suppression::Reason::WrongPerson, 1)), Reason::WrongPerson),
     (|c| c.facts.suppressions.push((suppression::Reason::Erased, 2)), Reason::Erased),
     (|c| c.facts.suppressions.push((suppression::Reason::Stopped, 3)), Reason::SuppressedObjection),
@@ -158,6 +158,7 @@ const RULES: [(Change, Reason); 27] = [
     (|c| c.facts.kind = Some(Person::Customer), Reason::ActiveCustomer),
     (|c| c.campaign.kinds = vec![Person::Dormant], Reason::NotInSegment),
     (|c| c.facts.granted = c.campaign.asks_for.clone(), Reason::AlreadyGranted),
+    (|c| c.facts.answered_since = Some(c.now), Reason::AnsweredSince),
     (|c| c.facts.only_quarantined = true, Reason::SourceQuarantined),
     (|c| c.facts.evidence = vec![BasisEvidence { box_default: BoxDefault::PreTicked, ..evidence() }], Reason::LegacyInvalid),
     (|c| c.facts.evidence.clear(), Reason::NoAskBasis),

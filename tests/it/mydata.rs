@@ -189,7 +189,7 @@ both!(one_s_data_open_by_a_fresh_code_alone_and_go_for_good, |app| {
 });
 
 /// Every term of an export is in the vocabulary, and used as what it is there.
-fn is_of_the_vocabulary(exported: &Value) {
+pub fn is_of_the_vocabulary(exported: &Value) {
     let terms: BTreeMap<&str, &str> = include_str!("../data/dpv-2.3.tsv").lines().filter_map(|l| l.split_once('\t')).collect();
     let context = exported["@context"].as_object().expect("a context");
     let prefixes: Vec<&String> = context.keys().filter(|k| !k.contains(':')).collect();

@@ -76,7 +76,9 @@ both!(without_its_notice_a_campaign_is_blocked_and_what_was_published_stays, |ap
         "<li>Mock gateway</li>",
         "Milano, Italia (UE)",
         "reclamo",
-        "STOP con un SMS al numero +393001234567",
+        "STOP con un SMS al numero +393001234567. Il tuo operatore può addebitare",
+        "Che te lo chiediamo si fonda su altro",
+        "senza il tuo numero, per altri 60 mesi",
     ] {
         assert!(page.contains(what), "{what}: {page}");
     }

@@ -78,7 +78,7 @@ both!(a_reminder_whose_reply_nobody_read_before_the_deadline_never_goes, |app| {
 /// Everybody asked stands under one word, and whoever answered under one of their answers.
 pub fn adds_up(r: &Report) {
     assert_eq!(r.asked, r.answered + r.silent + r.unknown + r.not_reached, "{r:#?}");
-    let answers = r.confirmed + r.pending + r.unfinished + r.refused + r.stopped + r.wrong_person + r.replied;
+    let answers = r.confirmed + r.pending + r.unfinished + r.refused + r.stopped + r.wrong_person + r.number_changed + r.replied;
     assert_eq!(r.answered, answers, "{r:#?}");
     assert_eq!(r.withdrawn, r.withdrawn_by.values().sum::<u64>(), "{r:#?}");
     assert_eq!(r.stopped, r.stopped_by.values().sum::<u64>(), "{r:#?}");

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use permesso::domain::ledger::Preference;
-use permesso::engine::{deliver, inbox, restore, steer};
+use permesso::engine::{deliver, expire, explain, inbox, report, restore, steer};
 use permesso::gateway::mock::faults::Faults;
-use permesso::store::keep::{self, Asked, Ended, Link, No, Tied, Unclear};
+use permesso::store::keep::{self, Answered, Asked, Ended, Link, No, Tied, Unclear};
 use permesso::store::{backup, control, ledger, messages, suppressions};
 use permesso::vault::Keyed;
 use tokio_util::sync::CancellationToken;
@@ -116,7 +116,8 @@ both!(after_an_old_copy_is_restored_nobody_who_said_no_or_was_asked_since_is_wri
 });
 
 both!(what_moved_on_since_the_copy_is_not_done_again, |app| {
-    let [between, pending, chooser] = [1, 2, 3].map(TestApp::it);
+    let [between, pending, chooser, yes, quiet, joins, stranger] = [1, 2, 3, 4, 5, 6, 7].map(TestApp::it);
+    crate::intake::forms(app).await;
     // Asked by WhatsApp, which turns out not to have the number: between two legs.
     app.person(&between, "sms whatsapp").await;
     app.gateway.set_faults(Faults { not_on_whatsapp_late: [between.clone()].into(), ..Faults::default() });
@@ -125,9 +126,10 @@ both!(what_moved_on_since_the_copy_is_not_done_again, |app| {
     assert_eq!((app.inbox(&between).len(), app.state_of(&between).await.as_str()), (1, "planned"));
     app.advance(Duration::from_secs(60));
     // Asked by SMS; one has a first yes to two things, which waits for its second step.
-    app.people(&[pending.clone(), chooser.clone()]).await;
+    app.people(&[pending.clone(), chooser.clone(), yes.clone(), quiet.clone()]).await;
     app.plan_as(LINK, |c| c.family = "other".into()).await;
     deliver_once(app, 1).await;
+    app.people(std::slice::from_ref(&joins)).await;
     let (link, times) = (app.link(&pending), app.link(&chooser));
     app.submit(&link, "chosen", &["sms.promotions", "whatsapp.promotions"]).await;
     let copy = copy(app).await;
@@ -144,10 +146,16 @@ both!(what_moved_on_since_the_copy_is_not_done_again, |app| {
     let nonce = field(&app.get(&times).await.1, "nonce");
     let form = [("nonce", nonce.as_str()), ("answer", "chosen"), ("grant", "sms.promotions"), ("when", "1"), ("part", "morning")];
     assert_eq!(app.post_form(&times, &form.map(|(k, v)| (k, v.to_owned()))).await, 303);
+    // One says yes by both steps; one on a form, whom no campaign has asked, and one of whom the copy knows nothing.
+    grants(app, &yes).await;
+    for number in [&joins, &stranger] {
+        crate::intake::joined(app, "newsletter", number).await;
+    }
 
     stop_all(app).await;
-    let (code, _, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().expect("text")]).await;
+    let (code, out, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().expect("text")]).await;
     assert_eq!(code, 0, "{err}");
+    assert!(out.contains(" 4 people who answered, ") && out.contains("keep it"), "{out}");
     open(app).await;
     app.listen().await;
     steer::resume(&app.engine, "test", Some("the provider's inbox was read")).await.unwrap();
@@ -158,6 +166,36 @@ both!(what_moved_on_since_the_copy_is_not_done_again, |app| {
     assert_eq!(app.granted(&pending).await, Vec::<String>::new(), "{:?}", app.story(&pending).await.ledger);
     assert_eq!(app.count("SELECT COUNT(*) FROM contacts WHERE times LIKE '%morning%'").await, 1);
     preferences_are_the_ledgers_replay(app).await;
+
+    // Who said yes since is not silent, is reminded of nothing and asked for nothing again; and nothing is granted that cannot be proved.
+    let story = app.story(&yes).await;
+    let told = "after the copy of the database was made that was restored; what they said is in the one kept aside";
+    let [at, asked] = ["answered on 2026-12-01 10:", &format!("{told}.")];
+    assert!(
+        story.verdict.contains(at) && story.verdict.contains(asked) && !story.verdict.contains("silent"),
+        "{}",
+        story.verdict
+    );
+    assert!(story.verdict.contains("; nobody asks them again.") && app.granted(&yes).await.is_empty(), "{}", story.verdict);
+    assert!(app.history(&yes).await.concat().contains(&format!("reply Answered {told}")), "{story:?}");
+    assert!(app.story(&quiet).await.verdict.contains("silent since"));
+    let (_, silent, _) = ask(app.dir.path(), &["consents", "list", "--status", "silent", "--purpose", "promotions"]).await;
+    let subject = explain::subject_of(&app.engine, &TestApp::number(&yes)).await.unwrap().unwrap();
+    assert!(!silent.contains(&subject), "{silent}");
+    let report = report::campaign(&app.engine, LINK).await.unwrap();
+    crate::reports::adds_up(&report);
+    assert_eq!((report.replied, report.answered_since, report.silent), (2, 2, 1), "{report:?}");
+    app.people(&[joins.clone(), stranger.clone()]).await;
+    app.plan_as(LINK, |c| (c.name, c.family) = ("another".into(), "third".into())).await;
+    app.advance(Duration::from_secs(8 * 86_400));
+    expire::expire(&app.engine).await.unwrap();
+    app.settle().await;
+    let reminded = |number: &String| app.inbox(number).iter().filter(|m| m.reference.starts_with("rem")).count();
+    assert_eq!((reminded(&yes), reminded(&chooser), reminded(&quiet)), (0, 0, 1), "{:?}", app.history(&yes).await);
+    for number in [&joins, &stranger] {
+        let decided = app.decisions(number).await.concat();
+        assert!(app.asks(number) == 0 && decided.contains("ANSWERED_SINCE"), "{decided}");
+    }
 });
 
 /// Delivers what is due now, and not what comes of it; without the oldest `but` batches.
@@ -270,6 +308,14 @@ both!(what_is_kept_is_read_by_pages_and_written_back_once, |app| {
     let tied: Vec<Tied> = keep::tied_after(&mut tx, &ours, ("", 0), 9).await.unwrap();
     assert_eq!(tied.len(), 1);
     assert!(keep::tied_after(&mut tx, &ours, (&tied[0].mac, tied[0].key_id), 9).await.unwrap().is_empty());
+    // Who answered, and that the copy knows it: the mark is for whoever answered later.
+    let said = keep::answered_between(&mut tx, &ours, (0, i64::MAX)).await.unwrap();
+    assert_eq!(said.iter().map(|a| &a.mac).collect::<Vec<_>>(), [&tied[0].mac]);
+    assert!(keep::answered_between(&mut tx, &ours, (i64::MAX - 1, i64::MAX)).await.unwrap().is_empty());
+    assert!(keep::add_answered(&mut tx, &ours, &said).await.unwrap().is_empty());
+    let later = Answered { at: said[0].at + 1, ..said[0].clone() };
+    let [(contact, at)] = keep::add_answered(&mut tx, &ours, std::slice::from_ref(&later)).await.unwrap()[..] else { panic!() };
+    assert_eq!((at, keep::answered(&mut tx, contact).await.unwrap()), (later.at, Some(later.at)));
     let (subject, channel, purpose, state) = ledger::all_preferences(&mut tx, &ours).await.unwrap().remove(0);
     assert_eq!(state, Preference::Granted.code());
     let ended = Ended { subject: subject.clone(), channel, purpose, since: None };

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use permesso::engine::requests::Asked;
-use permesso::engine::{explain, rights};
+use permesso::engine::{explain, report, rights};
 use permesso::store::{contacts, humans, requests};
+use serde_json::Value;
 
 use crate::after::preferences_are_the_ledgers_replay;
 use crate::app::{LINK, REPLY, REPLY_NUMBER, TestApp, field};
@@ -293,7 +294,8 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     let with_ids = with_id(&old, "H1") + &with_id(&same, "H4") + &with_id(&kin, "H5");
     app.import(&(with_ids + &TestApp::good(&stopped) + &TestApp::good(&known))).await;
     app.send(LINK).await;
-    for number in [&old, &same, &kin] {
+    let link = grants(app, &old).await;
+    for number in [&same, &kin] {
         grants(app, number).await;
     }
     app.reply(&stopped, REPLY_NUMBER, "STOP").await;
@@ -333,8 +335,52 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     assert!(told(&was, "The person's number is ••• ••• 004 from now on, and this one is closed. Changed by ann"), "{was:?}");
     assert!(told(&is, "This is the new number of a person; before it was ••• ••• 003. Changed by ann"), "{is:?}");
     assert!(app.granted(&new).await.is_empty() && app.granted(&old).await.is_empty());
+    // The old number changed: nobody said that it is a stranger's, wherever it is told.
     let closed = app.story(&old).await;
-    assert!(closed.verdict.contains("wrong person"), "{closed:?}");
+    let changed = "number changed on 2026-12-01 10:";
+    assert!(closed.verdict.contains(changed), "{closed:?}");
+    let told = serde_json::to_string(&closed).unwrap();
+    let since = "; since then: the person has another number since 2026-12-01 10:";
+    assert!(told.contains(since) && told.contains(" number_changed by operator") && !told.contains("wrong"), "{told}");
+    let (status, page) = app.get(&link).await;
+    assert!(status == 410 && page.contains("ha un altro numero: questo per noi è chiuso"), "{page}");
+    let csv = exported(app).await;
+    let row = csv.lines().find(|line| line.starts_with(&old) && line.contains(",all,")).unwrap();
+    assert!(row.contains(",all,all,number_changed,"), "{row}");
+    assert!(csv.lines().any(|line| line.starts_with(&old) && line.contains(",withdrawn,")), "{csv}");
+    let figures = report::campaign(&app.engine, LINK).await.unwrap();
+    crate::reports::adds_up(&figures);
+    assert_eq!(
+        (figures.wrong_person, figures.number_changed),
+        (0, 1),
+        "who had chosen times alone, and not whoever confirmed or stopped"
+    );
+
+    // What the person gets of the new number is what is known of them, under each number what was said by it.
+    let export = async |number: &str, format: &str| {
+        let (code, out, err) = ask(app.dir.path(), &["contact", "export", number, "--format", format]).await;
+        assert_eq!(code, 0, "{err}");
+        out
+    };
+    let file: Value = serde_json::from_str(&export(&new, "jsonld").await).unwrap();
+    crate::mydata::is_of_the_vocabulary(&file);
+    let graph = file["@graph"].as_array().unwrap();
+    let [about, old_about] =
+        [&new, &old].map(|number| graph.iter().find(|o| o["ev:telephoneNumber"] == number.as_str()).unwrap());
+    assert_eq!((&about["ev:formerNumbers"][0]["@id"], about["ev:messages"].as_array().unwrap().len()), (&old_about["@id"], 0));
+    assert_eq!(old_about["ev:imported"][0]["ev:source"], "web shop");
+    assert_eq!(old_about["ev:suppressions"][0]["ev:reason"], "number_changed");
+    let records: Vec<&Value> = graph.iter().filter(|o| o["@type"] == "dpv:ConsentRecord").collect();
+    assert!(!records.is_empty() && records.iter().all(|r| r["dpv:hasDataSubject"]["@id"] == old_about["@id"]), "{file:#}");
+    assert!(records.iter().any(|r| {
+        let states = r["dpv:hasConsentStatus"].as_array().unwrap();
+        states.last().unwrap()["@type"] == "dpv:ConsentRevoked" && r.to_string().contains("ConsentGiven")
+    }));
+    let csv = export(&new, "csv").await;
+    for told in ["\nnumber_changed,2026-12-01T", "\nformer_said,", ",number_changed,operator,", "\nformer_sent,", "; web shop; "]
+    {
+        assert!(csv.contains(told), "{told}: {csv}");
+    }
     assert!(app.story(&new).await.suppressions.is_empty(), "what closes the old number closes that alone");
     assert!(app.story(&next).await.verdict.contains("stopped"), "a no goes along");
     // Nothing gives the right to ask it, and where a list does, the ask of the old number counts.
@@ -400,6 +446,10 @@ both!(what_the_store_does_for_a_restriction_and_a_new_number, |app| {
     assert!(requests::restricted(&mut tx, &ours, &keyed(2)).await.unwrap().is_empty(), "of these numbers alone");
     assert!(contacts::restricted_by_another(&mut tx, &ours, &["H1".into()]).await.unwrap().is_empty(), "nothing is granted");
     requests::number_changed(&mut tx, &ours, one, two, "ann", 7).await.unwrap();
+    assert_eq!(requests::number_changed_at(&mut tx, &ours, &keyed(1)).await.unwrap(), None, "by the record of requests");
+    let moved = requests::Request { kind: "rectification".into(), done_at: Some(7), ..open };
+    requests::add(&mut tx, &ours, &moved, &[]).await.unwrap().unwrap();
+    assert_eq!(requests::number_changed_at(&mut tx, &ours, &keyed(1)).await.unwrap(), Some(7));
     for (contact, went) in [(one, 1), (two, 0)] {
         let changes = requests::number_changes(&mut tx, contact).await.unwrap();
         assert!(matches!(&changes[..], [c] if c.at == 7 && c.by_whom == "ann" && c.went == went), "{changes:?}");

@@ -69,6 +69,15 @@ struct Step {
     of: u64,
 }
 
+/// How many answered in a time of which a restored copy knows nothing else.
+fn since_copy(n: u64) -> String {
+    if n == 0 {
+        String::new()
+    } else {
+        format!("{n} after the copy that was restored: what they said is in the database kept aside")
+    }
+}
+
 impl CampaignPage {
     /// The last ones add up to the asked.
     fn steps(&self) -> Vec<Step> {
@@ -87,7 +96,8 @@ impl CampaignPage {
             step("Refused", r.refused),
             Step { note: By::told(&r.stopped_by), ..step("Stopped all marketing", r.stopped) },
             step("Wrong person", r.wrong_person),
-            step("Replied, no decision", r.replied),
+            step("Number changed", r.number_changed),
+            Step { note: since_copy(r.answered_since), ..step("Replied, no decision", r.replied) },
             step("Silent", r.silent),
             step("Unknown whether asked", r.unknown),
             step("Not reached", r.not_reached),
