@@ -117,7 +117,7 @@ fn a_campaign_is_frozen_with_its_texts_and_packs() {
     assert_eq!(campaign.asks[0].texts.keys().collect::<Vec<_>>(), ["de", "en", "es", "fr", "it", "pl"]);
     assert_eq!(campaign.packs.keys().collect::<Vec<_>>(), ["ES", "IT", "PL"]);
     assert_eq!((campaign.limits.rate, campaign.limits.first), (50.0, Some(200)));
-    for name in ["confirm", "code", "ack_yes", "ack_no", "ack_stop", "ack_wrong_person", "help"] {
+    for name in ["confirm", "code", "ack_yes", "ack_no", "ack_stop", "ack_wrong_person", "help", "early_yes"] {
         for locale in ["it", "en", "pl", "de", "fr", "es"] {
             assert!(campaign.texts.contains_key(&format!("{name}.{locale}")), "{name}.{locale}");
         }

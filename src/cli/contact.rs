@@ -306,8 +306,12 @@ async fn list(context: &Context, engine: &Engine, open: bool) -> Result<()> {
         };
         let subject = request.subject.as_deref().unwrap_or("no contact");
         println!(
-            "{:>6}  {:<13} {}  received {} by {} ({})  {subject}",
-            request.id, request.kind, state, request.received, request.channel, request.by
+            "{:>6}  {:<13} {}  received {}, {}  {subject}",
+            request.id,
+            request.kind,
+            state,
+            request.received,
+            request.came()
         );
         if let Some(command) = &request.left {
             println!("        not carried out yet: {command}");

@@ -18,6 +18,12 @@ impl Form {
     pub fn offers(&self, permission: Permission) -> bool {
         self.channels.contains(&permission.channel) && self.purposes.contains(&permission.purpose)
     }
+
+    /// Its boxes, in the order of the page.
+    pub fn offered(&self) -> Vec<Permission> {
+        let of = |purpose| self.channels.iter().map(move |channel| Permission { channel: *channel, purpose });
+        self.purposes.iter().flat_map(|purpose| of(*purpose)).collect()
+    }
 }
 
 /// Every form that is in order, and what is wrong with the others.

@@ -33,7 +33,7 @@ macro_rules! built_in {
 }
 
 #[rustfmt::skip]
-const BUILT_IN: [(&str, &str); 96] = built_in![
+const BUILT_IN: [(&str, &str); 102] = built_in![
     "repermission.it" "repermission.en" "repermission.pl" "repermission.de" "repermission.fr" "repermission.es"
     "repermission_reply.it" "repermission_reply.en" "repermission_reply.pl" "repermission_reply.de" "repermission_reply.fr" "repermission_reply.es"
     "repermission_code.it" "repermission_code.en" "repermission_code.pl" "repermission_code.de" "repermission_code.fr" "repermission_code.es"
@@ -49,6 +49,7 @@ const BUILT_IN: [(&str, &str); 96] = built_in![
     "buttons.it" "buttons.en" "buttons.pl" "buttons.de" "buttons.fr" "buttons.es"
     "notice.it" "notice.en" "notice.pl" "notice.de" "notice.fr" "notice.es"
     "help.it" "help.en" "help.pl" "help.de" "help.fr" "help.es"
+    "early_yes.it" "early_yes.en" "early_yes.pl" "early_yes.de" "early_yes.fr" "early_yes.es"
     "join_link.it" "join_link.en" "join_link.pl" "join_link.de" "join_link.fr" "join_link.es"
 ];
 
@@ -67,8 +68,8 @@ pub const FORM: &str = "join_code";
 pub const ENTRY: &str = "join_link";
 
 /// The texts every campaign needs beside its ask.
-pub const SERVICE: [&str; 9] =
-    ["confirm", "buttons", "code", "data_code", "ack_yes", "ack_no", "ack_stop", "ack_wrong_person", "help"];
+pub const SERVICE: [&str; 10] =
+    ["confirm", "buttons", "code", "data_code", "ack_yes", "ack_no", "ack_stop", "ack_wrong_person", "help", "early_yes"];
 
 /// Where our own texts are: the folder that is named, else `templates/messages` beside the configuration folder.
 pub fn folder(dir: &Path, named: Option<&Path>) -> PathBuf {

@@ -31,8 +31,9 @@ pub struct Hour {
     /// Ended then, after it was confirmed.
     pub withdrawn: u64,
     pub refused: u64,
-    /// All marketing stopped, and "wrong number".
+    /// All marketing stopped.
     pub stopped: u64,
+    pub wrong_person: u64,
 }
 
 /// The hours in which something happened, oldest first.
@@ -61,8 +62,9 @@ pub struct Line {
     /// Of the confirmed.
     pub withdrawn: u64,
     pub refused: u64,
-    /// All marketing stopped, and "wrong number".
+    /// All marketing stopped.
     pub stopped: u64,
+    pub wrong_person: u64,
     /// Replied, no decision.
     pub replied: u64,
     pub silent: u64,
@@ -124,6 +126,7 @@ async fn hours(tx: &mut Tx, row: &campaigns::Row) -> Result<BTreeMap<i64, Hour>>
             Answer::Confirmed => &mut entry.confirmed,
             Answer::Withdrawn => &mut entry.withdrawn,
             Answer::Refused => &mut entry.refused,
+            Answer::WrongPerson => &mut entry.wrong_person,
             _ => &mut entry.stopped,
         };
         *field += n.unsigned_abs();
@@ -162,7 +165,8 @@ pub async fn breakdown(engine: &Engine, name: &str) -> Result<Breakdown> {
                     &mut line.withdrawn
                 }
                 Some(Answer::Refused) => &mut line.refused,
-                Some(Answer::Stopped | Answer::WrongPerson) => &mut line.stopped,
+                Some(Answer::Stopped) => &mut line.stopped,
+                Some(Answer::WrongPerson) => &mut line.wrong_person,
                 Some(Answer::Replied) => &mut line.replied,
                 None if answer == "silent" => &mut line.silent,
                 Some(Answer::Unfinished) | None => continue,

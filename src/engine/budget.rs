@@ -121,7 +121,9 @@ pub fn worst_case(campaign: &Campaign, shown: &[Shown], people: &BTreeMap<(Strin
         }
         let first = campaign.asks.first().map_or(*channel, |ask| ask.channel);
         let confirm = of(first, &|s| s.template == "confirm");
-        let answer = of(first, &|s| s.template.starts_with("ack_") || matches!(s.template.as_str(), "help" | "code" | "confirm"));
+        let answer = of(first, &|s| {
+            s.template.starts_with("ack_") || matches!(s.template.as_str(), "help" | "early_yes" | "code" | "confirm")
+        });
         for answer in [confirm, answer].into_iter().flatten() {
             add(&mut cost.answers, answer.times(*count));
         }

@@ -220,13 +220,16 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Submitted {
     Done,
+    /// It says when they want to be written to and ticks nothing, where they allow nothing: neither a yes nor a no. Nothing is kept.
+    NothingChosen,
     /// The link is too old to grant; a no would have been taken.
     TooOld,
     Unknown,
 }
 
 /// Takes a submission: idempotent, since phones and people send forms twice. Only *nothing ticked* or *no to everything* is a
-/// refusal; an unticked box beside a ticked one is "not given", or a withdrawal where it was granted, and suppresses nobody.
+/// refusal; an unticked box beside a ticked one is "not given", or a withdrawal where it was granted, and suppresses nobody. Times alone
+/// refuse nothing.
 ///
 /// `locale` is the language of the page that was submitted, for the proof.
 pub async fn submit(engine: &Engine, token: &str, choice: &Choice, locale: Option<&str>) -> Result<Submitted> {
@@ -300,6 +303,16 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
         }
         tx.commit().await?;
         return Ok(Submitted::Done);
+    }
+
+    // Whoever says when has not said no, and a yes of theirs that waits goes on waiting; but whoever unticks what they allow has said no.
+    if let Choice::Ticked(_, Some(times)) = choice
+        && ticked.is_empty()
+        && granted.is_empty()
+        && !times.is_any()
+    {
+        let can = can_grant(engine, &attempt, campaign.as_deref());
+        return Ok(if can { Submitted::NothingChosen } else { Submitted::TooOld });
     }
 
     if ticked.is_empty() {

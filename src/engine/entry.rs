@@ -22,6 +22,14 @@ pub const TEXT: &str = templates::ENTRY;
 const ENTRY: &str = "entry";
 const UNANSWERED: &str = "entry, not answered: a no stands";
 
+/// What became of such a message, in words; `None` where `effect` is that of another one.
+pub(super) fn became(effect: &str) -> Option<&str> {
+    match effect {
+        ENTRY => Some("the link of the form’s page is the answer"),
+        other => other.strip_prefix("entry, "),
+    }
+}
+
 /// What becomes of such a message, as a word for the record: the person is a contact only so that they can be answered, on no list and in
 /// no campaign's audience; whoever said no, restricted their data or was erased is not answered.
 pub(super) async fn come(

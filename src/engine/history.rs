@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::entry;
 use super::seen::{allowed, by};
 use crate::clock::instant;
 use crate::domain::answer::{Answer, By};
@@ -223,6 +224,9 @@ impl Sent {
         let own = |at: i64| asked_before(at).is_some_and(|l| l.row.campaign == row.campaign);
         let Some(reply) = self.replies.iter().rev().find(|r| own(r.received_at)) else { return "; silent since".to_owned() };
         let (on, read) = (times.minute(reply.received_at), read_as(&reply.intent));
+        if entry::became(&reply.effect).is_some() {
+            return format!("; came on {on} by an entry’s link or word, which decides nothing by itself");
+        }
         match verdict(times, reply) {
             Some(verdict) => format!("; replied on {on}, read as {read}; {verdict}"),
             None if reply.effect == "held" => format!("; replied on {on}, read as {read}, which waits for an operator"),
@@ -242,7 +246,12 @@ impl Sent {
                 inbound::YES_WAITS | inbound::TAP_WAITS => "it waits until an operator has read what is unclear",
                 other => other,
             };
-            let what = format!("Reply by {}, read as {}: {followed}", by(&reply.channel), read_as(&reply.intent));
+            let what = match entry::became(&reply.effect) {
+                Some(became) => {
+                    format!("Came by an entry’s link or word, by {}, which is no consent: {became}", by(&reply.channel))
+                }
+                None => format!("Reply by {}, read as {}: {followed}", by(&reply.channel), read_as(&reply.intent)),
+            };
             out.push(moment(times, reply.received_at, "reply", None, what));
             if let (Some(verdict), Some(at)) = (verdict(times, reply), reply.resolved_at) {
                 let of = times.minute(reply.received_at);

@@ -22,8 +22,10 @@ use crate::domain::ledger::body_hash;
 use crate::domain::message::{self, Kind};
 use crate::domain::phone::{Line, PhoneNumber};
 use crate::store::codes::Code;
+use crate::store::consents::bits;
 use crate::store::contacts::Contact;
 use crate::store::conversations::Opening;
+use crate::store::intakes::Intake;
 use crate::store::{Tx, codes, contacts, conversations, facts, humans, intakes, ledger, messages, notices};
 use crate::vault;
 
@@ -84,40 +86,39 @@ pub enum Given {
     Taken,
     /// No mobile number of the form's countries: of the number alone, whoever has it.
     UnfitNumber,
-    /// No token of this form, or too old: nothing was stored.
+    /// No token of this form, too old, or completed already: nothing was stored.
     BadToken,
 }
 
-/// The second step: the number. A token makes one act, however often it comes and with whatever number.
+/// The second step: the number. Said again it is the same act; another one corrects it, and takes the place of the one before.
 pub async fn give(engine: &Engine, form: &Form, token: &str, number: &str) -> Result<Given> {
     let Some(consent) = open(engine, form, token, LIFE) else { return Ok(Given::BadToken) };
     let number = PhoneNumber::parse(number, form.countries.first().map(String::as_str), engine.fiction());
     let mobile = |n: &PhoneNumber| matches!(n.line(), Line::Mobile | Line::MobileOrLandline);
     let here = |n: &PhoneNumber| n.country().is_some_and(|country| form.countries.iter().any(|known| known == country));
     let Some(number) = number.ok().filter(|n| mobile(n) && here(n)) else { return Ok(Given::UnfitNumber) };
-    // Spent, and on disk, before anything is decided: whatever becomes of this number, a second one learns nothing by it.
+    // On disk before anything is decided: whatever becomes of this number, the one before can be completed no more, and whoever has that
+    // phone learns nothing of this one.
     let token_hash = vault::token_hash(&consent.nonce);
     let mut tx = engine.store.write().await?;
-    let first = intakes::spend(&mut tx, &engine.controller, &form.name, &token_hash, engine.now()).await?;
+    let intake = intakes::take_up(&mut tx, &engine.controller, &form.name, &token_hash, engine.now()).await?;
     tx.commit().await?;
-    if !first {
-        return Ok(Given::Taken);
-    }
+    let Some(intake) = intake else { return Ok(Given::BadToken) };
     let mut tries = Tries::default();
     loop {
-        let done = try_give(engine, form, &consent, &number, &token_hash).await;
+        let done = try_give(engine, form, &consent, &number, intake).await;
         if !tries.again(&done) {
             return done.map(|()| Given::Taken);
         }
     }
 }
 
-async fn try_give(engine: &Engine, form: &Form, consent: &Consent, number: &PhoneNumber, token_hash: &str) -> Result<()> {
+async fn try_give(engine: &Engine, form: &Form, consent: &Consent, number: &PhoneNumber, intake: i64) -> Result<()> {
     let mut tx = engine.store.write().await?;
     // One at a time, and none beside an import: a number is one contact, and what was sent is counted.
     humans::take_turn(&mut tx, &engine.controller).await?;
-    if let Some((contact, message)) = send(&mut tx, engine, form, consent, number, token_hash).await? {
-        intakes::keep(&mut tx, &engine.controller, token_hash, contact, message, &form.source).await?;
+    if let Some((contact, message)) = send(&mut tx, engine, form, consent, number, intake).await? {
+        intakes::keep(&mut tx, intake, contact, message, &form.source).await?;
         return Ok(tx.commit().await?);
     }
     // Of a number that gets nothing nothing is kept.
@@ -131,7 +132,7 @@ async fn send(
     form: &Form,
     consent: &Consent,
     number: &PhoneNumber,
-    token_hash: &str,
+    intake: i64,
 ) -> Result<Option<(i64, i64)>> {
     let (controller, now) = (engine.controller.as_str(), engine.now());
     let id = enroll::contact(tx, engine, number, number.country().unwrap_or_default()).await?;
@@ -163,7 +164,7 @@ async fn send(
         revision: None,
         locale: locale_for(engine, form, number, &consent.locale),
     };
-    let cause = format!("form:{}", &token_hash[..16]);
+    let cause = format!("form:{intake}");
     let message = answer::plan(tx, engine, &contact, &from, Kind::Code, WORDING, &cause).await?;
     if let Some(message) = message {
         // What the hash in the proof stands for.
@@ -171,7 +172,7 @@ async fn send(
             let wording = (body_hash(text), WORDING.to_owned(), from.locale.to_owned(), text.to_owned());
             ledger::publish_wording(tx, controller, &[wording], now).await?;
         }
-        codes::add(tx, controller, message, about(message), token_hash, now).await?;
+        codes::add(tx, controller, message, about(message), &vault::token_hash(&consent.nonce), now).await?;
     }
     Ok(message.map(|message| (id, message)))
 }
@@ -219,7 +220,7 @@ pub async fn complete(engine: &Engine, form: &Form, token: &str, text: &str) -> 
     let Some(consent) = open(engine, form, token, CODE_LIFE) else { return Ok(Typed::BadToken) };
     let mut tries = Tries::default();
     loop {
-        let done = try_complete(engine, &consent, text).await;
+        let done = try_complete(engine, form, &consent, text).await;
         if !tries.again(&done) {
             let link = engine.config.link(&engine.vault.intake_page(&consent.nonce));
             return done.map(|yes| if yes { Typed::Confirmed { granted: consent.permissions, link } } else { Typed::Wrong });
@@ -227,7 +228,7 @@ pub async fn complete(engine: &Engine, form: &Form, token: &str, text: &str) -> 
     }
 }
 
-async fn try_complete(engine: &Engine, consent: &Consent, text: &str) -> Result<bool> {
+async fn try_complete(engine: &Engine, form: &Form, consent: &Consent, text: &str) -> Result<bool> {
     let (controller, now) = (engine.controller.as_str(), engine.now());
     let token_hash = vault::token_hash(&consent.nonce);
     let mut tx = engine.store.write().await?;
@@ -241,7 +242,9 @@ async fn try_complete(engine: &Engine, consent: &Consent, text: &str) -> Result<
     let (Some(contact), Some(message)) = (known.contact_id, known.message_id) else { return no(tx).await };
     // Their row is held, so that tries come one by one.
     let Some(contact) = contacts::lock(&mut tx, contact).await?.filter(|c| !c.is_erased()) else { return no(tx).await };
-    if intakes::by_token(&mut tx, controller, &token_hash).await?.is_none_or(|known| known.confirmed_at.is_some()) {
+    // Completed, or another number given, at this very moment.
+    let stands = |now: &Intake| now.id == known.id && now.confirmed_at.is_none();
+    if !intakes::by_token(&mut tx, controller, &token_hash).await?.as_ref().is_some_and(stands) {
         return Ok(known.confirmed_at.is_some());
     }
     let Some(code) = codes::live(&mut tx, controller, about(message)).await? else { return no(tx).await };
@@ -261,7 +264,7 @@ async fn try_complete(engine: &Engine, consent: &Consent, text: &str) -> Result<
     codes::end(&mut tx, controller, about(message), now).await?;
     let granted = grant(&mut tx, engine, &contact, consent, &code).await?;
     if granted {
-        intakes::confirm(&mut tx, known.id, now).await?;
+        intakes::confirm(&mut tx, known.id, bits(form.offered()), now).await?;
         tx.commit().await?;
     }
     Ok(granted)

@@ -408,7 +408,9 @@ async fn respond(
         answer::plan(tx, engine, &contact, &from, Kind::Help, conversations::CONFIRM, &cause).await?;
     }
     if outcome.help {
-        answer::plan(tx, engine, &contact, &from, Kind::Help, "help", &cause).await?;
+        // Who said yes and is answered with help may believe to have consented.
+        let wording = if heard.intent == Intent::OptIn { "early_yes" } else { "help" };
+        answer::plan(tx, engine, &contact, &from, Kind::Help, wording, &cause).await?;
     }
     Ok(())
 }

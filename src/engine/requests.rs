@@ -55,6 +55,8 @@ pub struct Listed {
     pub kind: String,
     /// Pseudonym; none where the number was no contact.
     pub subject: Option<String>,
+    /// The number with its last digits alone; none where it is no contact, or erased.
+    pub number: Option<String>,
     /// `page`, `operator`
     pub channel: String,
     /// Who asked, or carried it over from a letter.
@@ -67,6 +69,18 @@ pub struct Listed {
     /// What carries it out, where it was only noted.
     pub left: Option<String>,
     pub providers: Vec<Provider>,
+}
+
+impl Listed {
+    /// Which way it came, in words.
+    pub fn came(&self) -> String {
+        match (self.channel.as_str(), self.by.as_str()) {
+            ("page", _) => "from the person’s own page".to_owned(),
+            (_, "import") => "with an imported list".to_owned(),
+            (_, by) if by.starts_with("operator") => format!("noted by an {by}"),
+            (_, by) => format!("noted by an operator ({by})"),
+        }
+    }
 }
 
 /// What a provider has to do, and whether it has.
@@ -213,8 +227,13 @@ pub(super) async fn listed(tx: &mut Tx, engine: &Engine, row: Row) -> Result<Lis
         Some(subject) => Some(subject),
         None => contacts::by_number(tx, &engine.controller, &[keyed]).await?.map(|contact| contact.subject),
     };
+    let number = match &subject {
+        Some(subject) => contacts::number_of_subject(tx, &engine.controller, subject).await?,
+        None => None,
+    };
     Ok(Listed {
         id: row.id,
+        number: number.map(|n| engine.vault.decrypt_number(&n)).transpose()?.map(|n| n.to_string()),
         subject,
         channel: request.channel,
         by: request.by_whom,

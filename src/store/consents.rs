@@ -61,8 +61,8 @@ macro_rules! counted {
 /// A no of any number of a human is everybody's of that human, but for a wrong number, as in `facts::people`. What a number granted since has
 /// answered the older no of another, since only a fresh yes of both steps grants past it (`confirm::act`), and then it is shown, exported
 /// and told as a consent; an own no is lifted by such a yes, or counts. So `suppressed` is bits, of the permissions for which it counts. An
-/// ask counts for what its revision asks for, one without a revision for everything; an ask that reached nobody and was never answered
-/// is none. `controller || ''` keeps the planner from an index that begins with the controller and so from everybody.
+/// ask counts for what its revision asks for, one without a revision for everything, and a form's boxes as soon as the code was typed; an
+/// ask that reached nobody and was never answered is none. `controller || ''` keeps the planner from an index that begins with the controller and so from everybody.
 macro_rules! known {
     () => {
         concat!(
@@ -82,7 +82,10 @@ macro_rules! known {
                FROM messages m LEFT JOIN revisions r ON r.id = m.revision_id
                WHERE m.controller = $1 AND m.contact_id > $4 AND m.contact_id <= $5 AND ",
             left!("m"),
-            "    AND (m.answer IS NOT NULL OR m.state NOT IN ('failed', 'undelivered', 'expired'))),
+            "    AND (m.answer IS NOT NULL OR m.state NOT IN ('failed', 'undelivered', 'expired'))
+               UNION ALL
+               SELECT i.contact_id, i.offered, i.offered FROM intakes i
+               WHERE i.contact_id > $4 AND i.contact_id <= $5 AND i.controller || '' = $1 AND i.offered IS NOT NULL),
              asked AS MATERIALIZED (
                SELECT contact_id,
                  MAX(bits & 1) + MAX(bits & 2) + MAX(bits & 4) + MAX(bits & 8) + MAX(bits & 16) + MAX(bits & 32) + MAX(bits & 64)

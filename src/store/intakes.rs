@@ -1,5 +1,6 @@
-//! How people came by themselves. Choices made on forms whose second step was taken: one row a token, so that each makes one act; of a
-//! number that gets no code there is the spent token and nothing else. And who wrote first by an entry's word: a row without a message.
+//! How people came by themselves. Choices made on forms whose second step was taken: one row a number given, of which the newest is the
+//! token's, so that each makes one act; of a number that gets no code there is the token and nothing else. And who wrote first by an
+//! entry's word: a row without a message.
 
 use super::{Result, Tx, execute, fetch_all, fetch_optional};
 
@@ -16,30 +17,30 @@ pub struct Intake {
     pub created_at: i64,
 }
 
-/// Spends a token; false where it was spent before.
-pub async fn spend(tx: &mut Tx, controller: &str, form: &str, token_hash: &str, now: i64) -> Result<bool> {
-    let rows = execute!(
+/// A row for the number that is given with this token now: its id, or `None` where the token was completed. What was given with it before
+/// is nobody's any more and cannot be completed; it stays, since what was sent is counted.
+pub async fn take_up(tx: &mut Tx, controller: &str, form: &str, token_hash: &str, now: i64) -> Result<Option<i64>> {
+    execute!(
         tx,
-        "INSERT INTO intakes (controller, form, token_hash, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        "UPDATE intakes SET token_hash = token_hash || '/' || CAST(id AS TEXT)
+         WHERE controller = $1 AND token_hash = $2 AND confirmed_at IS NULL",
+        controller,
+        token_hash
+    )?;
+    let row: Option<(i64,)> = fetch_optional!(
+        tx,
+        "INSERT INTO intakes (controller, form, token_hash, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING id",
         controller,
         form,
         token_hash,
         now
     )?;
-    Ok(rows > 0)
+    Ok(row.map(|(id,)| id))
 }
 
 /// Whose choice this is, by which message it is completed, and where the number came from, as people read it.
-pub async fn keep(tx: &mut Tx, controller: &str, token_hash: &str, contact: i64, message: i64, source: &str) -> Result<()> {
-    execute!(
-        tx,
-        "UPDATE intakes SET contact_id = $3, message_id = $4, source = $5 WHERE controller = $1 AND token_hash = $2",
-        controller,
-        token_hash,
-        contact,
-        message,
-        source
-    )?;
+pub async fn keep(tx: &mut Tx, id: i64, contact: i64, message: i64, source: &str) -> Result<()> {
+    execute!(tx, "UPDATE intakes SET contact_id = $2, message_id = $3, source = $4 WHERE id = $1", id, contact, message, source)?;
     Ok(())
 }
 
@@ -66,8 +67,9 @@ pub async fn by_token(tx: &mut Tx, controller: &str, token_hash: &str) -> Result
     )
 }
 
-pub async fn confirm(tx: &mut Tx, id: i64, now: i64) -> Result<()> {
-    execute!(tx, "UPDATE intakes SET confirmed_at = $2 WHERE id = $1", id, now)?;
+/// The choice is completed; `offered` are bits of all the permissions that the form asked for ([`bits`](super::consents::bits)).
+pub async fn confirm(tx: &mut Tx, id: i64, offered: i64, now: i64) -> Result<()> {
+    execute!(tx, "UPDATE intakes SET confirmed_at = $2, offered = $3 WHERE id = $1", id, now, offered)?;
     Ok(())
 }
 

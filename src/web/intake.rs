@@ -100,7 +100,7 @@ pub fn read(body: &[u8]) -> Result<Call, Problem> {
 async fn answer(engine: &Engine, form: &Form, call: Call) -> Result<Response, Problem> {
     let stale = || {
         let remedy = "begin again with {\"step\": \"consent\"}: it counts for half an hour, on its own form";
-        Problem::new(StatusCode::CONFLICT, "the token is none of this form, or too old; nothing was stored", remedy)
+        Problem::new(StatusCode::CONFLICT, "the token is none of this form, too old or completed; nothing was stored", remedy)
     };
     Ok(match call {
         Call::Offer { locale } => Json(offer(engine, form, &locale).await?).into_response(),
@@ -113,7 +113,7 @@ async fn answer(engine: &Engine, form: &Form, call: Call) -> Result<Response, Pr
             let mut ticked = BTreeSet::new();
             for code in &grant {
                 let Some(permission) = Permission::parse(code).filter(|p| form.offers(*p)) else {
-                    let remedy = format!("send some of: {}", codes(&offered(form)).join(", "));
+                    let remedy = format!("send some of: {}", codes(&form.offered()).join(", "));
                     return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "the form does not offer all of this", remedy));
                 };
                 ticked.insert(permission);
@@ -148,11 +148,6 @@ async fn answer(engine: &Engine, form: &Form, call: Call) -> Result<Response, Pr
     })
 }
 
-fn offered(form: &Form) -> Vec<Permission> {
-    let of = |purpose| form.channels.iter().map(move |channel| Permission { channel: *channel, purpose });
-    form.purposes.iter().flat_map(|purpose| of(*purpose)).collect()
-}
-
 fn codes(permissions: &[Permission]) -> Vec<String> {
     permissions.iter().map(|p| p.code()).collect()
 }
@@ -162,7 +157,8 @@ async fn offer(engine: &Engine, form: &Form, locale: &str) -> Result<serde_json:
     let (notice, hash) = intake::notice(engine, locale).await?;
     let lang = Lang::parse(locale).unwrap_or(Lang::EN);
     let (config, brand, t) = (&engine.config, &engine.config.controller.brand, lang.t());
-    let choices: Vec<_> = offered(form)
+    let choices: Vec<_> = form
+        .offered()
         .into_iter()
         .map(|p| json!({ "grant": p.code(), "purpose": lang.purpose(p.purpose), "hint": lang.purpose_hint(p.purpose), "channel": lang.channel(p.channel) }))
         .collect();

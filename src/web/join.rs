@@ -134,23 +134,21 @@ async fn take(web: &Web, peer: &Peer, name: &str, lang: Lang, headers: &HeaderMa
         return refused(StateKind::TooMany, StatusCode::TOO_MANY_REQUESTS);
     }
     let stale = || refused(StateKind::NonceStale, StatusCode::CONFLICT);
+    let number_page = |token: String, typed: String, unfit: bool, status| match intake::chosen(engine, form, &token) {
+        Some(chosen) => page(web, form, lang, Step::Number { token, typed, unfit }, chosen, status),
+        None => stale(),
+    };
     match answer.as_str() {
         "chosen" => match intake::choose(engine, form, &ticked, lang.code()).await {
-            Ok(Some(token)) => {
-                let chosen = intake::chosen(engine, form, &token).unwrap_or_default();
-                let step = Step::Number { token, typed: String::new(), unfit: false };
-                page(web, form, lang, step, chosen, StatusCode::OK)
-            }
+            Ok(Some(token)) => number_page(token, String::new(), false, StatusCode::OK),
             Ok(None) => page(web, form, lang, Step::Declined, Vec::new(), StatusCode::OK),
             Err(error) => failed(web, lang, &error),
         },
+        // It was mistyped: the same choice, for another number.
+        "correct" => number_page(token, String::new(), false, StatusCode::OK),
         "number" => match intake::give(engine, form, &token, &number).await {
             Ok(Given::Taken) => page(web, form, lang, Step::Code { token, wrong: false }, Vec::new(), StatusCode::OK),
-            Ok(Given::UnfitNumber) => {
-                let chosen = intake::chosen(engine, form, &token).unwrap_or_default();
-                let step = Step::Number { token, typed: number, unfit: true };
-                page(web, form, lang, step, chosen, StatusCode::UNPROCESSABLE_ENTITY)
-            }
+            Ok(Given::UnfitNumber) => number_page(token, number, true, StatusCode::UNPROCESSABLE_ENTITY),
             Ok(Given::BadToken) => stale(),
             Err(error) => failed(web, lang, &error),
         },

@@ -135,7 +135,7 @@ macro_rules! texts {
 
 texts! {
     name yes_word colon languages title description your_number intro call product_info product_info_hint promotions
-    promotions_hint profiling profiling_hint chosen none nothing_ticked when when_hint
+    promotions_hint profiling profiling_hint chosen none nothing_ticked unchosen when when_hint
     parts morning afternoon evening days mo tu we th fr sa su often often_any often_week often_month any_time change
     wrong_number_title wrong_number_text wrong_number_button date answered lapsed restricted wrong_number number_changed blocked confirmed test
     refused stopped last_step
@@ -147,7 +147,7 @@ texts! {
     error_title error_text open_again stop_title stop_reply_before stop_reply_to stop_write stop_free new_link_title
     notice_title notice_short notice_elsewhere notice_rights_text
     join_title join_first join_declined join_number_title join_number_label join_number_hint join_number_button join_unfit
-    join_code_hint join_wrong_code join_no_code_title join_no_code join_said_no join_again join_done join_done_title join_done_page join_declined_title
+    join_code_hint join_wrong_code join_no_code_title join_no_code join_correct join_said_no join_again join_done join_done_title join_done_page join_declined_title
 }
 
 #[cfg(test)]

@@ -164,7 +164,7 @@ pub enum Step {
 }
 
 /// The page behind `/join/{form}`. Posts `nonce` and `answer` = `chosen` | `none` with `grant` once a ticked box, `number` with `token` and
-/// `number`, or `code` with `token` and `code`.
+/// `number`, `correct` with `token`, or `code` with `token` and `code`.
 #[derive(Debug, Template)]
 #[template(path = "pages/join.html")]
 pub struct JoinPage {
@@ -241,6 +241,8 @@ pub struct PreferencesPage {
     pub start_number: Option<String>,
     /// What is left to say.
     pub door: Door,
+    /// They said when, and ticked nothing to receive.
+    pub unchosen: bool,
 }
 
 /// One purpose of the form with a box for each channel.
@@ -302,7 +304,7 @@ impl PreferencesPage {
     /// After an answer the form waits folded: it can be found, it does not ask again (compliance T24). While a yes is
     /// pending its boxes are empty, and confirming them by mistake would be a no.
     fn folded(&self) -> bool {
-        self.pending.is_some() || matches!(self.state_banner, Some(Banner::Refused | Banner::Stopped))
+        !self.unchosen && (self.pending.is_some() || matches!(self.state_banner, Some(Banner::Refused | Banner::Stopped)))
     }
 }
 

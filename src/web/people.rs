@@ -50,10 +50,18 @@ async fn page(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
         Door::Open | Door::Restricted => StatusCode::OK,
         Door::Expired | Door::Closed => StatusCode::GONE,
     };
-    (status, Html(render(&preferences(web, token, lang, view)))).into_response()
+    (status, Html(render(&preferences(web, token, lang, view, false)))).into_response()
 }
 
-fn preferences(web: &Web, token: &str, lang: Lang, view: View) -> PreferencesPage {
+/// The page once more, with the times as they were ticked, for whoever said when and not what.
+async fn unchosen(web: &Web, token: &str, lang: Option<Lang>, times: Times) -> anyhow::Result<Option<Response>> {
+    let Some(view) = choose::look(&web.engine, token).await? else { return Ok(None) };
+    let lang = lang.or_else(|| Lang::parse(&view.locale)).unwrap_or(Lang::EN);
+    let page = preferences(web, token, lang, View { times, ..view }, true);
+    Ok(Some((StatusCode::UNPROCESSABLE_ENTITY, Html(render(&page))).into_response()))
+}
+
+fn preferences(web: &Web, token: &str, lang: Lang, view: View, unchosen: bool) -> PreferencesPage {
     let config = &web.engine.config;
     // A code cannot be typed behind a link too old to grant; a reply that completes the choice can still be sent.
     let completes = view.door == Door::Open || (view.door == Door::Expired && view.mode != Mode::LinkCode);
@@ -88,6 +96,7 @@ fn preferences(web: &Web, token: &str, lang: Lang, view: View) -> PreferencesPag
         privacy_contact: config.controller.privacy_contact.clone(),
         start_number: view.start_number,
         door: view.door,
+        unchosen,
     }
 }
 
@@ -179,6 +188,14 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
         Ok(Submitted::Done) => {
             let to = lang.map_or_else(|| format!("/p/{token}"), |l| format!("/p/{token}/{}", l.code()));
             Redirect::to(&to).into_response()
+        }
+        Ok(Submitted::NothingChosen) => {
+            let times = if let Choice::Ticked(_, Some(times)) = choice { times } else { Times::default() };
+            match unchosen(web, token, lang, times).await {
+                Ok(Some(page)) => page,
+                Ok(None) => no_such_link(web, peer, headers, shown),
+                Err(error) => failed(web, shown, &error),
+            }
         }
         Ok(Submitted::TooOld) => refused(StateKind::Expired, StatusCode::GONE),
         Ok(Submitted::Unknown) => no_such_link(web, peer, headers, shown),

@@ -425,7 +425,8 @@ both!(a_yes_by_reply_gets_help_where_only_a_code_confirms, |app| {
     app.advance(MINUTE);
     app.reply(&number, crate::app::REPLY_NUMBER, "JA").await;
     assert!(app.granted(&number).await.is_empty());
-    assert!(app.inbox(&number).last().unwrap().reference.starts_with("hlp"));
+    let told = app.inbox(&number).pop().unwrap();
+    assert!(told.reference.starts_with("hlp") && told.text.contains("Ihr JA gilt noch nicht"), "{}", told.text);
     enter(app, &link, &newest(app, &number)).await;
     assert_eq!(app.granted(&number).await, PROMO);
 });

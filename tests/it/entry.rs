@@ -129,6 +129,9 @@ both!(whoever_writes_first_is_answered_once_and_has_consented_to_nothing, |app| 
         assert_eq!((links(app, number), app.inbox(number).len()), (1, 1), "answered once");
         assert!(app.story(number).await.consents.iter().all(|line| line.starts_with("unknown: ")), "no consent");
     }
+    let told = app.history(&known).await.concat();
+    let came = "Came by an entry’s link or word, by SMS, which is no consent: the link of the form’s page is the answer";
+    assert!(told.contains(came) && !told.contains("unclear"), "{told}");
     nothing_consented(app).await;
     let entries = "SELECT COUNT(*) FROM inbound_events WHERE effect = 'entry' AND body_enc <> ''";
     assert_eq!(app.count(entries).await, 3, "each is on record");

@@ -244,6 +244,13 @@ both!(a_letter_is_due_from_its_day_until_it_is_carried_out_also_in_an_old_copy, 
         page.contains("2026-12-20") && page.contains("permesso contact restrict NUMBER") && !page.contains("overdue"),
         "{page}"
     );
+    // Whose it is, as everywhere on the desk.
+    for number in [&person, &other] {
+        let subject = explain::subject_of(&app.engine, &TestApp::number(number)).await.unwrap().unwrap();
+        let of = format!("Of <a href=\"/contacts/{subject}\">{}</a>", TestApp::number(number));
+        assert!(page.contains(&of) && !page.contains(number.as_str()), "{of}: {page}");
+    }
+    assert!(!page.contains("operator, operator"), "{page}");
     app.advance(Duration::from_secs(20 * 86_400));
     let (_, page) = app.get(&format!("{}/requests", app.operator)).await;
     assert!(page.contains("1 overdue"), "{page}");

@@ -498,6 +498,8 @@ both!(a_yes_before_the_submission_grants_nothing, |app| {
     assert!(app.granted(&number).await.is_empty());
     let told = app.history(&number).await.concat();
     assert!(told.contains("read as a yes: not taken as a yes: nothing was chosen on the page yet"), "{told}");
+    let answer = app.inbox(&number).pop().unwrap().text;
+    assert!(answer.contains("il tuo SI non vale ancora") && answer.contains("/p/"), "they are told: {answer}");
     app.submit(&app.link(&number), "chosen", &["sms.promotions"]).await;
     assert!(app.granted(&number).await.is_empty());
     // At the moment of the choice it is no later act either, and whoever may believe to have confirmed hears how to.

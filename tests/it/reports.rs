@@ -191,11 +191,21 @@ both!(everybody_asked_stands_under_one_word_whoever_ended_what_they_said, |app| 
     for lines in [&parts.channels, &parts.countries] {
         let sum = |of: fn(&breakdown::Line) -> u64| lines.iter().map(of).sum::<u64>();
         assert_eq!((sum(|l| l.asked), sum(|l| l.confirmed), sum(|l| l.withdrawn)), (20, 5, 4));
-        assert_eq!((sum(|l| l.stopped), sum(|l| l.replied), sum(|l| l.silent)), (4, 4, 1));
+        assert_eq!((sum(|l| l.stopped), sum(|l| l.replied), sum(|l| l.silent)), (3, 4, 1));
+        assert_eq!(sum(|l| l.wrong_person), 1);
     }
     let hours = breakdown::timeline(&app.engine, LINK).await.unwrap().hours;
     let sum = |of: fn(&breakdown::Hour) -> u64| hours.iter().map(of).sum::<u64>();
-    assert_eq!((sum(|h| h.confirmed), sum(|h| h.withdrawn), sum(|h| h.stopped)), (1, 4, 4));
+    assert_eq!((sum(|h| h.confirmed), sum(|h| h.withdrawn), sum(|h| h.stopped)), (1, 4, 3));
+    assert_eq!(sum(|h| h.wrong_person), 1);
+    // The overview has the same columns, page and file.
+    let (_, page) = app.get(&format!("{}/", app.operator)).await;
+    assert!(page.contains(">Marketing stopped<") && page.contains(">Wrong person<"), "{page}");
+    let row = page.split(&format!("/campaigns/{LINK}\"")).nth(1).unwrap().split("</tr>").next().unwrap();
+    let cells: Vec<&str> = row.split("class=\"n\">").skip(1).filter_map(|cell| cell.split('<').next()).collect();
+    assert_eq!(cells[5..], ["1", "3", "1", "4", "1"], "refused to silent: {row}");
+    let (_, file) = app.get(&format!("{}/campaigns.csv", app.operator)).await;
+    assert!(file.contains(",refused,stopped,wrong_person,replied,silent") && file.contains(",1,3,1,4,1"), "{file}");
 });
 
 both!(a_consent_that_comes_back_is_confirmed_again_and_a_no_stands_until_its_second_step, |app| {

@@ -8,6 +8,7 @@ use permesso::engine::{expire, explain};
 use crate::app::{LINK, REPLY_NUMBER, TestApp, field};
 use crate::both;
 use crate::run::ask;
+use crate::shield::everything;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -98,6 +99,9 @@ both!(whoever_allows_only_weekday_mornings_is_asked_only_then, |app| {
         "{history}"
     );
     assert_eq!(explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    // Whoever unticks all that they allow has said no, whatever the times.
+    choose(app, &own, &[("when", "1"), ("part", "morning")]).await;
+    assert!(app.granted(&own).await.is_empty() && app.story(&own).await.suppressions.len() == 1);
 });
 
 both!(nobody_is_written_to_more_often_than_they_chose, |app| {
@@ -106,6 +110,17 @@ both!(nobody_is_written_to_more_often_than_they_chose, |app| {
     app.send(LINK).await;
     choose(app, &monthly, &[PROMO, ("when", "1"), ("often", "month")]).await;
     choose(app, &sundays, &[PROMO, ("when", "1"), ("day", "Su")]).await;
+    // When, and not what: no yes and no no. The yes that waits goes on waiting, and they are asked for a choice.
+    let (before, link) = (everything(app).await, app.link(&monthly));
+    let nonce = field(&app.get(&link).await.1, "nonce");
+    let body = format!("nonce={nonce}&answer=chosen&when=1&part=evening&often=any");
+    let request = app.http.post(&link).header("sec-fetch-site", "same-origin");
+    let answer = request.header("content-type", "application/x-www-form-urlencoded").body(body).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 422);
+    let page = answer.text().await.unwrap();
+    assert!(page.contains("role=\"alert\"") && page.contains("banner pending"), "{page}");
+    assert!(page.contains("value=\"evening\" checked") && !page.contains("<details><summary>"), "as they ticked it: {page}");
+    assert_eq!(everything(app).await, before);
     app.advance(DAY * 8);
     expire::expire(&app.engine).await.unwrap();
     // A second step that never came is no yes; the times stand all the same.

@@ -184,7 +184,17 @@ fn draw(timeline: Timeline) -> Drawn {
     }
     let length = (slot(last) + 1).max(ROOM);
     let end = first + Duration::hours((length - 1) * step);
-    let labels = ["Asked", "Delivered", "Not delivered", "First yes", "Confirmed", "Withdrawn", "Refused", "Stopped"];
+    let labels = [
+        "Asked",
+        "Delivered",
+        "Not delivered",
+        "First yes",
+        "Confirmed",
+        "Withdrawn",
+        "Refused",
+        "Marketing stopped",
+        "Wrong person",
+    ];
     let series = labels.into_iter().enumerate().filter_map(|(i, label)| {
         let values: Vec<u64> = (0..length).map(|at| slots.get(&at).map_or(0, |hour| figures(hour)[i])).collect();
         let most = values.iter().copied().max().filter(|most| *most > 0)?;
@@ -203,21 +213,32 @@ fn draw(timeline: Timeline) -> Drawn {
     }
 }
 
-fn figures(hour: &Hour) -> [u64; 8] {
-    [hour.asked, hour.delivered, hour.failed, hour.first_yes, hour.confirmed, hour.withdrawn, hour.refused, hour.stopped]
+fn figures(hour: &Hour) -> [u64; 9] {
+    let Hour { start: _, asked, delivered, failed, first_yes, confirmed, withdrawn, refused, stopped, wrong_person } = *hour;
+    [asked, delivered, failed, first_yes, confirmed, withdrawn, refused, stopped, wrong_person]
 }
 
-fn figures_mut(hour: &mut Hour) -> [&mut u64; 8] {
-    let Hour { start: _, asked, delivered, failed, first_yes, confirmed, withdrawn, refused, stopped } = hour;
-    [asked, delivered, failed, first_yes, confirmed, withdrawn, refused, stopped]
+fn figures_mut(hour: &mut Hour) -> [&mut u64; 9] {
+    let Hour { start: _, asked, delivered, failed, first_yes, confirmed, withdrawn, refused, stopped, wrong_person } = hour;
+    [asked, delivered, failed, first_yes, confirmed, withdrawn, refused, stopped, wrong_person]
 }
 
 pub async fn timeline_sheet(State(web): State<Web>, Path(name): Path<String>) -> Result<Response, PageProblem> {
     find(&web.engine, &name).await?;
     let timeline = breakdown::timeline(&web.engine, &name).await?;
-    let head = ["hour", "asked", "delivered", "not_delivered", "first_yes", "confirmed", "withdrawn", "refused", "stopped"]
-        .map(String::from)
-        .to_vec();
+    let head = [
+        "hour",
+        "asked",
+        "delivered",
+        "not_delivered",
+        "first_yes",
+        "confirmed",
+        "withdrawn",
+        "refused",
+        "stopped",
+        "wrong_person",
+    ];
+    let head = head.map(String::from).to_vec();
     let rows = timeline
         .hours
         .iter()
@@ -260,7 +281,18 @@ fn lines(what: &str, lines: &[breakdown::Line]) -> Vec<Vec<String>> {
     let head = std::iter::once(what).chain(FIGURES).map(String::from).collect();
     let optional = |n: Option<u64>| n.map_or(String::new(), |n| n.to_string());
     let row = |l: &breakdown::Line| {
-        let rest = [l.asked, l.delivered, l.confirmed, l.withdrawn, l.pending, l.refused, l.stopped, l.replied, l.silent];
+        let rest = [
+            l.asked,
+            l.delivered,
+            l.confirmed,
+            l.withdrawn,
+            l.pending,
+            l.refused,
+            l.stopped,
+            l.wrong_person,
+            l.replied,
+            l.silent,
+        ];
         let rest = rest.map(|n| n.to_string());
         [l.name.clone(), optional(l.decided), optional(l.eligible)].into_iter().chain(rest).collect()
     };

@@ -43,6 +43,7 @@ pub async fn sheet(State(web): State<Web>) -> Result<Response, PageProblem> {
             c.pending,
             c.refused,
             c.stopped,
+            c.wrong_person,
             c.replied,
             c.silent,
         ];

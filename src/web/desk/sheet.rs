@@ -7,8 +7,20 @@ use axum::response::{IntoResponse, Response};
 use futures::{Stream, TryStreamExt};
 
 /// The columns of people in figures, of a campaign and of a part of one, from the plan to their answer.
-pub const FIGURES: [&str; 11] =
-    ["decided", "eligible", "asked", "delivered", "confirmed", "withdrawn", "pending", "refused", "stopped", "replied", "silent"];
+pub const FIGURES: [&str; 12] = [
+    "decided",
+    "eligible",
+    "asked",
+    "delivered",
+    "confirmed",
+    "withdrawn",
+    "pending",
+    "refused",
+    "stopped",
+    "wrong_person",
+    "replied",
+    "silent",
+];
 
 /// A cell no spreadsheet runs.
 pub fn defused(cell: &str) -> String {
