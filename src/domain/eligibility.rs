@@ -55,7 +55,7 @@ pub struct Facts {
     /// Messages made for this person in the last 24 hours. Codes count once claimed: one still planned gives way to the next.
     pub confirms_today: i64,
     pub codes_today: i64,
-    /// When the oldest and the newest of these codes were asked for.
+    /// When the oldest of these codes was asked for, and when the newest was to leave.
     pub first_code: Option<i64>,
     pub last_code: Option<i64>,
     pub answers_today: i64,

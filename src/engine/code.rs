@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 
 use super::confirm::{self, Deed, Situation};
 use super::{Engine, answer};
+use crate::clock::MINUTE;
 use crate::domain::campaign::{Ask, Mode};
 use crate::domain::code::{TRIES, typed};
 use crate::domain::consent::{Act, State};
@@ -76,7 +77,17 @@ pub(super) async fn may_send(tx: &mut Tx, engine: &Engine, contact: i64, for_a_y
     Ok(decide(Cause::Code { asked_at: now, for_a_yes }, &person.facts, now))
 }
 
-/// Ends the code there was and plans a new one, unless there were too many: the page then says when there may be another.
+/// Whether the first code of a page may be planned: one asked for less than a minute after another page's waits at the claim until it may
+/// leave.
+pub(super) async fn may_come_soon(tx: &mut Tx, engine: &Engine, contact: i64, for_a_yes: bool) -> Result<bool> {
+    Ok(match may_send(tx, engine, contact, for_a_yes).await? {
+        Decision::Send(_) => true,
+        Decision::Wait { until, .. } => until <= engine.now() + MINUTE,
+        Decision::Skip(_) => false,
+    })
+}
+
+/// Ends the code there was and plans a new one, unless there were too many today: the page then says when there may be another.
 pub async fn plan(
     tx: &mut Tx,
     engine: &Engine,
@@ -87,7 +98,7 @@ pub async fn plan(
 ) -> Result<()> {
     let Some(conversation) = awaiting(situation) else { return Ok(()) };
     codes::end(tx, &engine.controller, conversation, engine.now()).await?;
-    if !matches!(may_send(tx, engine, situation.contact.id, true).await?, Decision::Send(_)) {
+    if !may_come_soon(tx, engine, situation.contact.id, true).await? {
         return Ok(());
     }
     let locale = situation.shown_in.clone().unwrap_or_else(|| attempt.locale.clone());

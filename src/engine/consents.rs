@@ -155,7 +155,7 @@ async fn revisions(engine: &Engine, tx: &mut Tx) -> Result<Vec<(i64, i64)>> {
 }
 
 pub fn as_of(engine: &Engine) -> String {
-    instant(engine.now()).to_rfc3339()
+    instant(engine.now()).to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
 /// Everybody, in figures: one statement for every so many contacts, so that it needs no more memory for a million than for a thousand.

@@ -151,8 +151,13 @@ async fn try_send(engine: &Engine, token: &str, locale: Option<&str>) -> Result<
     }
     let about = about(&inside.contact);
     let live = codes::live(&mut tx, &engine.controller, about).await?;
-    let on_its_way = live.is_some_and(|c| c.token_hash == inside.token_hash && c.state == message::State::Planned.code());
-    if on_its_way || !matches!(code::may_send(&mut tx, engine, inside.contact.id, false).await?, Decision::Send(_)) {
+    let own = live.filter(|c| c.token_hash == inside.token_hash);
+    let may = match &own {
+        Some(code) if code.state == message::State::Planned.code() => false,
+        Some(_) => matches!(code::may_send(&mut tx, engine, inside.contact.id, false).await?, Decision::Send(_)),
+        None => code::may_come_soon(&mut tx, engine, inside.contact.id, false).await?,
+    };
+    if !may {
         return Ok(true);
     }
     let Some(sender) = sender(&mut tx, engine, &inside.via).await? else { return Ok(true) };

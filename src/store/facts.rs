@@ -193,7 +193,7 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
 
     let made: Vec<(i64, String, i64, i64, i64)> = fetch_all!(
         tx,
-        "SELECT contact_id, kind, COUNT(*), MIN(created_at), MAX(created_at) FROM messages
+        "SELECT contact_id, kind, COUNT(*), MIN(created_at), MAX(due_at) FROM messages
          WHERE contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))
            AND kind IN ('confirm', 'code', 'ack', 'help') AND created_at > $2 AND state NOT IN ('cancelled', 'lapsed')
            AND (kind <> 'code' OR state <> 'planned')

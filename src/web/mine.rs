@@ -31,8 +31,9 @@ macro_rules! mine {
 }
 
 mine! {
-    link title intro send closed open_for about number since country language zone kind last_action times sources imported moved basis registers
-    listed consents no_consents history sent sent_how received nothing former decisions decisions_how requests due done recipients recipients_how kept
+    link title intro send closed open_for clock about number since country language zone kind last_action times sources imported moved basis
+    registers listed consents no_consents history sent sent_how received nothing former decisions decisions_how requests due done recipients
+    recipients_how kept
     kept_consent kept_silent kept_replies kept_proof take json csv erase_title erase_text erase_sure erase_button erased_title erased_text
     restrict_title restrict_text restrict_button lift_text lift_button object_title object_text object_button objected change_text;
     kinds bases states entries messages outcomes rights reasons spans

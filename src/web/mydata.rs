@@ -46,6 +46,8 @@ struct DataPage {
 #[derive(Debug)]
 struct Opened {
     ticket: String,
+    /// Of every time shown.
+    zone: String,
     restricted: bool,
     sections: Vec<Section>,
 }
@@ -190,7 +192,8 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
 async fn opened(web: &Web, token: &str, lang: Option<Lang>, d: &Dossier, ticket: String) -> anyhow::Result<Option<Response>> {
     let Some(door) = mydata::look(&web.engine, token).await? else { return Ok(None) };
     let lang = lang.or_else(|| Lang::parse(&door.locale)).unwrap_or(Lang::EN);
-    let open = Opened { ticket, restricted: d.contact.restricted != 0, sections: sections(web, lang, d) };
+    let open =
+        Opened { ticket, zone: d.zone.to_string(), restricted: d.contact.restricted != 0, sections: sections(web, lang, d) };
     let page = DataPage { code: None, open: Some(open), ..page(web, token, lang, &door) };
     Ok(Some(Html(render(&page)).into_response()))
 }

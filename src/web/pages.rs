@@ -27,6 +27,8 @@ pub enum Banner {
     Stopped,
     /// What stands, and since when.
     Answered(NaiveDate),
+    /// Behind a link too old to grant: what was just withdrawn.
+    TakenBack,
     /// The second step never came.
     Lapsed,
     Restricted,
@@ -44,6 +46,7 @@ impl Banner {
             Banner::Refused => "refused",
             Banner::Stopped => "stopped",
             Banner::Answered(_) => "answered",
+            Banner::TakenBack => "taken_back",
             Banner::Lapsed => "lapsed",
             Banner::Restricted => "restricted",
             Banner::WrongNumber | Banner::NumberChanged => "wrong_number",
@@ -58,6 +61,7 @@ impl Banner {
             Banner::Refused => &t.refused,
             Banner::Stopped => &t.stopped,
             Banner::Answered(day) => return t.answered.replace("{date}", &lang.date(day)),
+            Banner::TakenBack => &t.taken_back,
             Banner::Lapsed => &t.lapsed,
             Banner::Restricted => &t.restricted,
             Banner::WrongNumber => &t.wrong_number,
@@ -322,6 +326,11 @@ pub enum StateKind {
 }
 
 impl StateKind {
+    /// Whether another link would help.
+    pub fn is_of_the_link(self) -> bool {
+        matches!(self, StateKind::Unknown | StateKind::Expired)
+    }
+
     pub fn heading(self, lang: Lang) -> &'static str {
         let t = lang.t();
         match self {

@@ -112,6 +112,9 @@ fn banner(view: &View) -> Option<Banner> {
         (Some(Reason::Stopped | Reason::Erased | Reason::UnsubscribedBefore), _) => Some(Banner::Stopped),
         (Some(Reason::Refused), _) => Some(Banner::Refused),
         // What stands is listed there, and nothing of it can be changed for more.
+        (None, Some(last)) if view.door == Door::Expired && last.entry == Entry::Withdrawn && view.now < last.at + HOUR => {
+            Some(Banner::TakenBack)
+        }
         _ if view.door == Door::Expired => None,
         // Asked for more than they allow already.
         (None, Some(last)) if !view.granted.is_empty() && !unanswered => match last.entry {

@@ -504,8 +504,8 @@ both!(facts_hold_what_is_stored_about_a_person, |app| {
         .unwrap();
     // One code has left; the other is planned, and gives way to the next.
     let answers = [
-        message(id, MessageKind::Code, 0),
-        New { cause: "again".into(), ..message(id, MessageKind::Code, 0) },
+        message(id, MessageKind::Code, 7),
+        New { cause: "again".into(), ..message(id, MessageKind::Code, 9) },
         message(id, MessageKind::Help, 0),
     ];
     let (_, ids) = planned(&mut tx, None, &answers).await;
@@ -518,7 +518,7 @@ both!(facts_hold_what_is_stored_about_a_person, |app| {
     assert_eq!(f.suppressions, [(Reason::Stopped, 4)]);
     assert_eq!(f.granted, [Permission::parse("sms.promotions").unwrap()]);
     assert_eq!(f.conversation.as_ref().map(|c| (c.campaign, c.answered)), Some((Some(spring), false)));
-    assert_eq!((f.confirms_today, f.codes_today, f.first_code, f.last_code, f.answers_today), (0, 1, Some(5), Some(5), 1));
+    assert_eq!((f.confirms_today, f.codes_today, f.first_code, f.last_code, f.answers_today), (0, 1, Some(5), Some(7), 1));
     let f = &people[&other].facts;
     assert!(f.only_quarantined && f.evidence.is_empty() && f.asked.is_empty() && f.suppressions.is_empty());
     let elsewhere = facts::people(&mut tx, "summer", &[id], 20).await.unwrap();

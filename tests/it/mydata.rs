@@ -107,6 +107,7 @@ both!(one_s_data_open_by_a_fresh_code_alone_and_go_for_good, |app| {
     for shown in [&person, "Non c’è nulla che vieti di chiedere.", "Promozioni e offerte (SMS): permesso", "sì, confermato"] {
         assert!(mine.contains(shown), "{shown}: {mine}");
     }
+    assert!(mine.contains("Le ore sono quelle di Europe/Rome."), "{mine}");
     // When they may be written to, and each text as they read it, but for what was theirs alone.
     assert!(mine.contains("Quando si può scriverti: Mattina (8–12); al massimo una volta a settimana"), "{mine}");
     let text = "ci hai lasciato il tuo numero e vorremmo chiederti se possiamo inviarti ancora informazioni e promozioni.";

@@ -127,16 +127,16 @@ both!(each_state_has_its_page_and_its_status, |app| {
     let link = app.link(kept);
     let takes_back = async |permission: &str| crate::mydata::send(app, &link, &[("withdraw", permission)], "same-origin").await.0;
     let page = shows(kept, 410, "").await;
-    assert!(page.contains("Al momento permetti a ") && page.contains("No a tutto") && !page.contains("checkbox"), "{page}");
+    assert!(page.contains(" ha il tuo permesso per:") && page.contains("No a tutto") && !page.contains("checkbox"), "{page}");
     assert_eq!(app.submit(&link, "chosen", &["sms.promotions", "sms.product_info", "call.promotions"]).await, 410);
     assert_eq!(app.granted(kept).await, ["sms.product_info", "sms.promotions"]);
     for permission in ["sms.promotions", "sms.promotions", "call.promotions"] {
         assert_eq!(takes_back(permission).await, 303);
     }
     assert_eq!(app.granted(kept).await, ["sms.product_info"]);
-    assert!(app.get(&link).await.1.contains("Informazioni sui prodotti: SMS"));
+    assert!(shows(kept, 410, "taken_back").await.contains("Informazioni sui prodotti: SMS"), "it says that it is done");
     assert_eq!(takes_back("sms.product_info").await, 303);
-    assert!(shows(kept, 410, "").await.contains("Al momento non permetti nulla a "));
+    assert!(shows(kept, 410, "taken_back").await.contains(" non ha alcun permesso da te."));
     let story = app.story(kept).await;
     assert!(story.suppressions.is_empty() && story.ledger.concat().matches(" withdrawn ").count() == 2, "{story:?}");
 
