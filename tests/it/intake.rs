@@ -500,7 +500,8 @@ both!(what_a_person_allows_already_is_not_touched_before_they_type_the_code, |ap
     let token = choose(app, "shop", &["whatsapp.promotions"]).await;
     let (_, _, page) = give(app, "shop", &token, &number).await;
     app.settle().await;
-    assert!(!page.contains(&number[number.len() - 3..]), "nothing of a known number is shown: {page}");
+    let shown = page.replace(&field(&page, "nonce"), "");
+    assert!(!shown.contains(&number[number.len() - 3..]), "nothing of a known number is shown: {shown}");
     let mut after = Vec::new();
     for table in tables {
         after.push(app.dump(table).await);
