@@ -188,9 +188,18 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     crate::code::enter(&app, coded, "000000").await;
     tour.see("code-wrong", coded, 200, "#code[aria-invalid=true]").await;
     app.advance(Duration::from_secs(660));
-    tour.see("code-expired", coded, 200, ".another").await;
+    tour.see("code-expired", coded, 200, ".answers button[value=another]").await;
     app.advance(Duration::from_secs(7200));
     tour.see("answered", kept, 200, ".banner.answered").await;
+    // When, and not what: neither a yes nor a no.
+    for lang in Lang::ALL.map(Lang::code) {
+        let hand = Hand { browser, keys: false };
+        browser.client.goto(&format!("{fresh}/{lang}")).await.expect("the page");
+        browser.client.execute("document.querySelector('.when').open = true", Vec::new()).await.expect("unfolded");
+        hand.tick("input[value=evening]").await;
+        hand.press("chosen", ".banner.unchosen").await;
+        tour.look("unchosen", lang, ".banner.unchosen").await;
+    }
 
     // A form that was open for days, one that is not ours, one whose link expired meanwhile.
     let form = format!("{tests}/join/newsletter");
@@ -216,6 +225,9 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     app.advance(Duration::from_secs(86_400 * 31));
     tour.see("expired", fresh, 410, "button[value=none]").await;
     tour.see("expired-allows", kept, 410, "button[name=withdraw]").await;
+    let body = [("withdraw", "sms.promotions".to_owned())];
+    assert_eq!(app.post_form(kept, &body).await, 303);
+    tour.see("taken-back", kept, 410, ".banner.taken_back").await;
 
     tour.see("too-many", &format!("{tests}/p/AAAAAAAAAAAAAAAAAAAAAA"), 429, "h1").await;
     app.gateway.idle().await;
