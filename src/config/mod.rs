@@ -163,6 +163,12 @@ impl GatewayConfig {
         &self.account.name
     }
 
+    /// Who processes its messages and where, as people read it.
+    pub fn processor_and_region(&self) -> String {
+        let name = self.processor.as_deref().unwrap_or(self.driver.title);
+        self.region.as_ref().map_or_else(|| name.to_owned(), |region| format!("{name}, {region}"))
+    }
+
     pub fn is_mock(&self) -> bool {
         self.driver.name == "mock"
     }

@@ -57,11 +57,7 @@ pub fn read(config: &Config) -> Result<Vec<Notice>, Problems> {
 }
 
 fn values(config: &Config) -> Values {
-    let processor = |g: &super::GatewayConfig| {
-        let name = g.processor.as_deref().unwrap_or(g.driver.title);
-        g.region.as_ref().map_or_else(|| name.to_owned(), |region| format!("{name}, {region}"))
-    };
-    let mut processors: Vec<String> = config.gateways.iter().map(processor).collect();
+    let mut processors: Vec<String> = config.gateways.iter().map(super::GatewayConfig::processor_and_region).collect();
     processors.dedup();
     let kept = &config.retention;
     Values {

@@ -16,6 +16,7 @@ use super::mine::word;
 use super::pages::{CodeView, StateKind};
 use super::people::{checked, failed, no_such_link, nonce, preferred, render, state_page};
 use crate::clock::{DAY, SECOND, instant};
+use crate::config::GatewayConfig;
 use crate::domain::channel::Purpose;
 use crate::engine::dossier::{Dossier, Former, NOT_KEPT};
 use crate::engine::mydata::{self, Door, Typed};
@@ -224,14 +225,15 @@ fn sections(web: &Web, lang: Lang, d: &Dossier) -> Vec<Section> {
     let m = lang.mine();
     let mut all = known(lang, d);
     for former in &d.former {
-        let until = instant(former.until).with_timezone(&d.zone).format("%Y-%m-%d").to_string();
-        let title = m.former.replace("{date}", &until);
+        let until = instant(former.until).with_timezone(&d.zone).date_naive();
+        let title = format!("{}{}", m.former.replace("{date}", &lang.date(until)), lang.t().colon);
         let own = known(lang, &former.dossier).into_iter();
-        all.extend(own.map(|section| Section { title: format!("{title}: {}", section.title), ..section }));
+        all.extend(own.map(|section| Section { title: format!("{title} {}", section.title), ..section }));
     }
     let config = &web.engine.config;
     let (retention, span) = (&config.retention, |text: &str, days: i64| text.replace("{time}", &m.span(days)));
-    let recipients = config.gateways.iter().map(|g| g.name().to_owned()).collect();
+    let mut recipients: Vec<String> = config.gateways.iter().map(GatewayConfig::processor_and_region).collect();
+    recipients.dedup();
     let kept = vec![
         m.kept_consent
             .replace("{consent_months}", &retention.marketing_months().to_string())
@@ -249,8 +251,11 @@ fn sections(web: &Web, lang: Lang, d: &Dossier) -> Vec<Section> {
 fn known(lang: Lang, d: &Dossier) -> Vec<Section> {
     let (m, t, c) = (lang.mine(), lang.t(), &d.contact);
     let colon = &t.colon;
-    let time = |at: i64| instant(at).with_timezone(&d.zone).format("%Y-%m-%d %H:%M").to_string();
-    let day = |at: i64| instant(at).with_timezone(&d.zone).format("%Y-%m-%d").to_string();
+    let local = |at: i64| instant(at).with_timezone(&d.zone);
+    let day = |at: i64| lang.date(local(at).date_naive());
+    let time = |at: i64| format!("{} {}", day(at), local(at).format("%H:%M"));
+    // Days that are stored as such.
+    let written = |day: &str| day.parse().map_or_else(|_| day.to_owned(), |day| lang.date(day));
     let channel =
         |code: &str| crate::domain::channel::Channel::parse(code).map_or_else(|| code.to_owned(), |c| lang.channel(c).to_owned());
     let section = |title: &str, how: Option<String>, mut lines: Vec<String>| {
@@ -266,7 +271,9 @@ fn known(lang: Lang, d: &Dossier) -> Vec<Section> {
     about.extend(c.locale.clone().map(|v| pair(&m.language, v)));
     about.extend(c.zone.clone().map(|v| pair(&m.zone, v)));
     about.extend(c.kind.as_deref().map(|v| pair(&m.kind, word(&m.kinds, v).to_owned())));
-    about.extend(c.last_action.clone().filter(|d| d != crate::store::contacts::UNDATED).map(|v| pair(&m.last_action, v)));
+    about.extend(
+        c.last_action.clone().filter(|d| d != crate::store::contacts::UNDATED).map(|v| pair(&m.last_action, written(&v))),
+    );
     about.extend(lang.times(&c.times()).map(|v| pair(&m.times, v)));
     if c.restricted != 0 {
         about.push(word(&m.reasons, "RESTRICTED").to_owned());
@@ -278,7 +285,11 @@ fn known(lang: Lang, d: &Dossier) -> Vec<Section> {
         let source = if row.source.is_empty() { "-" } else { &row.source };
         let mut line = m.imported.replace("{date}", &day(row.at)).replace("{source}", source);
         if let (Some(basis), Some(evidence), Some(date)) = (&row.basis, &row.evidence, &row.basis_date) {
-            let basis = m.basis.replace("{basis}", word(&m.bases, basis)).replace("{evidence}", evidence).replace("{date}", date);
+            let basis = m
+                .basis
+                .replace("{basis}", word(&m.bases, basis))
+                .replace("{evidence}", evidence)
+                .replace("{date}", &written(date));
             line = format!("{line}; {basis}");
         }
         sources.push(line);
@@ -307,8 +318,9 @@ fn known(lang: Lang, d: &Dossier) -> Vec<Section> {
         .iter()
         .filter_map(|r| Some(m.listed.replace("{register}", &r.register).replace("{date}", &day(r.listed_since?))));
     let requests = d.requests.iter().map(|r| {
-        let state = r.done.as_ref().map_or_else(|| m.due.replace("{date}", &r.due), |day| m.done.replace("{date}", day));
-        format!("{} {}{} {state}", r.received, word(&m.rights, &r.kind), ",")
+        let due = || m.due.replace("{date}", &written(&r.due));
+        let state = r.done.as_ref().map_or_else(due, |day| m.done.replace("{date}", &written(day)));
+        format!("{} {}, {state}", written(&r.received), word(&m.rights, &r.kind))
     });
     vec![
         section(&m.about, None, about),

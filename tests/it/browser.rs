@@ -177,7 +177,7 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     tour.see("notice", &format!("{tests}/notice"), 200, "h1").await;
 
     tour.see("data", &format!("{fresh}/data"), 200, "button[value=object]").await;
-    tour.see("data-objected", &format!("{stopped}/data"), 200, ".another ~ p[role=status]").await;
+    tour.see("data-objected", &format!("{stopped}/data"), 200, "form ~ p[role=status]").await;
     tour.see("data-closed", &format!("{wrong}/data"), 200, ".banner.stopped").await;
     tour.see("join-unknown", &format!("{tests}/join/nobody"), 404, "h1").await;
 

@@ -108,6 +108,11 @@ both!(one_s_data_open_by_a_fresh_code_alone_and_go_for_good, |app| {
         assert!(mine.contains(shown), "{shown}: {mine}");
     }
     assert!(mine.contains("Le ore sono quelle di Europe/Rome."), "{mine}");
+    assert!(
+        mine.contains("form 1, 10/01/2026") && mine.contains("<li>01/12/2026 10:45 SMS"),
+        "days as the language writes them: {mine}"
+    );
+    assert!(!mine.contains("2026-12-"), "{mine}");
     // When they may be written to, and each text as they read it, but for what was theirs alone.
     assert!(mine.contains("Quando si può scriverti: Mattina (8–12); al massimo una volta a settimana"), "{mine}");
     let text = "ci hai lasciato il tuo numero e vorremmo chiederti se possiamo inviarti ancora informazioni e promozioni.";
