@@ -1,4 +1,4 @@
-//! `contact explain`, `contact export`, `contact erase`, `contact requests`
+//! `contact explain`, `contact export`, `contact erase`, `contact link`, `contact requests`
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::domain::rights::Right;
 use crate::engine::dossier::{self, Dossier};
 use crate::engine::erase::{self, Erased};
 use crate::engine::requests::{self, Asked};
-use crate::engine::{Engine, explain, record, rights};
+use crate::engine::{Engine, explain, hand, record, rights};
 use crate::web::desk::sheet;
 use crate::web::mydata;
 
@@ -95,6 +95,12 @@ pub enum Command {
         /// The day the request came (UTC): today if left out.
         #[arg(long, value_name = "DAY")]
         received: Option<NaiveDate>,
+    },
+    /// A fresh link to a person's own page, to hand over by letter or mail: nothing is sent, and who made it is on record.
+    #[command(after_help = "Example: permesso contact link \"+39 300 123 4567\"")]
+    Link {
+        /// With its country code, in any spelling.
+        number: String,
     },
     /// What people asked for about their data: when it is due, and what providers still have to do.
     #[command(subcommand, after_help = "Example: permesso contact requests list")]
@@ -209,6 +215,17 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             let (old, new) = (parsed(&engine, number)?, parsed(&engine, new)?);
             rights::change_number(&engine, &old, &new, &asked(&engine, *received, "contact change")?).await?;
             println!("the old number is closed; the new one has every no of the old, and none of its consents");
+            Ok(())
+        }
+        Command::Link { number } => {
+            let handed = hand::link(&engine, &parsed(&engine, number)?, &run::operator()).await?;
+            match context.json {
+                true => println!("{}", serde_json::to_string(&handed)?),
+                false => println!(
+                    "{}\nfor {}, and nobody else: whoever has it can say no in their name; a yes can be said behind it until {}",
+                    handed.address, handed.number, handed.yes_until
+                ),
+            }
             Ok(())
         }
         Command::Requests(Requests::List { open }) => list(context, &engine, *open).await,
@@ -344,6 +361,9 @@ async fn explain(context: &Context, engine: &Engine, number: &str) -> Result<()>
         // The verdict at the top has the newest campaign's own sentence.
         if !story.verdict.contains(&campaign.sentence) {
             println!("  {}", campaign.sentence);
+        }
+        for wording in &campaign.wordings {
+            println!("  {}", wording.replace('\n', "\n  "));
         }
         if let Some(decision) = campaign.decisions.last() {
             println!("  What was on record at the {} of {}:", decision.stage, decision.day());

@@ -38,7 +38,7 @@ impl List {
         match self {
             // All but the register's.
             List::Contacts => &FIELDS[..17],
-            List::Suppressions => &["number", "country", "external_id"],
+            List::Suppressions => &["number", "country", "external_id", "unsubscribed"],
             List::Screening => &["number", "country", "registered_since"],
         }
     }

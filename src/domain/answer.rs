@@ -77,6 +77,9 @@ impl Answer {
     }
 }
 
+/// The action of an entry by which a person objected to all marketing (Art. 21 GDPR).
+pub const OBJECTION: &str = "objection";
+
 /// Who gave an answer. A yes is the person's alone (promise 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum By {
@@ -105,9 +108,11 @@ impl By {
         }
     }
 
-    /// By whom what came on this channel of a ledger entry was said; `None` where time alone said it.
-    pub fn of_channel(channel: &str) -> Option<By> {
+    /// By whom what came on this channel of a ledger entry by this action was said; `None` where time alone said it. What a person asked for
+    /// by letter is theirs, whoever carries it out.
+    pub fn of(channel: &str, action: &str) -> Option<By> {
         match channel {
+            "operator" if action == OBJECTION => Some(By::Person),
             "operator" => Some(By::Operator),
             "gateway" => Some(By::Gateway),
             "import" => Some(By::List),

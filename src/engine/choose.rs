@@ -156,7 +156,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         .and_then(|c| serde_json::from_str::<BTreeSet<Permission>>(c.pending.as_deref()?).ok());
     let ask = match &campaign {
         Some(campaign) => campaign.ask(attempt.channel()).cloned(),
-        None => by_code(engine, &situation, &attempt),
+        None => ask_of(engine, &situation, &attempt),
     };
     let mut view = View {
         masked_number: number.masked(),

@@ -35,7 +35,7 @@ pub struct Deed {
 impl Deed {
     /// Who did it, as the report counts it.
     pub fn by(&self) -> By {
-        By::of_channel(self.channel).unwrap_or(By::Person)
+        By::of(self.channel, self.action).unwrap_or(By::Person)
     }
 
     /// Done on the page behind the link with this token hash.

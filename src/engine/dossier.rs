@@ -15,7 +15,7 @@ use crate::domain::rights::Right;
 use crate::domain::suppression;
 use crate::domain::wording::{Values, render};
 use crate::store::contacts::{Contact, Evidence};
-use crate::store::{self, Tx, campaigns, contacts, inbound, intakes, ledger, messages, screenings, suppressions};
+use crate::store::{self, Tx, campaigns, contacts, handed, inbound, intakes, ledger, messages, screenings, suppressions};
 
 /// Times are microseconds UTC.
 #[derive(Debug, Clone)]
@@ -29,10 +29,14 @@ pub struct Dossier {
     /// Of the ledger, oldest first, as far as their evidence is kept.
     pub entries: Vec<Entry>,
     pub sent: Vec<Sent>,
+    /// When a link to their page was handed over to them.
+    pub links: Vec<i64>,
     pub received: Vec<Received>,
     pub decisions: Vec<Decision>,
     /// Reason, time and lifting time of every no; `number_changed` of a number that gave way to a new one.
     pub noes: Vec<(String, i64, Option<i64>)>,
+    /// The day on which they unsubscribed, as a list says.
+    pub said_on: Option<String>,
     pub registers: Vec<Screened>,
     pub requests: Vec<Listed>,
     /// What the newest campaign asks for, where the person has said nothing yet.
@@ -207,6 +211,8 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
         joined: intakes::of_contact(tx, contact.id).await?.into_iter().filter(|(_, at)| *at <= until).collect(),
         permissions: ledger::preferences(tx, controller, &contact.subject).await?,
         noes,
+        said_on: suppressions::said_on(tx, controller, &keyed).await?,
+        links: handed::of_contact(tx, contact.id).await?.into_iter().map(|(at, _)| at).filter(|at| *at <= until).collect(),
         registers: screenings::of(tx, &[contact.id]).await?.remove(&contact.id).unwrap_or_default(),
         zone: engine.zone_of(contact.zone.as_deref(), contact.country.as_deref()),
         number,

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::history::{Moment, SINCE_COPY, Sent, Standing, Times, consent, moment};
+use super::history::{Moment, SINCE_COPY, Sent, Standing, Times, consent, moment, short};
 use super::seen::{Seen, allowed};
 use super::{Engine, consents, rights};
 use crate::clock::instant;
@@ -18,7 +18,7 @@ use crate::domain::phone::PhoneNumber;
 use crate::domain::suppression::Reason;
 use crate::store::contacts::Contact;
 use crate::store::humans::{self, NoOfAnother};
-use crate::store::{Tx, campaigns, contacts, keep, ledger, requests, screenings, suppressions};
+use crate::store::{Tx, campaigns, contacts, handed, keep, ledger, requests, screenings, suppressions};
 use crate::vault::SEALED;
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -26,7 +26,8 @@ pub struct Story {
     /// The last digits alone.
     pub number: String,
     pub known: bool,
-    /// What answers first: who may write, what the person allows, how the newest campaign about them stands, and the newest that asked.
+    /// What answers first: what forbids to write to them, or else to ask them; a reply that waits; a restriction, an answer given since a
+    /// restored copy, or what they allow; the newest campaign that asked, and how the newest about them stands.
     pub verdict: String,
     /// Of every time in this story: the person's own as far as it is known (the one stated for them, else their country's first), or UTC.
     pub time_zone: String,
@@ -55,6 +56,8 @@ pub struct InCampaign {
     pub code: Option<String>,
     /// Asked when and how and what they answered, or why not.
     pub sentence: String,
+    /// What was asked, word for word as it was published, a line a text: `SMS in it, wording 3f9c12ab04de: “…”`.
+    pub wordings: Vec<String>,
     /// Oldest first: the plan's and, where the claim decided otherwise, the claim's.
     pub decisions: Vec<Decision>,
 }
@@ -154,7 +157,8 @@ pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
     }
     let own = suppressions::of(&mut tx, &engine.controller, &keyed).await?;
     let changed = rights::gave_way(&mut tx, engine, &keyed, &own).await?;
-    let told = noes(engine, times, &own, &others, changed)?;
+    let said_on = suppressions::said_on(&mut tx, &engine.controller, &keyed).await?;
+    let told = noes(engine, times, &own, &others, changed, said_on.as_deref())?;
     if let Some(forbids) = told.forbids {
         story.verdict = format!("Nobody may write to this number: {forbids}.");
     } else if let Some(forbids) = told.forbids_asking {
@@ -191,13 +195,14 @@ struct Noes {
     forbids_asking: Option<String>,
 }
 
-/// `changed`: when the number was closed because its person has another one.
+/// `changed`: when the number was closed because its person has another one; `said_on`: the day on which a list says that it unsubscribed.
 fn noes(
     engine: &Engine,
     times: Times,
     own: &[(String, i64, Option<i64>)],
     others: &[NoOfAnother],
     changed: Option<i64>,
+    said_on: Option<&str>,
 ) -> Result<Noes> {
     let mut told = Noes::default();
     let another = |no: &NoOfAnother| -> Result<String> {
@@ -210,6 +215,10 @@ fn noes(
         let mut line = match changed {
             Some(changed) if changed == *at && *reason == Reason::WrongPerson.code() => {
                 format!("number changed on {}, and the person has another one", times.minute(*at))
+            }
+            _ if *reason == Reason::UnsubscribedBefore.code() => {
+                let day = said_on.map_or(String::new(), |day| format!(" on {day}"));
+                format!("unsubscribed{day}, as a list says that was imported on {}", times.minute(*at))
             }
             _ => format!("{} since {}", reason.replace('_', " "), times.minute(*at)),
         };
@@ -229,7 +238,11 @@ fn noes(
     let mut seen = BTreeSet::new();
     for no in others.iter().filter(|no| !stands(no)) {
         if seen.insert((&no.reason, no.at)) {
-            let line = format!("{}: {} since {}", another(no)?, no.reason.replace('_', " "), times.minute(no.at));
+            let what = match Reason::parse(&no.reason) {
+                Some(Reason::UnsubscribedBefore) => "unsubscribed, by a list imported on".to_owned(),
+                _ => format!("{} since", no.reason.replace('_', " ")),
+            };
+            let line = format!("{}: {what} {}", another(no)?, times.minute(no.at));
             told.forbids_asking = Some(line.clone());
             told.lines.push(line);
         }
@@ -244,9 +257,13 @@ fn line(times: Times, (seq, _, kind, at, _, _, hash, body): &ledger::Row) -> Str
     let what = body.map_or("evidence deleted".to_owned(), |b| {
         let permissions = b.permissions.iter().map(|p| p.code()).collect::<Vec<_>>().join(" ");
         let evidence = b.evidence.as_deref().unwrap_or_default();
-        format!("by {} ({}) {permissions}; evidence {evidence}", b.channel, b.action)
+        let shown = b.notice_version.as_ref().map_or(String::new(), |version| {
+            format!("; notice {version}{}", b.locale.as_ref().map_or(String::new(), |locale| format!(" in {locale}")))
+        });
+        let asked = b.wording_hash.as_ref().map_or(String::new(), |hash| format!("; answers wording {}", short(hash)));
+        format!("by {} ({}) {permissions}{asked}{shown}; evidence {evidence}", b.channel, b.action)
     });
-    format!("#{seq} {} {kind} {what}; hash {}", times.minute(*at), &hash[..12])
+    format!("#{seq} {} {kind} {what}; hash {}", times.minute(*at), short(hash))
 }
 
 /// Everything about a person who was imported.
@@ -285,6 +302,10 @@ async fn tell(
             _ => format!("The person's number is {other} from now on, and this one is closed. Changed by {}", change.by_whom),
         };
         moments.push(moment(times, change.at, "operator", None, what));
+    }
+    for (at, by) in handed::of_contact(tx, contact.id).await? {
+        let what = format!("A link to the person's own page was made to be handed over, by {by}");
+        moments.push(moment(times, at, "operator", None, what));
     }
     for screened in screenings::of(tx, &[contact.id]).await?.remove(&contact.id).unwrap_or_default() {
         let listed =
@@ -339,6 +360,7 @@ async fn tell(
                 standing: Standing::NotContacted,
                 code: None,
                 sentence: String::new(),
+                wordings: Vec::new(),
                 decisions: vec![decision],
             }),
         }
@@ -347,6 +369,7 @@ async fn tell(
     for known in &mut story.campaigns {
         let Some(last) = known.decisions.last() else { continue };
         let words: Vec<&Body> = bodies.iter().filter(|b| b.campaign.as_deref() == Some(&known.campaign)).collect();
+        known.wordings = sent.wordings(&known.campaign);
         (known.standing, known.code, known.sentence) = sent.account(times, &known.campaign, (&last.outcome, &last.code), &words);
     }
     moments.extend(sent.moments(tx, times, contact.id).await?);

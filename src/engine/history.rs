@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::entry;
 use super::seen::{allowed, by};
 use crate::clock::instant;
-use crate::domain::answer::{Answer, By};
+use crate::domain::answer::{Answer, By, OBJECTION};
 use crate::domain::eligibility::{Reason, told};
 use crate::domain::ledger::{Body, Entry};
 use crate::domain::message::{Receipt, State};
@@ -234,6 +234,22 @@ impl Sent {
         }
     }
 
+    /// The published texts by which a campaign asked, each once, with the hash that the ledger names.
+    pub fn wordings(&self, campaign: &str) -> Vec<String> {
+        let mut all: Vec<String> = Vec::new();
+        for row in self.rows.iter().filter(|row| row.campaign.as_deref() == Some(campaign) && row.attempt.is_some()) {
+            if let (Some(text), Some(hash), "ask" | "reminder" | "confirm") = (&row.wording, &row.wording_hash, row.kind.as_str())
+            {
+                let kind = named(&row.kind);
+                let line = format!("{kind} by {} in {}, wording {}: “{text}”", by(&row.channel), row.locale, short(hash));
+                if !all.contains(&line) {
+                    all.push(line);
+                }
+            }
+        }
+        all
+    }
+
     /// What people wrote: what was read in it and what followed, never the text; and what an operator said of it.
     pub fn heard(&self, times: Times) -> Vec<(i64, Moment)> {
         let mut out = Vec::new();
@@ -313,6 +329,11 @@ impl Sent {
     }
 }
 
+/// As much of a hash as people compare.
+pub(super) fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
 /// What a stored intent is called.
 fn read_as(intent: &str) -> &'static str {
     match Intent::parse(intent) {
@@ -359,7 +380,7 @@ fn is_answer(body: &Body) -> bool {
     match body.entry {
         Entry::Pending | Entry::Granted | Entry::Expired => true,
         Entry::Refused | Entry::Withdrawn | Entry::Stopped | Entry::WrongPerson => {
-            By::of_channel(&body.channel) == Some(By::Person)
+            By::of(&body.channel, &body.action) == Some(By::Person)
         }
         _ => false,
     }
@@ -378,15 +399,21 @@ fn is_of_others(body: &Body, answered: bool) -> bool {
 /// What the person said, or somebody else or time said for them; none for what changes nothing.
 pub(super) fn said(body: &Body, times: Times) -> Option<String> {
     let (on, what) = (times.minute(body.at), allowed(&body.permissions));
-    let by = match By::of_channel(&body.channel) {
+    let by = match By::of(&body.channel, &body.action) {
         None | Some(By::Person) => String::new(),
         Some(by) => format!(" {}", by.words()),
+    };
+    // What came by letter: whose hand it was, and when it came.
+    let hand = match (body.channel.as_str(), &body.evidence) {
+        ("operator", Some(evidence)) => format!(", carried out by an operator ({evidence})"),
+        _ => String::new(),
     };
     Some(match body.entry {
         Entry::Pending => format!("a first yes to {what} on {on}, to be confirmed by a second step"),
         Entry::Granted => format!("granted {what} on {on}"),
         Entry::Refused => format!("refused{by} on {on}"),
         Entry::Withdrawn => format!("{what} withdrawn{by} on {on}"),
+        Entry::Stopped if body.action == OBJECTION => format!("objected to all marketing on {on}{hand}"),
         Entry::Stopped => format!("stopped all marketing{by} on {on}"),
         Entry::WrongPerson if body.is_number_change() => format!("the person has another number since {on}"),
         Entry::WrongPerson => format!("wrong person, said{by} on {on}"),

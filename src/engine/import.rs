@@ -161,6 +161,8 @@ impl RejectFile {
 struct Chunk {
     rows: Vec<Imported>,
     noes: Vec<Keyed>,
+    /// When each was said, where the list says a day.
+    days: Vec<(Keyed, String)>,
     ties: Vec<Tie>,
     /// Bytes of the file read so far.
     position: u64,
@@ -209,7 +211,12 @@ fn read(
     rejects: &mut RejectFile,
 ) -> Result<()> {
     let read = match row {
-        Ok(row) => read_row(engine, row, line, name, &mut chunk.noes),
+        Ok(row) => {
+            if let Ok(number) = number_of(engine, row, engine.config.default_country.as_deref()) {
+                chunk.days.extend(days_of(engine, row, &number));
+            }
+            read_row(engine, row, line, name, &mut chunk.noes)
+        }
         Err(broken) => {
             match noes_of(engine, broken) {
                 Some(taken) if taken.is_empty() => {}
@@ -299,7 +306,7 @@ async fn again<T>(mut chunk: impl AsyncFnMut() -> Result<T>) -> Result<T> {
 /// A chunk is one transaction: contacts, evidence, ties and every no of them together. Answers, too, how many rows are about somebody
 /// erased and were passed over.
 async fn store(engine: &Engine, chunk: &Chunk) -> Result<(contacts::Merged, u64)> {
-    let Chunk { rows: chunk, noes, ties, .. } = chunk;
+    let Chunk { rows: chunk, noes, days, ties, .. } = chunk;
     let mut tx = engine.store.write().await?;
     humans::take_turn(&mut tx, &engine.controller).await?;
     let now = engine.now();
@@ -324,6 +331,9 @@ async fn store(engine: &Engine, chunk: &Chunk) -> Result<(contacts::Merged, u64)
     if !noes.is_empty() {
         suppressions::suppress(&mut tx, &engine.controller, &noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
         confirm::end_grants(&mut tx, engine, &noes, Reason::UnsubscribedBefore, &listed(now)).await?;
+    }
+    if !days.is_empty() {
+        suppressions::date(&mut tx, &engine.controller, days).await?;
     }
     let numbers: Vec<Keyed> = chunk.iter().flat_map(hashes_of).collect();
     rights::restrict_as_requested(&mut tx, engine, &numbers).await?;
@@ -479,6 +489,13 @@ fn read_row(
     })
 }
 
+/// The day of a row's no, where its cell is one, for every key of its number.
+fn days_of(engine: &Engine, row: &Row<'_>, number: &PhoneNumber) -> Vec<(Keyed, String)> {
+    let today = instant(engine.now()).date_naive();
+    let Ok(Some(day)) = date(row, "unsubscribed", today) else { return Vec::new() };
+    engine.vault.keyed_all(number).into_iter().map(|keyed| (keyed, day.to_string())).collect()
+}
+
 fn is_no(row: &Row<'_>) -> bool {
     row.get("unsubscribed").is_some_and(says_no) || row.get("no_contact_reason").is_some()
 }
@@ -577,6 +594,7 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
     // Of each row its numbers, under every key: a contact may be known by an older one alone.
     let mut chunk: Vec<Vec<Keyed>> = Vec::new();
     let mut ids: Vec<Keyed> = Vec::new();
+    let mut days: Vec<(Keyed, String)> = Vec::new();
     let mut ties: Vec<Tie> = Vec::new();
     loop {
         let row = table.record()?;
@@ -592,6 +610,9 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
                     if numbers.is_empty() { reject("row", broken.reason.clone()) } else { Ok(numbers) }
                 }
             };
+            if let (Ok(row), Ok([number])) = (&row, numbers.as_deref()) {
+                days.extend(days_of(engine, row, number));
+            }
             let mut by_id = false;
             match &row {
                 Ok(row) => match tie_of(engine, row) {
@@ -620,7 +641,7 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
             let mut noes: Vec<Keyed> = chunk.iter().flatten().cloned().collect();
             noes.append(&mut ids);
             // Counted by the rows: a no reaches the human's other numbers too, and these stand in no list.
-            let mut left = again(async || leave_in_peace(engine, &noes, &ties).await).await?;
+            let mut left = again(async || leave_in_peace(engine, &noes, &days, &ties).await).await?;
             for row in chunk.drain(..) {
                 summary.unsubscribed += 1;
                 match row.iter().any(|keyed| left.contains(&keyed.mac)) {
@@ -630,6 +651,7 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
                 left.extend(row.into_iter().map(|keyed| keyed.mac));
             }
             ties.clear();
+            days.clear();
             rejects.stored(summary.rows);
             progress(table.position());
         }
@@ -647,7 +669,7 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
 }
 
 /// A chunk of a list of noes is one transaction. Answers whose no was known before, by their hashes.
-async fn leave_in_peace(engine: &Engine, noes: &[Keyed], ties: &[Tie]) -> Result<HashSet<String>> {
+async fn leave_in_peace(engine: &Engine, noes: &[Keyed], days: &[(Keyed, String)], ties: &[Tie]) -> Result<HashSet<String>> {
     let mut tx = engine.store.write().await?;
     humans::take_turn(&mut tx, &engine.controller).await?;
     let now = engine.now();
@@ -658,6 +680,9 @@ async fn leave_in_peace(engine: &Engine, noes: &[Keyed], ties: &[Tie]) -> Result
     let known = suppressions::live_among(&mut tx, &engine.controller, noes).await?;
     suppressions::suppress(&mut tx, &engine.controller, noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
     confirm::end_grants(&mut tx, engine, noes, Reason::UnsubscribedBefore, &listed(now)).await?;
+    if !days.is_empty() {
+        suppressions::date(&mut tx, &engine.controller, days).await?;
+    }
     spread(&mut tx, engine, &tied, now).await?;
     tx.commit().await?;
     Ok(known)

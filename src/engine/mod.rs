@@ -20,6 +20,7 @@ pub mod explain;
 pub mod finish;
 pub mod gateways;
 pub mod group;
+pub mod hand;
 mod hidden;
 pub mod history;
 pub mod import;

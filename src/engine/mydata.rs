@@ -185,12 +185,14 @@ async fn sender(tx: &mut Tx, engine: &Engine, via: &Via) -> Result<Option<Sender
         None => None,
     };
     let asked = campaign.as_deref().and_then(|c| c.ask(Channel::Sms)).map(|ask| ask.sender.clone());
+    Ok(asked.or_else(|| code_sender(engine, &via.sender).cloned()))
+}
+
+/// The sender of a code that no campaign has one for: this one if it sends SMS, else any that does, else this one.
+pub(super) fn code_sender<'a>(engine: &'a Engine, own: &str) -> Option<&'a Sender> {
     let all = &engine.config.senders;
-    let configured = || {
-        let own = all.iter().find(|s| s.id == via.sender && s.channel == Channel::Sms);
-        own.or_else(|| all.iter().find(|s| s.channel == Channel::Sms)).or_else(|| all.iter().find(|s| s.id == via.sender))
-    };
-    Ok(asked.or_else(|| configured().cloned()))
+    let sms = all.iter().find(|s| s.id == own && s.channel == Channel::Sms);
+    sms.or_else(|| all.iter().find(|s| s.channel == Channel::Sms)).or_else(|| all.iter().find(|s| s.id == own))
 }
 
 /// Takes a code. The right one, in time, once, on the page it was sent for, opens the data, and the record of requests says so.

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::Engine;
 use super::dossier::{Dossier, Entry};
 use crate::clock::instant;
+use crate::domain::answer::By;
 use crate::domain::channel::{Permission, Purpose};
 use crate::domain::ledger::{self, Body, Preference, hex};
 
@@ -217,7 +218,7 @@ fn kinds(body: &Body, was: Option<Preference>, now: Option<Preference>) -> Optio
 }
 
 fn of_entry(us: &str, body: &Body, kinds: &[&str]) -> Value {
-    let person = !matches!(body.channel.as_str(), "operator" | "import" | "gateway" | "none");
+    let person = By::of(&body.channel, &body.action) == Some(By::Person);
     let by = if person { "dpv:DataSubject" } else { us };
     let how = format!("{}: {}", body.channel, body.action.replace('_', " "));
     let mut more = vec![
@@ -279,6 +280,7 @@ fn rest(engine: &Engine, d: &Dossier) -> Value {
             "ev:campaign": sent.campaign, "ev:messageRef": sent.reference, "ev:state": sent.state,
             "ev:text": sent.text,
         })).collect::<Vec<_>>(),
+        "ev:links": d.links.iter().map(|at| time(*at)).collect::<Vec<_>>(),
         "ev:replies": d.received.iter().map(|reply| json!({
             "ev:at": time(reply.at), "ev:channel": reply.channel, "ev:text": reply.text,
         })).collect::<Vec<_>>(),
@@ -288,6 +290,7 @@ fn rest(engine: &Engine, d: &Dossier) -> Value {
         })).collect::<Vec<_>>(),
         "ev:suppressions": d.noes.iter().map(|(reason, at, lifted)| json!({
             "ev:reason": reason, "ev:at": time(*at), "ev:liftedAt": lifted.map(time),
+            "ev:saidOn": d.said_on.as_ref().filter(|_| reason == "unsubscribed_before"),
         })).collect::<Vec<_>>(),
         "ev:registers": d.registers.iter().filter_map(|r| Some(json!({
             "ev:register": r.register, "ev:listedSince": time(r.listed_since?),

@@ -30,6 +30,14 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// What the ledger keeps: of a letter also the day it came, which is not the day it was carried out.
+    pub fn proof(&self) -> String {
+        match self.channel {
+            "operator" => format!("{}; received {}", self.evidence, day(self.received_at)),
+            _ => self.evidence.clone(),
+        }
+    }
+
     /// The end of the last day, microseconds.
     pub fn due_at(&self) -> i64 {
         let last = due(instant(self.received_at).date_naive());

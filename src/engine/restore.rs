@@ -11,14 +11,14 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::confirm::{self, Deed, Situation};
-use super::{Engine, LEASE_DB, erase, import, rights};
+use super::{Engine, LEASE_DB, erase, import, receive, rights};
 use crate::domain::answer::By;
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::consent::Act;
 use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
 use crate::store::humans::{self, Tie};
-use crate::store::keep::{self, Answered, Asked, Chosen, Ended, Link, No, Tied, Unclear};
+use crate::store::keep::{self, Answered, Asked, Chosen, Ended, Link, No, Resolved, Tied, Unclear};
 use crate::store::requests::{self, Part, Request};
 use crate::store::{self, Store, Tx, answers, consents, contacts, control, inbound, suppressions};
 use crate::vault::Keyed;
@@ -37,6 +37,7 @@ enum Line {
     Ended(Ended),
     Times(Chosen),
     Unclear(Unclear),
+    Resolved(Resolved),
     Request(Request, Vec<Part>),
     /// The last one: a file without it is cut off.
     End(u64),
@@ -88,7 +89,15 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
         Ok(out.write_all(b"\n")?)
     };
     // Whose data are restricted, or no more, before who is tied to whom: a tie hands on what stands.
-    requested(&mut tx, controller, is_about_restriction, &mut write).await?;
+    // In the order in which they were done, which is not that of their ids: one may have been noted long before.
+    let mut restrictions = Vec::new();
+    requested(&mut tx, controller, is_about_restriction, &mut |line| {
+        restrictions.push(line);
+        Ok(())
+    })
+    .await?;
+    restrictions.sort_by_key(|line| if let Line::Request(request, _) = line { request.done_at } else { None });
+    restrictions.into_iter().try_for_each(&mut write)?;
     let mut after = (String::new(), 0);
     loop {
         let page = keep::tied_after(&mut tx, controller, (&after.0, after.1), PAGE).await?;
@@ -101,8 +110,9 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
         let page = keep::noes_after(&mut tx, controller, after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.0;
-        page.into_iter()
-            .try_for_each(|(_, mac, key_id, scope, reason, at)| write(Line::No(No { mac, key_id, scope, reason, at })))?;
+        page.into_iter().try_for_each(|(_, mac, key_id, scope, reason, at, said_on)| {
+            write(Line::No(No { mac, key_id, scope, reason, at, said_on }))
+        })?;
     }
     let mut after = (i64::MIN, String::new(), String::new());
     loop {
@@ -139,6 +149,7 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
         page.into_iter().try_for_each(|row| write(Line::Times(row)))?;
     }
     keep::unclear(&mut tx, controller).await?.into_iter().try_for_each(|row| write(Line::Unclear(row)))?;
+    keep::resolved(&mut tx, controller).await?.into_iter().try_for_each(|row| write(Line::Resolved(row)))?;
     requested(&mut tx, controller, |request| !is_about_restriction(request), &mut write).await?;
     tx.rollback().await?;
     let all = lines;
@@ -220,7 +231,7 @@ pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Re
 async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut Replayed) -> Result<()> {
     let (controller, now) = (engine.controller.as_str(), engine.now());
     let (mut ties, mut noes, mut asked, mut links) = (vec![], vec![], vec![], vec![]);
-    let mut answered = vec![];
+    let (mut answered, mut resolved) = (vec![], vec![]);
     let (mut ended, mut times, mut unclear, mut wishes) = (vec![], vec![], vec![], vec![]);
     for line in chunk {
         match line {
@@ -234,6 +245,7 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
             Line::Ended(row) => ended.push(row),
             Line::Times(row) => times.push(row),
             Line::Unclear(row) => unclear.push(row),
+            Line::Resolved(row) => resolved.push(row),
             Line::Request(request, parts) => wishes.push((request, parts)),
             Line::End(_) => {}
         }
@@ -283,6 +295,12 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
         confirm::set_times(tx, engine, &mut situation, &deed, &chosen).await?;
     }
     done.unclear += keep::add_unclear(tx, controller, &unclear).await?;
+    for row in resolved {
+        // What an operator has read since is read; a stop that a later yes answered is a stop here, where that yes cannot be proved.
+        if let Some(id) = keep::waits(tx, controller, &row).await? {
+            receive::resolve(tx, engine, id, row.verdict == "stop", &row.resolved_by).await?;
+        }
+    }
     for (request, parts) in wishes {
         let new = requests::add(tx, controller, &request, &parts).await?.is_some();
         if new && request.kind == Right::Erasure.code() {

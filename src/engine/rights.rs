@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use super::confirm::{self, Deed, Situation};
 use super::requests::{self, Asked};
 use super::{Engine, Tries, enroll, import};
-use crate::domain::answer::By;
+use crate::domain::answer::{By, OBJECTION};
 use crate::domain::ledger::NUMBER_CHANGED;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::rights::Right;
@@ -16,7 +16,7 @@ use crate::store::{self, Tx, contacts, suppressions};
 use crate::vault::Keyed;
 
 fn deed(engine: &Engine, action: &'static str, asked: &Asked) -> Deed {
-    Deed { at: engine.now(), channel: asked.channel, action, evidence: asked.evidence.clone(), text_hash: None }
+    Deed { at: engine.now(), channel: asked.channel, action, evidence: asked.proof(), text_hash: None }
 }
 
 /// Restricts the use of a person's data, or lifts that. Answers how many numbers it changed.
@@ -118,7 +118,7 @@ async fn try_object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Res
     let (mut tx, now) = (engine.store.write().await?, engine.now());
     let known = contacts::by_number(&mut tx, &engine.controller, &keyed).await?;
     match &known {
-        Some(contact) => object_of(&mut tx, engine, contact, "objection", asked).await?,
+        Some(contact) => object_of(&mut tx, engine, contact, OBJECTION, asked).await?,
         None => {
             suppressions::suppress(&mut tx, &engine.controller, &keyed, Reason::Stopped, By::Person, now, now).await?;
             confirm::end_grants(&mut tx, engine, &keyed, Reason::Stopped, &confirm::inherited(now)).await?;

@@ -116,7 +116,16 @@ impl Seen {
             ("Known as", known_as.to_owned()),
             ("Last activity", day(self.last_action, "none on record")),
             ("Right to ask", rights),
-            ("A no on record", none(self.suppressed.join("; ").replace('_', " "), "none")),
+            (
+                "A no on record",
+                none(
+                    self.suppressed
+                        .join("; ")
+                        .replace("unsubscribed_before since", "unsubscribed, by a list imported on")
+                        .replace('_', " "),
+                    "none",
+                ),
+            ),
             ("Asked before", day(self.asked, "never")),
             ("Allowed already", none(granted_words(&self.granted), "nothing")),
             ("Open question", if self.in_conversation { "yes" } else { "none" }.to_owned()),

@@ -98,12 +98,13 @@ pub async fn contact(tx: &mut Tx, controller: &str, contact: i64, subject: &str,
            SELECT a.id FROM messages m JOIN attempts a ON a.message_id = m.id WHERE m.contact_id = $1)",
         contact
     )?;
-    // The links in messages sent end here.
+    // The links in messages sent, or handed over, end here.
     execute!(
         tx,
         "DELETE FROM links WHERE (controller, mac) IN (SELECT n.controller, n.mac FROM number_macs n WHERE n.contact_id = $1)",
         contact
     )?;
+    execute!(tx, "DELETE FROM handed_links WHERE contact_id = $1", contact)?;
     execute!(
         tx,
         "UPDATE attempts SET token_hash = NULL, provider_id = NULL WHERE message_id IN (SELECT id FROM messages WHERE contact_id = $1)",

@@ -24,6 +24,9 @@ pub struct No {
     pub scope: String,
     pub reason: String,
     pub at: i64,
+    /// The day on which it was said, as a list says.
+    #[serde(default)]
+    pub said_on: Option<String>,
 }
 
 /// The mark of an ask or a reminder.
@@ -93,6 +96,16 @@ pub struct Unclear {
     pub received_at: i64,
 }
 
+/// An operator's word about a reply that had waited for one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, sqlx::FromRow)]
+pub struct Resolved {
+    pub gateway: String,
+    pub event_id: String,
+    /// `stop`, `nothing`
+    pub verdict: String,
+    pub resolved_by: String,
+}
+
 pub async fn tied_after(tx: &mut Tx, controller: &str, after: (&str, i64), limit: i64) -> Result<Vec<Tied>> {
     fetch_all!(
         tx,
@@ -115,11 +128,11 @@ pub async fn noes_after(
     controller: &str,
     after: i64,
     limit: i64,
-) -> Result<Vec<(i64, String, i64, String, String, i64)>> {
+) -> Result<Vec<(i64, String, i64, String, String, i64, Option<String>)>> {
     fetch_all!(
         tx,
         // In the order of their ids, not by an index of the controller's, which would be read and sorted whole for each page.
-        "SELECT id, mac, key_id, scope, reason, at FROM suppressions WHERE controller || '' = $1 AND id > $2 AND lifted_at IS NULL
+        "SELECT id, mac, key_id, scope, reason, at, said_on FROM suppressions WHERE controller || '' = $1 AND id > $2 AND lifted_at IS NULL
          ORDER BY id LIMIT $3",
         controller,
         after,
@@ -143,7 +156,7 @@ pub async fn asked_after(tx: &mut Tx, controller: &str, after: (i64, &str, &str)
     )
 }
 
-/// Of messages of this database, and of those that it knows from a restore of its own.
+/// Of messages of this database, of those that were handed over, and of those that it knows from a restore of its own.
 pub async fn links_after(tx: &mut Tx, controller: &str, after: (&str, &str), limit: i64) -> Result<Vec<Link>> {
     fetch_all!(
         tx,
@@ -154,6 +167,9 @@ pub async fn links_after(tx: &mut Tx, controller: &str, after: (&str, &str), lim
              THEN JOIN number_macs n ON n.contact_id = m.contact_id
              WHERE a.controller = $1 AND a.token_hash >= $2 AND (a.token_hash > $2 OR n.mac > $3)
              ORDER BY a.token_hash, n.mac LIMIT $4) AS sent
+           UNION ALL
+           SELECT h.token_hash, n.mac, n.key_id, h.locale, h.at FROM handed_links h JOIN number_macs n ON n.contact_id = h.contact_id
+           WHERE h.controller = $1 AND h.token_hash >= $2 AND (h.token_hash > $2 OR n.mac > $3)
            UNION ALL
            SELECT token_hash, mac, key_id, locale, claimed_at FROM links
            WHERE controller = $1 AND token_hash >= $2 AND (token_hash > $2 OR mac > $3)) AS w
@@ -283,6 +299,29 @@ pub async fn unclear(tx: &mut Tx, controller: &str) -> Result<Vec<Unclear>> {
     )
 }
 
+/// Each word that an operator ever said of a reply: never many either.
+pub async fn resolved(tx: &mut Tx, controller: &str) -> Result<Vec<Resolved>> {
+    fetch_all!(
+        tx,
+        "SELECT gateway, event_id, verdict, resolved_by FROM inbound_events
+         WHERE controller = $1 AND effect = 'held' AND verdict IS NOT NULL AND resolved_by IS NOT NULL ORDER BY id",
+        controller
+    )
+}
+
+/// The reply that is meant, where it still waits here.
+pub async fn waits(tx: &mut Tx, controller: &str, resolved: &Resolved) -> Result<Option<i64>> {
+    let row: Option<(i64,)> = fetch_optional!(
+        tx,
+        "SELECT id FROM inbound_events
+         WHERE controller = $1 AND gateway = $2 AND event_id = $3 AND effect = 'held' AND resolved_at IS NULL",
+        controller,
+        &resolved.gateway,
+        &resolved.event_id
+    )?;
+    Ok(row.map(|(id,)| id))
+}
+
 /// Writes back noes that do not stand here. Answers those; what follows from a no is up to `suppressions::suppress`.
 pub async fn add_noes(tx: &mut Tx, controller: &str, noes: &[No], now: i64) -> Result<Vec<(Keyed, String)>> {
     // What was said again since is as new as its last time.
@@ -299,9 +338,9 @@ pub async fn add_noes(tx: &mut Tx, controller: &str, noes: &[No], now: i64) -> R
     )?;
     let added: Vec<(String, i64, String)> = fetch_all!(
         tx,
-        "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at, learned_at)
+        "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at, learned_at, said_on)
          SELECT $2, j.value->>'mac', CAST(j.value->>'key_id' AS BIGINT), j.value->>'scope', j.value->>'reason',
-           CAST(j.value->>'at' AS BIGINT), $3 FROM EACH($1) WHERE true
+           CAST(j.value->>'at' AS BIGINT), $3, j.value->>'said_on' FROM EACH($1) WHERE true
          ON CONFLICT DO NOTHING RETURNING mac, key_id, reason",
         &json(noes),
         controller,
@@ -348,6 +387,7 @@ pub async fn add_links(tx: &mut Tx, controller: &str, links: &[Link]) -> Result<
          SELECT $2, j.value->>'token_hash', j.value->>'mac', CAST(j.value->>'key_id' AS BIGINT), j.value->>'locale',
            CAST(j.value->>'claimed_at' AS BIGINT) FROM EACH($1)
          WHERE NOT EXISTS (SELECT 1 FROM attempts a WHERE a.controller = $2 AND a.token_hash = j.value->>'token_hash')
+           AND NOT EXISTS (SELECT 1 FROM handed_links h WHERE h.controller = $2 AND h.token_hash = j.value->>'token_hash')
          ON CONFLICT DO NOTHING RETURNING token_hash",
         &json(links),
         controller

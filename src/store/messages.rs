@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Result, Tx, conversations, execute, fetch_all, fetch_optional, json};
+use super::{Result, Tx, conversations, execute, fetch_all, fetch_optional, handed, json};
 use crate::clock::DAY;
 use crate::domain::channel::Channel;
 use crate::domain::message::{Kind, State};
@@ -511,8 +511,12 @@ fn newest_by_name(rows: Vec<Named>) -> HashMap<String, Attempt> {
     rows.into_iter().map(|row| (row.name, row.attempt)).collect()
 }
 
+/// The message whose link it is; of one that an operator handed over, what stands in its place.
 pub async fn attempt_by_token(tx: &mut Tx, controller: &str, token_hash: &str) -> Result<Option<Attempt>> {
-    attempt_where!(tx, "a.controller = $1 AND a.token_hash = $2", controller, token_hash)
+    match attempt_where!(tx, "a.controller = $1 AND a.token_hash = $2", controller, token_hash)? {
+        Some(attempt) => Ok(Some(attempt)),
+        None => handed::by_token(tx, controller, token_hash).await,
+    }
 }
 
 pub async fn attempt_by_reference(tx: &mut Tx, controller: &str, reference: &str) -> Result<Option<Attempt>> {
@@ -676,8 +680,10 @@ pub struct Story {
     pub answer_by: Option<String>,
     pub answered_at: Option<i64>,
     pub revision: Option<i64>,
-    /// The published text of the attempt, with its placeholders.
+    /// The published text of the attempt, with its placeholders, and its hash.
     pub wording: Option<String>,
+    pub wording_hash: Option<String>,
+    pub locale: String,
 }
 
 /// Everything ever planned for a person, every attempt by itself, for the explanation.
@@ -687,7 +693,7 @@ pub async fn story_of(tx: &mut Tx, contact: i64) -> Result<Vec<Story>> {
         "SELECT m.id, c.name AS campaign, m.kind, COALESCE(a.channel, m.channel) AS channel, m.channel AS planned_channel,
            COALESCE(a.sender, m.sender) AS sender, m.state, m.reason, m.due_at, m.created_at, m.changed_at, a.id AS attempt, a.reference,
            a.outcome, a.error, a.claimed_at, COALESCE(a.channel <> m.channel, FALSE) AS moved_on, m.answer, m.answer_by, m.answered_at,
-           m.revision_id AS revision, w.body AS wording
+           m.revision_id AS revision, w.body AS wording, a.wording_hash, m.locale
          FROM messages m LEFT JOIN campaigns c ON c.id = m.campaign_id LEFT JOIN attempts a ON a.message_id = m.id
          LEFT JOIN wordings w ON w.controller = m.controller AND w.hash = a.wording_hash
          WHERE m.contact_id = $1 ORDER BY m.id, a.id",

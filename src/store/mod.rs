@@ -15,6 +15,7 @@ pub mod control;
 pub mod conversations;
 pub mod erase;
 pub mod facts;
+pub mod handed;
 pub mod humans;
 pub mod inbound;
 pub mod intakes;

@@ -38,15 +38,16 @@ pub struct Part {
 }
 
 /// Records a request; `None` where it is recorded already. One that was only noted, and is neither done nor with a provider, becomes this
-/// one.
+/// one; so does a restriction, or its end, of the same day that was done before: what was done last stands.
 pub async fn add(tx: &mut Tx, controller: &str, new: &Request, parts: &[Part]) -> Result<Option<i64>> {
     let id: Option<(i64,)> = fetch_optional!(
         tx,
         "INSERT INTO requests (controller, kind, mac, key_id, subject, channel, by_whom, received_at, due_at, done_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          ON CONFLICT (controller, kind, mac, received_at) DO UPDATE SET subject = excluded.subject, done_at = excluded.done_at
-           WHERE requests.done_at IS NULL AND (excluded.done_at IS NOT NULL OR $11 > 0)
-             AND NOT EXISTS (SELECT 1 FROM request_gateways g WHERE g.controller = requests.controller AND g.request_id = requests.id)
+           WHERE (requests.done_at IS NULL AND (excluded.done_at IS NOT NULL OR $11 > 0)
+             AND NOT EXISTS (SELECT 1 FROM request_gateways g WHERE g.controller = requests.controller AND g.request_id = requests.id))
+             OR (requests.kind IN ('restriction', 'restriction_lifted') AND excluded.done_at > requests.done_at)
          RETURNING id",
         controller,
         &new.kind,
@@ -143,7 +144,7 @@ pub async fn restricted(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Resul
          JOIN contacts c ON c.id = n.contact_id AND c.restricted = 0 AND c.number_enc <> ''
          WHERE r.done_at IS NOT NULL AND r.subject IS NOT NULL AND NOT EXISTS (
            SELECT 1 FROM number_macs o JOIN requests l ON l.controller = o.controller AND l.mac = o.mac AND l.key_id = o.key_id
-           WHERE o.contact_id = c.id AND l.kind = 'restriction_lifted' AND l.id > r.id)
+           WHERE o.contact_id = c.id AND l.kind = 'restriction_lifted' AND (l.done_at > r.done_at OR (l.done_at = r.done_at AND l.id > r.id)))
          ORDER BY c.id",
         controller,
         json(keyed)

@@ -494,6 +494,38 @@ pub async fn of(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<(S
     )
 }
 
+/// The days on which lists say that these noes were said, each for its keyed number; the earliest stays.
+pub async fn date(tx: &mut Tx, controller: &str, days: &[(Keyed, String)]) -> Result<()> {
+    let rows =
+        json(days.iter().map(|(k, day)| serde_json::json!({ "mac": k.mac, "key": k.key_id, "day": day })).collect::<Vec<_>>());
+    execute!(
+        tx,
+        "WITH k AS MATERIALIZED (
+           SELECT j.value->>'mac' AS mac, CAST(j.value->>'key' AS BIGINT) AS key_id, MIN(j.value->>'day') AS day FROM EACH($1)
+           GROUP BY 1, 2)
+         UPDATE suppressions SET said_on = k.day FROM k
+         WHERE suppressions.controller = $2 AND suppressions.mac = k.mac AND suppressions.key_id = k.key_id
+           AND suppressions.reason = 'unsubscribed_before' AND suppressions.lifted_at IS NULL
+           AND (suppressions.said_on IS NULL OR suppressions.said_on > k.day)",
+        &rows,
+        controller
+    )?;
+    Ok(())
+}
+
+/// The day on which these keyed numbers unsubscribed, as a list says: `2025-10-01`.
+pub async fn said_on(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Option<String>> {
+    let row: Option<(Option<String>,)> = fetch_optional!(
+        tx,
+        "SELECT MIN(s.said_on) FROM EACH($1)
+         THEN JOIN suppressions s ON s.controller = $2 AND s.mac = j.value->>'mac' AND s.key_id = CAST(j.value->>'key' AS BIGINT)
+           AND s.lifted_at IS NULL",
+        &rows(keyed, false),
+        controller
+    )?;
+    Ok(row.and_then(|(day,)| day))
+}
+
 /// Of what [`of`] answered, the reasons that still count.
 pub fn live(all: &[(String, i64, Option<i64>)]) -> impl Iterator<Item = Reason> {
     live_at(all).map(|(reason, _)| reason)

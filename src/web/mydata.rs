@@ -383,6 +383,9 @@ pub fn rows(d: &Dossier) -> Vec<[String; 7]> {
             format!("{} {} {} {}", s.sender, s.state, s.reference, s.text.as_deref().unwrap_or_default()).trim_end().to_owned(),
         ));
     }
+    for at in &d.links {
+        rows.push(row("link", time(*at), "handed over", "", "", "", String::new()));
+    }
     for r in &d.received {
         rows.push(row("received", time(r.at), "", &r.channel, "", "", r.text.clone()));
     }
@@ -398,7 +401,11 @@ pub fn rows(d: &Dossier) -> Vec<[String; 7]> {
             "",
             "",
             "",
-            lifted.map_or(String::new(), |at| format!("lifted {}", time(at))),
+            match (lifted, &d.said_on) {
+                (Some(at), _) => format!("lifted {}", time(*at)),
+                (None, Some(day)) if reason == "unsubscribed_before" => format!("said on {day}"),
+                (None, _) => String::new(),
+            },
         ));
     }
     for r in d.registers.iter().filter(|r| r.listed_since.is_some()) {

@@ -18,6 +18,7 @@ mod entry;
 mod erasure;
 mod faults;
 mod gateways;
+mod handed;
 mod humans;
 mod intake;
 mod keys;

@@ -3,6 +3,8 @@
 use std::process::Command;
 
 use permesso::engine::import;
+use permesso::store::{keep, suppressions};
+use permesso::vault::Keyed;
 
 use crate::app::{LINK, TestApp};
 use crate::both;
@@ -173,3 +175,42 @@ fn it(n: u32) -> String {
 async fn noes(app: &TestApp) -> i64 {
     app.count("SELECT COUNT(*) FROM suppressions").await
 }
+
+both!(the_day_of_a_no_in_a_list_is_kept_and_told, |app| {
+    let [dated, plain, listed, rejected] = [1, 2, 3, 4].map(TestApp::it);
+    let row = |number: &str, no: &str| TestApp::good(number).replace("unticked,", &format!("unticked,{no}"));
+    let rows = [row(&dated, "2025-10-01"), row(&plain, "yes"), TestApp::good(&listed)].concat();
+    app.import(&(rows + &row(&rejected, "2025-08-01").replace("prospect", "friend"))).await;
+    app.import(&row(&dated, "01/11/2025")).await;
+    let file = app.dir.path().join("noes.csv");
+    std::fs::write(&file, format!("number,unsubscribed\n{listed},30.09.2025\n")).unwrap();
+    import::suppressions(&app.engine, &file, |_| {}).await.unwrap();
+    app.plan(LINK).await;
+    for (number, day) in [(&dated, " on 2025-10-01"), (&plain, ""), (&listed, " on 2025-09-30"), (&rejected, " on 2025-08-01")] {
+        let story = app.story(number).await;
+        let told = format!("unsubscribed{day}, as a list says that was imported on 2026-12-01 10:45 (Europe/Rome)");
+        assert!(story.verdict.contains(&told) && story.suppressions == [told], "{story:?}");
+    }
+    let facts = app.story(&plain).await.campaigns.remove(0).decisions.remove(0).lines();
+    assert!(facts.contains(&("A no on record", "unsubscribed, by a list imported on 2026-12-01".into())), "{facts:?}");
+    let (code, csv, err) = ask(app.dir.path(), &["contact", "export", &dated, "--format", "csv"]).await;
+    assert!(code == 0 && csv.contains(",unsubscribed_before,,,,said on 2025-10-01\n"), "{csv}{err}");
+    // A restored copy is told it too.
+    let mut tx = app.engine.store.write().await.unwrap();
+    let noes = keep::noes_after(&mut tx, &app.engine.controller, 0, 9).await.unwrap();
+    assert_eq!(noes.iter().filter(|no| no.6.as_deref() == Some("2025-09-30")).count(), 1, "{noes:?}");
+    let no = keep::No {
+        mac: "m".into(),
+        key_id: 1,
+        scope: "marketing".into(),
+        reason: "unsubscribed_before".into(),
+        at: 1,
+        said_on: Some("2025-07-01".into()),
+    };
+    let keyed = [Keyed { key_id: 1, mac: "m".into() }];
+    keep::add_noes(&mut tx, &app.engine.controller, &[no], 9).await.unwrap();
+    suppressions::date(&mut tx, &app.engine.controller, &[(keyed[0].clone(), "2025-07-02".into())]).await.unwrap();
+    let day = suppressions::said_on(&mut tx, &app.engine.controller, &keyed).await.unwrap();
+    assert_eq!(day.as_deref(), Some("2025-07-01"), "the earliest");
+    tx.rollback().await.unwrap();
+});

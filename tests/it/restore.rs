@@ -6,8 +6,8 @@ use std::time::Duration;
 use permesso::domain::ledger::Preference;
 use permesso::engine::{deliver, expire, explain, inbox, report, restore, steer};
 use permesso::gateway::mock::faults::Faults;
-use permesso::store::keep::{self, Answered, Asked, Ended, Link, No, Tied, Unclear};
-use permesso::store::{backup, control, ledger, messages, suppressions};
+use permesso::store::keep::{self, Answered, Asked, Ended, Link, No, Resolved, Tied, Unclear};
+use permesso::store::{backup, control, inbound, ledger, messages, suppressions};
 use permesso::vault::Keyed;
 use tokio_util::sync::CancellationToken;
 
@@ -116,7 +116,7 @@ both!(after_an_old_copy_is_restored_nobody_who_said_no_or_was_asked_since_is_wri
 });
 
 both!(what_moved_on_since_the_copy_is_not_done_again, |app| {
-    let [between, pending, chooser, yes, quiet, joins, stranger] = [1, 2, 3, 4, 5, 6, 7].map(TestApp::it);
+    let [between, pending, chooser, yes, quiet, joins, stranger, wrote] = [1, 2, 3, 4, 5, 6, 7, 8].map(TestApp::it);
     crate::intake::forms(app).await;
     // Asked by WhatsApp, which turns out not to have the number: between two legs.
     app.person(&between, "sms whatsapp").await;
@@ -126,13 +126,16 @@ both!(what_moved_on_since_the_copy_is_not_done_again, |app| {
     assert_eq!((app.inbox(&between).len(), app.state_of(&between).await.as_str()), (1, "planned"));
     app.advance(Duration::from_secs(60));
     // Asked by SMS; one has a first yes to two things, which waits for its second step.
-    app.people(&[pending.clone(), chooser.clone(), yes.clone(), quiet.clone()]).await;
+    app.people(&[pending.clone(), chooser.clone(), yes.clone(), quiet.clone(), wrote.clone()]).await;
     app.plan_as(LINK, |c| c.family = "other".into()).await;
     deliver_once(app, 1).await;
     app.people(std::slice::from_ref(&joins)).await;
     let (link, times) = (app.link(&pending), app.link(&chooser));
     app.submit(&link, "chosen", &["sms.promotions", "whatsapp.promotions"]).await;
+    app.gateway.reply(&wrote, REPLY_NUMBER, "mah, vediamo un po").await;
     let copy = copy(app).await;
+    let waits = inbox::waiting(&app.engine, 0, 9).await.unwrap();
+    inbox::resolve(&app.engine, waits[0].id, false, "ann").await.unwrap();
 
     // Since then the second leg has left, the yes was completed and half of it taken back, and one has chosen their times.
     app.settle().await;
@@ -159,6 +162,9 @@ both!(what_moved_on_since_the_copy_is_not_done_again, |app| {
     open(app).await;
     app.listen().await;
     steer::resume(&app.engine, "test", Some("the provider's inbox was read")).await.unwrap();
+    assert!(inbox::waiting(&app.engine, 0, 9).await.unwrap().is_empty(), "it was read, and is not read again");
+    let wrote = app.story(&wrote).await;
+    assert!(wrote.verdict.contains("an operator (ann) read it on ") && !wrote.verdict.contains("waits"), "{}", wrote.verdict);
     app.settle().await;
     assert_eq!(app.inbox(&between).len(), 2, "{:?}", app.decisions(&between).await);
     // The provider tells the second yes once more.
@@ -184,7 +190,7 @@ both!(what_moved_on_since_the_copy_is_not_done_again, |app| {
     assert!(!silent.contains(&subject), "{silent}");
     let report = report::campaign(&app.engine, LINK).await.unwrap();
     crate::reports::adds_up(&report);
-    assert_eq!((report.replied, report.answered_since, report.silent), (2, 2, 1), "{report:?}");
+    assert_eq!((report.replied, report.answered_since, report.silent), (3, 2, 1), "{report:?}");
     app.people(&[joins.clone(), stranger.clone()]).await;
     app.plan_as(LINK, |c| (c.name, c.family) = ("another".into(), "third".into())).await;
     app.advance(Duration::from_secs(8 * 86_400));
@@ -255,7 +261,14 @@ const C: &str = "contract";
 
 both!(what_is_kept_is_read_by_pages_and_written_back_once, |app| {
     let mut tx = app.engine.store.write().await.unwrap();
-    let no = |n: i64| No { mac: format!("m{n}"), key_id: 1, scope: "marketing".into(), reason: "stopped".into(), at: n };
+    let no = |n: i64| No {
+        mac: format!("m{n}"),
+        key_id: 1,
+        scope: "marketing".into(),
+        reason: "stopped".into(),
+        at: n,
+        said_on: None,
+    };
     assert_eq!(keep::add_noes(&mut tx, C, &[no(1), no(2), no(1)], 9).await.unwrap().len(), 2);
     assert!(keep::add_noes(&mut tx, C, &[no(2)], 9).await.unwrap().is_empty(), "it stands already");
     assert!(keep::add_noes(&mut tx, C, &[No { at: 7, ..no(2) }], 9).await.unwrap().is_empty());
@@ -293,6 +306,12 @@ both!(what_is_kept_is_read_by_pages_and_written_back_once, |app| {
     assert_eq!(keep::add_unclear(&mut tx, C, std::slice::from_ref(&unclear)).await.unwrap(), 1);
     assert_eq!(keep::add_unclear(&mut tx, C, std::slice::from_ref(&unclear)).await.unwrap(), 0);
     assert_eq!(keep::unclear(&mut tx, C).await.unwrap(), [unclear]);
+    let read = Resolved { gateway: "mock".into(), event_id: "e1".into(), verdict: "nothing".into(), resolved_by: "ann".into() };
+    let id = keep::waits(&mut tx, C, &read).await.unwrap().expect("it waits");
+    assert!(keep::resolved(&mut tx, C).await.unwrap().is_empty());
+    inbound::resolve(&mut tx, C, id, "nothing", "ann", 3).await.unwrap().expect("resolved");
+    assert_eq!(keep::resolved(&mut tx, C).await.unwrap(), std::slice::from_ref(&read));
+    assert_eq!(keep::waits(&mut tx, C, &read).await.unwrap(), None);
     assert!(keep::tied_after(&mut tx, C, ("", 0), 9).await.unwrap().is_empty());
     assert!(keep::ended_after(&mut tx, C, ("", "", ""), 9).await.unwrap().is_empty());
     assert_eq!(keep::a_number(&mut tx, C).await.unwrap(), None);

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use permesso::domain::rights::Right;
 use permesso::engine::requests::Asked;
-use permesso::engine::{explain, report, rights};
+use permesso::engine::{self, explain, report, rights};
 use permesso::store::{contacts, humans, requests};
 use serde_json::Value;
 
@@ -145,8 +146,9 @@ both!(a_restriction_is_in_the_next_export_of_changes_whatever_number_it_was_said
 both!(a_restriction_outlives_a_copy_older_than_its_person, |app| {
     let [before, person, tied, gone, late, lost, freed, glad] = [1, 2, 3, 4, 5, 6, 7, 8].map(TestApp::it);
     let [joins, kin, writes, moves] = [9, 10, 11, 12].map(TestApp::it);
+    let [again, noted] = [13, 14].map(TestApp::it);
     crate::entry::with_entry(app).await;
-    app.people(&[before.clone(), tied.clone(), late.clone(), freed.clone(), glad.clone(), kin.clone()]).await;
+    app.people(&[again.clone(), before.clone(), tied.clone(), late.clone(), freed.clone(), glad.clone(), kin.clone()]).await;
     app.send(LINK).await;
     for number in [&tied, &late, &glad, &kin] {
         grants(app, number).await;
@@ -157,6 +159,21 @@ both!(a_restriction_outlives_a_copy_older_than_its_person, |app| {
     app.people(&after.map(Clone::clone)).await;
     for number in after {
         assert_eq!(restrict(app, number, true).await, 1);
+    }
+    // Restricted, lifted and restricted again, all by letters of one day; and one restricted again by what was noted before it was lifted.
+    app.people(std::slice::from_ref(&noted)).await;
+    let letter = by_letter(app);
+    for (number, restricted) in [(&again, true), (&again, false), (&noted, true), (&noted, false)] {
+        if (number, restricted) == (&noted, false) {
+            let received = Asked { received_at: letter.received_at - 86_400_000_000, ..letter.clone() };
+            engine::requests::note(&app.engine, Right::Restriction, &TestApp::number(number), &received).await.unwrap();
+        }
+        app.advance(Duration::from_secs(60));
+        assert_eq!(rights::restrict_number(&app.engine, &TestApp::number(number), restricted, &letter).await.unwrap(), 1);
+    }
+    for number in [&again, &noted] {
+        app.advance(Duration::from_secs(60));
+        assert_eq!(rights::restrict_number(&app.engine, &TestApp::number(number), true, &letter).await.unwrap(), 1);
     }
     // Restricted by a tie alone; and tied to one that is restricted no more.
     app.import(&(with_id(&gone, "H1") + &with_id(&tied, "H1"))).await;
@@ -191,7 +208,10 @@ both!(a_restriction_outlives_a_copy_older_than_its_person, |app| {
     assert_eq!((codes, links, restricted), (0, 0, vec![true; 3]));
 
     // The next list brings them again, and the ledger says why they are left alone.
-    app.people(std::slice::from_ref(&person)).await;
+    app.people(&[person.clone(), noted.clone()]).await;
+    for number in [&again, &noted] {
+        assert!(app.story(number).await.verdict.contains("so they are sent nothing"), "restricted last");
+    }
     app.plan_as(LINK, another_family).await;
     assert!(app.decisions(&person).await.concat().contains("RESTRICTED"), "{:?}", app.decisions(&person).await);
     assert!(app.story(&person).await.ledger.concat().contains(" restricted "));
@@ -236,8 +256,8 @@ both!(whoever_is_restricted_completes_no_yes_by_reply_and_is_sent_nothing_while_
 });
 
 both!(an_objection_ends_all_marketing_for_every_number_channel_and_purpose, |app| {
-    let [one, two, stranger] = [1, 2, 9].map(TestApp::it);
-    app.import(&format!("{}{}", with_id(&one, "H1"), with_id(&two, "H1"))).await;
+    let [one, two, stranger, writes] = [1, 2, 9, 10].map(TestApp::it);
+    app.import(&format!("{}{}{}", with_id(&one, "H1"), with_id(&two, "H1"), TestApp::good(&writes))).await;
     app.send(LINK).await;
     let (asked, other) = if app.asks(&one) == 1 { (&one, &two) } else { (&two, &one) };
     let link = app.link(asked);
@@ -282,6 +302,25 @@ both!(an_objection_ends_all_marketing_for_every_number_channel_and_purpose, |app
     let by = format!(", said by another number of the same human ({}).", TestApp::number(asked).masked());
     assert!(own.contains("stopped since") && !own.contains("another number"), "{own}");
     assert!(reached.contains("stopped since") && reached.ends_with(&by), "{reached}");
+
+    // By letter it is the person's word all the same, of the day it came; and the story quotes what they were asked.
+    let letter = Asked { received_at: app.clock.now() - 11 * 86_400_000_000, ..by_letter(app) };
+    rights::object(&app.engine, &TestApp::number(&writes), &letter).await.unwrap();
+    let story = app.story(&writes).await;
+    let told = &story.campaigns[0].sentence;
+    assert!(told.contains("; answered: objected to all marketing on 2026-12-01 "), "{told}");
+    assert!(told.contains(", carried out by an operator (letter 1; received 2026-11-20)."), "{told}");
+    let figures = report::campaign(&app.engine, LINK).await.unwrap();
+    assert_eq!(figures.stopped_by, [("person".to_owned(), figures.stopped)].into(), "{figures:?}");
+    let asked = &story.campaigns[0].wordings;
+    assert!(matches!(&asked[..], [text] if text.contains("ci hai lasciato il tuo numero")), "{asked:?}");
+    let (begins, _) = asked[0].split_once(": “").unwrap();
+    let hash = begins.strip_prefix("Ask by SMS in it, wording ").unwrap();
+    let entry = story.ledger.concat();
+    assert!(
+        entry.contains(&format!("; answers wording {hash}; notice 2026-11 in it; evidence letter 1; received 2026-11-20")),
+        "{entry}"
+    );
     audited(app).await;
 });
 
@@ -444,6 +483,14 @@ both!(what_the_store_does_for_a_restriction_and_a_new_number, |app| {
     assert_eq!(late, [0, 1], "from the end of its last day on");
     assert_eq!(requests::restricted(&mut tx, &ours, &[keyed(2), keyed(1)].concat()).await.unwrap(), [one]);
     assert!(requests::restricted(&mut tx, &ours, &keyed(2)).await.unwrap().is_empty(), "of these numbers alone");
+    // What was noted before a lifting and carried out after it stands.
+    let lifted = requests::Request { kind: "restriction_lifted".into(), received_at: 3, done_at: Some(5), ..open.clone() };
+    requests::add(&mut tx, &ours, &lifted, &[]).await.unwrap().unwrap();
+    assert!(requests::restricted(&mut tx, &ours, &keyed(1)).await.unwrap().is_empty());
+    let carried_out = requests::Request { done_at: Some(6), ..open.clone() };
+    requests::add(&mut tx, &ours, &carried_out, &[]).await.unwrap().unwrap();
+    assert_eq!(requests::restricted(&mut tx, &ours, &keyed(1)).await.unwrap(), [one]);
+    assert!(requests::add(&mut tx, &ours, &carried_out, &[]).await.unwrap().is_none(), "on record already");
     assert!(contacts::restricted_by_another(&mut tx, &ours, &["H1".into()]).await.unwrap().is_empty(), "nothing is granted");
     requests::number_changed(&mut tx, &ours, one, two, "ann", 7).await.unwrap();
     assert_eq!(requests::number_changed_at(&mut tx, &ours, &keyed(1)).await.unwrap(), None, "by the record of requests");

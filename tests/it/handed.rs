@@ -1,0 +1,101 @@
+//! A link that an operator hands over opens the person's own page, and is nobody's yes.
+
+use std::time::Duration;
+
+use permesso::engine::{expire, hand, rights};
+use permesso::store::{handed, keep};
+use permesso::vault;
+
+use crate::app::{LINK, REPLY_NUMBER, TestApp};
+use crate::both;
+use crate::erasure::{by_letter, erase};
+use crate::run::ask;
+
+async fn link(app: &TestApp, number: &str) -> String {
+    hand::link(&app.engine, &TestApp::number(number), "ann").await.expect("a link").address
+}
+
+both!(a_link_handed_over_opens_the_page_sends_nothing_and_a_yes_wants_its_code, |app| {
+    let [person, restricted, stops, gone, moves, new] = [1, 2, 3, 4, 5, 6].map(TestApp::it);
+    app.people(&[person.clone(), restricted.clone(), stops.clone(), gone.clone(), moves.clone()]).await;
+    app.send(LINK).await;
+    app.reply(&stops, REPLY_NUMBER, "STOP").await;
+    // While the campaign's question is open, it is completed in the campaign's way.
+    let open = link(app, &moves).await;
+    assert_eq!(app.submit(&open, "chosen", &["sms.promotions"]).await, 303);
+    app.advance(Duration::from_secs(60));
+    assert!(app.get(&open).await.1.contains(&format!("href=\"sms:{REPLY_NUMBER}?body=SI\"")));
+    app.reply(&moves, REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(&moves).await, ["sms.promotions"]);
+    let old = app.link(&person);
+    app.advance(Duration::from_secs(40 * 86_400));
+    permesso::web::hear_once(&app.engine).await.unwrap();
+    expire::expire(&app.engine).await.unwrap();
+    let (status, page) = app.get(&old).await;
+    assert!(status == 410 && page.contains("chiedi un nuovo link"), "{page}");
+    let sent = app.gateway.stats().accepted;
+    let fresh = link(app, &person).await;
+    let (status, page) = app.get(&fresh).await;
+    assert!(status == 200 && page.contains("value=\"chosen\"") && page.contains("web shop"), "{page}");
+    app.settle().await;
+    assert_eq!(app.gateway.stats().accepted, sent, "handed over by somebody, and sent by nobody");
+    assert!(app.granted(&person).await.is_empty());
+
+    // What is said behind it is the person's own, and the second step goes to their number.
+    assert_eq!(app.submit(&fresh, "chosen", &["sms.promotions"]).await, 303);
+    app.settle().await;
+    assert!(app.granted(&person).await.is_empty(), "a tick alone grants nothing");
+    assert_eq!(crate::code::enter(app, &fresh, &crate::code::newest(app, &person)).await, 303);
+    assert_eq!(app.granted(&person).await, ["sms.promotions"]);
+    app.advance(Duration::from_secs(120));
+    let data = crate::mydata::open(app, &format!("{fresh}/data"), &person).await;
+    assert!(data.contains(&person), "{data}");
+    let made = "operator A link to the person's own page was made to be handed over, by ann";
+    assert!(app.history(&person).await.contains(&made.to_owned()), "{:?}", app.history(&person).await);
+    let proof =
+        "SELECT COUNT(*) FROM evidence WHERE body LIKE '%\"entry\":\"granted\"%' AND body LIKE '%\"ask_reference\":\"link-2\"%'";
+    assert_eq!(app.count(proof).await, 1);
+    let (code, csv, err) = ask(app.dir.path(), &["contact", "export", &person, "--format", "csv"]).await;
+    assert!(code == 0 && csv.contains("\nlink,2027-01-10T"), "{csv}{err}");
+
+    // Whoever is restricted may still say no, and whoever stopped come back by their own act.
+    assert_eq!(rights::restrict_number(&app.engine, &TestApp::number(&restricted), true, &by_letter(app)).await.unwrap(), 1);
+    let page = link(app, &restricted).await;
+    let (status, body) = app.get(&page).await;
+    assert!(status == 200 && body.contains("banner restricted") && !body.contains("value=\"chosen\""), "{body}");
+    assert_eq!(app.submit(&page, "none", &[]).await, 303);
+    assert!(app.story(&restricted).await.verdict.contains("refused since"));
+    let page = link(app, &stops).await;
+    let (status, body) = app.get(&page).await;
+    assert!(status == 200 && body.contains("banner stopped") && body.contains("value=\"chosen\""), "{body}");
+
+    // Nobody's page has no link, and each refusal says why.
+    let ends = link(app, &gone).await;
+    erase(app, &gone).await;
+    assert_eq!(app.get(&ends).await.0, 404, "it ended with the person's data");
+    rights::change_number(&app.engine, &TestApp::number(&moves), &TestApp::number(&new), &by_letter(app)).await.unwrap();
+    for (number, why) in [(&gone, "was erased"), (&moves, "is closed"), (&TestApp::it(9), "is no contact")] {
+        let (code, out, err) = ask(app.dir.path(), &["contact", "link", number]).await;
+        assert!(code == 1 && out.is_empty() && err.contains(why) && err.contains("remedy: "), "{out}{err}");
+    }
+    let (code, out, err) = ask(app.dir.path(), &["contact", "link", &new]).await;
+    assert_eq!(code, 0, "{err}");
+    let address = out.lines().next().unwrap();
+    assert!(app.get(address).await.0 != 404 && out.contains("for ••• ••• 006, and nobody else"), "{out}");
+
+    // A copy older than the link learns of it.
+    let token_hash = vault::token_hash(fresh.rsplit('/').next().unwrap());
+    let mut tx = app.engine.store.write().await.unwrap();
+    let kept = keep::links_after(&mut tx, &app.engine.controller, ("", ""), 99).await.unwrap();
+    let kept: Vec<_> = kept.into_iter().filter(|link| link.token_hash == token_hash).collect();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(keep::add_links(&mut tx, &app.engine.controller, &kept).await.unwrap(), 0, "this one knows it");
+    let attempt = handed::by_token(&mut tx, &app.engine.controller, &token_hash).await.unwrap().unwrap();
+    assert_eq!((attempt.reference.as_str(), attempt.campaign_id, attempt.message_id), ("link-2", None, 0));
+    assert_eq!(handed::of_contact(&mut tx, attempt.contact_id).await.unwrap(), [(attempt.claimed_at, "ann".to_owned())]);
+    let more =
+        handed::New { token_hash: "t", contact: attempt.contact_id, channel: "sms", sender: "ACME", locale: "it", by: "bob" };
+    handed::add(&mut tx, &app.engine.controller, &more, 7).await.unwrap();
+    assert_eq!(handed::of_contact(&mut tx, attempt.contact_id).await.unwrap().len(), 2);
+    tx.rollback().await.unwrap();
+});
