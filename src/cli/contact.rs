@@ -16,6 +16,7 @@ use crate::engine::erase::{self, Erased};
 use crate::engine::requests::{self, Asked};
 use crate::engine::{Engine, explain, hand, record, rights};
 use crate::web::desk::sheet;
+use crate::web::lang::Lang;
 use crate::web::mydata;
 
 #[derive(Debug, Subcommand)]
@@ -158,7 +159,10 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                 let mut target = super::out::open(out.as_deref(), *force)?;
                 match format {
                     Format::Jsonld => writeln!(target, "{:#}", record::json_ld(&engine, dossier))?,
-                    Format::Csv => target.write_all(&sheet::csv(mydata::rows(dossier)))?,
+                    Format::Csv => {
+                        let lang = dossier.contact.locale.as_deref().and_then(Lang::parse).unwrap_or(Lang::EN);
+                        target.write_all(&sheet::csv(mydata::rows(lang, dossier)))?;
+                    }
                 }
                 Ok(target.flush()?)
             };

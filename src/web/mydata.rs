@@ -17,7 +17,7 @@ use super::pages::{CodeView, StateKind};
 use super::people::{checked, failed, no_such_link, nonce, preferred, render, state_page};
 use crate::clock::{DAY, SECOND, instant};
 use crate::config::GatewayConfig;
-use crate::domain::channel::Purpose;
+use crate::domain::channel::{Permission, Purpose};
 use crate::engine::dossier::{Dossier, Former, NOT_KEPT};
 use crate::engine::mydata::{self, Door, Typed};
 use crate::engine::record;
@@ -158,7 +158,9 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
             Err(error) => Err(error),
         },
         "json" | "csv" => match mydata::again(engine, token, field("ticket")).await {
-            Ok(Some(dossier)) if field("answer") == "csv" => Ok(Some(sheet::file("my-data.csv", sheet::csv(rows(&dossier))))),
+            Ok(Some(dossier)) if field("answer") == "csv" => {
+                Ok(Some(sheet::file("my-data.csv", sheet::csv(rows(shown, &dossier)))))
+            }
             Ok(Some(dossier)) => Ok(Some(json_file(record::json_ld(engine, &dossier)))),
             Ok(None) => Ok(Some(Redirect::to(&to).into_response())),
             Err(error) => Err(error),
@@ -335,8 +337,54 @@ fn known(lang: Lang, d: &Dossier) -> Vec<Section> {
     ]
 }
 
-/// The dossier as a table: what kind of thing, when, and what it is.
-pub fn rows(d: &Dossier) -> Vec<[String; 7]> {
+/// The dossier as a table: what kind of thing, when, and what it is; in codes, which programs read in any language, and in words.
+pub fn rows(lang: Lang, d: &Dossier) -> Vec<[String; 8]> {
+    let said = |row: [String; 7]| {
+        let words = in_words(lang, &row);
+        let [kind, at, what, channel, purpose, campaign, detail] = row;
+        [kind, at, what, channel, purpose, campaign, detail, words]
+    };
+    let mut rows: Vec<_> = codes(d).into_iter().map(said).collect();
+    if let Some(head) = rows.first_mut() {
+        head[7] = "in_words".to_owned();
+    }
+    rows
+}
+
+/// What the codes of a row mean; empty where they are none, as of a text.
+fn in_words(lang: Lang, [kind, _, what, channel, purpose, _, detail]: &[String; 7]) -> String {
+    let (m, colon) = (lang.mine(), &lang.t().colon);
+    match kind.trim_start_matches("former_") {
+        "known" => match what.as_str() {
+            "number" => m.number.clone(),
+            "country" => m.country.clone(),
+            "language" => m.language.clone(),
+            "time_zone" => m.zone.clone(),
+            "relation" => format!("{}{colon} {}", m.kind, word(&m.kinds, detail)),
+            "last_action" => m.last_action.clone(),
+            "times" => m.times.clone(),
+            _ => word(&m.reasons, "RESTRICTED").to_owned(),
+        },
+        "imported" => m.bases.get(what).unwrap_or(&m.reasons["NO_ASK_BASIS"]).clone(),
+        "given" => m.number.clone(),
+        "permission" => match Permission::parse(&format!("{channel}.{purpose}")) {
+            Some(p) => format!("{} ({}){colon} {}", lang.purpose(p.purpose), lang.channel(p.channel), word(&m.states, what)),
+            None => String::new(),
+        },
+        "said" => word(&m.entries, what).to_owned(),
+        "sent" => word(&m.messages, what).to_owned(),
+        "received" => m.received.clone(),
+        "decision" => {
+            let code = detail.split(':').next().unwrap_or_default();
+            format!("{}. {}", word(&m.outcomes, what), word(&m.reasons, code))
+        }
+        "register" => m.registers.clone(),
+        "request" => word(&m.rights, what).to_owned(),
+        _ => String::new(),
+    }
+}
+
+fn codes(d: &Dossier) -> Vec<[String; 7]> {
     let c = &d.contact;
     let time = |at: i64| instant(at).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     let row = |kind: &str, at: String, what: &str, channel: &str, purpose: &str, campaign: &str, detail: String| {
@@ -417,7 +465,7 @@ pub fn rows(d: &Dossier) -> Vec<[String; 7]> {
     // What was known of the numbers before this one, under kinds of its own.
     for former in &d.former {
         rows.push(row("number_changed", time(former.until), "", "", "", "", former.dossier.number.e164().to_owned()));
-        let own = self::rows(&former.dossier).into_iter().skip(1);
+        let own = codes(&former.dossier).into_iter().skip(1);
         rows.extend(own.map(|[kind, rest @ ..]| {
             let [at, what, channel, purpose, campaign, detail] = rest;
             [format!("former_{kind}"), at, what, channel, purpose, campaign, detail]

@@ -123,7 +123,7 @@ both!(whoever_writes_first_is_answered_once_and_has_consented_to_nothing, |app| 
     assert_eq!(app.post_form(&format!("{}/write", app.gateway.url()), &wrote("NEWSLETTER")).await, 303);
     app.deliver().await;
     app.gateway.idle().await;
-    assert!(app.get(&app.gateway.url()).await.1.contains("2 phones, 2 messages"), "somebody who was never written to");
+    assert!(app.get(&app.gateway.url()).await.1.contains("2 phones, 3 messages"), "somebody who was never written to");
     app.reply(&known, REPLY_NUMBER, "NEWSLETTER?").await;
     for number in [&stranger, &known] {
         assert_eq!((links(app, number), app.inbox(number).len()), (1, 1), "answered once");

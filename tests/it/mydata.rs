@@ -124,11 +124,15 @@ both!(one_s_data_open_by_a_fresh_code_alone_and_go_for_good, |app| {
     let ticket = field(&mine, "ticket");
 
     // To take along.
-    let (status, headers, file) = post(app, &page, &[("answer", "csv"), ("ticket", &ticket)]).await;
+    let (status, headers, file) = post(app, &format!("{page}/it"), &[("answer", "csv"), ("ticket", &ticket)]).await;
     assert!(status == 200 && headers.contains("attachment") && headers.contains("no-store"), "{headers}");
     let mut csv = csv::Reader::from_reader(file.as_bytes());
     let cells: Vec<String> = csv.records().flat_map(|r| r.unwrap().iter().map(str::to_owned).collect::<Vec<_>>()).collect();
     assert!(cells.iter().any(|c| c == "08:00-12:00, at most once a week") && cells.iter().any(|c| c.contains(text)), "{cells:?}");
+    for words in ["Promozioni e offerte (SMS): permesso", "sì, confermato", "da chiedere. Non c’è nulla che vieti di chiedere."]
+    {
+        assert!(cells.iter().any(|c| c == words), "{words}: {cells:?}");
+    }
     assert!(cells.iter().any(|c| c.contains("HYPERLINK")) && cells.iter().any(|c| c.contains("=cmd")), "{cells:?}");
     assert!(cells.iter().all(|c| !c.starts_with(['=', '+', '-', '@', '\t', '\r'])), "{cells:?}");
     let (status, headers, file) = post(app, &page, &[("answer", "json"), ("ticket", &ticket)]).await;

@@ -210,7 +210,7 @@ fn list(book: &Book, two_way: &[String], digits: String, page: usize) -> PhonesP
         total: format!(
             "{}, {}",
             counted(book.phones.len(), "phone", "phones"),
-            counted(book.messages.len(), "message", "messages")
+            counted(book.messages.len() + book.inbound.len(), "message", "messages")
         ),
         two_way: two_way.to_vec(),
         newer: page.checked_sub(1),
