@@ -16,7 +16,7 @@ use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
 use crate::store::contacts::Contact;
 use crate::store::requests::Part;
-use crate::store::{Tx, contacts, erase, humans, suppressions};
+use crate::store::{self, Tx, contacts, erase, humans, suppressions};
 use crate::vault::Keyed;
 
 /// What an erasure did, or would do.
@@ -73,7 +73,16 @@ pub async fn within(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &
         proof_until: requests::day(now + engine.config.retention.proof_days * DAY),
         ..Erased::default()
     };
+    // The numbers that gave way to these are of the same person, though no human ties them any more.
+    let mut all = reached.clone();
     for &id in &reached {
+        let mut newer = id;
+        while let Some(change) = store::requests::number_changes(tx, newer).await?.into_iter().find(|change| change.went == 0) {
+            newer = change.other;
+            all.push(newer);
+        }
+    }
+    for &id in &all {
         let Some(contact) = contacts::lock(tx, id).await?.filter(|c| !c.is_erased()) else { continue };
         let number = engine.vault.decrypt_number(&contact.number_enc)?;
         let own = engine.vault.keyed_all(&number);
@@ -90,7 +99,7 @@ pub async fn within(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &
         let own: Vec<Keyed> = engine.vault.keyed_all(number);
         erased.requests.extend(requests::add(tx, engine, Right::Erasure, &own, None, asked, &[]).await?);
     }
-    erased.replies = erase::replies(tx, controller, &keyed, &reached).await?;
+    erased.replies = erase::replies(tx, controller, &keyed, &all).await?;
     erase::marks(tx, controller, &keyed).await?;
     Ok(erased)
 }

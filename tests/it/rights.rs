@@ -441,6 +441,10 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     app.reply(&old, REPLY_NUMBER, "STOP").await;
     assert_eq!(app.granted(&new).await, ["sms.promotions"]);
     assert!(app.story(&new).await.suppressions.is_empty());
+    // Who goes for good goes with the number of before, which stays closed.
+    crate::erasure::erase(app, &new).await;
+    assert!(!app.story(&old).await.known && !app.story(&new).await.known);
+    assert!(app.story(&old).await.suppressions.concat().contains("number changed on"));
     audited(app).await;
 });
 
