@@ -17,7 +17,7 @@ use crate::engine::requests::{self, Asked};
 use crate::engine::{Engine, explain, hand, record, rights};
 use crate::web::desk::sheet;
 use crate::web::lang::Lang;
-use crate::web::mydata;
+use crate::web::mytable;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -161,7 +161,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                     Format::Jsonld => writeln!(target, "{:#}", record::json_ld(&engine, dossier))?,
                     Format::Csv => {
                         let lang = dossier.contact.locale.as_deref().and_then(Lang::parse).unwrap_or(Lang::EN);
-                        target.write_all(&sheet::csv(mydata::rows(lang, dossier)))?;
+                        target.write_all(&sheet::csv(mytable::rows(lang, dossier)))?;
                     }
                 }
                 Ok(target.flush()?)

@@ -8,6 +8,7 @@ pub mod join;
 pub mod lang;
 pub mod mine;
 pub mod mydata;
+pub mod mytable;
 pub mod pages;
 pub mod people;
 pub mod webhooks;
