@@ -288,11 +288,8 @@ fn known(lang: Lang, d: &Dossier) -> Vec<Section> {
         let source = if row.source.is_empty() { "-" } else { &row.source };
         let mut line = m.imported.replace("{date}", &day(row.at)).replace("{source}", source);
         if let (Some(basis), Some(evidence), Some(date)) = (&row.basis, &row.evidence, &row.basis_date) {
-            let basis = m
-                .basis
-                .replace("{basis}", word(&m.bases, basis))
-                .replace("{evidence}", evidence)
-                .replace("{date}", &written(date));
+            let basis = m.basis.replace("{basis}", word(&m.bases, basis)).replace("{evidence}", evidence);
+            let basis = basis.replace("{date}", &written(date));
             line = format!("{line}; {basis}");
         }
         sources.push(line);
