@@ -148,6 +148,12 @@ pub struct Ask {
 }
 
 impl Ask {
+    /// Whether an answer to one is an answer to the other: as many steps, and to the same place.
+    pub fn is_answered_as(&self, other: &Ask) -> bool {
+        let place = |ask: &Ask| (ask.mode, ask.sender.id.clone(), ask.sender.two_way, ask.sender.reply_number.clone());
+        place(self) == place(other)
+    }
+
     /// Whether its messages carry buttons: a WhatsApp message that is answered has them.
     pub fn has_buttons(&self) -> bool {
         self.channel == Channel::WhatsApp && self.mode == Mode::Reply

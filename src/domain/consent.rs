@@ -171,6 +171,28 @@ mod tests {
     }
 
     #[test]
+    fn a_second_yes_counts_ten_seconds_after_the_confirmation_or_after_the_page() {
+        let (first, accepted, ten) = (7, 5_000_000, 10_000_000);
+        let by_reply = |accepted, yes| is_second_act(Mode::Reply, first, accepted, yes);
+        assert!(!by_reply(None, accepted + ten));
+        assert!(!by_reply(Some(accepted), accepted + ten - 1));
+        assert!(by_reply(Some(accepted), accepted + ten));
+        for mode in [Mode::LinkReply, Mode::LinkCode] {
+            assert!([first - 1, first].iter().all(|yes| !is_second_act(mode, first, Some(accepted), *yes)));
+            assert!(is_second_act(mode, first, None, first + 1));
+        }
+    }
+
+    #[test]
+    fn every_state_is_read_back_and_two_are_open() {
+        for state in State::ALL {
+            assert_eq!(State::parse(state.code()), Some(state));
+            assert_eq!(state.is_open(), [State::Asked, State::Pending].contains(&state));
+        }
+        assert_eq!(State::parse("no such state"), None);
+    }
+
+    #[test]
     fn a_time_in_the_future_makes_no_yes() {
         assert_eq!(counts_at(true, 10_000_000_000, 0), None);
         assert_eq!(counts_at(false, 10_000_000_000, 0), Some(0));

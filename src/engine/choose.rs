@@ -10,7 +10,6 @@ use super::code::{self, Step};
 use super::confirm::{self, Deed, Situation};
 use super::{Engine, Tries, kept, notice, rights};
 use crate::clock::{DAY, instant};
-use crate::domain::answer::Answer;
 use crate::domain::campaign::{Ask, Campaign, Mode};
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::consent::{Act, State};
@@ -20,7 +19,7 @@ use crate::domain::suppression::Reason;
 use crate::domain::times::Times;
 use crate::store::contacts::Contact;
 use crate::store::messages::Attempt;
-use crate::store::{Tx, codes, contacts, conversations, intakes, ledger, messages, suppressions};
+use crate::store::{Tx, contacts, conversations, intakes, ledger, messages, suppressions};
 use crate::vault;
 
 /// What the page shows. No number but its last three digits, no name (T7).
@@ -298,8 +297,8 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
 
     // One thing alone, by name: as a no it is taken by any link, and an empty form says no to everything.
     if let Choice::Withdraw(permission) = choice {
-        if granted.contains(permission) {
-            confirm::withdraw(&mut tx, engine, &situation, &deed, vec![*permission]).await?;
+        if granted.contains(permission) || confirm::pending_of(&situation).contains(permission) {
+            confirm::take_back(&mut tx, engine, &mut situation, &deed, vec![*permission]).await?;
         }
         tx.commit().await?;
         return Ok(Submitted::Done);
@@ -331,11 +330,12 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
     }
     let withdrawn: Vec<Permission> = granted.iter().copied().filter(|p| offered(p) && !ticked.contains(p)).collect();
     if !withdrawn.is_empty() {
-        confirm::withdraw(&mut tx, engine, &situation, &deed, withdrawn).await?;
+        confirm::take_back(&mut tx, engine, &mut situation, &deed, withdrawn).await?;
     }
     let new: Vec<Permission> = ticked.difference(&granted).copied().collect();
     if new.is_empty() {
-        drop_pending(&mut tx, engine, &mut situation).await?;
+        // A later submission replaces an earlier pending one, also when it asks for nothing new.
+        confirm::drop_pending(&mut tx, engine, &mut situation).await?;
         tx.commit().await?;
         return Ok(Submitted::Done);
     }
@@ -378,13 +378,12 @@ fn ask_of(engine: &Engine, situation: &Situation, attempt: &Attempt) -> Option<A
         .or_else(|| situation.campaign.as_ref().and_then(|(_, c)| c.ask(attempt.channel()).cloned()))
 }
 
-/// Behind the link that somebody got on a form no campaign asks. What they add there is completed as on the form, by a code from the same
-/// sender; a question of a campaign that is open is completed its own way.
+/// Behind a link that no campaign sent (it came on a form, or with an answer to somebody whom none has asked) no campaign asks. What they add
+/// there is completed by a code from the sender of that link; a question of a campaign that is open is completed its own way.
 fn by_code(engine: &Engine, situation: &Situation, attempt: &Attempt) -> Option<Ask> {
-    let is_forms = attempt.kind == Kind::Code.code() && attempt.revision_id.is_none();
     let asked = situation.conversation.as_ref().is_some_and(|c| c.campaign_id.is_some());
     let sender = engine.config.senders.iter().find(|s| s.id == attempt.sender && s.channel == attempt.channel());
-    let sender = sender.filter(|_| is_forms && !asked)?.clone();
+    let sender = sender.filter(|_| attempt.revision_id.is_none() && !asked)?.clone();
     Some(Ask { channel: sender.channel, mode: Mode::LinkCode, sender, template: String::new(), texts: Default::default() })
 }
 
@@ -432,21 +431,6 @@ async fn choose(
             conversation.confirm_message_id = message;
             conversations::save(tx, conversation).await?;
         }
-    }
-    Ok(())
-}
-
-/// A later submission replaces an earlier pending one, also when it asks for nothing new.
-async fn drop_pending(tx: &mut Tx, engine: &Engine, situation: &mut Situation) -> Result<()> {
-    if situation.state() == Some(State::Pending) {
-        confirm::answer(tx, situation, Answer::Unfinished, engine.now()).await?;
-    }
-    if let Some(conversation) = situation.conversation.as_mut().filter(|c| c.state == State::Pending.code()) {
-        codes::end(tx, &engine.controller, conversation.id, engine.now()).await?;
-        conversation.state = State::Expired.code().to_owned();
-        conversation.closed_at = Some(engine.now());
-        conversation.pending = None;
-        conversations::save(tx, conversation).await?;
     }
     Ok(())
 }

@@ -270,7 +270,13 @@ fn verdict(
             decide(Cause::Code { asked_at: due.created_at, for_a_yes }, &person.facts, now)
         }
         Kind::Ack | Kind::Help => {
-            decide(Cause::Answer { received_at: due.created_at, gateway_answered: false }, &person.facts, now)
+            let answer = Cause::Answer { received_at: due.created_at, gateway_answered: false };
+            // The confirmation once more is both.
+            let again = due.wording.as_deref() == Some(conversations::CONFIRM);
+            match again.then(|| decide(Cause::Confirm, &person.facts, now)) {
+                Some(no) if !matches!(no, Decision::Send(_)) => no,
+                _ => decide(answer, &person.facts, now),
+            }
         }
         Kind::Test => Decision::Skip(Reason::NotATester),
     }

@@ -17,7 +17,7 @@ use crate::domain::times::Times;
 use crate::store::contacts::Contact;
 use crate::store::conversations::Conversation;
 use crate::store::messages::Attempt;
-use crate::store::{Tx, answers, campaigns, contacts, conversations, ledger, messages, notices, suppressions};
+use crate::store::{Tx, answers, campaigns, codes, contacts, conversations, ledger, messages, notices, suppressions};
 use crate::vault::Keyed;
 
 /// How an act reached us: what the ledger keeps of it.
@@ -255,6 +255,7 @@ pub async fn act(
                 let body = situation.body(Entry::WrongPerson, deed, Vec::new());
                 engine.append(tx, &body).await?;
                 suppress(tx, engine, situation, Reason::WrongPerson, deed).await?;
+                untie(tx, engine, situation).await?;
             }
             Effect::Expire => {
                 let pending = pending_of(situation);
@@ -303,7 +304,8 @@ pub async fn answer(tx: &mut Tx, situation: &Situation, answer: Answer, now: i64
     Ok(())
 }
 
-fn pending_of(situation: &Situation) -> Vec<Permission> {
+/// What the first yes that waits for its second step names.
+pub(super) fn pending_of(situation: &Situation) -> Vec<Permission> {
     let pending = situation.conversation.as_ref().and_then(|c| c.pending.as_deref());
     pending.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
 }
@@ -377,6 +379,18 @@ async fn suppress(tx: &mut Tx, engine: &Engine, situation: &Situation, reason: R
     end_grants(tx, engine, &situation.keyed, reason, deed).await
 }
 
+/// Takes a wrong number out of the human it was believed to be of: whoever holds it now says nothing for them. What was said by it before stays
+/// theirs, under their ids, for whatever number comes under one.
+async fn untie(tx: &mut Tx, engine: &Engine, situation: &Situation) -> Result<()> {
+    let (controller, now) = (engine.controller.as_str(), engine.now());
+    let (_, ids) = suppressions::reach(tx, controller, &situation.keyed).await?;
+    let noes = suppressions::of(tx, controller, &situation.keyed).await?;
+    for (reason, at) in suppressions::live_at(&noes).filter(|(reason, _)| *reason != Reason::WrongPerson) {
+        suppressions::suppress_alone(tx, controller, &ids, reason, By::List, at, now).await?;
+    }
+    Ok(contacts::untie(tx, situation.contact.id).await?)
+}
+
 /// A no of the human's other number, which an import tied to this one.
 pub fn inherited(now: i64) -> Deed {
     let evidence = "an imported list ties this number to one that said no".into();
@@ -392,6 +406,12 @@ pub fn said_hidden(now: i64) -> Deed {
 /// Whether this no stands already and saying it again ends nothing, of the human's other numbers neither: what such a number granted since
 /// has answered the no of before.
 pub async fn is_said(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], reason: Reason) -> Result<bool> {
+    suppressions::lock_reached(tx, &engine.controller, keyed, reason).await?;
+    stands(tx, engine, keyed, reason).await
+}
+
+/// As [`is_said`], for whoever only looks.
+pub async fn stands(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], reason: Reason) -> Result<bool> {
     let noes = suppressions::of(tx, &engine.controller, keyed).await?;
     let stands = suppressions::live(&noes).find(|no| *no == reason);
     ends_nothing(tx, engine, keyed, stands).await
@@ -427,6 +447,43 @@ pub async fn withdraw(tx: &mut Tx, engine: &Engine, situation: &Situation, deed:
     let body = situation.body(Entry::Withdrawn, deed, gone);
     engine.append(tx, &body).await?;
     answers::ended(tx, situation.contact.id, deed.by(), engine.now()).await?;
+    Ok(())
+}
+
+/// As [`withdraw`], by the person, now: a first yes that waits for its second step names these no more.
+pub async fn take_back(
+    tx: &mut Tx,
+    engine: &Engine,
+    situation: &mut Situation,
+    deed: &Deed,
+    gone: Vec<Permission>,
+) -> Result<()> {
+    let mut waits = pending_of(situation);
+    let before = waits.len();
+    waits.retain(|permission| !gone.contains(permission));
+    withdraw(tx, engine, situation, deed, gone).await?;
+    match &mut situation.conversation {
+        Some(_) if waits.is_empty() && before > 0 => drop_pending(tx, engine, situation).await,
+        Some(conversation) if waits.len() < before => {
+            conversation.pending = Some(serde_json::to_string(&waits)?);
+            Ok(conversations::save(tx, conversation).await?)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What waits for its second step waits no more: all of it was replaced, or taken back.
+pub async fn drop_pending(tx: &mut Tx, engine: &Engine, situation: &mut Situation) -> Result<()> {
+    if situation.state() == Some(State::Pending) {
+        answer(tx, situation, Answer::Unfinished, engine.now()).await?;
+    }
+    if let Some(conversation) = situation.conversation.as_mut().filter(|c| c.state == State::Pending.code()) {
+        codes::end(tx, &engine.controller, conversation.id, engine.now()).await?;
+        conversation.state = State::Expired.code().to_owned();
+        conversation.closed_at = Some(engine.now());
+        conversation.pending = None;
+        conversations::save(tx, conversation).await?;
+    }
     Ok(())
 }
 
@@ -501,7 +558,8 @@ pub async fn late_no(tx: &mut Tx, engine: &Engine, situation: &Situation, reason
             continue;
         }
         let granted = ledger::granted(tx, &engine.controller, &one.contact.subject).await?;
-        let (newer, older): (Vec<_>, Vec<_>) = granted.into_iter().partition(|(_, first_yes_at)| *first_yes_at > deed.at);
+        let (newer, older): (Vec<_>, Vec<_>) =
+            granted.into_iter().partition(|(_, first_yes_at)| (deed.at + 1..=engine.now()).contains(first_yes_at));
         if !older.is_empty() {
             withdraw(tx, engine, &one, deed, older.into_iter().map(|(permission, _)| permission).collect()).await?;
         }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::Engine;
 use super::confirm::{self, Deed, Situation};
 use crate::clock::DAY;
-use crate::domain::campaign::CampaignState;
+use crate::domain::campaign::{Campaign, CampaignState};
 use crate::domain::consent::Act;
 use crate::domain::message::Kind;
 use crate::store::messages::{New, Route};
@@ -70,13 +70,24 @@ async fn remind(engine: &Engine, row: &campaigns::Row) -> Result<()> {
     if now >= row.deadline {
         return Ok(());
     }
+    let mut revisions = Vec::new();
+    for id in campaigns::revisions(&mut tx, &engine.controller, &row.name).await? {
+        revisions.push((id, engine.revision(&mut tx, id).await?));
+    }
     for ask in &campaign.asks {
-        let due = campaigns::unanswered(&mut tx, row.id, row.revision_id, ask.channel, now - days * DAY, CHUNK).await?;
-        let ids: Vec<i64> = due.iter().map(|(_, contact, _)| *contact).collect();
+        // An answer is to the question as it was first asked; a reminder that asks for something else, or is answered another way, would be
+        // another question.
+        let alike = |earlier: &Campaign| {
+            earlier.asks_for == campaign.asks_for && earlier.ask(ask.channel).is_some_and(|e| e.is_answered_as(ask))
+        };
+        let alike: Vec<i64> = revisions.iter().filter(|(_, earlier)| alike(earlier)).map(|(id, _)| *id).collect();
+        let of = (row.revision_id, alike.as_slice());
+        let due = campaigns::unanswered(&mut tx, row.id, of, ask.channel, now - days * DAY, CHUNK).await?;
+        let ids: Vec<i64> = due.iter().map(|(contact, _)| *contact).collect();
         let people = facts::people(&mut tx, &row.family, &ids, now).await?;
         let new: Vec<New> = due
             .iter()
-            .filter_map(|(_, contact, locale)| {
+            .filter_map(|(contact, locale)| {
                 Some(New {
                     contact: *contact,
                     family: row.family.clone(),
@@ -108,6 +119,10 @@ async fn remind(engine: &Engine, row: &campaigns::Row) -> Result<()> {
 /// A campaign past its deadline, or with every ask answered or settled and no reminder to come, is finished.
 async fn finish(engine: &Engine, row: &campaigns::Row) -> Result<()> {
     let mut tx = engine.store.write().await?;
+    // A start, or a word of the operator, may have come between.
+    let Some(row) = campaigns::lock(&mut tx, row.id).await?.filter(|row| row.state() == CampaignState::Running) else {
+        return Ok(());
+    };
     if row.planned_all == 0 && engine.now() < row.deadline {
         return Ok(());
     }

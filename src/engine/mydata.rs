@@ -100,7 +100,10 @@ async fn inside(tx: &mut Tx, engine: &Engine, token: &str, to: To) -> Result<Opt
     let keyed = engine.vault.keyed_all(&number);
     let noes = suppressions::of(tx, &engine.controller, &keyed).await?;
     // A yes begun since, also by another number of the human, is ended by an objection said again.
-    let objected = confirm::is_said(tx, engine, &keyed, Reason::Stopped).await?;
+    let objected = match to {
+        To::Look => confirm::stands(tx, engine, &keyed, Reason::Stopped).await?,
+        To::Write => confirm::is_said(tx, engine, &keyed, Reason::Stopped).await?,
+    };
     let closed = suppressions::live(&noes).any(|no| no == Reason::WrongPerson) || via.test;
     Ok(Some(Inside { via, contact, number, closed, objected, token_hash }))
 }

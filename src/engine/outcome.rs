@@ -251,7 +251,11 @@ async fn pause_campaign(tx: &mut Tx, gateway: &str, campaign: Option<i64>, reaso
     tracing::warn!(gateway, campaign.id = campaign, reason, "Paused: the gateway wants a human");
     let Some(campaign) = campaign else { return Ok(()) };
     let reason = format!("gateway {gateway}: {reason}; mend the account, then `permesso campaign resume`");
-    Ok(campaigns::set_state(tx, campaign, CampaignState::Paused, Some(&reason)).await?)
+    // What is cancelled or over stays so, whatever is still heard of it.
+    for state in [CampaignState::Running, CampaignState::Scheduled] {
+        campaigns::move_state(tx, campaign, state, CampaignState::Paused, Some(&reason)).await?;
+    }
+    Ok(())
 }
 
 fn not_on_channel(sent: &Sent) -> bool {

@@ -17,7 +17,7 @@ use crate::domain::phone::PhoneNumber;
 use crate::domain::reply::Intent;
 use crate::domain::suppression::Reason;
 use crate::gateway::driver::OF_CONTENT;
-use crate::gateway::{Event, Handled};
+use crate::gateway::{self, Event, Handled};
 use crate::store::inbound::{ERASED, NewInbound};
 use crate::store::{Tx, answers, contacts, conversations, inbound, messages, suppressions};
 use crate::vault::Keyed;
@@ -192,7 +192,7 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                     channel: channel.code(),
                     body_enc: &body_enc,
                     intent: intent.key(),
-                    at: at.unwrap_or_else(|| engine.now()),
+                    at: at.filter(|at| *at != gateway::SOMETIME).unwrap_or_else(|| engine.now()),
                     said: said.as_deref(),
                 };
                 let Some(id) = inbound::add_inbound(tx, &engine.controller, gateway, &new, engine.now()).await? else { continue };
@@ -289,8 +289,11 @@ pub(super) async fn reply(
     answers::replied(tx, contact, By::Person, now).await?;
     let negative = matches!(heard.intent, Intent::Stop | Intent::Refuse | Intent::WrongPerson);
     let yes = heard.intent == Intent::OptIn;
+    // Read late, and nobody knows how late: no more than a first yes, since it may be older than what it would be the second step of.
+    let sometime = heard.said_at == Some(gateway::SOMETIME);
     let counts = match heard.said_at {
         None if negative => Some(heard.received_at),
+        _ if sometime => Some(heard.received_at),
         said_at => counts_at(yes, said_at.unwrap_or(heard.received_at), heard.received_at),
     };
     let Some(at) = counts else { return Ok("not believed: its time is impossible") };
@@ -316,7 +319,7 @@ pub(super) async fn reply(
             }
             let first = conversation.first_yes_at.unwrap_or(i64::MAX);
             let second = match heard.tapped {
-                None => is_second_act(situation.mode(), first, conversation.confirm_accepted_at, at),
+                None => !sometime && is_second_act(situation.mode(), first, conversation.confirm_accepted_at, at),
                 // A tap says itself which question it answers: the confirmation's own button is the second act.
                 Some(message) if conversation.confirm_message_id == Some(message) => true,
                 Some(message) if situation.asked_in(message) => false,
@@ -334,9 +337,10 @@ pub(super) async fn reply(
         Intent::Unclear => Act::Unclear,
     };
     if negative {
-        // A person who opened a new conversation after this no counted, and completed a yes in it, has answered it already.
+        // A person who opened a new conversation after this no counted, and completed a yes in it, has answered it already. What our clock,
+        // once ahead and set back since, put into the future answers nothing.
         let newest = conversations::newest_of(tx, contact).await?;
-        let answered = newest.is_some_and(|c| c.opened_at > at && c.state == consent::State::Granted.code());
+        let answered = newest.is_some_and(|c| (at + 1..=now).contains(&c.opened_at) && c.state == consent::State::Granted.code());
         if answered && heard.intent != Intent::WrongPerson {
             let reason = if heard.intent == Intent::Refuse { Reason::Refused } else { Reason::Stopped };
             confirm::late_no(tx, engine, &situation, reason, &deed).await?;

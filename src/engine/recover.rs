@@ -71,13 +71,16 @@ async fn sweep_until(engine: &Engine, until: i64) -> Result<Found> {
         match row.state() {
             // A stale schedule never sends: past its deadline it is over.
             CampaignState::Scheduled if now >= row.deadline => {
-                campaigns::set_state(&mut tx, row.id, CampaignState::Finished, Some("the deadline passed before the start"))
-                    .await?;
+                let why = Some("the deadline passed before the start");
+                campaigns::move_state(&mut tx, row.id, CampaignState::Scheduled, CampaignState::Finished, why).await?;
             }
             CampaignState::Scheduled if now >= row.start_at => {
-                campaigns::set_state(&mut tx, row.id, CampaignState::Running, None).await?;
-                queue::push(&mut tx, &Job::Plan { campaign: row.id }, Duration::ZERO).await?;
-                found.started += 1;
+                let (from, to) = (CampaignState::Scheduled, CampaignState::Running);
+                let started = campaigns::move_state(&mut tx, row.id, from, to, None).await?;
+                if started {
+                    queue::push(&mut tx, &Job::Plan { campaign: row.id }, Duration::ZERO).await?;
+                }
+                found.started += usize::from(started);
             }
             CampaignState::Running => {
                 let again = match row.repeat_at.filter(|at| *at <= now && now < row.deadline) {

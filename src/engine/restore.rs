@@ -1,7 +1,7 @@
 //! What an old copy of the database must learn before it goes live (compliance T21): the noes, asks, answers, links, unclear replies and erasures since. A line of
 //! JSON each, from the database of before to a file, and from there into the copy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,7 +18,7 @@ use crate::domain::consent::Act;
 use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
 use crate::store::humans::{self, Tie};
-use crate::store::keep::{self, Answered, Asked, Chosen, Ended, Link, No, Resolved, Tied, Unclear};
+use crate::store::keep::{self, Answered, Asked, Chosen, Ended, Link, No, Pending, Resolved, Tied, Unclear};
 use crate::store::requests::{self, Part, Request};
 use crate::store::{self, Store, Tx, answers, consents, contacts, control, inbound, suppressions};
 use crate::vault::Keyed;
@@ -35,6 +35,7 @@ enum Line {
     Answered(Answered),
     Link(Link),
     Ended(Ended),
+    Pending(Pending),
     Times(Chosen),
     Unclear(Unclear),
     Resolved(Resolved),
@@ -148,6 +149,7 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
         after = last.subject.clone();
         page.into_iter().try_for_each(|row| write(Line::Times(row)))?;
     }
+    keep::pending(&mut tx, controller).await?.into_iter().try_for_each(|(_, row)| write(Line::Pending(row)))?;
     keep::unclear(&mut tx, controller).await?.into_iter().try_for_each(|row| write(Line::Unclear(row)))?;
     keep::resolved(&mut tx, controller).await?.into_iter().try_for_each(|row| write(Line::Resolved(row)))?;
     requested(&mut tx, controller, |request| !is_about_restriction(request), &mut write).await?;
@@ -200,6 +202,7 @@ pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Re
     if let Some(file) = file {
         let opened = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
         let mut chunk: Vec<Line> = Vec::new();
+        let mut waiting: HashSet<Pending> = HashSet::new();
         let (mut lines, mut whole) = (0, false);
         for (n, line) in BufReader::new(opened).lines().enumerate() {
             let line: Line = serde_json::from_str(&line?)
@@ -209,6 +212,10 @@ pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Re
                 break;
             }
             lines += 1;
+            if let Line::Pending(row) = line {
+                waiting.insert(row);
+                continue;
+            }
             let other = chunk.last().is_some_and(|last| std::mem::discriminant(last) != std::mem::discriminant(&line));
             if other || chunk.len() as i64 == PAGE {
                 write_back(&mut tx, engine, std::mem::take(&mut chunk), &mut done).await?;
@@ -219,6 +226,7 @@ pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Re
             bail!("{} is cut off: its last line is missing; remedy: give a whole one by --kept", file.display());
         }
         write_back(&mut tx, engine, chunk, &mut done).await?;
+        close_questions(&mut tx, engine, &waiting).await?;
         inbound::adopt(&mut tx, &engine.controller, now).await?;
     }
     keep::forget_hearing(&mut tx, &engine.controller).await?;
@@ -247,7 +255,7 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
             Line::Unclear(row) => unclear.push(row),
             Line::Resolved(row) => resolved.push(row),
             Line::Request(request, parts) => wishes.push((request, parts)),
-            Line::End(_) => {}
+            Line::Pending(_) | Line::End(_) => {}
         }
     }
     if !ties.is_empty() {
@@ -261,8 +269,10 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
     }
     for (reason, keyed) in by_reason {
         let reason = Reason::parse(&reason).with_context(|| format!("`{reason}` is no reason for a no"))?;
-        suppressions::suppress(tx, controller, &keyed, reason, By::Restore, now, now).await?;
-        confirm::end_grants(tx, engine, &keyed, reason, &restored(now)).await?;
+        // Each number's own: of a human's others one may have answered since what this one inherited.
+        suppressions::suppress_alone(tx, controller, &keyed, reason, By::Restore, now, now).await?;
+        let granted = suppressions::granted_alone(tx, controller, &keyed).await?;
+        confirm::end_grants_of(tx, engine, &granted, &restored(now)).await?;
     }
     done.asked += keep::add_asked(tx, controller, &asked).await?;
     for (contact, at) in keep::add_answered(tx, controller, &answered).await? {
@@ -280,10 +290,6 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
         let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
         confirm::withdraw(tx, engine, &situation, &restored(now), gone).await?;
         done.ended += 1;
-    }
-    for contact in keep::pending_still(tx, controller, &ended).await? {
-        let mut situation = Situation::read(tx, engine, contact, Vec::new()).await?;
-        confirm::act(tx, engine, &mut situation, Act::TimeOut, &restored(now), &[]).await?;
     }
     for row in times {
         let Some(contact) = contacts::by_subject(tx, controller, &row.subject).await?.filter(|c| !c.is_erased()) else {
@@ -309,6 +315,18 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
         let (restriction, lifting) = (request.kind == Right::Restriction.code(), request.kind == Right::Lifting.code());
         if let (true, Some(subject)) = (new && (restriction || lifting), &request.subject) {
             rights::restrict_subject(tx, engine, subject, restriction, &restored(now)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A first yes of the copy waits on only where the same waited still when the copy took over: any other was completed, replaced or taken back
+/// since, and its second step must not complete it as it was.
+async fn close_questions(tx: &mut Tx, engine: &Engine, waiting: &HashSet<Pending>) -> Result<()> {
+    for (contact, pending) in keep::pending(tx, &engine.controller).await? {
+        if !waiting.contains(&pending) {
+            let mut situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+            confirm::act(tx, engine, &mut situation, Act::TimeOut, &restored(engine.now()), &[]).await?;
         }
     }
     Ok(())

@@ -16,7 +16,7 @@ use crate::domain::plural::counted;
 use crate::store::contacts::Contact;
 use crate::store::humans::Tie;
 use crate::store::queue::{self, Job};
-use crate::store::{Tx, contacts, control, erase, humans, retention, suppressions};
+use crate::store::{Tx, contacts, control, erase, humans, messages, retention, suppressions};
 
 /// People a transaction.
 const CHUNK: i64 = 200;
@@ -194,9 +194,10 @@ pub(super) async fn forget(tx: &mut Tx, engine: &Engine, contact: &Contact, deed
     let human = humans::of_contact(tx, contact.id).await?;
     erase::contact(tx, controller, contact.id, &contact.subject, &contact.number_enc, now).await?;
     erase::replies(tx, controller, &keyed, &[contact.id]).await?;
-    // A no of this number stays a no of its human, whatever number comes under the same id.
+    // A no of this number stays a no of its human, and that it was asked stays theirs, whatever number comes under the same id.
     if let Some(human) = human
-        && !suppressions::live_among(tx, controller, &keyed).await?.is_empty()
+        && (!suppressions::live_among(tx, controller, &keyed).await?.is_empty()
+            || messages::is_marked(tx, controller, &keyed).await?)
     {
         humans::tie(tx, controller, &[Tie { number: keyed, id: Some(human) }]).await?;
     }

@@ -202,7 +202,6 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
         requests::add(&mut tx, engine, Right::Restriction, &is, Some(&subject), asked, &[]).await?;
         confirm::restricted(&mut tx, engine, id, true, &changed).await?;
     }
-    contacts::carry_marks(&mut tx, controller, contact.id, &is).await?;
     let noes = suppressions::of(&mut tx, controller, &was).await?;
     // A number that is closed says nothing about the person's next one.
     for (reason, at) in suppressions::live_at(&noes).filter(|(reason, _)| *reason != Reason::WrongPerson) {
@@ -216,6 +215,8 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
         import::spread(&mut tx, engine, &tied, now).await?;
     }
     confirm::number_changed(&mut tx, engine, contact.id, &changed).await?;
+    // Last: a claim on the old number, which that waited for, has left its mark by now.
+    contacts::carry_marks(&mut tx, controller, contact.id, &is).await?;
     store::requests::number_changed(&mut tx, controller, contact.id, id, &asked.by, now).await?;
     requests::add(&mut tx, engine, Right::Rectification, &was, Some(&contact.subject), asked, &[]).await?;
     Ok(tx.commit().await?)

@@ -145,7 +145,9 @@ impl Mobyt {
             }
             Value::Object(members) if members.contains_key(self.account.text("reply_text")) => {
                 let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                events.push(self.reply(&members.iter().map(|(name, value)| (name.clone(), text(value))).collect()));
+                let fields = members.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+                // A list does not say when.
+                events.push(self.reply(&fields, Some(super::SOMETIME)));
             }
             Value::Object(members) => {
                 for member in members.values() {
@@ -158,7 +160,7 @@ impl Mobyt {
     }
 
     /// A reply by the names that the settings give its parts; what lacks one waits for an operator.
-    fn reply(&self, fields: &BTreeMap<String, String>) -> Event {
+    fn reply(&self, fields: &BTreeMap<String, String>, at: Option<i64>) -> Event {
         let [from, to, text, id] = REPLY.map(|key| fields.get(self.account.text(key)));
         let number = from.and_then(|from| PhoneNumber::parse(&international(from), None, Fiction::Allowed).ok());
         let (Some(from), Some(to), Some(text), Some(id)) = (number, to, text, id.filter(|id| !id.is_empty())) else {
@@ -173,7 +175,7 @@ impl Mobyt {
             channel: Channel::Sms,
             text: text.clone(),
             button: None,
-            at: None,
+            at,
             handled: None,
             again: None,
             user: None,
@@ -247,7 +249,7 @@ impl Gateway for Mobyt {
         }
         let of = |name: &str| fields.get(name).map_or("", String::as_str);
         if of("order_id").is_empty() || of("status").is_empty() {
-            return Ok(Heard::Events(vec![self.reply(&fields)]));
+            return Ok(Heard::Events(vec![self.reply(&fields, None)]));
         }
         let (order, word) = (of("order_id"), of("status"));
         let event_id = format!("{order}:{word}");

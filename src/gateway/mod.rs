@@ -178,7 +178,7 @@ pub enum Event {
         text: String,
         /// The tapped [`Button`]'s id, where it was a tap.
         button: Option<String>,
-        /// Microseconds UTC by the provider's clock; `None` where it gives none.
+        /// Microseconds UTC by the provider's clock; `None` where it gives none, [`SOMETIME`] where it may have lain there for long.
         at: Option<i64>,
         /// What the provider's own opt-out handling took it for, if anything; it has then answered the person already.
         handled: Option<Handled>,
@@ -191,6 +191,10 @@ pub enum Event {
 
 /// Why an event is [`Event::Unreadable`]: its driver knows no such thing.
 const NO_FORM: &str = "a status, or a kind of message, that this provider's driver does not know";
+/// The time of a message that lay somewhere before it came, nobody knows how long: a no in it counts when it comes, and a yes is no more than a
+/// first one, since it may be older than what it would be the second step of.
+pub const SOMETIME: i64 = 0;
+
 /// It cannot be told whose it is.
 const NOBODYS: &str = "it names no number we can read, and no message of ours";
 

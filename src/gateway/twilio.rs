@@ -151,12 +151,16 @@ impl Twilio {
             for message in list.messages.into_iter().filter(|m| m.direction == "inbound") {
                 let sent = message.date_sent.as_deref().and_then(|text| DateTime::parse_from_rfc2822(text).ok());
                 let at = sent.map(|at| at.timestamp_micros());
-                // Twilio's dates have seconds: the gap's edges may lie within one. What has none is taken too, at a time nobody believes, so
-                // that a no in it counts and a yes does not.
+                // Twilio's dates have seconds: the gap's edges may lie within one. What has none is taken too.
                 if at.is_none_or(|at| (from - SECOND..=to).contains(&at)) {
+                    // The list does not tell a tap on a button, of whatever message, from its text typed anew: the second step is neither.
+                    let of_whatsapp = message.from.starts_with("whatsapp:");
                     let fields =
                         [("From", message.from), ("To", message.to), ("Body", message.body), ("MessageSid", message.sid)];
-                    events.push(inbound(&fields.map(|(k, v)| (k.to_owned(), v)).into(), Some(at.unwrap_or(0))));
+                    events.push(inbound(
+                        &fields.map(|(k, v)| (k.to_owned(), v)).into(),
+                        Some(at.filter(|_| !of_whatsapp).unwrap_or(super::SOMETIME)),
+                    ));
                 }
             }
             match list.next_page_uri {

@@ -170,6 +170,19 @@ pub async fn set_state(tx: &mut Tx, id: i64, state: CampaignState, reason: Optio
     Ok(())
 }
 
+/// As [`set_state`], of a campaign that was read in this state without its lock: whatever somebody made of it since stands.
+pub async fn move_state(tx: &mut Tx, id: i64, from: CampaignState, to: CampaignState, reason: Option<&str>) -> Result<bool> {
+    let moved = execute!(
+        tx,
+        "UPDATE campaigns SET state = $3, reason = $4 WHERE id = $1 AND state = $2",
+        id,
+        from.code(),
+        to.code(),
+        reason
+    )?;
+    Ok(moved == 1)
+}
+
 pub async fn set_progress(tx: &mut Tx, id: i64, planned_to: i64, all: bool) -> Result<()> {
     execute!(tx, "UPDATE campaigns SET planned_to = $2, planned_all = $3 WHERE id = $1", id, planned_to, i64::from(all))?;
     Ok(())
@@ -361,22 +374,22 @@ pub async fn decisions_of(tx: &mut Tx, contact: i64) -> Result<Vec<DecisionOf>> 
 }
 
 /// Asks of running campaigns that were accepted before `before` and never answered: candidates for their reminder.
-/// (message, contact, locale). The reminder goes the way the ask arrived by. One that was planned under an earlier revision and never
-/// left does not count, since a new start cancels it.
+/// (contact, locale). The reminder goes the way the ask arrived by, and the ask was of one of the revisions `alike`. One that was planned under
+/// an earlier revision and never left does not count, since a new start cancels it.
 pub async fn unanswered(
     tx: &mut Tx,
     campaign: i64,
-    revision: i64,
+    (revision, alike): (i64, &[i64]),
     channel: Channel,
     before: i64,
     limit: i64,
-) -> Result<Vec<(i64, i64, String)>> {
+) -> Result<Vec<(i64, String)>> {
     fetch_all!(
         tx,
-        "SELECT m.id, m.contact_id, m.locale FROM messages m
+        "SELECT m.contact_id, m.locale FROM messages m
          JOIN conversations v ON v.message_id = m.id AND v.closed_at IS NULL AND v.state = 'asked'
          WHERE m.campaign_id = $1 AND m.kind = 'ask' AND m.state IN ('accepted', 'sent', 'delivered', 'read') AND v.opened_at <= $2
-           AND m.channel = $4
+           AND m.channel = $4 AND m.revision_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($6))
            AND NOT EXISTS (SELECT 1 FROM messages r WHERE r.contact_id = m.contact_id AND r.kind = 'reminder' AND r.family = m.family
              AND (r.state NOT IN ('cancelled', 'lapsed') OR r.revision_id = $5))
          ORDER BY m.id LIMIT $3",
@@ -384,8 +397,20 @@ pub async fn unanswered(
         before,
         limit,
         channel.code(),
-        revision
+        revision,
+        &json(alike)
     )
+}
+
+/// Every revision of a campaign that was ever frozen.
+pub async fn revisions(tx: &mut Tx, controller: &str, name: &str) -> Result<Vec<i64>> {
+    let ids: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT id FROM campaign_revisions WHERE controller = $1 AND campaign = $2 ORDER BY id",
+        controller,
+        name
+    )?;
+    Ok(ids.into_iter().map(|(id,)| id).collect())
 }
 
 /// Planned or in flight asks left in a campaign.

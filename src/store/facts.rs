@@ -52,9 +52,14 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
     let rows: Vec<ContactRow> = fetch_all!(
         tx,
         concat!(
-            "SELECT id, subject, number_enc, line, country, locale, zone, kind, last_action, ",
+            "SELECT id, subject, number_enc, line, country, locale, zone, kind, last_action, CAST(CASE WHEN ",
             restricted!("contacts"),
-            ", CAST(CASE WHEN held_at IS NULL THEN 0 ELSE 1 END AS BIGINT), human, times
+            // Noted and not carried out yet: whoever objected is not asked meanwhile (Art. 21(3) GDPR), nor while it is looked into (Art. 18(1)(d)).
+            " <> 0 OR EXISTS (SELECT 1 FROM number_macs n
+                THEN JOIN requests r ON r.controller = n.controller AND r.mac = n.mac AND r.done_at IS NULL
+                  AND r.kind IN ('objection', 'restriction', 'erasure')
+                WHERE n.contact_id = contacts.id) THEN 1 ELSE 0 END AS BIGINT),
+              CAST(CASE WHEN held_at IS NULL THEN 0 ELSE 1 END AS BIGINT), human, times
              FROM contacts WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))"
         ),
         &ids

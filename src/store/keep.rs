@@ -74,6 +74,15 @@ pub struct Ended {
     pub since: Option<i64>,
 }
 
+/// A first yes that waits for its second step.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Pending {
+    pub subject: String,
+    pub first_yes_at: i64,
+    /// JSON of what it names.
+    pub pending: String,
+}
+
 /// When somebody wants to be written to, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, sqlx::FromRow)]
 pub struct Chosen {
@@ -289,12 +298,16 @@ pub async fn answered(tx: &mut Tx, contact: i64) -> Result<Option<i64>> {
     Ok(row.and_then(|(at,)| at))
 }
 
-/// All of them: an operator reads each, so there are never many.
+/// All of them: an operator reads each, so there are never many. Of somebody known by the oldest of their hashes: the copy may have no other, and
+/// what was said under a hidden id may have become theirs since.
 pub async fn unclear(tx: &mut Tx, controller: &str) -> Result<Vec<Unclear>> {
     fetch_all!(
         tx,
-        "SELECT gateway, event_id, mac, key_id, to_sender, channel, body_enc, intent, at, received_at FROM inbound_events
-         WHERE controller = $1 AND effect = 'held' AND resolved_at IS NULL ORDER BY id",
+        "SELECT i.gateway, i.event_id, COALESCE(n.mac, i.mac) AS mac, COALESCE(n.key_id, i.key_id) AS key_id, i.to_sender, i.channel,
+           i.body_enc, i.intent, i.at, i.received_at FROM inbound_events i
+         LEFT JOIN number_macs n ON n.contact_id = i.contact_id
+           AND n.key_id = (SELECT MIN(o.key_id) FROM number_macs o WHERE o.contact_id = i.contact_id AND o.key_id >= 0)
+         WHERE i.controller = $1 AND i.effect = 'held' AND i.resolved_at IS NULL ORDER BY i.id",
         controller
     )
 }
@@ -419,20 +432,17 @@ pub async fn still_granted(tx: &mut Tx, controller: &str, ended: &[Ended]) -> Re
     )
 }
 
-/// First yeses here that wait for their second step and name what has ended since they were said: the contacts. What completed them then
-/// is not here, and must not complete them again.
-pub async fn pending_still(tx: &mut Tx, controller: &str, ended: &[Ended]) -> Result<Vec<i64>> {
-    let ids: Vec<(i64,)> = fetch_all!(
+/// First yeses that wait for their second step, each with its contact. All of them: they wait for days at most.
+pub async fn pending(tx: &mut Tx, controller: &str) -> Result<Vec<(i64, Pending)>> {
+    let rows: Vec<(i64, String, i64, String)> = fetch_all!(
         tx,
-        "SELECT DISTINCT c.id FROM EACH($1)
-         THEN JOIN contacts c ON c.controller = $2 AND c.subject = j.value->>'subject'
-         THEN JOIN conversations v ON v.contact_id = c.id AND v.closed_at IS NULL AND v.state = 'pending'
-           AND v.first_yes_at < COALESCE(CAST(j.value->>'since' AS BIGINT), v.first_yes_at + 1)
-         ORDER BY c.id",
-        &json(ended),
+        "SELECT c.id, c.subject, v.first_yes_at, v.pending FROM conversations v JOIN contacts c ON c.id = v.contact_id
+         WHERE v.controller = $1 AND v.closed_at IS NULL AND v.state = 'pending' AND v.first_yes_at IS NOT NULL
+           AND v.pending IS NOT NULL ORDER BY c.id",
         controller
     )?;
-    Ok(ids.into_iter().map(|(id,)| id).collect())
+    let row = |(contact, subject, first_yes_at, pending)| (contact, Pending { subject, first_yes_at, pending });
+    Ok(rows.into_iter().map(row).collect())
 }
 
 /// Writes back replies that are not here; `inbound::adopt` gives them to their people.

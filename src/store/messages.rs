@@ -6,7 +6,7 @@ use super::{Result, Tx, conversations, execute, fetch_all, fetch_optional, hande
 use crate::clock::DAY;
 use crate::domain::channel::Channel;
 use crate::domain::message::{Kind, State};
-use crate::vault::USER;
+use crate::vault::{Keyed, USER};
 
 /// A message to be planned.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -753,6 +753,18 @@ pub async fn arrived_asks(tx: &mut Tx, family: &str, contacts: &[i64]) -> Result
 pub async fn prove_taken(tx: &mut Tx, attempt: i64) -> Result<()> {
     execute!(tx, "UPDATE attempts SET outcome = 'accepted' WHERE id = $1 AND outcome IN ('not_accepted', 'refused')", attempt)?;
     Ok(())
+}
+
+/// Whether one of these keyed numbers bears the mark of an ask.
+pub async fn is_marked(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<bool> {
+    let one: Option<(i64,)> = fetch_optional!(
+        tx,
+        "SELECT a.message_id FROM EACH($1) THEN JOIN asked_marks a ON a.controller = $2 AND a.mac = j.value->>'mac'
+           AND a.key_id = CAST(j.value->>'key' AS BIGINT) LIMIT 1",
+        &json(keyed),
+        controller
+    )?;
+    Ok(one.is_some())
 }
 
 /// Marks a person as asked again: a message that counted as refused has arrived after all.

@@ -28,6 +28,14 @@ macro_rules! reached {
     };
 }
 
+/// Messages that invite to a yes. A confirmation's wording sent once more, and the link to a form, go as help.
+macro_rules! invites {
+    () => {
+        "(kind IN ('ask', 'reminder', 'confirm', 'code', 'test')
+           OR (kind = 'help' AND (wording = 'confirm' OR wording LIKE 'join_link:%')))"
+    };
+}
+
 /// What the new noes `$1` of controller `$2` make of a contact's open question and of its ask: the strictest counts.
 macro_rules! inherited {
     () => {
@@ -78,6 +86,22 @@ pub async fn suppress_alone(
     suppress_rows(tx, controller, rows(keyed, true), reason, by, at, now).await
 }
 
+/// Whoever is completing a yes at this moment holds their contact's row: we wait for them, or they for us and read the no.
+async fn lock(tx: &mut Tx, controller: &str, rows: &str) -> Result<()> {
+    let _: Vec<(i64,)> = fetch_all!(
+        tx,
+        concat!("SELECT c.id FROM contacts c WHERE c.id IN (", reached!(), ") ORDER BY c.id FOR NO KEY UPDATE"),
+        rows,
+        controller
+    )?;
+    Ok(())
+}
+
+/// Waits for whoever, of those a no of this kind reaches, is in the middle of an act; from here on they wait for us.
+pub async fn lock_reached(tx: &mut Tx, controller: &str, keyed: &[Keyed], reason: Reason) -> Result<()> {
+    lock(tx, controller, &rows(keyed, alone(reason))).await
+}
+
 async fn suppress_rows(
     tx: &mut Tx,
     controller: &str,
@@ -87,13 +111,7 @@ async fn suppress_rows(
     at: i64,
     now: i64,
 ) -> Result<(u64, u64)> {
-    // Whoever is completing a yes at this moment holds their contact's row: we wait for them, or they for us and read the no.
-    let _: Vec<(i64,)> = fetch_all!(
-        tx,
-        concat!("SELECT c.id FROM contacts c WHERE c.id IN (", reached!(), ") ORDER BY c.id FOR NO KEY UPDATE"),
-        &rows,
-        controller
-    )?;
+    lock(tx, controller, &rows).await?;
     // Said again it is as new as its last time: a yes in between does not answer it. A list repeats what it always said, and what a restored copy learns has its time.
     if !matches!(by, By::List | By::Restore) {
         execute!(
@@ -263,13 +281,14 @@ async fn answered(tx: &mut Tx, controller: &str, rows: &str, answer: Answer, by:
     Ok(())
 }
 
-/// Cancels every planned ask, reminder, confirmation and code of these numbers and their humans.
+/// Cancels everything planned that invites to a yes of these numbers and their humans.
 async fn cancel_planned(tx: &mut Tx, controller: &str, rows: &str, reason: Reason, now: i64) -> Result<u64> {
     execute!(
         tx,
         concat!(
-            "UPDATE messages SET state = 'cancelled', reason = $3, changed_at = $4
-             WHERE state = 'planned' AND kind IN ('ask', 'reminder', 'confirm', 'code', 'test') AND contact_id IN (",
+            "UPDATE messages SET state = 'cancelled', reason = $3, changed_at = $4 WHERE state = 'planned' AND ",
+            invites!(),
+            " AND contact_id IN (",
             reached!(),
             ")"
         ),
@@ -300,7 +319,15 @@ async fn close(tx: &mut Tx, controller: &str, rows: &str, answer: Answer, now: i
 
 /// Whoever a no of this kind by these numbers reaches and has anything granted: their grants end with it, and the ledger must say so.
 pub async fn granted_among(tx: &mut Tx, controller: &str, keyed: &[Keyed], reason: Reason) -> Result<Vec<i64>> {
-    let rows = rows(keyed, alone(reason));
+    granted_by(tx, controller, &rows(keyed, alone(reason))).await
+}
+
+/// Which of these numbers, each by itself, have anything granted.
+pub async fn granted_alone(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<i64>> {
+    granted_by(tx, controller, &rows(keyed, true)).await
+}
+
+async fn granted_by(tx: &mut Tx, controller: &str, rows: &str) -> Result<Vec<i64>> {
     let ids: Vec<(i64,)> = fetch_all!(
         tx,
         concat!(
@@ -311,7 +338,7 @@ pub async fn granted_among(tx: &mut Tx, controller: &str, keyed: &[Keyed], reaso
              THEN JOIN preferences p ON p.controller = c.controller AND p.subject = c.subject AND p.state = 'granted'
              ORDER BY c.id"
         ),
-        &rows,
+        rows,
         controller
     )?;
     Ok(ids.into_iter().map(|(id,)| id).collect())
@@ -382,10 +409,12 @@ pub async fn spread_over_humans(tx: &mut Tx, controller: &str, humans: &[String]
     );
     execute!(
         tx,
-        "UPDATE messages SET state = 'cancelled', reason = 'suppressed', changed_at = $3
-         WHERE state = 'planned' AND kind IN ('ask', 'reminder', 'confirm', 'code', 'test')
-           AND contact_id IN (SELECT n.contact_id FROM EACH($1)
-             THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT))",
+        concat!(
+            "UPDATE messages SET state = 'cancelled', reason = 'suppressed', changed_at = $3 WHERE state = 'planned' AND ",
+            invites!(),
+            " AND contact_id IN (SELECT n.contact_id FROM EACH($1)
+               THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT))"
+        ),
         &rows,
         controller,
         now
@@ -536,7 +565,7 @@ pub fn live_at(all: &[(String, i64, Option<i64>)]) -> impl Iterator<Item = (Reas
     all.iter().filter(|(_, _, lifted)| lifted.is_none()).filter_map(|(reason, at, _)| Some((Reason::parse(reason)?, *at)))
 }
 
-/// Live suppressions of numbers that are known, learned of at or after `since`: (number_enc, country, locale, reason, at).
+/// Live suppressions of numbers that are known, learned of at or after `since`, the no or the number: (number_enc, country, locale, reason, at).
 /// Numbers that were never imported are kept as hashes alone and cannot be listed.
 pub async fn known_since(
     tx: &mut Tx,
@@ -552,7 +581,7 @@ pub async fn known_since(
              WHERE o.contact_id = c.id) THEN 'number_changed' ELSE s.reason END, s.at FROM suppressions s
          JOIN number_macs n ON n.controller = s.controller AND n.mac = s.mac AND n.key_id = s.key_id
          JOIN contacts c ON c.id = n.contact_id
-         WHERE s.controller = $1 AND s.learned_at >= $2 AND s.lifted_at IS NULL ORDER BY s.at, c.number_enc",
+         WHERE s.controller = $1 AND (s.learned_at >= $2 OR c.created_at >= $2) AND s.lifted_at IS NULL ORDER BY s.at, c.number_enc",
         controller,
         since
     )

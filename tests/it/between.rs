@@ -3,14 +3,17 @@
 
 use std::time::Duration;
 
+use permesso::clock;
+use permesso::domain::channel::Permission;
 use permesso::engine::{expire, inbox};
 use permesso::gateway::mock::faults::Faults;
 use permesso::gateway::mock::protocol::{self, Channel, Status};
 
-use crate::app::{LINK, ON_CHANNELS, TestApp, WHATSAPP_FIRST};
+use crate::app::{LINK, ON_CHANNELS, REPLY, TestApp, WHATSAPP_FIRST, field};
 use crate::both;
 
 pub const DAY: Duration = Duration::from_secs(86_400);
+const MINUTE: Duration = Duration::from_secs(60);
 pub const HOURS_12: Duration = Duration::from_secs(12 * 3600);
 
 pub fn channels(app: &TestApp, number: &str) -> Vec<Channel> {
@@ -176,4 +179,107 @@ both!(a_confirmation_of_unknown_outcome_that_arrived_can_be_answered, |app| {
     app.advance(Duration::from_secs(3600));
     app.reply(&number, "acme-wa", "SI").await;
     assert_eq!(app.granted(&number).await.len(), 2);
+});
+
+// Between the two steps of a yes.
+
+const ASKS_FROM: &str = "+447700900123";
+
+async fn says_yes(app: &TestApp, number: &str) {
+    app.advance(MINUTE);
+    app.reply(number, ASKS_FROM, "YES").await;
+    app.settle().await;
+}
+
+both!(what_is_taken_back_between_two_steps_is_not_granted_by_the_second, |app| {
+    let numbers = [1, 2].map(TestApp::gb);
+    app.people(&numbers).await;
+    app.send(REPLY).await;
+    let profiling = "sms.profiling";
+    for number in &numbers {
+        says_yes(app, number).await;
+        says_yes(app, number).await;
+    }
+    // Asked again, by another family, for what stands already and one thing more.
+    app.advance(DAY * 2);
+    app.plan_as(REPLY, |c| {
+        (c.name, c.family, c.cap_days) = ("another".into(), "other".into(), 1);
+        c.asks_for.insert(0, Permission::parse(profiling).expect("one of ours"));
+        c.asks_for.sort();
+    })
+    .await;
+    app.settle().await;
+    for (number, back) in numbers.iter().zip([&["sms.promotions"][..], &["sms.promotions", profiling]]) {
+        says_yes(app, number).await;
+        app.advance(MINUTE);
+        for permission in back {
+            let form = [("withdraw", (*permission).to_owned())];
+            assert_eq!(app.post_form(&app.link(number), &form).await, 303);
+        }
+        says_yes(app, number).await;
+    }
+    assert_eq!(app.granted(&numbers[0]).await, [profiling], "{:#?}", app.history(&numbers[0]).await);
+    assert!(app.granted(&numbers[1]).await.is_empty(), "{:#?}", app.history(&numbers[1]).await);
+});
+
+both!(the_confirmation_once_more_does_not_follow_a_no, |app| {
+    let number = TestApp::gb(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(REPLY).await;
+    says_yes(app, &number).await;
+    app.gateway.set_faults(Faults { throttle: 1.0, ..Faults::default() });
+    app.advance(Duration::from_secs(3));
+    app.reply(&number, ASKS_FROM, "YES").await;
+    let waits = "SELECT COUNT(*) FROM messages WHERE kind = 'help' AND wording = 'confirm' AND state = 'planned'";
+    assert_eq!(app.count(waits).await, 1);
+    assert_eq!(app.submit(&app.link(&number), "none", &[]).await, 303);
+    assert_eq!(app.count(waits).await, 0);
+});
+
+both!(a_reminder_asks_for_what_the_ask_asked_for, |app| {
+    let number = TestApp::gb(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.plan_as(REPLY, |c| c.reminder_after_days = Some(1)).await;
+    app.settle().await;
+    let reminded = async || {
+        app.advance(DAY);
+        expire::expire(&app.engine).await.unwrap();
+        app.settle().await;
+        app.inbox(&number).len() - 1
+    };
+    // The campaign asks for something else by now.
+    app.plan_as(REPLY, |c| {
+        c.reminder_after_days = Some(1);
+        c.asks_for = vec![Permission::parse("sms.profiling").expect("one of ours")];
+    })
+    .await;
+    assert_eq!((reminded().await, reminded().await), (0, 0));
+    app.plan_as(REPLY, |c| c.reminder_after_days = Some(1)).await;
+    assert_eq!(reminded().await, 1);
+});
+
+both!(a_stop_counts_also_where_our_clock_was_ahead_and_is_set_right, |app| {
+    let number = TestApp::gb(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.clock.advance(clock::HOUR);
+    app.send(REPLY).await;
+    says_yes(app, &number).await;
+    says_yes(app, &number).await;
+    app.clock.advance(-clock::HOUR);
+    app.reply(&number, ASKS_FROM, "STOP").await;
+    assert!(app.granted(&number).await.is_empty(), "{:#?}", app.history(&number).await);
+    assert!(app.story(&number).await.verdict.contains("stopped"));
+});
+
+both!(a_choice_behind_a_link_of_no_campaign_is_completed_by_a_code, |app| {
+    let number = TestApp::gb(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.reply(&number, ASKS_FROM, "HELP").await;
+    let link = app.link(&number);
+    assert_eq!(app.submit(&link, "chosen", &["sms.promotions"]).await, 303);
+    app.settle().await;
+    let code = app.inbox(&number)[1].text.split(|c: char| !c.is_ascii_digit()).find(|w| w.len() == 6).expect("a code").to_owned();
+    let nonce = field(&app.get(&link).await.1, "nonce");
+    assert_eq!(app.post_form(&link, &[("nonce", nonce), ("answer", "code".into()), ("code", code)]).await, 303);
+    assert_eq!(app.granted(&number).await, ["sms.promotions"], "{:#?}", app.history(&number).await);
 });

@@ -364,6 +364,9 @@ both!(a_no_closes_conversations_and_names_whose_grants_end, |app| {
     assert_eq!(suppressions::granted_among(&mut tx, C, &keyed(app, 1), Reason::Stopped).await.unwrap(), [two.id]);
     assert!(suppressions::granted_among(&mut tx, C, &keyed(app, 1), Reason::WrongPerson).await.unwrap().is_empty());
     assert!(suppressions::granted_among(&mut tx, C, &keyed(app, 3), Reason::Stopped).await.unwrap().is_empty());
+    assert!(suppressions::granted_alone(&mut tx, C, &keyed(app, 1)).await.unwrap().is_empty(), "its own");
+    assert_eq!(suppressions::granted_alone(&mut tx, C, &keyed(app, 2)).await.unwrap(), [two.id]);
+    suppressions::lock_reached(&mut tx, C, &keyed(app, 1), Reason::Stopped).await.unwrap();
     assert!(suppressions::ends_something(&mut tx, C, &keyed(app, 1), Reason::Stopped).await.unwrap());
     assert!(!suppressions::ends_something(&mut tx, C, &keyed(app, 3), Reason::Stopped).await.unwrap());
     let listed = suppressions::known_since(&mut tx, C, 4).await.unwrap();
@@ -720,7 +723,11 @@ both!(a_campaign_moves_to_its_new_revision, |app| {
     assert!(campaigns::plan(&mut tx, "another", "p").await.unwrap().is_none());
     let id = campaign(&mut tx, "spring", None).await;
     campaigns::set_progress(&mut tx, id, 40, true).await.unwrap();
-    campaigns::set_state(&mut tx, id, CampaignState::Paused, Some("why")).await.unwrap();
+    let (running, paused) = (CampaignState::Running, CampaignState::Paused);
+    assert!(!campaigns::move_state(&mut tx, id, CampaignState::Cancelled, paused, None).await.unwrap(), "it is another by now");
+    assert!(campaigns::move_state(&mut tx, id, running, paused, Some("why")).await.unwrap());
+    assert_eq!(campaigns::revisions(&mut tx, C, "spring").await.unwrap().len(), 1);
+    assert!(campaigns::revisions(&mut tx, C, "autumn").await.unwrap().is_empty());
     let old = campaigns::lock(&mut tx, id).await.unwrap().unwrap();
     assert_eq!(
         (old.state(), old.reason.as_deref(), old.planned_to, old.planned_all),
@@ -868,23 +875,27 @@ both!(only_unanswered_asks_are_reminded, |app| {
     let id = campaign(&mut tx, "spring", None).await;
     let (a, b) = (contact(&mut tx, app, 1).await, contact(&mut tx, app, 2).await);
     let (one, two) = (sending(&mut tx, id, a).await, sending(&mut tx, id, b).await);
-    assert!(campaigns::unanswered(&mut tx, id, 1, Channel::Sms, 10, 9).await.unwrap().is_empty(), "not accepted yet");
+    give_revision(&mut tx, one.0).await;
+    give_revision(&mut tx, two.0).await;
+    let of = (1, &[1][..]);
+    assert!(campaigns::unanswered(&mut tx, id, of, Channel::Sms, 10, 9).await.unwrap().is_empty(), "not accepted yet");
     let both = [settled(one, "accepted", State::Accepted), settled(two, "accepted", State::Accepted)];
     messages::settle(&mut tx, &both, 11).await.unwrap();
-    assert!(campaigns::unanswered(&mut tx, id, 1, Channel::Sms, 9, 9).await.unwrap().is_empty(), "too early");
+    assert!(campaigns::unanswered(&mut tx, id, of, Channel::Sms, 9, 9).await.unwrap().is_empty(), "too early");
+    assert!(campaigns::unanswered(&mut tx, id, (1, &[2]), Channel::Sms, 10, 9).await.unwrap().is_empty(), "asked otherwise");
     let mut answered = conversations::open_of(&mut tx, b).await.unwrap().unwrap();
     answered.state = "pending".into();
     conversations::save(&mut tx, &answered).await.unwrap();
-    assert_eq!(campaigns::unanswered(&mut tx, id, 1, Channel::Sms, 10, 9).await.unwrap(), [(one.0, a, "it".to_owned())]);
+    assert_eq!(campaigns::unanswered(&mut tx, id, of, Channel::Sms, 10, 9).await.unwrap(), [(a, "it".to_owned())]);
     let (_, reminders) = planned(&mut tx, Some(id), &[message(a, MessageKind::Reminder, 0)]).await;
-    assert!(campaigns::unanswered(&mut tx, id, 1, Channel::Sms, 10, 9).await.unwrap().is_empty(), "one reminder is enough");
+    assert!(campaigns::unanswered(&mut tx, id, of, Channel::Sms, 10, 9).await.unwrap().is_empty(), "one reminder is enough");
     give_revision(&mut tx, reminders[0]).await;
     campaigns::cancel_planned(&mut tx, id, 12).await.unwrap();
     assert!(
-        campaigns::unanswered(&mut tx, id, 1, Channel::Sms, 10, 9).await.unwrap().is_empty(),
+        campaigns::unanswered(&mut tx, id, of, Channel::Sms, 10, 9).await.unwrap().is_empty(),
         "this plan has had its reminder"
     );
-    assert_eq!(campaigns::unanswered(&mut tx, id, 2, Channel::Sms, 10, 9).await.unwrap().len(), 1, "a newer one has not");
+    assert_eq!(campaigns::unanswered(&mut tx, id, (2, &[1]), Channel::Sms, 10, 9).await.unwrap().len(), 1, "a newer one has not");
     tx.rollback().await.unwrap();
 });
 
@@ -954,7 +965,9 @@ both!(what_arrived_is_known_and_marked, |app| {
     let arrived = [(person, "sms".to_owned())];
     assert_eq!(messages::arrived_asks(&mut tx, "spring", &[person]).await.unwrap(), arrived);
     assert!(messages::arrived_asks(&mut tx, "autumn", &[person]).await.unwrap().is_empty());
+    assert!(!messages::is_marked(&mut tx, C, &keyed(app, 1)).await.unwrap());
     messages::mark_arrived(&mut tx, one.0).await.unwrap();
+    assert!(messages::is_marked(&mut tx, C, &keyed(app, 1)).await.unwrap());
     messages::mark_arrived(&mut tx, one.0).await.unwrap();
     let facts = facts::people(&mut tx, "spring", &[person], 20).await.unwrap();
     assert_eq!(facts[&person].facts.asked_in_family, [one.0]);

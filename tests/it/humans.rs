@@ -253,6 +253,22 @@ both!(a_wrong_number_is_wrong_by_itself, |app| {
     let list = format!("{}/api/v1/consents/list?status=granted&channel=sms&purpose=promotions", app.operator);
     let granted = app.get(&list).await.1;
     assert_eq!(granted.matches("\"subject\"").count(), 1, "{granted}");
+    // Nor does anything else that they say: not by a list that ties all of them once more, and not for the operator.
+    app.advance(MINUTE);
+    app.reply(&it(2), REPLY_NUMBER, "STOP").await;
+    app.import(&(row(1, "X") + &row(8, "X"))).await;
+    assert_eq!(app.granted(&it(1)).await, ["sms.promotions"], "{:?}", app.story(&it(1)).await.ledger);
+    assert!(app.story(&it(8)).await.suppressions.is_empty(), "{:?}", app.story(&it(8)).await);
+    // What the person said by it before stays theirs.
+    app.import(&row(9, "V")).await;
+    for text in ["STOP", "numero sbagliato"] {
+        app.reply(&it(9), REPLY_NUMBER, text).await;
+    }
+    app.import(&row(10, "V")).await;
+    assert!(app.story(&it(10)).await.verdict.contains("stopped"), "{:?}", app.story(&it(10)).await);
+    let told = crate::run::ask(app.dir.path(), &["contact", "erase", &it(2)]).await;
+    assert_eq!(told.0, 0, "{told:?}");
+    assert_eq!(app.granted(&it(1)).await, ["sms.promotions"]);
 });
 
 both!(a_number_tied_later_has_every_no_that_its_yes_does_not_answer, |app| {

@@ -116,7 +116,8 @@ both!(after_an_old_copy_is_restored_nobody_who_said_no_or_was_asked_since_is_wri
 });
 
 both!(what_moved_on_since_the_copy_is_not_done_again, |app| {
-    let [between, pending, chooser, yes, quiet, joins, stranger, wrote] = [1, 2, 3, 4, 5, 6, 7, 8].map(TestApp::it);
+    let [between, pending, chooser, yes, quiet, joins, stranger, wrote, replaces, still] =
+        [1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map(TestApp::it);
     crate::intake::forms(app).await;
     // Asked by WhatsApp, which turns out not to have the number: between two legs.
     app.person(&between, "sms whatsapp").await;
@@ -126,13 +127,16 @@ both!(what_moved_on_since_the_copy_is_not_done_again, |app| {
     assert_eq!((app.inbox(&between).len(), app.state_of(&between).await.as_str()), (1, "planned"));
     app.advance(Duration::from_secs(60));
     // Asked by SMS; one has a first yes to two things, which waits for its second step.
-    app.people(&[pending.clone(), chooser.clone(), yes.clone(), quiet.clone(), wrote.clone()]).await;
+    app.people(&[&pending, &chooser, &yes, &quiet, &wrote, &replaces, &still].map(String::clone)).await;
     app.plan_as(LINK, |c| c.family = "other".into()).await;
     deliver_once(app, 1).await;
     app.people(std::slice::from_ref(&joins)).await;
     let (link, times) = (app.link(&pending), app.link(&chooser));
     app.submit(&link, "chosen", &["sms.promotions", "whatsapp.promotions"]).await;
     app.gateway.reply(&wrote, REPLY_NUMBER, "mah, vediamo un po").await;
+    let replacing = app.link(&replaces);
+    app.submit(&replacing, "chosen", &["sms.promotions", "whatsapp.promotions"]).await;
+    app.submit(&app.link(&still), "chosen", &["sms.promotions"]).await;
     let copy = copy(app).await;
     let waits = inbox::waiting(&app.engine, 0, 9).await.unwrap();
     inbox::resolve(&app.engine, waits[0].id, false, "ann").await.unwrap();
@@ -149,6 +153,7 @@ both!(what_moved_on_since_the_copy_is_not_done_again, |app| {
     let nonce = field(&app.get(&times).await.1, "nonce");
     let form = [("nonce", nonce.as_str()), ("answer", "chosen"), ("grant", "sms.promotions"), ("when", "1"), ("part", "morning")];
     assert_eq!(app.post_form(&times, &form.map(|(k, v)| (k, v.to_owned()))).await, 303);
+    app.submit(&replacing, "chosen", &["whatsapp.promotions"]).await;
     // One says yes by both steps; one on a form, whom no campaign has asked, and one of whom the copy knows nothing.
     grants(app, &yes).await;
     for number in [&joins, &stranger] {
@@ -170,6 +175,11 @@ both!(what_moved_on_since_the_copy_is_not_done_again, |app| {
     // The provider tells the second yes once more.
     app.reply(&pending, REPLY_NUMBER, "SI").await;
     assert_eq!(app.granted(&pending).await, Vec::<String>::new(), "{:?}", app.story(&pending).await.ledger);
+    // What was chosen anew since is not completed as it was before; what waited then as now is.
+    for number in [&replaces, &still] {
+        app.reply(number, REPLY_NUMBER, "SI").await;
+    }
+    assert_eq!((app.granted(&replaces).await.len(), app.granted(&still).await.len()), (0, 1));
     assert_eq!(app.count("SELECT COUNT(*) FROM contacts WHERE times LIKE '%morning%'").await, 1);
     preferences_are_the_ledgers_replay(app).await;
 
@@ -338,7 +348,7 @@ both!(what_is_kept_is_read_by_pages_and_written_back_once, |app| {
     let (subject, channel, purpose, state) = ledger::all_preferences(&mut tx, &ours).await.unwrap().remove(0);
     assert_eq!(state, Preference::Granted.code());
     let ended = Ended { subject: subject.clone(), channel, purpose, since: None };
-    assert!(keep::pending_still(&mut tx, &ours, std::slice::from_ref(&ended)).await.unwrap().is_empty(), "nothing waits");
+    assert!(keep::pending(&mut tx, &ours).await.unwrap().is_empty(), "nothing waits");
     assert!(keep::times_after(&mut tx, &ours, "", 9).await.unwrap().is_empty());
     assert_eq!(keep::still_granted(&mut tx, &ours, std::slice::from_ref(&ended)).await.unwrap().len(), 1);
     assert!(keep::a_number(&mut tx, &ours).await.unwrap().is_some());

@@ -508,3 +508,28 @@ both!(what_the_store_does_for_a_restriction_and_a_new_number, |app| {
     contacts::carry_marks(&mut tx, &ours, one, &keyed(2)).await.unwrap();
     tx.rollback().await.unwrap();
 });
+
+both!(whoever_objects_by_letter_is_asked_nothing_from_the_day_it_is_noted, |app| {
+    let people = [1, 2, 3, 4].map(TestApp::it);
+    app.people(&people).await;
+    app.plan(crate::app::LINK).await;
+    let requests = async |words: &[&str]| {
+        let all = [&["contact", "requests"], words].concat();
+        let (code, out, err) = crate::run::ask(app.dir.path(), &all).await;
+        assert_eq!(code, 0, "{err}");
+        out
+    };
+    for (number, right) in people.iter().zip(["objection", "restriction", "erasure", "access"]) {
+        requests(&["note", number, "--right", right, "--received", "2026-11-20"]).await;
+    }
+    app.settle().await;
+    assert_eq!(people.each_ref().map(|n| app.asks(n)), [0, 0, 0, 1], "{:?}", app.decisions(&people[0]).await);
+    assert!(app.decisions(&people[0]).await.concat().contains("RESTRICTED"));
+    // Two were answered in another way.
+    for id in ["2", "3"] {
+        requests(&["done", id]).await;
+    }
+    app.plan_as(crate::app::LINK, |c| (c.name, c.family) = ("another".into(), "other".into())).await;
+    app.settle().await;
+    assert_eq!(people.each_ref().map(|n| app.asks(n)), [0, 1, 1, 1]);
+});

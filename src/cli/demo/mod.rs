@@ -294,7 +294,10 @@ async fn remind(engine: &Engine) -> Result<()> {
             let Some(days) = campaign.reminder_after_days else { continue };
             for ask in &campaign.asks {
                 let before = engine.now() - days * DAY;
-                left += store::campaigns::unanswered(&mut tx, row.id, row.revision_id, ask.channel, before, 1).await?.len();
+                left +=
+                    store::campaigns::unanswered(&mut tx, row.id, (row.revision_id, &[row.revision_id]), ask.channel, before, 1)
+                        .await?
+                        .len();
             }
         }
         tx.rollback().await?;

@@ -67,6 +67,8 @@ pub struct Ear {
     keeps: i64,
     /// The session and how many texts it brought, in event ids: what an SMSC counts its PDUs by may come again.
     session: String,
+    /// Whether the session is past what the SMSC had kept for it: of that nobody knows when it was said.
+    open: bool,
     heard: u64,
     parts: HashMap<Whole, Parts>,
     /// What this session answered in good time: the SMSC does not deliver it again over it.
@@ -76,15 +78,31 @@ pub struct Ear {
 impl Ear {
     pub fn new(alphabet: Alphabet, receipt_ids: Ids, country: &str, keeps: i64) -> Ear {
         let (parts, answered) = (HashMap::new(), HashSet::new());
-        Ear { alphabet, receipt_ids, country: country.to_owned(), keeps, session: String::new(), heard: 0, parts, answered }
+        Ear {
+            alphabet,
+            receipt_ids,
+            country: country.to_owned(),
+            keeps,
+            session: String::new(),
+            open: false,
+            heard: 0,
+            parts,
+            answered,
+        }
     }
 
     /// A session begins, under a name no other has. Its SMSC delivers again what the one before, of this process or another, did not
     /// answer, or answered in vain.
     pub fn begin(&mut self, session: String) {
         self.session = session;
+        self.open = false;
         self.parts.clear();
         self.answered.clear();
+    }
+
+    /// What comes from now on was not kept for this session.
+    pub fn open(&mut self) {
+        self.open = true;
     }
 
     /// A deliver_sm: what is to be stored because of it, if it does not wait for other parts. `clock`: microseconds UTC.
@@ -173,7 +191,7 @@ impl Ear {
                 channel: Channel::Sms,
                 text: text.to_owned(),
                 button: None,
-                at: None,
+                at: (!self.open).then_some(crate::gateway::SOMETIME),
                 handled: None,
                 again,
                 user: None,

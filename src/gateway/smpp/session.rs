@@ -70,6 +70,8 @@ pub enum Unanswered {
 /// What the end that reads hands to the end that stores.
 enum News {
     Delivered(Pdu, std::time::Instant),
+    /// What the SMSC had kept is through.
+    Open,
     /// These answers of ours have arrived.
     Arrived(Vec<Event>),
 }
@@ -335,6 +337,7 @@ async fn read(
             frame = reader.next() => frame,
             () = sleep_until(opens.unwrap_or(enquire_at)), if opens.is_some() => {
                 opens = None;
+                let _ = tell.send(News::Open);
                 up(Some(link.clone()));
                 continue;
             }
@@ -406,6 +409,7 @@ async fn hear(
         for new in slice.drain(..) {
             match new {
                 News::Delivered(pdu, at) => due.extend(ear.take(&pdu, clock.now(), at)),
+                News::Open => ear.open(),
                 News::Arrived(answers) => all.extend(answers),
             }
         }

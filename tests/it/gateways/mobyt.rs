@@ -4,7 +4,7 @@ use permesso::domain::message::Receipt;
 use permesso::gateway::LookedUp;
 use serde_json::json;
 
-use super::{Call, Comes, Fake, Message, Play, Request, Stage};
+use super::{Call, Comes, Fake, Message, Play, Request, Stage, chooses};
 use crate::app::{Kind, REPLY_NUMBER, TestApp};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -79,7 +79,8 @@ impl Fake for Mobyt {
                 );
                 let reply =
                     json!({ "id_msg": 17, "mittente": TestApp::it(2).replace('+', "00"), "sim": REPLY_NUMBER, "testo": "STOP" });
-                (200, json!({ "page": 1, "messages": [reply] }).to_string())
+                let yes = json!({ "id_msg": 19, "mittente": TestApp::it(1), "sim": REPLY_NUMBER, "testo": "SI" });
+                (200, json!({ "page": 1, "messages": [reply, yes] }).to_string())
             }
             "/sms/ask-known" => {
                 let recipient = json!({ "destination": TestApp::it(1), "status": "DLVRD", "delivery_date": "20261201094600" });
@@ -144,16 +145,22 @@ async fn a_gap_is_read_from_mobyts_list_and_an_unknown_send_is_looked_up() {
     let mut stage = Stage::<Mobyt>::new(Kind::Sqlite).await;
     let gateway = stage.app.engine.gateways["mobyt"].clone();
     let from = stage.app.clock.now();
+    stage.app.people(&[TestApp::it(1)]).await;
+    stage.app.plan(crate::app::LINK).await;
+    stage.app.deliver().await;
+    chooses(&stage, &TestApp::it(1)).await;
     let listed = gateway.list_inbound(from, from + 3600 * 1_000_000).await.expect("it lists").expect("read");
-    assert_eq!(listed.len(), 1);
+    assert_eq!(listed.len(), 2);
     permesso::engine::receive::store(&stage.app.engine, "mobyt", &listed).await.expect("stored");
     // A list of who knows what is not a time in which nobody said anything.
     let third = "2026-12-03T00:00:00Z".parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp_micros();
     let unread = gateway.list_inbound(third, third + 3600 * 1_000_000).await.expect("it lists");
     assert!(unread.is_err_and(|error| error.contains("reply_text")));
+    // The list does not say when: this yes may be older than the choice on the page.
+    assert!(stage.app.granted(&TestApp::it(1)).await.is_empty(), "{:#?}", stage.app.history(&TestApp::it(1)).await);
     // Its call, late after all, is the same event.
     stage.reply(&TestApp::it(2), "STOP", "17").await;
-    assert_eq!(stage.app.count("SELECT COUNT(*) FROM inbound_events").await, 1);
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM inbound_events").await, 2);
     assert_eq!(stage.app.count("SELECT COUNT(DISTINCT mac) FROM suppressions").await, 1);
     let delivered = LookedUp::Is(Receipt::Delivered);
     assert_eq!(gateway.look_up("ask-known").await, Some(Ok(delivered)));

@@ -280,6 +280,13 @@ impl<F: Fake> Stage<F> {
     }
 }
 
+/// A first yes on the page.
+pub async fn chooses<F: Fake>(stage: &Stage<F>, number: &str) {
+    let link = format!("{}/p/{}", stage.app.base, link(&stage.to(number)[0].text));
+    assert_eq!(stage.app.submit(&link, "chosen", &["sms.promotions"]).await, 303);
+    stage.app.advance(std::time::Duration::from_secs(60));
+}
+
 /// The token of the link in a text.
 fn link(text: &str) -> String {
     let token = text.split("/p/").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("a link");

@@ -3,11 +3,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
+use permesso::domain::campaign::CampaignState;
 use permesso::domain::message::Receipt;
+use permesso::engine::plan;
 use permesso::gateway::twilio::is_signed;
 use serde_json::json;
 
-use super::{Call, Comes, Fake, Message, Play, Request, Stage};
+use super::{Call, Comes, Fake, Message, Play, Request, Stage, chooses};
 use crate::app::{Kind, REPLY_NUMBER, TestApp};
 
 const TOKEN: &str = "auth-token-of-the-test";
@@ -388,6 +390,21 @@ async fn twilios_words_for_coming_back_lift_nothing_by_themselves_postgres() {
 }
 
 #[tokio::test]
+async fn what_is_cancelled_stays_so_whatever_is_still_heard_of_it() {
+    let mut stage = Stage::<Twilio>::new(Kind::Sqlite).await;
+    stage.app.people(&[TestApp::it(1), TestApp::it(2)]).await;
+    let campaign = stage.app.plan(crate::app::LINK).await;
+    stage.app.deliver().await;
+    let state = async |stage: &Stage<Twilio>| stage.app.campaign(campaign).await.state;
+    plan::set_state(&stage.app.engine, crate::app::LINK, CampaignState::Cancelled).await.expect("cancelled");
+    // The account is not what it was: our gateway waits for a human, and the campaign for nothing.
+    let blocked = Twilio::receipt(&stage.to(&TestApp::it(1))[0], Receipt::Failed, Some("30007")).expect("a call");
+    stage.hear(&blocked).await;
+    assert_eq!(state(&stage).await, "cancelled");
+    stage.app.end().await;
+}
+
+#[tokio::test]
 async fn what_came_while_nobody_listened_is_read_from_twilios_list() {
     let mut stage = Stage::<Twilio>::new(Kind::Sqlite).await;
     let gateway = stage.app.engine.gateways["twilio"].clone();
@@ -395,6 +412,9 @@ async fn what_came_while_nobody_listened_is_read_from_twilios_list() {
     let listed = gateway.list_inbound(from, from + 3600 * 1_000_000).await.expect("it lists").expect("read");
     assert_eq!(listed.len(), 3, "{listed:?}");
     stage.app.people(&[TestApp::it(4), TestApp::it(5)]).await;
+    stage.app.plan(crate::app::LINK).await;
+    stage.app.deliver().await;
+    chooses(&stage, &TestApp::it(5)).await;
     permesso::engine::receive::store(&stage.app.engine, "twilio", &listed).await.expect("stored");
     // The callback, late after all, is the same event.
     stage
@@ -405,10 +425,11 @@ async fn what_came_while_nobody_listened_is_read_from_twilios_list() {
         }))
         .await;
     assert_eq!(stage.app.count("SELECT COUNT(*) FROM inbound_events").await, 3);
-    // Of what has no date, the no counts and the yes does not.
+    // Of what has no date, the no counts; the yes may be older than the choice on the page, and does not complete it.
     assert!(stage.app.story(&TestApp::it(4)).await.verdict.contains("stopped"));
     let told = stage.app.history(&TestApp::it(5)).await;
-    assert!(told.iter().any(|line| line.ends_with("not believed: its time is impossible")), "{told:#?}");
+    assert!(told.iter().any(|line| line.contains("it was said before the choice was sent")), "{told:#?}");
+    assert!(stage.app.granted(&TestApp::it(5)).await.is_empty());
     assert_eq!(gateway.check().await, Some(Ok("the account is active".into())));
     stage.app.end().await;
 }
