@@ -163,6 +163,53 @@ fn every_phrase_is_read_as_its_list_says() {
     assert_eq!(misread, []);
 }
 
+/// Who has read our buttons answers in their words; in whatever language the person is read, they mean what the button does.
+#[test]
+fn the_words_of_our_own_refusing_buttons_are_read_as_what_the_buttons_do() {
+    let text = |file: String| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("templates").join(file)).unwrap();
+    let mut misread = Vec::new();
+    let mut check = |locale: &str, said: &str, meant: &[Intent]| {
+        let got = CLASSIFIER.classify(locale, said);
+        if !meant.contains(&got) {
+            misread.push(format!("{locale} {said:?}: {}", got.key()));
+        }
+    };
+    let no = [Intent::Refuse, Intent::Stop];
+    for language in LOCALES {
+        let page: toml::Table = text(format!("pages/texts/{language}.toml")).parse().unwrap();
+        let mine: toml::Table = text(format!("pages/mydata/{language}.toml")).parse().unwrap();
+        for locale in LOCALES {
+            for label in ["none", "take_back"] {
+                check(locale, page[label].as_str().unwrap(), &no);
+            }
+            check(locale, page["wrong_number_button"].as_str().unwrap(), &[Intent::WrongPerson]);
+            for label in ["object_title", "object_button", "erase_button"] {
+                check(locale, mine[label].as_str().unwrap(), &[Intent::Stop]);
+            }
+        }
+        let buttons = text(format!("messages/buttons.{language}.txt"));
+        let buttons: Vec<&str> = buttons.lines().collect();
+        check(language, buttons[1], &[Intent::Refuse]);
+        check(language, buttons[2], &[Intent::Stop]);
+        // The yes of an ask, and that of a confirmation; "ok" acknowledges, and is neither.
+        for yes in [buttons[0], buttons[3], page["yes_word"].as_str().unwrap(), &format!("ok, {}", buttons[0])] {
+            check(language, yes, &[Intent::OptIn]);
+        }
+        for ok in ["ok", "Ok!", "OK 👍", "okay", "oki", "okej"] {
+            check(language, ok, &[Intent::Unclear]);
+        }
+    }
+    for locale in LOCALES {
+        for said in ["no grazie", "No, thanks", "no gracias", "ok, no grazie", "no ok grazie"] {
+            check(locale, said, &no);
+        }
+        for said in ["fermate tutto", "fermate i messaggi", "zatrzymaj wszystko", "alles beenden", "stop everything"] {
+            check(locale, said, &[Intent::Stop]);
+        }
+    }
+    assert_eq!(misread, Vec::<String>::new());
+}
+
 #[test]
 fn a_reading_names_the_phrase_that_decided_and_never_the_text() {
     let why = |locale, text| CLASSIFIER.explain(locale, text).1.to_string();

@@ -100,6 +100,8 @@ pub enum Cause<'a> {
     Answer {
         received_at: i64,
         gateway_answered: bool,
+        /// It acknowledges a no that was not said before: whoever withdraws hears of it, whatever else was answered that day.
+        new_no: bool,
     },
     Test {
         tester: bool,
@@ -425,12 +427,12 @@ pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
                 (None, Some(_)) => decide(Cause::Code { asked_at, for_a_yes: true }, facts, now),
             }
         }
-        Cause::Answer { received_at, gateway_answered } => match () {
+        Cause::Answer { received_at, gateway_answered, new_no } => match () {
             // Their no counts, and the page has told them that nothing is sent meanwhile.
             _ if facts.restricted => Decision::Skip(Reason::Restricted),
             _ if gateway_answered => Decision::Skip(Reason::GatewayAnswered),
             _ if now > received_at + 5 * MINUTE => Decision::Skip(Reason::TooLate),
-            _ if facts.answers_today > 1 => Decision::Skip(Reason::DailyLimit),
+            _ if facts.answers_today > 1 && !new_no => Decision::Skip(Reason::DailyLimit),
             _ => clear(received_at + 5 * MINUTE, None),
         },
         Cause::Test { tester, opening } => match (tester, window(opening)) {

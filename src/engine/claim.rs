@@ -270,7 +270,8 @@ fn verdict(
             decide(Cause::Code { asked_at: due.created_at, for_a_yes }, &person.facts, now)
         }
         Kind::Ack | Kind::Help => {
-            let answer = Cause::Answer { received_at: due.created_at, gateway_answered: false };
+            let new_no = due.acknowledges_a_new_no();
+            let answer = Cause::Answer { received_at: due.created_at, gateway_answered: false, new_no };
             // The confirmation once more is both.
             let again = due.wording.as_deref() == Some(conversations::CONFIRM);
             match again.then(|| decide(Cause::Confirm, &person.facts, now)) {

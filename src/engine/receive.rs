@@ -287,7 +287,7 @@ pub(super) async fn reply(
     }
     messages::settle_by_person(tx, contact, now).await?;
     answers::replied(tx, contact, By::Person, now).await?;
-    let negative = matches!(heard.intent, Intent::Stop | Intent::Refuse | Intent::WrongPerson);
+    let negative = no_by(heard.intent).is_some();
     let yes = heard.intent == Intent::OptIn;
     // Read late, and nobody knows how late: no more than a first yes, since it may be older than what it would be the second step of.
     let sometime = heard.said_at == Some(gateway::SOMETIME);
@@ -353,9 +353,13 @@ pub(super) async fn reply(
         Act::SaidYes { second } => early::of(&situation, second, heard.tapped.is_some(), at),
         _ => None,
     };
+    let new_no = match no_by(heard.intent) {
+        Some(reason) => !confirm::is_said(tx, engine, &situation.keyed, reason).await?,
+        None => false,
+    };
     let chosen = situation.campaign.as_ref().map(|(_, c)| c.asks_for.clone()).unwrap_or_default();
     let outcome = confirm::act(tx, engine, &mut situation, act, &deed, &chosen).await?;
-    respond(tx, engine, &mut situation, heard, &outcome, early.as_ref().is_some_and(|early| early.tell)).await?;
+    respond(tx, engine, &mut situation, heard, &outcome, new_no, early.as_ref().is_some_and(|early| early.tell)).await?;
     if outcome.outdated {
         return Ok("ignored: a newer no stands");
     }
@@ -372,6 +376,16 @@ pub(super) async fn reply(
     })
 }
 
+/// The no that a reply says, if it says one.
+fn no_by(intent: Intent) -> Option<Reason> {
+    match intent {
+        Intent::Stop => Some(Reason::Stopped),
+        Intent::Refuse => Some(Reason::Refused),
+        Intent::WrongPerson => Some(Reason::WrongPerson),
+        Intent::OptIn | Intent::Help | Intent::Unclear => None,
+    }
+}
+
 /// Plans what is said back: a confirmation, or at most one neutral line.
 async fn respond(
     tx: &mut Tx,
@@ -379,6 +393,7 @@ async fn respond(
     situation: &mut Situation,
     heard: &Heard<'_>,
     outcome: &confirm::Outcome,
+    new_no: bool,
     confirm_again: bool,
 ) -> Result<()> {
     let contact = situation.contact.clone();
@@ -406,7 +421,9 @@ async fn respond(
         return Ok(());
     }
     if let Some(wording) = outcome.acknowledge {
-        answer::plan(tx, engine, &contact, &from, Kind::Ack, wording, &cause).await?;
+        // Told apart from a no said again, which shares the one answer a day.
+        let new = new_no.then(|| format!("{}{}:{}", messages::NEW_NO, heard.gateway, heard.event_id));
+        answer::plan(tx, engine, &contact, &from, Kind::Ack, wording, new.as_ref().unwrap_or(&cause)).await?;
     }
     if confirm_again {
         answer::plan(tx, engine, &contact, &from, Kind::Help, conversations::CONFIRM, &cause).await?;
@@ -431,15 +448,13 @@ async fn reply_of_stranger(
     heard: &Heard<'_>,
 ) -> Result<&'static str> {
     let erased = !suppressions::erased_among(tx, &engine.controller, keyed.iter().map(|k| k.mac.as_str())).await?.is_empty();
-    let reason = match heard.intent {
-        Intent::Stop => Reason::Stopped,
-        Intent::Refuse => Reason::Refused,
-        Intent::WrongPerson => Reason::WrongPerson,
+    let reason = match (no_by(heard.intent), heard.intent) {
+        (Some(reason), _) => reason,
         // They are written to by nobody, whatever they say: there is nothing for an operator to decide.
         _ if erased => return Ok(ERASED),
-        Intent::Unclear => return Ok("held"),
-        Intent::OptIn if number.is_none() => return Ok("held"),
-        Intent::OptIn | Intent::Help => return Ok("ignored: unknown number"),
+        (None, Intent::Unclear) => return Ok("held"),
+        (None, Intent::OptIn) if number.is_none() => return Ok("held"),
+        (None, _) => return Ok("ignored: unknown number"),
     };
     let now = engine.now();
     suppressions::suppress(tx, &engine.controller, keyed, reason, By::Person, now, now).await?;

@@ -169,6 +169,9 @@ pub struct Due {
     pub expires_at: i64,
 }
 
+/// How the cause of an acknowledgement begins that answers a no which was not said before. No gateway's name has a slash.
+pub const NEW_NO: &str = "event:no/";
+
 impl Due {
     pub fn kind(&self) -> Option<Kind> {
         Kind::parse(&self.kind)
@@ -177,6 +180,11 @@ impl Due {
     /// Whether a message the person sent on this channel made it: WhatsApp takes free text then, for 24 hours.
     pub fn answers_a_message(&self) -> bool {
         self.cause.starts_with("event:")
+    }
+
+    /// Whether it tells somebody that their no was heard, and that no was not said before.
+    pub fn acknowledges_a_new_no(&self) -> bool {
+        self.cause.starts_with(NEW_NO)
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Banner {
     Answered(NaiveDate),
     /// Behind a link too old to grant: what was just withdrawn.
     TakenBack,
+    /// A granted box was just unticked, and others stay ticked.
+    Unticked,
     /// The second step never came.
     Lapsed,
     Restricted,
@@ -46,7 +48,7 @@ impl Banner {
             Banner::Refused => "refused",
             Banner::Stopped => "stopped",
             Banner::Answered(_) => "answered",
-            Banner::TakenBack => "taken_back",
+            Banner::TakenBack | Banner::Unticked => "taken_back",
             Banner::Lapsed => "lapsed",
             Banner::Restricted => "restricted",
             Banner::WrongNumber | Banner::NumberChanged => "wrong_number",
@@ -62,6 +64,7 @@ impl Banner {
             Banner::Stopped => &t.stopped,
             Banner::Answered(day) => return t.answered.replace("{date}", &lang.date(day)),
             Banner::TakenBack => &t.taken_back,
+            Banner::Unticked => &t.unticked,
             Banner::Lapsed => &t.lapsed,
             Banner::Restricted => &t.restricted,
             Banner::WrongNumber => &t.wrong_number,
@@ -303,6 +306,13 @@ impl PreferencesPage {
             Door::Restricted => true,
             Door::Closed => false,
         }
+    }
+
+    /// Whether to say what comes of doing nothing: where nothing was said yet.
+    fn is_unanswered(&self) -> bool {
+        self.granted.is_empty()
+            && self.pending.is_none()
+            && matches!(self.state_banner, None | Some(Banner::Test | Banner::Lapsed))
     }
 
     /// After an answer the form waits folded: it can be found, it does not ask again (compliance T24). While a yes is

@@ -119,6 +119,7 @@ fn banner(view: &View) -> Option<Banner> {
         // Asked for more than they allow already.
         (None, Some(last)) if !view.granted.is_empty() && !unanswered => match last.entry {
             Entry::Granted if view.now < last.at + HOUR => Some(Banner::Confirmed),
+            Entry::Withdrawn if view.now < last.at + HOUR => Some(Banner::Unticked),
             _ => Some(Banner::Answered(last.day)),
         },
         _ if view.lapsed => Some(Banner::Lapsed),

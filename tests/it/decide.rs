@@ -475,8 +475,12 @@ fn what_answers_a_persons_own_act_has_rules_of_its_own() {
     counted.register.spares_asks = false;
     assert_eq!(says(Cause::Form { asked_at: now, pack: Some(&counted) }, &|f| f.screened = listed(Some(1), Some(1))), send);
 
-    // An answer: within five minutes, two a day, and not where the gateway has answered.
-    let answer = |ago: i64, gateway_answered| Cause::Answer { received_at: now - ago, gateway_answered };
+    // An answer: within five minutes, one a day but for a new no, and not where the gateway has answered.
+    let answer = |ago: i64, gateway_answered| Cause::Answer { received_at: now - ago, gateway_answered, new_no: false };
+    let no = |ago: i64| Cause::Answer { received_at: now - ago, gateway_answered: false, new_no: true };
+    assert_eq!(says(no(0), &|f| f.answers_today = 9), send);
+    assert_eq!(says(no(5 * MINUTE + 1), &|_| {}), skip(TooLate));
+    assert_eq!(says(no(0), &|f| f.restricted = true), skip(Restricted));
     assert_eq!(says(answer(5 * MINUTE, false), &|_| {}), send);
     assert_eq!(says(answer(5 * MINUTE + 1, false), &|_| {}), skip(TooLate));
     assert_eq!(until(answer(MINUTE, false), &|_| {}), now + 4 * MINUTE);

@@ -283,7 +283,7 @@ both!(the_story_names_what_an_operator_said_and_when, |app| {
     app.send(LINK).await;
     app.reply(&n[0], REPLY_NUMBER, "boh, chi siete?").await;
     app.reply(&n[1], REPLY_NUMBER, "boh, chi siete?").await;
-    app.reply(&n[2], REPLY_NUMBER, "ok").await;
+    app.reply(&n[2], REPLY_NUMBER, "si").await;
     app.advance(Duration::from_secs(600));
     let waiting = inbox::waiting(&app.engine, 0, 9).await.unwrap();
     inbox::resolve(&app.engine, waiting[0].id, false, "A. Rossi").await.unwrap();

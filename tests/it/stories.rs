@@ -287,14 +287,23 @@ both!(only_authentic_callbacks_are_taken, |app| {
 });
 
 both!(one_neutral_acknowledgement_at_most, |app| {
-    let number = TestApp::it(1);
-    app.people(std::slice::from_ref(&number)).await;
+    let (number, other) = (TestApp::it(1), TestApp::it(2));
+    app.people(&[number.clone(), other.clone()]).await;
     app.send(LINK).await;
     for _ in 0..3 {
         app.reply(&number, REPLY_NUMBER, "STOP").await;
     }
-    let acks = app.inbox(&number).iter().filter(|m| m.reference.starts_with("ack")).count();
-    assert_eq!(acks, 1);
+    let acks = |number| app.inbox(number).iter().filter(|m| m.reference.starts_with("ack")).count();
+    assert_eq!(acks(&number), 1);
+
+    // A no has its own, whatever else was answered that day; the same no said again has none.
+    app.submit(&app.link(&other), "chosen", &["sms.promotions"]).await;
+    app.advance(Duration::from_secs(60));
+    for (said, heard) in [("SI", 1), ("INFO", 1), ("NO", 2), ("NO", 2), ("STOP", 3), ("NO", 3), ("STOP", 3)] {
+        app.reply(&other, REPLY_NUMBER, said).await;
+        app.advance(Duration::from_secs(480));
+        assert_eq!(acks(&other), heard, "{said}");
+    }
 });
 
 both!(an_unclear_reply_holds_everything_until_an_operator_decides, |app| {
@@ -333,6 +342,7 @@ both!(the_page_asks_honestly_and_keeps_its_headers, |app| {
     assert!(header("content-security-policy").starts_with("default-src 'none'; style-src 'self'"));
     assert!(header("strict-transport-security").starts_with("max-age="));
     let page = answer.text().await.unwrap();
+    assert!(page.contains("Se non fai nulla, non permetti nulla"), "what comes of silence");
     let boxes: Vec<&str> = page.split("<input").filter(|input| input.contains("name=\"grant\"")).collect();
     let ticked = |input: &&str| input.split('>').next().is_some_and(|tag| tag.contains("checked"));
     assert!(!boxes.is_empty() && !boxes.iter().any(ticked), "nothing is ticked that was not granted");
@@ -372,6 +382,7 @@ both!(an_unticked_box_beside_a_ticked_one_suppresses_nobody, |app| {
     app.submit(&link, "chosen", &["sms.promotions"]).await;
     assert_eq!(app.granted(&number).await, ["sms.promotions"]);
     assert!(app.story(&number).await.suppressions.is_empty());
+    assert!(app.get(&link).await.1.contains("Fatto: ciò che hai tolto è revocato"), "the page says what was done");
     // Nothing ticked at all is a no, and the report does not count the consent as one that stands.
     app.submit(&link, "chosen", &[]).await;
     assert!(app.granted(&number).await.is_empty());

@@ -184,7 +184,8 @@ impl Classifier {
         if let Some(origin) = wrong_person {
             return (Intent::WrongPerson, Why::Says(Arc::clone(origin)));
         }
-        if let Some(origin) = language.and_then(|l| all_of(&as_written, &l.doubtful, &[&self.any_courtesy, &l.yes])) {
+        // Courtesy of another language leaves no doubt in which the word is meant ("no grazie", read in Polish).
+        if let Some(origin) = language.and_then(|l| all_of(&as_written, &l.doubtful, &[&l.courtesy, &l.yes])) {
             return (Intent::Unclear, Why::Doubtful(Arc::clone(origin)));
         }
         if let Some(refusal) = self.refusal(&reading.clauses, &fits) {
