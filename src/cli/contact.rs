@@ -14,7 +14,8 @@ use crate::domain::rights::Right;
 use crate::engine::dossier::{self, Dossier};
 use crate::engine::erase::{self, Erased};
 use crate::engine::requests::{self, Asked};
-use crate::engine::{Engine, explain, hand, record, rights};
+use crate::engine::rights::{self, Objected};
+use crate::engine::{Engine, explain, hand, record};
 use crate::web::desk::sheet;
 use crate::web::lang::Lang;
 use crate::web::mytable;
@@ -207,11 +208,15 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         }
         Command::Object { number, received } => {
             match rights::object(&engine, &parsed(&engine, number)?, &asked(&engine, *received, "contact object")?).await? {
-                true => println!("all marketing to this person has ended, on every channel"),
+                Objected::Ended => println!("all marketing to this person has ended, on every channel"),
+                Objected::Already => {
+                    println!("all marketing to this person had ended before; nothing more is sent, and the request is on record")
+                }
                 // Art. 21(3) GDPR: to respect an objection its number has to be known again.
-                false => {
+                Objected::Stranger => {
                     println!("the number is no contact, so nothing was sent to it or planned; kept: {KEPT_OUT}, and the request")
                 }
+                Objected::Erased => println!("this person was erased, which ended all marketing to them; nothing changed"),
             }
             Ok(())
         }

@@ -22,8 +22,9 @@ pub struct Hour {
     pub start: String,
     /// Asks and reminders that a gateway took, or may have taken.
     pub asked: u64,
+    /// Of asks and reminders.
     pub delivered: u64,
-    /// Refused, undelivered or expired.
+    /// Of asks and reminders: refused, undelivered or expired.
     pub failed: u64,
     pub first_yes: u64,
     /// Completed then, and standing still.

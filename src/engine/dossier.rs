@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 
 use super::requests::{self, Asked, Listed};
 use super::{Engine, rights};
@@ -110,8 +110,17 @@ pub async fn hand_over(
     let keyed = engine.vault.keyed_all(number);
     let mut tx = engine.store.write().await?;
     let contact = contacts::by_number(&mut tx, &engine.controller, &keyed).await?;
-    let contact =
-        contact.context("nothing is known of this number; remedy: `permesso contact explain` says whether it was erased")?;
+    let Some(contact) = contact else {
+        let noes = suppressions::of(&mut tx, &engine.controller, &keyed).await?;
+        if suppressions::live(&noes).any(|no| no == suppression::Reason::Erased) {
+            bail!(
+                "this person was erased: what is left is the no, and the proof and the requests that `permesso contact explain` shows; remedy: tell them so, then `permesso contact requests done ID`"
+            );
+        }
+        bail!(
+            "nothing is known of this number; remedy: tell them so, then `permesso contact requests done ID` ends a noted request"
+        );
+    };
     let subject = contact.subject.clone();
     // They hold this request too, and whoever reads them page by page keeps nobody waiting.
     requests::add(&mut tx, engine, Right::Access, &keyed, Some(&subject), asked, &[]).await?;

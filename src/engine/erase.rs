@@ -99,6 +99,8 @@ pub async fn within(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &
         let own: Vec<Keyed> = engine.vault.keyed_all(number);
         erased.requests.extend(requests::add(tx, engine, Right::Erasure, &own, None, asked, &[]).await?);
     }
+    // Whoever is erased has objected to nothing more than is ended.
+    requests::settle(tx, engine, Right::Objection, &keyed, None).await?;
     erased.replies = erase::replies(tx, controller, &keyed, &all).await?;
     erase::marks(tx, controller, &keyed).await?;
     Ok(erased)

@@ -211,6 +211,7 @@ fn noes(
             None => "another number or id of the same human, which is no contact".to_owned(),
         })
     };
+    let mut erased = false;
     for (reason, at, lifted) in own {
         let mut line = match changed {
             Some(changed) if changed == *at && *reason == Reason::WrongPerson.code() => {
@@ -228,7 +229,9 @@ fn noes(
             line += &format!(", said by {}", another(no)?);
         }
         match lifted {
-            None => told.forbids = Some(line.clone()),
+            // Of whoever was erased nothing is here; what they said before, or since, matters less.
+            None if !erased => (told.forbids, erased) = (Some(line.clone()), *reason == Reason::Erased.code()),
+            None => {}
             Some(at) => line += &format!(", lifted {} by the person's own fresh opt-in", times.minute(*at)),
         }
         told.lines.push(line);

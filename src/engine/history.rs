@@ -12,7 +12,7 @@ use super::seen::{allowed, by};
 use crate::clock::instant;
 use crate::domain::answer::{Answer, By, OBJECTION};
 use crate::domain::eligibility::{Reason, told};
-use crate::domain::ledger::{Body, Entry};
+use crate::domain::ledger::{Body, Entry, NUMBER_CHANGED};
 use crate::domain::message::{Receipt, State};
 use crate::domain::reply::Intent;
 use crate::gateway::driver::Class;
@@ -155,7 +155,17 @@ impl Sent {
             legs.iter().filter(move |l| l.row.kind == kind && l.row.campaign.as_deref() == Some(campaign)).rev()
         };
         let place = entries.iter().rposition(|body| is_answer(body));
-        let answered = place.and_then(|at| said(entries[at], times)).map(|what| format!("; answered: {what}"));
+        // What was taken back says little without what was given.
+        let given = entries.iter().rposition(|body| body.entry == Entry::Granted);
+        let begins = place.map(|at| match entries[at].entry {
+            Entry::Withdrawn => given.filter(|given| *given < at).unwrap_or(at),
+            _ => at,
+        });
+        let theirs = begins.zip(place).map(|(begins, at)| {
+            let theirs = entries[begins..=at].iter().filter(|body| is_answer(body));
+            theirs.filter_map(|body| said(body, times)).collect::<Vec<_>>().join(", then ")
+        });
+        let answered = theirs.filter(|theirs| !theirs.is_empty()).map(|theirs| format!("; answered: {theirs}"));
         let others = entries[place.map_or(0, |at| at + 1)..].iter().rev().find(|body| is_of_others(body, place.is_some()));
         let since = others.and_then(|body| said(body, times)).map_or(String::new(), |what| format!("; since then: {what}"));
         let planned =
@@ -420,6 +430,10 @@ pub(super) fn said(body: &Body, times: Times) -> Option<String> {
         Entry::Expired => format!("a first yes to {what}, whose second step never came; expired on {on}"),
         Entry::OperatorStop => format!("in a reply of which an operator said: stop, on {on}"),
         Entry::Erased => format!("erased on {on}"),
+        Entry::Restricted if body.action == NUMBER_CHANGED => {
+            let since = body.evidence.as_deref().unwrap_or_default();
+            format!("the use of the data is restricted as that of the old number was ({since}), carried over on {on}")
+        }
         Entry::Restricted => format!("the use of the data restricted{by} on {on}"),
         Entry::Unrestricted => format!("the restriction lifted{by} on {on}"),
         Entry::ConsentExpired => format!("{what} expired on {on}, since nothing is allowed for ever"),

@@ -131,11 +131,39 @@ pub(super) async fn add(
         Some(first) => Request { subject: new.subject, done_at: new.done_at, ..first },
         None => new,
     };
-    for again in noted {
-        let again = Request { subject: new.subject.clone(), done_at: Some(engine.now()), ..again };
-        requests::add(tx, &engine.controller, &again, &[]).await?;
+    let id = requests::add(tx, &engine.controller, &new, parts).await?;
+    settle(tx, engine, right, keyed, subject).await?;
+    Ok(id)
+}
+
+/// Whatever was noted of this right is done, since what was done already answers it. Says whether anything was.
+pub(super) async fn settle(tx: &mut Tx, engine: &Engine, right: Right, keyed: &[Keyed], subject: Option<&str>) -> Result<bool> {
+    let noted = requests::noted(tx, &engine.controller, right.code(), keyed).await?;
+    for noted in &noted {
+        let done = Request { subject: subject.map(str::to_owned), done_at: Some(engine.now()), ..noted.clone() };
+        requests::add(tx, &engine.controller, &done, &[]).await?;
     }
-    Ok(requests::add(tx, &engine.controller, &new, parts).await?)
+    Ok(!noted.is_empty())
+}
+
+/// Whether a request of this kind stands on record for this number, done.
+pub(super) async fn is_done(tx: &mut Tx, engine: &Engine, right: Right, keyed: &[Keyed]) -> Result<bool> {
+    let all = requests::of_number(tx, &engine.controller, keyed).await?;
+    Ok(all.iter().any(|row| row.request.kind == right.code() && row.request.done_at.is_some()))
+}
+
+/// How the newest request of this kind that was done for this number came, for a number that takes its place.
+pub(super) async fn carried(tx: &mut Tx, engine: &Engine, right: Right, keyed: &[Keyed]) -> Result<Option<Asked>> {
+    let all = requests::of_number(tx, &engine.controller, keyed).await?;
+    let newest = all.into_iter().map(|row| row.request).rev().find(|r| r.kind == right.code() && r.done_at.is_some());
+    Ok(newest.map(|r| {
+        // Of a letter the ledger says by itself when it came.
+        let (channel, evidence) = match r.channel.as_str() {
+            "page" => ("page", format!("by the person on their own page, on {}", day(r.received_at))),
+            _ => ("operator", "by letter".to_owned()),
+        };
+        Asked { channel, by: r.by_whom, evidence, received_at: r.received_at }
+    }))
 }
 
 /// Notes a request that came and is not carried out yet, so that its due date is seen. Whatever carries it out ends it.
@@ -242,22 +270,26 @@ pub(super) async fn listed(tx: &mut Tx, engine: &Engine, row: Row) -> Result<Lis
     Ok(Listed {
         id: row.id,
         number: number.map(|n| engine.vault.decrypt_number(&n)).transpose()?.map(|n| n.to_string()),
-        subject,
         channel: request.channel,
         by: request.by_whom,
         received: day(request.received_at),
         due: day(request.due_at - 1),
         overdue: request.done_at.is_none() && engine.now() >= request.due_at,
-        left: (request.done_at.is_none() && providers.is_empty()).then(|| left(&request.kind)),
+        left: (request.done_at.is_none() && providers.is_empty()).then(|| left(&request.kind, row.id, subject.is_some())),
+        subject,
         done: request.done_at.map(day),
         kind: request.kind,
         providers,
     })
 }
 
-/// What carries out a request of this kind; its number stands in the letter alone.
-fn left(kind: &str) -> String {
+/// What carries out a request of this kind; its number stands in the letter alone. Of whoever is no contact, or erased, there is nothing to
+/// hand over, to change or to restrict: you tell them so.
+fn left(kind: &str, id: i64, known: bool) -> String {
     let command = match Right::parse(kind) {
+        Some(Right::Access | Right::Rectification | Right::Restriction | Right::Lifting) if !known => {
+            &format!("requests done {id}")
+        }
         Some(Right::Access) => "export NUMBER",
         Some(Right::Rectification) => "change OLD NEW",
         Some(Right::Erasure) => "erase NUMBER",

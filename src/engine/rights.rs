@@ -102,8 +102,21 @@ pub(super) async fn restrict_tied(tx: &mut Tx, engine: &Engine, humans: &[String
     Ok(())
 }
 
-/// Ends all marketing to a person who objects, whether their number is known or not: answers which.
-pub async fn object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<bool> {
+/// What an objection found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Objected {
+    /// All marketing to a contact has ended by it.
+    Ended,
+    /// It had ended before: the ledger has that already.
+    Already,
+    /// The number is no contact, and its no is kept.
+    Stranger,
+    /// The person was erased, and nothing is ever sent to them.
+    Erased,
+}
+
+/// Ends all marketing to a person who objects, whether their number is known or not.
+pub async fn object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<Objected> {
     let mut tries = Tries::default();
     loop {
         let done = try_object(engine, number, asked).await;
@@ -113,20 +126,40 @@ pub async fn object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Res
     }
 }
 
-async fn try_object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<bool> {
+async fn try_object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<Objected> {
     let keyed = engine.vault.keyed_all(number);
     let (mut tx, now) = (engine.store.write().await?, engine.now());
     let known = contacts::by_number(&mut tx, &engine.controller, &keyed).await?;
-    match &known {
-        Some(contact) => object_of(&mut tx, engine, contact, OBJECTION, asked).await?,
+    let noes = suppressions::of(&mut tx, &engine.controller, &keyed).await?;
+    let erased = suppressions::live(&noes).any(|no| no == Reason::Erased);
+    let said = confirm::is_said(&mut tx, engine, &keyed, Reason::Stopped).await?;
+    let done = match &known {
+        None if erased => {
+            requests::settle(&mut tx, engine, Right::Objection, &keyed, None).await?;
+            Objected::Erased
+        }
+        _ if said => {
+            let subject = known.as_ref().map(|contact| contact.subject.as_str());
+            let noted = requests::settle(&mut tx, engine, Right::Objection, &keyed, subject).await?;
+            // A letter after a STOP by message is on record as what it is; said again by letter it is the same.
+            if !noted && !requests::is_done(&mut tx, engine, Right::Objection, &keyed).await? {
+                requests::add(&mut tx, engine, Right::Objection, &keyed, subject, asked, &[]).await?;
+            }
+            Objected::Already
+        }
+        Some(contact) => {
+            object_of(&mut tx, engine, contact, OBJECTION, asked).await?;
+            Objected::Ended
+        }
         None => {
             suppressions::suppress(&mut tx, &engine.controller, &keyed, Reason::Stopped, By::Person, now, now).await?;
             confirm::end_grants(&mut tx, engine, &keyed, Reason::Stopped, &confirm::inherited(now)).await?;
             requests::add(&mut tx, engine, Right::Objection, &keyed, None, asked, &[]).await?;
+            Objected::Stranger
         }
-    }
+    };
     tx.commit().await?;
-    Ok(known.is_some())
+    Ok(done)
 }
 
 /// A contact's objection: a stop in every respect, and the record of requests says so.
@@ -199,8 +232,12 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
     let mut new = Situation::read(&mut tx, engine, id, is.clone()).await?;
     confirm::set_times(&mut tx, engine, &mut new, &changed, &contact.times()).await?;
     if contact.restricted != 0 && !contacts::restrict(&mut tx, &[id], true).await?.is_empty() {
+        // It is the same request, of whoever made it on its day.
+        let carried = requests::carried(&mut tx, engine, Right::Restriction, &was).await?;
+        let asked = carried.as_ref().unwrap_or(asked);
         requests::add(&mut tx, engine, Right::Restriction, &is, Some(&subject), asked, &[]).await?;
-        confirm::restricted(&mut tx, engine, id, true, &changed).await?;
+        let carried = Deed { at: now, channel: asked.channel, ..deed(engine, NUMBER_CHANGED, asked) };
+        confirm::restricted(&mut tx, engine, id, true, &carried).await?;
     }
     let noes = suppressions::of(&mut tx, controller, &was).await?;
     // A number that is closed says nothing about the person's next one.

@@ -1,6 +1,6 @@
 //! Plans, campaigns, their frozen revisions, and the decision recorded for every person.
 
-use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use super::{Result, Tx, answers, execute, fetch_all, fetch_optional, json};
 use crate::domain::campaign::CampaignState;
 use crate::domain::channel::Channel;
 
@@ -305,30 +305,40 @@ pub async fn record(
     now: i64,
 ) -> Result<()> {
     let rows = json(rows);
-    // Of plan and claim the newest word stands: a person cancelled at the claim and planned anew is to be asked again.
+    // Of plan and claim the newest word stands: a person cancelled at the claim and planned anew is to be asked again. Whoever was asked by
+    // one leg was not left out, whatever the claim of the next says.
     execute!(
         tx,
-        "UPDATE decisions SET standing = 0 WHERE controller = $2 AND campaign_id = $3 AND stage <> $4 AND standing = 1
-           AND contact_id IN (SELECT CAST(j.value->>'contact' AS BIGINT) FROM EACH($1))",
-        &rows,
-        controller,
-        campaign,
-        stage
-    )?;
-    execute!(
-        tx,
-        "INSERT INTO decisions (controller, campaign_id, contact_id, stage, revision_id, outcome, code, basis, facts, country, at)
-         SELECT $2, $3, CAST(j.value->>'contact' AS BIGINT), $4, $5, j.value->>'outcome', j.value->>'code', j.value->>'basis', j.value->>'facts',
-           (SELECT c.country FROM contacts c WHERE c.id = CAST(j.value->>'contact' AS BIGINT)), $6
-         FROM EACH($1) WHERE true
-         ON CONFLICT (controller, campaign_id, contact_id, stage) DO UPDATE SET revision_id = excluded.revision_id,
-           outcome = excluded.outcome, code = excluded.code, basis = excluded.basis, facts = excluded.facts, at = excluded.at, standing = 1",
+        concat!(
+            "INSERT INTO decisions (controller, campaign_id, contact_id, stage, revision_id, outcome, code, basis, facts, country, at, standing)
+             SELECT $2, $3, CAST(j.value->>'contact' AS BIGINT), $4, $5, j.value->>'outcome', j.value->>'code', j.value->>'basis',
+               j.value->>'facts', (SELECT c.country FROM contacts c WHERE c.id = CAST(j.value->>'contact' AS BIGINT)), $6,
+               CASE WHEN $4 = 'claim' AND EXISTS (SELECT 1 FROM messages m WHERE m.contact_id = CAST(j.value->>'contact' AS BIGINT)
+                 AND m.campaign_id = $3 AND ",
+            answers::left!("m"),
+            ") THEN 0 ELSE 1 END
+             FROM EACH($1) WHERE true
+             ON CONFLICT (controller, campaign_id, contact_id, stage) DO UPDATE SET revision_id = excluded.revision_id,
+               outcome = excluded.outcome, code = excluded.code, basis = excluded.basis, facts = excluded.facts, at = excluded.at,
+               standing = excluded.standing"
+        ),
         &rows,
         controller,
         campaign,
         stage,
         revision,
         now
+    )?;
+    execute!(
+        tx,
+        "UPDATE decisions SET standing = 1 - standing WHERE controller = $2 AND campaign_id = $3 AND stage <> $4
+           AND contact_id IN (SELECT CAST(j.value->>'contact' AS BIGINT) FROM EACH($1))
+           AND standing = (SELECT n.standing FROM decisions n WHERE n.controller = $2 AND n.campaign_id = $3
+             AND n.contact_id = decisions.contact_id AND n.stage = $4)",
+        &rows,
+        controller,
+        campaign,
+        stage
     )?;
     Ok(())
 }

@@ -149,20 +149,28 @@ both!(the_second_leg_says_what_the_country_wants_of_its_channel, |app| {
 });
 
 both!(a_stop_between_two_legs_prevents_the_second, |app| {
-    let number = TestApp::it(1);
-    people(app, &[(&number, "sms whatsapp")]).await;
-    app.gateway.set_faults(Faults { not_on_whatsapp_late: [number.clone()].into(), ..Faults::default() });
+    let (number, held) = (TestApp::it(1), TestApp::it(2));
+    people(app, &[(&number, "sms whatsapp"), (&held, "sms whatsapp")]).await;
+    app.gateway.set_faults(Faults { not_on_whatsapp_late: [number.clone(), held.clone()].into(), ..Faults::default() });
     app.plan(WHATSAPP_FIRST).await;
     permesso::engine::plan::set_state(&app.engine, WHATSAPP_FIRST, CampaignState::Paused).await.unwrap();
     permesso::engine::plan::set_state(&app.engine, WHATSAPP_FIRST, CampaignState::Running).await.unwrap();
     app.deliver_unheard().await;
-    let reference = app.inbox(&number)[0].reference.clone();
-    assert_eq!(app.gateway.receipt(&reference, Status::Failed).await, Some(true));
-    assert_eq!(app.count("SELECT COUNT(*) FROM messages WHERE state = 'planned' AND channel = 'sms'").await, 1);
+    for number in [&number, &held] {
+        let reference = app.inbox(number)[0].reference.clone();
+        assert_eq!(app.gateway.receipt(&reference, Status::Failed).await, Some(true));
+    }
+    assert_eq!(app.count("SELECT COUNT(*) FROM messages WHERE state = 'planned' AND channel = 'sms'").await, 2);
     app.gateway.reply(&number, REPLY_NUMBER, "STOP").await;
+    app.gateway.reply(&held, REPLY_NUMBER, "mah, vediamo un po").await;
     app.deliver().await;
-    assert_eq!(app.asks(&number), 1);
-    assert_eq!(app.states().await, [("cancelled".to_owned(), 1)].into());
+    assert_eq!((app.asks(&number), app.asks(&held)), (1, 1));
+    assert_eq!(app.states().await, [("cancelled".to_owned(), 2)].into());
+    // Both were asked by the first leg, so neither is told as left out, whatever keeps them from the second.
+    assert!(app.decisions(&held).await.concat().contains("HELD_FOR_OPERATOR"), "{:?}", app.decisions(&held).await);
+    let figures = permesso::engine::report::campaign(&app.engine, WHATSAPP_FIRST).await.unwrap();
+    crate::reports::adds_up(&figures);
+    assert_eq!((figures.asked, figures.eligible, figures.skipped.len()), (2, 2, 0), "{figures:?}");
 });
 
 both!(an_ask_that_arrived_after_all_is_not_sent_another_way, |app| {

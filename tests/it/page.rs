@@ -138,6 +138,12 @@ both!(each_state_has_its_page_and_its_status, |app| {
     assert_eq!(takes_back("sms.product_info").await, 303);
     assert!(shows(kept, 410, "taken_back").await.contains(" non ha alcun permesso da te."));
     let story = app.story(kept).await;
+    // What was given stands before what was taken back.
+    let told = &story.campaigns[0].sentence;
+    assert!(
+        told.contains("; answered: granted ") && told.matches(", then ").count() == 2 && told.contains(" withdrawn on "),
+        "{told}"
+    );
     assert!(story.suppressions.is_empty() && story.ledger.concat().matches(" withdrawn ").count() == 2, "{story:?}");
 
     // Too many tries, and the database away: whoever comes is told when to come again.

@@ -82,7 +82,8 @@ pub fn adds_up(r: &Report) {
     assert_eq!(r.answered, answers, "{r:#?}");
     assert_eq!(r.withdrawn, r.withdrawn_by.values().sum::<u64>(), "{r:#?}");
     assert_eq!(r.stopped, r.stopped_by.values().sum::<u64>(), "{r:#?}");
-    assert!(r.withdrawn <= r.confirmed, "{r:#?}");
+    assert!(r.withdrawn <= r.confirmed && r.asked <= r.eligible, "{r:#?}");
+    assert_eq!(r.targeted, r.eligible + r.skipped.values().sum::<u64>(), "{r:#?}");
 }
 
 async fn figures(app: &TestApp) -> Report {
@@ -198,6 +199,12 @@ both!(everybody_asked_stands_under_one_word_whoever_ended_what_they_said, |app| 
     let sum = |of: fn(&breakdown::Hour) -> u64| hours.iter().map(of).sum::<u64>();
     assert_eq!((sum(|h| h.confirmed), sum(|h| h.withdrawn), sum(|h| h.stopped)), (1, 4, 3));
     assert_eq!(sum(|h| h.wrong_person), 1);
+    // An hour counts asks and reminders, and says so.
+    let delivered = |states: &std::collections::BTreeMap<String, u64>| {
+        ["delivered", "read"].map(|s| states.get(s).copied().unwrap_or(0)).iter().sum::<u64>()
+    };
+    assert_eq!(sum(|h| h.delivered), delivered(&r.asks) + delivered(&r.reminders));
+    assert!(page.contains("Asks and reminders") && !page.contains(">Not delivered<"), "{page}");
     // The overview has the same columns, page and file.
     let (_, page) = app.get(&format!("{}/", app.operator)).await;
     assert!(page.contains(">Marketing stopped<") && page.contains(">Wrong person<"), "{page}");

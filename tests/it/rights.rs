@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use permesso::domain::rights::Right;
 use permesso::engine::requests::Asked;
-use permesso::engine::{self, explain, report, rights};
+use permesso::engine::rights::{self, Objected};
+use permesso::engine::{self, explain, report};
 use permesso::store::{contacts, humans, requests};
 use serde_json::Value;
 
@@ -321,6 +322,33 @@ both!(an_objection_ends_all_marketing_for_every_number_channel_and_purpose, |app
         entry.contains(&format!("; answers wording {hash}; notice 2026-11 in it; evidence letter 1; received 2026-11-20")),
         "{entry}"
     );
+    // Said again it changes nothing, and says so.
+    let said = async |number: &str| rights::object(&app.engine, &TestApp::number(number), &by_letter(app)).await.unwrap();
+    let rows = async || {
+        (
+            app.count("SELECT COUNT(*) FROM ledger").await,
+            app.count("SELECT COUNT(*) FROM requests WHERE kind = 'objection'").await,
+        )
+    };
+    let before = rows().await;
+    app.advance(Duration::from_secs(60));
+    assert_eq!((said(&writes).await, said(&TestApp::it(9)).await), (Objected::Already, Objected::Already));
+    assert_eq!(rows().await, before);
+    // An erasure answers an objection that was noted; what can only be told is ended by telling it.
+    for right in [Right::Objection, Right::Access] {
+        permesso::engine::requests::note(&app.engine, right, &TestApp::number(&writes), &by_letter(app)).await.unwrap();
+    }
+    crate::erasure::erase(app, &writes).await;
+    let open = permesso::engine::requests::list(&app.engine, true).await.unwrap();
+    let left: Vec<(&str, Option<String>)> =
+        open.iter().filter(|r| r.providers.is_empty()).map(|r| (r.kind.as_str(), r.left.clone())).collect();
+    let access = open.iter().find(|r| r.kind == "access").unwrap().id;
+    assert_eq!(left, [("access", Some(format!("permesso contact requests done {access}")))]);
+    assert_eq!(said(&writes).await, Objected::Erased);
+    let verdict = app.story(&writes).await.verdict;
+    assert!(verdict.starts_with("Nobody may write to this number: erased since"), "{verdict}");
+    let (code, _, err) = ask(app.dir.path(), &["contact", "export", &writes]).await;
+    assert!(code == 1 && err.contains("this person was erased") && err.contains("requests done"), "{err}");
     audited(app).await;
 });
 
@@ -364,6 +392,8 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     change(&known, &alone).await.unwrap();
     let moved = app.story(&alone).await;
     assert!(moved.verdict.contains("restricted") && moved.requests.concat().contains("restrict"), "{moved:?}");
+    let carried = "is restricted as that of the old number was (by letter; received 2026-12-01), carried over on 2026-12-01";
+    assert!(app.history(&alone).await.concat().contains(carried), "{moved:?}");
     assert!(moved.ledger.concat().contains(" restricted ") && moved.ledger.concat().contains(" times "), "{moved:?}");
     assert!(app.history(&alone).await.concat().contains("wants to be written to"), "{moved:?}");
     assert_eq!(restrict(app, &alone, false).await, 1);

@@ -162,13 +162,13 @@ pub async fn show(State(web): State<Web>, Path(name): Path<String>) -> Page {
     if report.state == "running" {
         frame.refresh = Some(15);
     }
-    let time_line = draw(breakdown::timeline(engine, &name).await?);
+    let time_line = draw(breakdown::timeline(engine, &name).await?, &report.deadline);
     let breakdown = breakdown::breakdown(engine, &name).await?;
     html(&CampaignPage { frame, report, time_line, breakdown })
 }
 
-/// Every hour, or every day, from the first to the last in which something happened.
-fn draw(timeline: Timeline) -> Drawn {
+/// Every hour, or every day, from the first to the last in which something happened; with room for more up to the deadline.
+fn draw(timeline: Timeline, deadline: &str) -> Drawn {
     let parsed = |hour: &Hour| DateTime::parse_from_rfc3339(&hour.start).unwrap_or_default();
     let ends = timeline.hours.first().map(parsed).zip(timeline.hours.last().map(parsed));
     let (first, last) = ends.unwrap_or_default();
@@ -182,12 +182,13 @@ fn draw(timeline: Timeline) -> Drawn {
             *sum += n;
         }
     }
-    let length = (slot(last) + 1).max(ROOM);
+    let room = DateTime::parse_from_rfc3339(deadline).map_or(ROOM, |deadline| (slot(deadline) + 1).min(ROOM));
+    let length = (slot(last) + 1).max(room);
     let end = first + Duration::hours((length - 1) * step);
     let labels = [
-        "Asked",
-        "Delivered",
-        "Not delivered",
+        "Asks and reminders",
+        "Of them delivered",
+        "Of them not delivered",
         "First yes",
         "Confirmed",
         "Withdrawn",
@@ -228,9 +229,9 @@ pub async fn timeline_sheet(State(web): State<Web>, Path(name): Path<String>) ->
     let timeline = breakdown::timeline(&web.engine, &name).await?;
     let head = [
         "hour",
-        "asked",
-        "delivered",
-        "not_delivered",
+        "asks_and_reminders",
+        "of_them_delivered",
+        "of_them_not_delivered",
         "first_yes",
         "confirmed",
         "withdrawn",
