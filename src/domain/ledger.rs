@@ -235,3 +235,67 @@ pub fn apply(preferences: &mut BTreeMap<Permission, Preference>, body: &Body) {
         | Entry::Unrestricted => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(entry: Entry, permissions: &[Permission]) -> Body {
+        let none = || None;
+        Body {
+            subject: "s".into(),
+            entry,
+            at: 1,
+            channel: "page".into(),
+            action: "form_post".into(),
+            permissions: permissions.to_vec(),
+            campaign: none(),
+            ask_basis: none(),
+            ask_reference: none(),
+            wording_hash: none(),
+            locale: none(),
+            notice_version: none(),
+            evidence: none(),
+            text_hash: none(),
+            first_yes: None,
+            notice_hash: none(),
+            times: None,
+            form: none(),
+        }
+    }
+
+    #[test]
+    fn what_each_entry_makes_of_what_was_granted_and_of_what_was_not() {
+        let [had, new] = ["sms.promotions", "sms.profiling"].map(|text| Permission::parse(text).expect("one of ours"));
+        use Preference::{Expired, Granted, Refused, Withdrawn};
+        for entry in Entry::ALL {
+            let mut preferences = BTreeMap::from([(had, Granted)]);
+            apply(&mut preferences, &body(entry, &[had, new]));
+            let after = (preferences[&had], preferences.get(&new).copied());
+            let expected = match entry {
+                Entry::Granted => (Granted, Some(Granted)),
+                Entry::Refused => (Withdrawn, Some(Refused)),
+                Entry::Withdrawn => (Withdrawn, Some(Withdrawn)),
+                Entry::ConsentExpired => (Expired, Some(Expired)),
+                Entry::Stopped | Entry::OperatorStop | Entry::WrongPerson | Entry::Erased => (Withdrawn, None),
+                _ => (Granted, None),
+            };
+            assert_eq!(after, expected, "{entry:?}");
+        }
+        // Said again it stays what it was; what was never granted is not taken back by a STOP.
+        let mut preferences = BTreeMap::from([(had, Withdrawn), (new, Refused)]);
+        apply(&mut preferences, &body(Entry::Refused, &[had, new]));
+        apply(&mut preferences, &body(Entry::Stopped, &[]));
+        assert_eq!(preferences, BTreeMap::from([(had, Withdrawn), (new, Refused)]));
+    }
+
+    #[test]
+    fn hashes_are_those_of_sha_256() {
+        // FIPS 180-2, example B.1.
+        assert_eq!(body_hash("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        let row = |prev: &str| row_hash("acme", "s", "granted", 1, "b", prev);
+        assert_eq!(row(GENESIS).len(), 64);
+        assert_ne!(row(GENESIS), row("other"));
+        assert_ne!(row_hash("ac", "mes", "granted", 1, "b", GENESIS), row_hash("acme", "s", "granted", 1, "b", GENESIS));
+    }
+}

@@ -155,7 +155,7 @@ pub enum Receipt {
 }
 
 impl Receipt {
-    const ALL: [Receipt; 7] = [
+    pub const ALL: [Receipt; 7] = [
         Receipt::Accepted,
         Receipt::Sent,
         Receipt::Delivered,

@@ -40,3 +40,39 @@ impl Register {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::NaiveDate;
+
+    use super::*;
+    use crate::domain::country::{Confidence, Source};
+
+    #[test]
+    fn a_consent_leaves_the_house_where_it_is_later_than_the_registration_and_the_screening_is_fresh() {
+        let source = Source { text: "a test".into(), reviewed: NaiveDate::MIN, confidence: Confidence::Primary };
+        let register = Register {
+            name: Some("RPO".into()),
+            applies_to: Vec::new(),
+            valid_days: 15,
+            cancels_earlier: true,
+            spares_asks: false,
+            needed_for_asks: false,
+            source,
+        };
+        let screened = |at, listed_since| Screened { register: "rpo".into(), at, listed_since };
+        let now = 100 * DAY;
+        for (screened, release) in [
+            (None, Release::Stale),
+            (Some(screened(None, None)), Release::Stale),
+            (Some(screened(Some(now - 15 * DAY), None)), Release::Free),
+            (Some(screened(Some(now - 15 * DAY - 1), None)), Release::Stale),
+            (Some(screened(Some(now), Some(49))), Release::Free),
+            (Some(screened(Some(now), Some(50))), Release::Listed),
+            // Listed once is listed, however long ago somebody looked.
+            (Some(screened(Some(0), Some(51))), Release::Listed),
+        ] {
+            assert_eq!(register.release(screened.as_ref(), 50, now), release, "{screened:?}");
+        }
+    }
+}

@@ -42,6 +42,19 @@ fn text(due: &Due) -> String {
 }
 
 #[test]
+fn what_the_smsc_had_kept_for_the_session_is_of_an_unknown_time() {
+    let (mut ear, now) = (ear(), Instant::now());
+    let mut time = |sequence| match ear.take(&deliver(sequence, 0, 0, b"SI", &[]), 0, now).unwrap().event {
+        Event::Inbound { at, .. } => {
+            ear.open();
+            at
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([1, 2].map(&mut time), [Some(crate::gateway::SOMETIME), None]);
+}
+
+#[test]
 fn texts_are_read_in_every_coding() {
     let now = Instant::now();
     for (coding, octets, said) in [
