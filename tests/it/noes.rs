@@ -194,7 +194,7 @@ both!(the_day_of_a_no_in_a_list_is_kept_and_told, |app| {
     let facts = app.story(&plain).await.campaigns.remove(0).decisions.remove(0).lines();
     assert!(facts.contains(&("A no on record", "unsubscribed, by a list imported on 2026-12-01".into())), "{facts:?}");
     let (code, csv, err) = ask(app.dir.path(), &["contact", "export", &dated, "--format", "csv"]).await;
-    assert!(code == 0 && csv.contains(",unsubscribed_before,,,,said on 2025-10-01\n"), "{csv}{err}");
+    assert!(code == 0 && csv.contains(",unsubscribed_before,,,,said on 2025-10-01,"), "{csv}{err}");
     // A restored copy is told it too.
     let mut tx = app.engine.store.write().await.unwrap();
     let noes = keep::noes_after(&mut tx, &app.engine.controller, 0, 9).await.unwrap();
