@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures::{StreamExt, stream};
 use permesso::clock::Clock;
 use permesso::gateway::mock::faults::Faults;
 
@@ -189,18 +190,21 @@ async fn every_stop_stands(app: &TestApp) {
     assert_eq!(app.count(held).await, 0, "a stop was answered 2xx and does not stand");
 }
 
-/// Trials on one database, before the next begins with an empty one.
-const BLOCK: u64 = 15;
-/// Trials a store where nothing else is asked for: fifteen of both and one more.
-const TRIALS: u64 = 8;
+/// Trials on one database, before the next begins with an empty one. What holds of all its people is looked at after each.
+const BLOCK: u64 = 5;
+/// Databases at a time: a trial waits as long as it reckons.
+const AT_ONCE: usize = 2;
+/// Trials a store where nothing else is asked for.
+const TRIALS: u64 = 15;
 
 async fn trials(kind: Kind) {
     let people = u32::try_from(setting("PERMESSO_TRIAL_PEOPLE", 60)).expect("not so many");
     let first = setting("PERMESSO_TRIAL_SEED", Utc::now().timestamp_micros().unsigned_abs());
     let trials = setting("PERMESSO_TRIALS", TRIALS);
     let (mut kills, mut all) = (0, Left::default());
-    for block in 0..trials.div_ceil(BLOCK) {
-        let (n, left) = trials_of(kind, first.wrapping_add(block), BLOCK.min(trials - block * BLOCK), people).await;
+    let block = |block| trials_of(kind, first.wrapping_add(block), BLOCK.min(trials - block * BLOCK), people);
+    let mut blocks = stream::iter((0..trials.div_ceil(BLOCK)).map(block)).buffer_unordered(AT_ONCE);
+    while let Some((n, left)) = blocks.next().await {
         kills += n;
         all.duplicates += left.duplicates;
         all.lost += left.lost;
