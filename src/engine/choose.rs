@@ -19,7 +19,7 @@ use crate::domain::suppression::Reason;
 use crate::domain::times::Times;
 use crate::store::contacts::Contact;
 use crate::store::messages::Attempt;
-use crate::store::{Tx, contacts, conversations, intakes, ledger, messages, suppressions};
+use crate::store::{Tx, contacts, conversations, inbound, intakes, ledger, messages, suppressions};
 use crate::vault;
 
 /// What the page shows. No number but its last three digits, no name (T7).
@@ -52,6 +52,8 @@ pub struct View {
     pub last: Option<Last>,
     /// A first yes was said in the newest question, and its second step never came.
     pub lapsed: bool,
+    /// The second yes is in, by message, and an operator reads something unclear first.
+    pub yes_waits: bool,
     /// Where START is understood, for whoever stopped us: the provider may keep a block list of its own and swallow the code.
     pub start_number: Option<String>,
     pub door: Door,
@@ -144,6 +146,8 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     let joined = intakes::of_contact(&mut tx, situation.contact.id).await?;
     let newest = conversations::newest_of(&mut tx, situation.contact.id).await?;
     let code = code::look(&mut tx, engine, &situation, &vault::token_hash(token)).await?;
+    let held = situation.state() == Some(State::Pending) && situation.contact.held_at.is_some();
+    let yes_waits = held && !inbound::waiting_yes(&mut tx, situation.contact.id).await?.is_empty();
     let last = last(&mut tx, engine, &situation.contact).await?;
     let restricted = contacts::is_restricted(&mut tx, attempt.contact_id).await?;
     let notice = notice::standing(&mut tx, engine).await?;
@@ -176,6 +180,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         no_is_said,
         answered: state,
         last,
+        yes_waits,
         lapsed: newest
             .as_ref()
             .is_some_and(|c| c.state == State::Expired.code() && c.first_yes_at.is_some() && c.pending.is_some()),
@@ -207,6 +212,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
             answered: None,
             last: None,
             lapsed: false,
+            yes_waits: false,
             start_number: None,
             door: Door::Open,
             ..view

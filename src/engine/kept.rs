@@ -62,6 +62,7 @@ pub(super) async fn look(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Op
         answered: None,
         last: None,
         lapsed: false,
+        yes_waits: false,
         start_number: None,
         door: if suppressed == Some(Reason::WrongPerson) { Door::Closed } else { Door::Expired },
         source: None,

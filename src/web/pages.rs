@@ -80,6 +80,8 @@ pub struct PendingView {
     pub permissions: Vec<Permission>,
     /// E.164, the number to reply to (`link_reply`). `None` without a code form: reply to the message we sent.
     pub reply_number: Option<String>,
+    /// Whether that reply is in and waits for an operator.
+    pub yes_waits: bool,
     /// The word to reply, `SI`, in the language of the ask: replies are read in it, whatever the page speaks.
     pub word: &'static str,
     /// The second step is a one-time code typed here (`link_code`): posts `answer=code` and `code`, or `answer=another`.
@@ -132,7 +134,7 @@ impl CodeView {
 impl PendingView {
     /// The person has done everything, and an operator has not.
     fn waits(&self) -> bool {
-        self.code.as_ref().is_some_and(|code| code.standing == Standing::Waits)
+        self.yes_waits || self.code.as_ref().is_some_and(|code| code.standing == Standing::Waits)
     }
 
     pub fn lines(&self, lang: Lang) -> Vec<String> {

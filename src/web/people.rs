@@ -80,6 +80,7 @@ fn preferences(web: &Web, token: &str, lang: Lang, view: View, unchosen: bool) -
         pending: view.pending.map(|permissions| PendingView {
             permissions: permissions.into_iter().collect(),
             reply_number: view.reply_number.filter(|_| view.mode == Mode::LinkReply),
+            yes_waits: view.yes_waits,
             word: &Lang::parse(&view.locale).unwrap_or(Lang::EN).t().yes_word,
             code: view.code.filter(|_| view.door == Door::Open).map(|step| CodeView {
                 standing: step.standing,

@@ -164,3 +164,17 @@ both!(each_state_has_its_page_and_its_status, |app| {
     assert!(away.0 == 503 && away.1.is_some() && away.2.contains("Coś nie zadziałało"), "{away:?}");
     assert_eq!(app.post(&link, &nonce, "none", &[]).await, 503, "a no that is not on the disk is not said to be taken");
 });
+
+both!(a_yes_that_waits_for_an_operator_is_not_asked_for_again, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    let link = app.link(&number);
+    app.reply(&number, REPLY_NUMBER, "chi siete?").await;
+    app.submit(&link, "chosen", &["sms.promotions"]).await;
+    assert!(app.get(&link).await.1.contains("SI"), "the last step");
+    app.advance(Duration::from_secs(60));
+    app.reply(&number, REPLY_NUMBER, "SI").await;
+    let (status, page) = app.get(&format!("{link}/it")).await;
+    assert!(status == 200 && page.contains("Il tuo SI è arrivato.") && !page.contains("sms:+"), "{page}");
+});
