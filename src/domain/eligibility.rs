@@ -32,8 +32,11 @@ pub struct Facts {
     pub evidence: Vec<BasisEvidence>,
     /// Every row of this person came from a purchased or unknown source.
     pub only_quarantined: bool,
+    /// The use of the data of this person, by whatever number of the human, is restricted.
     pub restricted: bool,
-    /// An unclear reply waits for an operator.
+    /// An objection, a restriction or an erasure of the human is noted, and not carried out yet.
+    pub noted: bool,
+    /// An unclear reply of the human waits for an operator.
     pub held: bool,
     /// When the person wants to be written to.
     pub times: Option<Times>,
@@ -375,6 +378,7 @@ pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
         let send_before = until.min(now + SEND_WITHIN_S * 1_000_000);
         Decision::Send(Cleared { contact: facts.contact, send_before, valid_until: until, basis })
     };
+    let barred = facts.restricted || facts.noted;
     match cause {
         Cause::Plan { .. } => match plan(cause, facts, now) {
             Ok((send_before, basis)) => clear(send_before, Some(basis)),
@@ -387,7 +391,7 @@ pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
                 return Decision::Skip(Reason::of(reason));
             }
             match () {
-                _ if facts.restricted => Decision::Skip(Reason::Restricted),
+                _ if barred => Decision::Skip(Reason::Restricted),
                 // The operator may say that it meant nothing.
                 _ if facts.held => Decision::Wait { until: now + 5 * MINUTE, because: Reason::HeldForOperator },
                 _ if yes.is_none() => Decision::Skip(Reason::AlreadyAnswered),
@@ -407,7 +411,7 @@ pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
             match minute.max(day).filter(|until| now < *until) {
                 _ if now > asked_at + code::VALID => Decision::Skip(Reason::TooLate),
                 // To see what is stored, and to end the restriction, is what is left.
-                _ if for_a_yes && facts.restricted => Decision::Skip(Reason::Restricted),
+                _ if for_a_yes && barred => Decision::Skip(Reason::Restricted),
                 Some(until) => Decision::Wait { until, because: Reason::DailyLimit },
                 None => clear(i64::MAX, None),
             }
@@ -419,7 +423,7 @@ pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
             };
             match (strictest(facts), pack) {
                 (Some((reason, _)), _) => Decision::Skip(Reason::of(reason)),
-                _ if facts.restricted => Decision::Skip(Reason::Restricted),
+                _ if barred => Decision::Skip(Reason::Restricted),
                 _ if facts.held => Decision::Skip(Reason::HeldForOperator),
                 _ if !facts.mobile => Decision::Skip(Reason::BadNumber),
                 (None, None) => Decision::Skip(Reason::CountryBlocked),
@@ -430,6 +434,8 @@ pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
         Cause::Answer { received_at, gateway_answered, new_no } => match () {
             // Their no counts, and the page has told them that nothing is sent meanwhile.
             _ if facts.restricted => Decision::Skip(Reason::Restricted),
+            // Whoever says no beside a letter hears of it as anybody does.
+            _ if facts.noted && !new_no => Decision::Skip(Reason::Restricted),
             _ if gateway_answered => Decision::Skip(Reason::GatewayAnswered),
             _ if now > received_at + 5 * MINUTE => Decision::Skip(Reason::TooLate),
             _ if facts.answers_today > 1 && !new_no => Decision::Skip(Reason::DailyLimit),
@@ -455,7 +461,7 @@ fn plan(cause: Cause<'_>, facts: &Facts, now: i64) -> Result<(i64, AskBasis), De
     if let Some((reason, _)) = strictest(facts) {
         return skip(Reason::of(reason));
     }
-    if facts.restricted {
+    if facts.restricted || facts.noted {
         return skip(Reason::Restricted);
     }
     if facts.held {

@@ -17,7 +17,7 @@ use crate::domain::ledger::{Entry, Preference};
 use crate::domain::message::Kind;
 use crate::domain::suppression::Reason;
 use crate::domain::times::Times;
-use crate::store::contacts::Contact;
+use crate::store::contacts::{Barred, Contact};
 use crate::store::messages::Attempt;
 use crate::store::{Tx, contacts, conversations, inbound, intakes, ledger, messages, suppressions};
 use crate::vault;
@@ -81,6 +81,8 @@ pub enum Door {
     Expired,
     /// The use of this person's data is restricted (Art. 18 GDPR): nothing is granted until that is lifted.
     Restricted,
+    /// They object, or want their data restricted or erased, and that is being seen to: nothing is granted meanwhile.
+    Noted,
     /// The number turned out to be somebody else's (T16).
     Closed,
 }
@@ -146,10 +148,10 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     let joined = intakes::of_contact(&mut tx, situation.contact.id).await?;
     let newest = conversations::newest_of(&mut tx, situation.contact.id).await?;
     let code = code::look(&mut tx, engine, &situation, &vault::token_hash(token)).await?;
-    let held = situation.state() == Some(State::Pending) && situation.contact.held_at.is_some();
+    let held = situation.state() == Some(State::Pending) && contacts::is_held(&mut tx, situation.contact.id).await?;
     let yes_waits = held && !inbound::waiting_yes(&mut tx, situation.contact.id).await?.is_empty();
     let last = last(&mut tx, engine, &situation.contact).await?;
-    let restricted = contacts::is_restricted(&mut tx, attempt.contact_id).await?;
+    let barred = contacts::barred(&mut tx, attempt.contact_id).await?;
     let notice = notice::standing(&mut tx, engine).await?;
     tx.rollback().await?;
     let state = newest.as_ref().and_then(|c| State::parse(&c.state));
@@ -191,8 +193,11 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         door: match () {
             _ if suppressed == Some(Reason::WrongPerson) => Door::Closed,
             _ if !can_grant(engine, &attempt, campaign.as_deref()) => Door::Expired,
-            _ if restricted => Door::Restricted,
-            _ => Door::Open,
+            _ => match barred {
+                Some(Barred::Restricted) => Door::Restricted,
+                Some(Barred::Noted) => Door::Noted,
+                None => Door::Open,
+            },
         },
         source: evidence.first().map(|e| e.source.clone()).or(joined.into_iter().next().map(|(source, _)| source)),
         brand: campaign.as_deref().map_or_else(|| engine.config.controller.brand.clone(), |c| c.brand.clone()),
@@ -281,7 +286,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
         if !can_grant(engine, &attempt, campaign.as_deref()) {
             return Ok(Submitted::TooOld);
         }
-        if contacts::is_restricted(&mut tx, attempt.contact_id).await? {
+        if contacts::barred(&mut tx, attempt.contact_id).await?.is_some() {
             return Ok(Submitted::Done);
         }
         match (choice, ask_of(engine, &situation, &attempt)) {
@@ -345,7 +350,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
         tx.commit().await?;
         return Ok(Submitted::Done);
     }
-    if contacts::is_restricted(&mut tx, attempt.contact_id).await? {
+    if contacts::barred(&mut tx, attempt.contact_id).await?.is_some() {
         tx.commit().await?;
         return Ok(Submitted::Done);
     }

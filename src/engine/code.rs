@@ -13,7 +13,7 @@ use crate::domain::eligibility::{Cause, Decision, decide};
 use crate::domain::message::{self, Kind};
 use crate::store::codes::Code;
 use crate::store::messages::Attempt;
-use crate::store::{Tx, codes, facts, messages};
+use crate::store::{Tx, codes, contacts, facts, messages};
 
 /// Where the code stands for the page it was asked for on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,8 +141,8 @@ pub async fn again(
 /// The person typed a code. The right one, in time and on its own page, is the second act; a wrong one is counted, and the
 /// caller's commit keeps the count whatever else happens. The contact's row is locked, so tries come one by one.
 ///
-/// While an unclear reply of theirs waits for an operator, so does the right code, like any second yes (`engine/waiting.rs`): what is
-/// unclear may be a no, and after a no the code would complete nothing.
+/// While an unclear reply of theirs, by whatever number, waits for an operator, so does the right code, like any second yes
+/// (`engine/waiting.rs`): what is unclear may be a no, and after a no the code would complete nothing.
 pub async fn take(tx: &mut Tx, engine: &Engine, situation: &mut Situation, text: &str, token_hash: &str) -> Result<()> {
     let now = engine.now();
     let Some(conversation) = awaiting(situation) else { return Ok(()) };
@@ -155,7 +155,7 @@ pub async fn take(tx: &mut Tx, engine: &Engine, situation: &mut Situation, text:
     // Whoever typed it got it.
     let reason = Some("the person typed it");
     messages::set_state(tx, code.message_id, message::State::Unknown, message::State::Delivered, reason, now).await?;
-    if situation.contact.held_at.is_some() {
+    if contacts::is_held(tx, situation.contact.id).await? {
         return Ok(codes::keep_typed(tx, &engine.controller, code.message_id, situation.shown_in.as_deref(), now).await?);
     }
     complete(tx, engine, situation, conversation, &code, now).await

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 
-use super::{Engine, notice};
+use super::{Engine, notice, waiting};
 use crate::clock::DAY;
 use crate::domain::answer::{Answer, By};
 use crate::domain::campaign::{Campaign, Mode};
@@ -14,7 +14,7 @@ use crate::domain::ledger::{Body, Entry, FirstYes, Preference};
 use crate::domain::message::Kind;
 use crate::domain::suppression::Reason;
 use crate::domain::times::Times;
-use crate::store::contacts::Contact;
+use crate::store::contacts::{Barred, Contact};
 use crate::store::conversations::Conversation;
 use crate::store::messages::Attempt;
 use crate::store::{Tx, answers, campaigns, codes, contacts, conversations, ledger, messages, notices, suppressions};
@@ -198,8 +198,8 @@ pub struct Outcome {
     pub held: bool,
     /// A no newer than the first yes stands: nothing was granted.
     pub outdated: bool,
-    /// The use of the data is restricted: the yes, first or second, changed nothing.
-    pub restricted: bool,
+    /// The yes, first or second, changed nothing, and why.
+    pub barred: Option<Barred>,
 }
 
 /// Runs one act through the machine and carries out its effects. `chosen` is what the first yes names.
@@ -224,10 +224,12 @@ pub async fn act(
         outcome.outdated = true;
     }
     let yes = [Effect::Remember, Effect::SendConfirmation, Effect::SendCode, Effect::Grant];
-    if effects.iter().any(|effect| yes.contains(effect)) && contacts::is_restricted(tx, situation.contact.id).await? {
+    if effects.iter().any(|effect| yes.contains(effect)) {
+        outcome.barred = contacts::barred(tx, situation.contact.id).await?;
+    }
+    if outcome.barred.is_some() {
         // Art. 18(2) GDPR: the data are stored and nothing else; a no counts all the same, since it uses them for nothing.
         (after, effects) = (before, Vec::new());
-        outcome.restricted = true;
     }
     for effect in effects {
         match effect {
@@ -388,7 +390,16 @@ async fn untie(tx: &mut Tx, engine: &Engine, situation: &Situation) -> Result<()
     for (reason, at) in suppressions::live_at(&noes).filter(|(reason, _)| *reason != Reason::WrongPerson) {
         suppressions::suppress_alone(tx, controller, &ids, reason, By::List, at, now).await?;
     }
-    Ok(contacts::untie(tx, situation.contact.id).await?)
+    // What it wrote, and nobody could read yet, holds the others no more.
+    let held = match situation.contact.held_at {
+        Some(_) => contacts::lock_human(tx, situation.contact.id).await?,
+        None => Vec::new(),
+    };
+    contacts::untie(tx, situation.contact.id).await?;
+    for number in held {
+        Box::pin(waiting::go_on_unless_held(tx, engine, number)).await?;
+    }
+    Ok(())
 }
 
 /// A no of the human's other number, which an import tied to this one.

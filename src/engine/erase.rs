@@ -11,6 +11,7 @@ use super::requests::{self, Asked};
 use super::{Engine, Tries};
 use crate::clock::DAY;
 use crate::crash;
+use crate::domain::answer::By;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
@@ -87,6 +88,10 @@ pub async fn within(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &
         let number = engine.vault.decrypt_number(&contact.number_enc)?;
         let own = engine.vault.keyed_all(&number);
         keyed.extend(own.iter().cloned());
+        if !reached.contains(&id) {
+            // No human ties it to them any more, and no list may bring it back either. It is no answer: what its asks came to stays.
+            suppressions::suppress_alone(tx, controller, &own, Reason::Erased, By::Operator, now, now).await?;
+        }
         let parts = parts(tx, id, &mut erased.gateways).await?;
         if let Some(request) = requests::add(tx, engine, Right::Erasure, &own, Some(&contact.subject), asked, &parts).await? {
             erased.requests.push(request);

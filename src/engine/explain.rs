@@ -16,7 +16,7 @@ use crate::domain::eligibility;
 use crate::domain::ledger::{Body, GENESIS, Preference, apply, body_hash, row_hash};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::suppression::Reason;
-use crate::store::contacts::Contact;
+use crate::store::contacts::{Barred, Contact};
 use crate::store::humans::{self, NoOfAnother};
 use crate::store::{Tx, campaigns, contacts, handed, keep, ledger, requests, screenings, suppressions};
 use crate::vault::SEALED;
@@ -388,21 +388,30 @@ async fn tell(
     }
     story.consents = consents::of(engine, tx, contact.id).await?;
     let mut first = Vec::new();
-    if contact.held_at.is_some() {
-        first.push("An unclear reply waits for an operator, and nothing is sent until it is read.".to_owned());
-    }
-    match contacts::is_restricted(tx, contact.id).await? {
-        true if contact.restricted == 0 => first.push(
+    let held = match (contact.held_at, contacts::is_held(tx, contact.id).await?) {
+        (Some(_), _) => Some("An unclear reply waits"),
+        (None, true) => Some("An unclear reply by another number of the same human waits"),
+        (None, false) => None,
+    };
+    first.extend(held.map(|held| format!("{held} for an operator, and nothing is sent until it is read.")));
+    match contacts::barred(tx, contact.id).await? {
+        Some(Barred::Restricted) if contact.restricted == 0 => first.push(
             "The use of the data of another number of the same human is restricted (Art. 18 GDPR), so this one is sent nothing either."
                 .to_owned(),
         ),
-        true => first.push("The use of this person's data is restricted (Art. 18 GDPR), so they are sent nothing.".to_owned()),
+        Some(Barred::Restricted) => {
+            first.push("The use of this person's data is restricted (Art. 18 GDPR), so they are sent nothing.".to_owned());
+        }
+        Some(Barred::Noted) => first.push(
+            "An objection, a restriction or an erasure is noted and not carried out yet, so they are asked nothing until it is."
+                .to_owned(),
+        ),
         // What they said here since is newer.
-        false if bodies.last().map(|body| body.at) < answered => first.extend(
+        None if bodies.last().map(|body| body.at) < answered => first.extend(
             answered.map(|at| format!("They answered on {}, {SINCE_COPY}; nobody asks them again.", times.minute(at))),
         ),
-        false if !granted.is_empty() => first.push(format!("They allow {}.", allowed(&granted))),
-        false => {}
+        None if !granted.is_empty() => first.push(format!("They allow {}.", allowed(&granted))),
+        None => {}
     }
     let newest = decided.last().and_then(|(name, ..)| story.campaigns.iter().find(|c| c.campaign == *name));
     let asked = story.campaigns.iter().rfind(|c| c.standing == Standing::Asked);

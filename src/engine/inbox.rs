@@ -4,8 +4,8 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Engine;
 use super::receive::{self, Resolved};
+use super::{Engine, Tries};
 use crate::clock::instant;
 use crate::store::inbound;
 
@@ -86,6 +86,16 @@ pub async fn waiting(engine: &Engine, after: i64, limit: i64) -> Result<Vec<Wait
 /// # Errors
 /// Nothing waits under this id, or a stop would reach nobody.
 pub async fn resolve(engine: &Engine, id: i64, stop: bool, by: &str) -> Result<bool> {
+    let mut tries = Tries::default();
+    loop {
+        let done = try_resolve(engine, id, stop, by).await;
+        if !tries.again(&done) {
+            return done;
+        }
+    }
+}
+
+async fn try_resolve(engine: &Engine, id: i64, stop: bool, by: &str) -> Result<bool> {
     let mut tx = engine.store.write().await?;
     match receive::resolve(&mut tx, engine, id, stop, by).await? {
         Resolved::NotWaiting => bail!("no reply {id} waits; remedy: `permesso inbox list`"),

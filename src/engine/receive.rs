@@ -18,6 +18,7 @@ use crate::domain::reply::Intent;
 use crate::domain::suppression::Reason;
 use crate::gateway::driver::OF_CONTENT;
 use crate::gateway::{self, Event, Handled};
+use crate::store::contacts::Barred;
 use crate::store::inbound::{ERASED, NewInbound};
 use crate::store::{Tx, answers, contacts, conversations, inbound, messages, suppressions};
 use crate::vault::Keyed;
@@ -28,8 +29,13 @@ const WAMID: &str = "wamid.";
 /// For the fingerprint by which a message without an id is known again.
 const AGAIN: &str = "said";
 
-/// Effect of a yes by somebody the use of whose data is restricted.
-pub(super) const RESTRICTED: &str = "ignored: the use of the data is restricted";
+/// Effect of a yes that counts for nothing.
+pub(super) fn ignored(why: Barred) -> &'static str {
+    match why {
+        Barred::Restricted => "ignored: the use of the data is restricted",
+        Barred::Noted => "ignored: a request about the data is noted, and not carried out yet",
+    }
+}
 
 /// After its person wrote, WhatsApp takes free text for 24 hours; an hour is left for the way to the provider. Whatever is answered later
 /// goes as an approved template or not at all.
@@ -325,7 +331,7 @@ pub(super) async fn reply(
                 Some(message) if situation.asked_in(message) => false,
                 Some(_) => return Ok("ignored: answers another question"),
             };
-            if let Some(kept) = waiting::must_wait(&situation, heard.tapped.is_some()).filter(|_| second) {
+            if second && let Some(kept) = waiting::must_wait(tx, &situation, heard.tapped.is_some()).await? {
                 return Ok(kept);
             }
             Act::SaidYes { second }
@@ -363,8 +369,8 @@ pub(super) async fn reply(
     if outcome.outdated {
         return Ok("ignored: a newer no stands");
     }
-    if outcome.restricted {
-        return Ok(RESTRICTED);
+    if let Some(why) = outcome.barred {
+        return Ok(ignored(why));
     }
     if let Some(early) = early {
         return Ok(early.effect);
@@ -497,14 +503,16 @@ pub async fn resolve(tx: &mut Tx, engine: &Engine, inbound_id: i64, stop: bool, 
             return Ok(Resolved::Done);
         }
     };
+    // A new unclear reply, or a yes that has to wait for this one, may be coming in at this moment, by whatever number.
+    let numbers = contacts::lock_human(tx, contact).await?;
     if stop {
         confirm::operator_stop(tx, engine, contact, &format!("inbound {inbound_id}, resolved by {by}")).await?;
     }
-    // A new unclear reply may be coming in at this moment.
-    contacts::lock(tx, contact).await?;
     if inbound::still_held(tx, contact).await? == 0 {
         contacts::hold(tx, contact, None).await?;
-        waiting::go_on(tx, engine, contact).await?;
+    }
+    for number in numbers {
+        waiting::go_on_unless_held(tx, engine, number).await?;
     }
     Ok(Resolved::Done)
 }

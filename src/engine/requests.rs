@@ -114,6 +114,7 @@ pub(super) async fn add(
     parts: &[Part],
 ) -> Result<Option<i64>> {
     let Some(newest) = keyed.last() else { return Ok(None) };
+    known_by_all(tx, engine, keyed).await?;
     let new = Request {
         kind: right.code().to_owned(),
         mac: newest.mac.clone(),
@@ -136,6 +137,19 @@ pub(super) async fn add(
     Ok(id)
 }
 
+/// A request stands under its number's newest hash alone: a contact that came under an older key is known by that one too from now on, so
+/// that whatever looks for its requests finds this one.
+async fn known_by_all(tx: &mut Tx, engine: &Engine, keyed: &[Keyed]) -> Result<()> {
+    if keyed.len() > 1
+        && let Some(contact) = contacts::by_number(tx, &engine.controller, keyed).await?
+        // Whoever was erased since has no hash any more.
+        && let Some(contact) = contacts::lock(tx, contact.id).await?.filter(|c| !c.is_erased())
+    {
+        contacts::known_by(tx, &engine.controller, contact.id, keyed).await?;
+    }
+    Ok(())
+}
+
 /// Whatever was noted of this right is done, since what was done already answers it. Says whether anything was.
 pub(super) async fn settle(tx: &mut Tx, engine: &Engine, right: Right, keyed: &[Keyed], subject: Option<&str>) -> Result<bool> {
     let noted = requests::noted(tx, &engine.controller, right.code(), keyed).await?;
@@ -150,6 +164,18 @@ pub(super) async fn settle(tx: &mut Tx, engine: &Engine, right: Right, keyed: &[
 pub(super) async fn is_done(tx: &mut Tx, engine: &Engine, right: Right, keyed: &[Keyed]) -> Result<bool> {
     let all = requests::of_number(tx, &engine.controller, keyed).await?;
     Ok(all.iter().any(|row| row.request.kind == right.code() && row.request.done_at.is_some()))
+}
+
+/// What is noted of this number, keeps its person from being asked, and is not carried out yet, the oldest: its id, its kind and the command
+/// that carries it out.
+pub(super) async fn holding(tx: &mut Tx, engine: &Engine, keyed: &[Keyed]) -> Result<Option<(i64, &'static str, String)>> {
+    for row in requests::of_number(tx, &engine.controller, keyed).await? {
+        let right = Right::parse(&row.request.kind).filter(|_| row.request.done_at.is_none());
+        if let Some(right) = right.filter(|right| matches!(right, Right::Objection | Right::Restriction | Right::Erasure)) {
+            return Ok(Some((row.id, right.code(), left(right.code(), row.id, true))));
+        }
+    }
+    Ok(None)
 }
 
 /// How the newest request of this kind that was done for this number came, for a number that takes its place.
@@ -171,11 +197,11 @@ pub(super) async fn carried(tx: &mut Tx, engine: &Engine, right: Right, keyed: &
 /// # Errors
 /// It is noted, or carried out, already.
 pub async fn note(engine: &Engine, right: Right, number: &PhoneNumber, asked: &Asked) -> Result<i64> {
-    let keyed = engine.vault.keyed(number);
+    let newest = engine.vault.keyed(number);
     let new = Request {
         kind: right.code().to_owned(),
-        mac: keyed.mac,
-        key_id: keyed.key_id,
+        mac: newest.mac,
+        key_id: newest.key_id,
         subject: None,
         channel: asked.channel.to_owned(),
         by_whom: asked.by.clone(),
@@ -184,6 +210,7 @@ pub async fn note(engine: &Engine, right: Right, number: &PhoneNumber, asked: &A
         done_at: None,
     };
     let mut tx = engine.store.write().await?;
+    known_by_all(&mut tx, engine, &engine.vault.keyed_all(number)).await?;
     let id = requests::add(&mut tx, &engine.controller, &new, &[]).await?;
     let id = id.context("this request of that day is recorded already; remedy: `permesso contact requests list` shows it")?;
     tx.commit().await?;

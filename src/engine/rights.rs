@@ -51,10 +51,12 @@ pub(super) async fn restrict(tx: &mut Tx, engine: &Engine, number: &PhoneNumber,
     let mut changed = 0;
     for id in reached {
         let Some(contact) = contacts::lock(tx, id).await?.filter(|c| !c.is_erased()) else { continue };
+        let own = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
         if contacts::restrict(tx, &[id], restricted).await?.is_empty() {
+            // What stands already answers what was noted.
+            requests::settle(tx, engine, right, &own, Some(&contact.subject)).await?;
             continue;
         }
-        let own = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
         requests::add(tx, engine, right, &own, Some(&contact.subject), asked, &[]).await?;
         confirm::restricted(tx, engine, id, restricted, &deed(engine, action, asked)).await?;
         changed += 1;
@@ -180,7 +182,8 @@ pub(super) async fn object_of(
 /// and the mark of every ask, and no consent and no right to ask. The old number is closed, since it may be somebody else's by now.
 ///
 /// # Errors
-/// The old number is no contact, or the new one is one already, or the same.
+/// The old number is no contact, or the new one is one already, or the same; or what came from the old one, a reply or a letter, waits to be
+/// read or carried out.
 pub async fn change_number(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked: &Asked) -> Result<()> {
     let mut tries = Tries::default();
     loop {
@@ -223,6 +226,12 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
     if contact.held_at.is_some() {
         bail!(
             "a reply from the old number waits to be read and may be a no; remedy: `permesso inbox resolve` it, then change the number"
+        );
+    }
+    // Carried out after the change it would reach the old number alone.
+    if let Some((request, kind, command)) = requests::holding(&mut tx, engine, &was).await? {
+        bail!(
+            "request {request} of the old number ({kind}) is noted and not carried out; remedy: `{command}`, or `permesso contact requests done {request}` where it was answered in another way; then change the number"
         );
     }
     let (id, subject) = enroll::add(&mut tx, engine, new, new.country().unwrap_or_default(), &is).await?;

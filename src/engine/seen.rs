@@ -25,6 +25,8 @@ pub struct Seen {
     pub evidence: Vec<String>,
     pub only_quarantined: bool,
     pub restricted: bool,
+    /// An objection, a restriction or an erasure is noted, and not carried out yet.
+    pub noted: bool,
     /// An unclear reply waits for an operator.
     pub held: bool,
     /// When the person wants to be written to: `Mo,Fr 08:00-12:00, at most once a week`.
@@ -63,6 +65,7 @@ impl Seen {
                 .collect(),
             only_quarantined: f.only_quarantined,
             restricted: f.restricted,
+            noted: f.noted,
             held: f.held,
             times: f.times.as_ref().map(Times::words),
             suppressed: f.suppressions.iter().map(|(reason, at)| format!("{} since {}", reason.code(), day(*at))).collect(),
@@ -138,6 +141,9 @@ impl Seen {
         }
         if self.restricted {
             lines.push(("Processing", "restricted (Art. 18 GDPR)".to_owned()));
+        }
+        if self.noted {
+            lines.push(("Request", "an objection, a restriction or an erasure is noted, and not carried out yet".to_owned()));
         }
         if !self.registers.is_empty() {
             lines.push(("Opposition registers", self.registers.join("; ")));

@@ -1,22 +1,31 @@
-//! A second yes said while an unclear reply of the same person waits for an operator. It is kept and grants nothing: what is doubtful may
-//! be a no, and nothing doubtful is ever a yes. Once the operator has read everything and said no stop, it counts as of when it was said,
-//! and so does a one-time code typed meanwhile ([`code::go_on`]).
+//! A second yes said while an unclear reply of the same human, by whatever number, waits for an operator. It is kept and grants nothing: what
+//! is doubtful may be a no, and nothing doubtful is ever a yes. Once the operator has read everything and said no stop, it counts as of when
+//! it was said, and so does a one-time code typed meanwhile ([`code::go_on`]).
 
 use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
-use super::receive::RESTRICTED;
+use super::receive::ignored;
 use super::{Engine, code};
 use crate::domain::campaign::Mode;
 use crate::domain::channel::Channel;
 use crate::domain::consent::{Act, State, counts_at};
-use crate::store::Tx;
 use crate::store::inbound::{self, TAP_WAITS, WaitingYes, YES_WAITS};
+use crate::store::{Tx, contacts};
 
 /// Whether this second yes by message must wait, and as what it is kept. One that cannot grant anyway need not.
-pub(super) fn must_wait(situation: &Situation, tapped: bool) -> Option<&'static str> {
+pub(super) async fn must_wait(tx: &mut Tx, situation: &Situation, tapped: bool) -> Result<Option<&'static str>> {
     let would_grant = situation.state() == Some(State::Pending) && situation.mode() != Mode::LinkCode;
-    (would_grant && situation.contact.held_at.is_some()).then_some(if tapped { TAP_WAITS } else { YES_WAITS })
+    let waits = would_grant && contacts::is_held(tx, situation.contact.id).await?;
+    Ok(waits.then_some(if tapped { TAP_WAITS } else { YES_WAITS }))
+}
+
+/// As [`go_on`], where nothing of the human is unclear any more.
+pub(super) async fn go_on_unless_held(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<()> {
+    match contacts::is_held(tx, contact).await? {
+        true => Ok(()),
+        false => go_on(tx, engine, contact).await,
+    }
 }
 
 /// Nothing of this person is unclear any more: what they said meanwhile counts, in its order. After a stop their question is closed,
@@ -48,9 +57,9 @@ async fn grant(tx: &mut Tx, engine: &Engine, situation: &mut Situation, yes: &Wa
         text_hash: Some(engine.vault.fingerprint("reply", &text)),
     };
     let outcome = confirm::act(tx, engine, situation, Act::SaidYes { second: true }, &deed, &[]).await?;
-    Ok(match (outcome.outdated, outcome.restricted) {
+    Ok(match (outcome.outdated, outcome.barred) {
         (true, _) => "ignored: a newer no stands",
-        (false, true) => RESTRICTED,
-        (false, false) => "applied",
+        (false, Some(why)) => ignored(why),
+        (false, None) => "applied",
     })
 }

@@ -2,7 +2,7 @@
 //! listed, counted or one of them is explained, so that no two of these can differ.
 
 use super::answers::left;
-use super::contacts::restricted;
+use super::contacts::of_human;
 use super::{Result, Tx, fetch_all, fetch_one, json};
 use crate::domain::channel::Permission;
 use crate::domain::status::permissions;
@@ -73,7 +73,7 @@ macro_rules! known {
                SELECT CAST(j.value->>'id' AS BIGINT) AS id, CAST(j.value->>'bits' AS BIGINT) AS bits FROM EACH($3)),
              people AS MATERIALIZED (
                SELECT c.id, c.subject, c.human, ",
-            restricted!("c"),
+            of_human!("c", "restricted <> 0"),
             " AS restricted FROM contacts c WHERE c.id > $4 AND c.id <= $5 AND ",
             counted!(),
             "),

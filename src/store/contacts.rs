@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::humans::{self, Tie};
+use super::requests::is_noted;
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
 use crate::domain::times::Times;
 use crate::vault::{Keyed, USER};
@@ -365,6 +366,20 @@ pub async fn lock(tx: &mut Tx, id: i64) -> Result<Option<Contact>> {
     fetch_optional!(tx, concat!(contact_of_id!(), " FOR NO KEY UPDATE"), id)
 }
 
+/// As [`lock`], with every other number of the human, in the order of their ids. Answers those.
+pub async fn lock_human(tx: &mut Tx, id: i64) -> Result<Vec<i64>> {
+    let ids: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT c.id FROM contacts c WHERE c.id IN (
+           SELECT CAST($1 AS BIGINT)
+           UNION
+           SELECT o.id FROM contacts s THEN JOIN contacts o ON o.controller = s.controller AND o.human = s.human WHERE s.id = $1)
+         ORDER BY c.id FOR NO KEY UPDATE",
+        id
+    )?;
+    Ok(ids.into_iter().map(|(id,)| id).collect())
+}
+
 /// Restricts the use of these contacts' data, or lifts that. Answers those it changed.
 pub async fn restrict(tx: &mut Tx, ids: &[i64], restricted: bool) -> Result<Vec<i64>> {
     let changed: Vec<(i64,)> = fetch_all!(
@@ -377,27 +392,54 @@ pub async fn restrict(tx: &mut Tx, ids: &[i64], restricted: bool) -> Result<Vec<
     Ok(changed.into_iter().map(|(id,)| id).collect())
 }
 
-/// 1 where the use of the data of a contact (by the name it has in the statement) is restricted, its own or those of another number of
-/// the human, else 0.
-macro_rules! restricted {
-    ($contact:literal) => {
+/// 1 where something is so of a contact (by the name it has in the statement), or of another number of the human, else 0.
+macro_rules! of_human {
+    ($contact:literal, $is:literal) => {
         concat!(
             "CAST(CASE WHEN ",
             $contact,
-            ".restricted <> 0 OR EXISTS (SELECT 1 FROM contacts o WHERE o.controller = ",
+            ".",
+            $is,
+            " OR EXISTS (SELECT 1 FROM contacts o WHERE o.controller = ",
             $contact,
             ".controller AND o.human = ",
             $contact,
-            ".human AND o.restricted <> 0) THEN 1 ELSE 0 END AS BIGINT)"
+            ".human AND o.",
+            $is,
+            ") THEN 1 ELSE 0 END AS BIGINT)"
         )
     };
 }
-pub(super) use restricted;
+pub(super) use of_human;
 
-/// Whether the use of this contact's data is restricted: its own, or those of another number of the human.
-pub async fn is_restricted(tx: &mut Tx, id: i64) -> Result<bool> {
-    let row: Option<(i64,)> = fetch_optional!(tx, concat!("SELECT ", restricted!("c"), " FROM contacts c WHERE c.id = $1"), id)?;
-    Ok(row.is_some_and(|(restricted,)| restricted != 0))
+/// Why no yes of a person counts, and nothing invites them to one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Barred {
+    /// The use of their data is restricted (Art. 18 GDPR).
+    Restricted,
+    /// An objection, a restriction or an erasure is noted, and not carried out yet.
+    Noted,
+}
+
+/// Whether, and why, a contact is barred, by whatever number of the human.
+pub async fn barred(tx: &mut Tx, id: i64) -> Result<Option<Barred>> {
+    let row: Option<(i64, i64)> = fetch_optional!(
+        tx,
+        concat!("SELECT ", of_human!("c", "restricted <> 0"), ", ", is_noted!("c"), " FROM contacts c WHERE c.id = $1"),
+        id
+    )?;
+    Ok(match row {
+        Some((restricted, _)) if restricted != 0 => Some(Barred::Restricted),
+        Some((_, noted)) if noted != 0 => Some(Barred::Noted),
+        _ => None,
+    })
+}
+
+/// Whether an unclear reply of this contact, or of another number of the human, waits for an operator.
+pub async fn is_held(tx: &mut Tx, id: i64) -> Result<bool> {
+    let row: Option<(i64,)> =
+        fetch_optional!(tx, concat!("SELECT ", of_human!("c", "held_at IS NOT NULL"), " FROM contacts c WHERE c.id = $1"), id)?;
+    Ok(row.is_some_and(|(held,)| held != 0))
 }
 
 /// Everybody the use of whose data is restricted, by whatever number of theirs: (number_enc, country, locale, when the ledger has it of this
@@ -413,7 +455,7 @@ pub async fn restricted_people(tx: &mut Tx, controller: &str) -> Result<Vec<(Str
                 WHERE o.controller = c.controller AND o.human = c.human AND o.restricted <> 0),
                c.created_at)
              FROM contacts c WHERE c.controller = $1 AND c.number_enc <> '' AND ",
-            restricted!("c"),
+            of_human!("c", "restricted <> 0"),
             " <> 0 ORDER BY c.id"
         ),
         controller
@@ -493,6 +535,19 @@ pub async fn enroll(tx: &mut Tx, controller: &str, new: &Enrolled, keyed: &[Keye
         id
     )?;
     Ok(id)
+}
+
+/// A contact is known by these hashes of its number too: a newer key than the one it came under has made one more.
+pub async fn known_by(tx: &mut Tx, controller: &str, id: i64, keyed: &[Keyed]) -> Result<()> {
+    execute!(
+        tx,
+        "INSERT INTO number_macs (controller, mac, key_id, contact_id)
+         SELECT $2, j.value->>'mac', CAST(j.value->>'key' AS BIGINT), $3 FROM EACH($1) WHERE true ON CONFLICT DO NOTHING",
+        &json(keyed),
+        controller,
+        id
+    )?;
+    Ok(())
 }
 
 /// Keeps that these ids are those by which WhatsApp knows these contacts; an id that is known as another's was told anew. Answers the ids

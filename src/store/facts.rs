@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use chrono::NaiveDate;
 
-use super::contacts::restricted;
+use super::contacts::of_human;
 use super::keep::ANSWERED;
+use super::requests::is_noted;
 use super::{Error, Result, Tx, fetch_all, json, screenings};
 use crate::clock::DAY;
 use crate::domain::channel::{Channel, Permission, Purpose};
@@ -40,6 +41,7 @@ type ContactRow = (
     Option<String>,
     i64,
     i64,
+    i64,
     Option<String>,
     Option<String>,
 );
@@ -52,20 +54,19 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
     let rows: Vec<ContactRow> = fetch_all!(
         tx,
         concat!(
-            "SELECT id, subject, number_enc, line, country, locale, zone, kind, last_action, CAST(CASE WHEN ",
-            restricted!("contacts"),
-            // Noted and not carried out yet: whoever objected is not asked meanwhile (Art. 21(3) GDPR), nor while it is looked into (Art. 18(1)(d)).
-            " <> 0 OR EXISTS (SELECT 1 FROM number_macs n
-                THEN JOIN requests r ON r.controller = n.controller AND r.mac = n.mac AND r.done_at IS NULL
-                  AND r.kind IN ('objection', 'restriction', 'erasure')
-                WHERE n.contact_id = contacts.id) THEN 1 ELSE 0 END AS BIGINT),
-              CAST(CASE WHEN held_at IS NULL THEN 0 ELSE 1 END AS BIGINT), human, times
-             FROM contacts WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))"
+            "SELECT id, subject, number_enc, line, country, locale, zone, kind, last_action, ",
+            of_human!("contacts", "restricted <> 0"),
+            ", ",
+            is_noted!("contacts"),
+            ", ",
+            // What is doubtful may be a no, and a no is the whole human's.
+            of_human!("contacts", "held_at IS NOT NULL"),
+            ", human, times FROM contacts WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))"
         ),
         &ids
     )?;
     let mut people: HashMap<i64, Person> = HashMap::with_capacity(rows.len());
-    for (id, subject, number_enc, line, country, locale, zone, kind, last_action, restricted, held, human, times) in rows {
+    for (id, subject, number_enc, line, country, locale, zone, kind, last_action, restricted, noted, held, human, times) in rows {
         let facts = Facts {
             contact: id,
             mobile: line == "mobile",
@@ -74,6 +75,7 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
             // The last of all days stands for a customer's unknown action: an active one, whatever dates other rows have.
             last_action: last_action.filter(|day| day != super::contacts::UNDATED).and_then(|d| d.parse::<NaiveDate>().ok()),
             restricted: restricted != 0,
+            noted: noted != 0,
             screened: screened.remove(&id).unwrap_or_default(),
             held: held != 0,
             // What cannot be read was chosen all the same: nothing is sent by guess.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::contacts::restricted;
+use super::contacts::of_human;
 use super::{Error, Result, Tx, execute, fetch_all, fetch_optional, json, outbox};
 use crate::crash;
 use crate::domain::channel::{Channel, Permission, Purpose};
@@ -240,7 +240,7 @@ pub async fn consents_since(tx: &mut Tx, controller: &str, since: i64, always: &
         tx,
         concat!(
             "SELECT c.id AS contact, c.number_enc, c.country, c.locale, p.channel, p.purpose, p.state, p.since, p.seq, ",
-            restricted!("c"),
+            of_human!("c", "restricted <> 0"),
             " AS restricted, e.body, c.times
          FROM preferences p JOIN contacts c ON c.controller = p.controller AND c.subject = p.subject
          LEFT JOIN evidence e ON e.seq = p.seq

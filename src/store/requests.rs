@@ -74,6 +74,38 @@ pub async fn add(tx: &mut Tx, controller: &str, new: &Request, parts: &[Part]) -
     Ok(Some(id))
 }
 
+/// 1 where an objection, a restriction or an erasure is noted of a contact (by the name it has in the statement) and not carried out yet, by
+/// whatever number or id of the human, else 0: whoever objected is not asked meanwhile (Art. 21(3) GDPR), nor while it is looked into
+/// (Art. 18(1)(d)). Where nothing is open, which is found once a statement, nobody's numbers are gone through.
+macro_rules! is_noted {
+    ($contact:literal) => {
+        concat!(
+            "CAST(CASE WHEN EXISTS (SELECT 1 FROM requests w WHERE w.done_at IS NULL) AND (EXISTS (SELECT 1 FROM number_macs n
+               THEN JOIN requests r ON r.controller = n.controller AND r.mac = n.mac AND r.done_at IS NULL
+                 AND r.kind IN ('objection', 'restriction', 'erasure')
+               WHERE n.contact_id = ",
+            $contact,
+            ".id) OR EXISTS (SELECT 1 FROM contacts o
+               THEN JOIN number_macs n ON n.contact_id = o.id
+               THEN JOIN requests r ON r.controller = n.controller AND r.mac = n.mac AND r.done_at IS NULL
+                 AND r.kind IN ('objection', 'restriction', 'erasure')
+               WHERE o.controller = ",
+            $contact,
+            ".controller AND o.human = ",
+            $contact,
+            ".human) OR EXISTS (SELECT 1 FROM humans h
+               THEN JOIN requests r ON r.controller = h.controller AND r.mac = h.alias AND r.done_at IS NULL
+                 AND r.kind IN ('objection', 'restriction', 'erasure')
+               WHERE h.controller = ",
+            $contact,
+            ".controller AND h.human = ",
+            $contact,
+            ".human)) THEN 1 ELSE 0 END AS BIGINT)"
+        )
+    };
+}
+pub(super) use is_noted;
+
 /// What was noted of these numbers and not carried out yet, oldest first.
 pub async fn noted(tx: &mut Tx, controller: &str, kind: &str, keyed: &[Keyed]) -> Result<Vec<Request>> {
     fetch_all!(
@@ -132,8 +164,8 @@ pub async fn of_number(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result
     )
 }
 
-/// Contacts of these numbers that are not restricted, though their number's newest word about that in the record is a restriction that was
-/// carried out.
+/// Contacts of these numbers that are not restricted, though their number's newest word about that in the record that was carried out is a
+/// restriction: what was noted and answered in another way names no subject.
 pub async fn restricted(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<i64>> {
     let rows: Vec<(i64,)> = fetch_all!(
         tx,
@@ -144,7 +176,8 @@ pub async fn restricted(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Resul
          JOIN contacts c ON c.id = n.contact_id AND c.restricted = 0 AND c.number_enc <> ''
          WHERE r.done_at IS NOT NULL AND r.subject IS NOT NULL AND NOT EXISTS (
            SELECT 1 FROM number_macs o JOIN requests l ON l.controller = o.controller AND l.mac = o.mac AND l.key_id = o.key_id
-           WHERE o.contact_id = c.id AND l.kind = 'restriction_lifted' AND (l.done_at > r.done_at OR (l.done_at = r.done_at AND l.id > r.id)))
+           WHERE o.contact_id = c.id AND l.kind = 'restriction_lifted' AND l.subject IS NOT NULL
+             AND (l.done_at > r.done_at OR (l.done_at = r.done_at AND l.id > r.id)))
          ORDER BY c.id",
         controller,
         json(keyed)

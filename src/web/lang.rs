@@ -137,7 +137,7 @@ texts! {
     name yes_word colon languages title description your_number intro call product_info product_info_hint promotions
     promotions_hint profiling profiling_hint chosen none nothing_ticked unchosen when when_hint
     parts morning afternoon evening days mo tu we th fr sa su often often_any often_week often_month any_time change
-    wrong_number_title wrong_number_text wrong_number_button date answered taken_back unticked silence lapsed restricted wrong_number number_changed blocked
+    wrong_number_title wrong_number_text wrong_number_button date answered taken_back unticked silence lapsed restricted noted wrong_number number_changed blocked
     confirmed test
     refused stopped last_step
     pending_reply_before pending_reply_to pending_reply_message pending_cost pending_chosen pending_nothing_yet pending_code

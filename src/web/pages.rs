@@ -34,6 +34,8 @@ pub enum Banner {
     /// The second step never came.
     Lapsed,
     Restricted,
+    /// A request about their data waits to be carried out.
+    Noted,
     WrongNumber,
     /// The person has another number, and this one is closed.
     NumberChanged,
@@ -50,7 +52,7 @@ impl Banner {
             Banner::Answered(_) => "answered",
             Banner::TakenBack | Banner::Unticked => "taken_back",
             Banner::Lapsed => "lapsed",
-            Banner::Restricted => "restricted",
+            Banner::Restricted | Banner::Noted => "restricted",
             Banner::WrongNumber | Banner::NumberChanged => "wrong_number",
         }
     }
@@ -67,6 +69,7 @@ impl Banner {
             Banner::Unticked => &t.unticked,
             Banner::Lapsed => &t.lapsed,
             Banner::Restricted => &t.restricted,
+            Banner::Noted => &t.noted,
             Banner::WrongNumber => &t.wrong_number,
             Banner::NumberChanged => &t.number_changed,
         };
@@ -305,7 +308,7 @@ impl PreferencesPage {
         match self.door {
             Door::Open => self.pending.is_some(),
             Door::Expired => !self.no_is_said,
-            Door::Restricted => true,
+            Door::Restricted | Door::Noted => true,
             Door::Closed => false,
         }
     }

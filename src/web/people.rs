@@ -47,7 +47,7 @@ async fn page(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
     };
     let lang = lang.or_else(|| Lang::parse(&view.locale)).unwrap_or(Lang::EN);
     let status = match view.door {
-        Door::Open | Door::Restricted => StatusCode::OK,
+        Door::Open | Door::Restricted | Door::Noted => StatusCode::OK,
         Door::Expired | Door::Closed => StatusCode::GONE,
     };
     (status, Html(render(&preferences(web, token, lang, view, false)))).into_response()
@@ -109,6 +109,7 @@ fn banner(view: &View) -> Option<Banner> {
         (Some(Reason::WrongPerson), _) if view.number_changed => Some(Banner::NumberChanged),
         (Some(Reason::WrongPerson), _) => Some(Banner::WrongNumber),
         _ if view.door == Door::Restricted => Some(Banner::Restricted),
+        _ if view.door == Door::Noted => Some(Banner::Noted),
         _ if view.pending.is_some() => None,
         (Some(Reason::Stopped | Reason::Erased | Reason::UnsubscribedBefore), _) => Some(Banner::Stopped),
         (Some(Reason::Refused), _) => Some(Banner::Refused),

@@ -136,13 +136,14 @@ type Change = fn(&mut Case);
 type Edge = (&'static str, Box<dyn Fn(&mut Case)>, (&'static str, Option<Reason>));
 
 /// Everything that keeps an ask from somebody, strictest first.
-const RULES: [(Change, Reason); 28] = [
+const RULES: [(Change, Reason); 29] = [
     (|c| c.facts.suppressions.push((suppression::Reason::WrongPerson, 1)), Reason::WrongPerson),
     (|c| c.facts.suppressions.push((suppression::Reason::Erased, 2)), Reason::Erased),
     (|c| c.facts.suppressions.push((suppression::Reason::Stopped, 3)), Reason::SuppressedObjection),
     (|c| c.facts.suppressions.push((suppression::Reason::UnsubscribedBefore, 4)), Reason::SuppressedUnsub),
     (|c| c.facts.suppressions.push((suppression::Reason::Refused, 5)), Reason::AlreadyRefused),
     (|c| c.facts.restricted = true, Reason::Restricted),
+    (|c| c.facts.noted = true, Reason::Restricted),
     (|c| c.facts.held = true, Reason::HeldForOperator),
     (|c| c.facts.mobile = false, Reason::BadNumber),
     (|c| c.facts.country = None, Reason::CountryBlocked),
@@ -374,13 +375,16 @@ fn what_answers_a_persons_own_act_has_rules_of_its_own() {
             "{at}"
         );
     }
-    assert_eq!(
-        says(Cause::Confirm, &|f| {
-            yes(f);
-            f.restricted = true;
-        }),
-        skip(Restricted)
-    );
+    let barred: [fn(&mut Facts); 2] = [|f| f.restricted = true, |f| f.noted = true];
+    for bar in barred {
+        assert_eq!(
+            says(Cause::Confirm, &|f| {
+                yes(f);
+                bar(f);
+            }),
+            skip(Restricted)
+        );
+    }
     assert_eq!(
         says(Cause::Confirm, &|f| {
             yes(f);
@@ -447,8 +451,9 @@ fn what_answers_a_persons_own_act_has_rules_of_its_own() {
         }),
         DAY / 2
     );
-    assert_eq!(says(code, &|f| f.restricted = true), skip(Restricted));
-    assert_eq!(says(data, &|f| f.restricted = true), send);
+    for bar in barred {
+        assert_eq!((says(code, &bar), says(data, &bar)), (skip(Restricted), send));
+    }
 
     // A form: anybody can type anybody's number, so every no stands.
     let campaign = Case::good().campaign;
@@ -456,7 +461,9 @@ fn what_answers_a_persons_own_act_has_rules_of_its_own() {
     let form = Cause::Form { asked_at: now, pack: italy };
     assert_eq!(says(form, &|_| {}), send);
     assert_eq!(says(form, &|f| f.suppressions = no(1)), skip(SuppressedObjection));
-    assert_eq!(says(form, &|f| f.restricted = true), skip(Restricted));
+    for bar in barred {
+        assert_eq!(says(form, &bar), skip(Restricted));
+    }
     assert_eq!(says(form, &|f| f.held = true), skip(HeldForOperator));
     assert_eq!(says(form, &|f| f.mobile = false), skip(BadNumber));
     assert_eq!(says(Cause::Form { asked_at: now, pack: None }, &|_| {}), skip(CountryBlocked));
@@ -481,6 +488,7 @@ fn what_answers_a_persons_own_act_has_rules_of_its_own() {
     assert_eq!(says(no(0), &|f| f.answers_today = 9), send);
     assert_eq!(says(no(5 * MINUTE + 1), &|_| {}), skip(TooLate));
     assert_eq!(says(no(0), &|f| f.restricted = true), skip(Restricted));
+    assert_eq!((says(no(0), &|f| f.noted = true), says(answer(0, false), &|f| f.noted = true)), (send, skip(Restricted)));
     assert_eq!(says(answer(5 * MINUTE, false), &|_| {}), send);
     assert_eq!(says(answer(5 * MINUTE + 1, false), &|_| {}), skip(TooLate));
     assert_eq!(until(answer(MINUTE, false), &|_| {}), now + 4 * MINUTE);

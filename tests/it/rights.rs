@@ -6,6 +6,7 @@ use permesso::domain::rights::Right;
 use permesso::engine::requests::Asked;
 use permesso::engine::rights::{self, Objected};
 use permesso::engine::{self, explain, report};
+use permesso::store::contacts::Barred;
 use permesso::store::{contacts, humans, requests};
 use serde_json::Value;
 
@@ -39,7 +40,10 @@ both!(whoever_has_restricted_the_use_of_their_data_is_sent_nothing_until_it_is_l
     app.import(&format!("{}{}{}", with_id(&one, "H1"), with_id(&two, "H1"), TestApp::good(&three))).await;
     app.plan(LINK).await;
     assert_eq!(restrict(app, &one, true).await, 2, "every number of the human");
+    let letter = Asked { received_at: app.clock.now() - 86_400_000_000, ..by_letter(app) };
+    engine::requests::note(&app.engine, Right::Restriction, &TestApp::number(&two), &letter).await.unwrap();
     assert_eq!(restrict(app, &two, true).await, 0, "said again");
+    assert!(engine::requests::list(&app.engine, true).await.unwrap().is_empty(), "what stands answers the letter");
     app.settle().await;
     assert_eq!((app.asks(&one), app.asks(&two), app.asks(&three)), (0, 0, 1));
     let asked = if app.decisions(&one).await.concat().contains("RESTRICTED") { &one } else { &two };
@@ -380,6 +384,11 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     assert!(change(&old, &new).await.unwrap_err().to_string().contains("remedy: `permesso inbox resolve`"));
     app.execute("UPDATE contacts SET held_at = NULL").await.unwrap();
     change(&old, &new).await.unwrap();
+    // Carried out after the change, a letter would reach the old number alone.
+    engine::requests::note(&app.engine, Right::Objection, &TestApp::number(&stopped), &by_letter(app)).await.unwrap();
+    let refused = change(&stopped, &next).await.unwrap_err().to_string();
+    assert!(refused.contains("(objection) is noted") && refused.contains("`permesso contact object NUMBER`"), "{refused}");
+    rights::object(&app.engine, &TestApp::number(&stopped), &by_letter(app)).await.unwrap();
     change(&stopped, &next).await.unwrap();
     assert!(app.granted(&same).await.is_empty(), "a rejected row tied the new number to it");
     // What a new number said before anybody knew whose it is counts for the person's others.
@@ -475,6 +484,8 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     crate::erasure::erase(app, &new).await;
     assert!(!app.story(&old).await.known && !app.story(&new).await.known);
     assert!(app.story(&old).await.suppressions.concat().contains("number changed on"));
+    let again = app.import(&TestApp::good(&old)).await;
+    assert_eq!((again.new, again.erased), (0, 1), "nor does a list bring it back: {again:?}");
     audited(app).await;
 });
 
@@ -494,7 +505,14 @@ both!(what_the_store_does_for_a_restriction_and_a_new_number, |app| {
     contacts::describe_as(&mut tx, one, two).await.unwrap();
     let described = contacts::lock(&mut tx, two).await.unwrap().unwrap();
     assert_eq!((described.kind.as_deref(), described.restricted), (Some("prospect"), 1), "a restriction is nobody else's word");
-    assert!(contacts::is_restricted(&mut tx, two).await.unwrap() && !contacts::is_restricted(&mut tx, one).await.unwrap());
+    let barred = [contacts::barred(&mut tx, one).await.unwrap(), contacts::barred(&mut tx, two).await.unwrap()];
+    assert_eq!(barred, [None, Some(Barred::Restricted)]);
+    contacts::hold(&mut tx, two, Some(7)).await.unwrap();
+    assert!(contacts::is_held(&mut tx, two).await.unwrap() && !contacts::is_held(&mut tx, one).await.unwrap());
+    assert_eq!(contacts::lock_human(&mut tx, one).await.unwrap(), [one], "it was untied");
+    let more = permesso::vault::Keyed { key_id: 7, mac: "of a newer key".into() };
+    contacts::known_by(&mut tx, &ours, one, &[keyed(1), vec![more.clone()]].concat()).await.unwrap();
+    assert_eq!(contacts::by_number(&mut tx, &ours, &[more]).await.unwrap().unwrap().id, one);
     let people = contacts::restricted_people(&mut tx, &ours).await.unwrap();
     assert_eq!(people.iter().map(|(.., at)| *at).collect::<Vec<_>>(), [described.created_at], "no entry says when");
     assert!(requests::restricted(&mut tx, &ours, &keyed(1)).await.unwrap().is_empty(), "nobody asked for any");
@@ -524,6 +542,9 @@ both!(what_the_store_does_for_a_restriction_and_a_new_number, |app| {
     let carried_out = requests::Request { done_at: Some(6), ..open.clone() };
     requests::add(&mut tx, &ours, &carried_out, &[]).await.unwrap().unwrap();
     assert_eq!(requests::restricted(&mut tx, &ours, &keyed(1)).await.unwrap(), [one]);
+    let refused = requests::Request { received_at: 4, subject: None, done_at: Some(9), ..lifted.clone() };
+    requests::add(&mut tx, &ours, &refused, &[]).await.unwrap().unwrap();
+    assert_eq!(requests::restricted(&mut tx, &ours, &keyed(1)).await.unwrap(), [one], "a wish that was refused lifts nothing");
     assert!(requests::add(&mut tx, &ours, &carried_out, &[]).await.unwrap().is_none(), "on record already");
     assert!(contacts::restricted_by_another(&mut tx, &ours, &["H1".into()]).await.unwrap().is_empty(), "nothing is granted");
     requests::number_changed(&mut tx, &ours, one, two, "ann", 7).await.unwrap();
@@ -542,7 +563,11 @@ both!(what_the_store_does_for_a_restriction_and_a_new_number, |app| {
 both!(whoever_objects_by_letter_is_asked_nothing_from_the_day_it_is_noted, |app| {
     let people = [1, 2, 3, 4].map(TestApp::it);
     app.people(&people).await;
-    app.plan(crate::app::LINK).await;
+    // Of one human the letter names the number that is not to be asked, of another the one that is no contact.
+    let [one, two, kin] = [5, 6, 7].map(TestApp::it);
+    let tied = with_id(&one, "H1") + &with_id(&two, "H1") + &with_id(&kin, "H2");
+    app.import(&(tied + &crate::humans::rejected(8, "H2", ""))).await;
+    app.plan(LINK).await;
     let requests = async |words: &[&str]| {
         let all = [&["contact", "requests"], words].concat();
         let (code, out, err) = crate::run::ask(app.dir.path(), &all).await;
@@ -552,14 +577,71 @@ both!(whoever_objects_by_letter_is_asked_nothing_from_the_day_it_is_noted, |app|
     for (number, right) in people.iter().zip(["objection", "restriction", "erasure", "access"]) {
         requests(&["note", number, "--right", right, "--received", "2026-11-20"]).await;
     }
+    let note = async |number: &str| {
+        let number = TestApp::number(number);
+        engine::requests::note(&app.engine, Right::Objection, &number, &by_letter(app)).await.unwrap()
+    };
+    let named = if app.decisions(&one).await.concat().contains("OTHER_NUMBER") { &one } else { &two };
+    let (named, _) = (note(named).await, note(&TestApp::it(8)).await);
+    let asked = || people.each_ref().map(|n| app.asks(n));
     app.settle().await;
-    assert_eq!(people.each_ref().map(|n| app.asks(n)), [0, 0, 0, 1], "{:?}", app.decisions(&people[0]).await);
-    assert!(app.decisions(&people[0]).await.concat().contains("RESTRICTED"));
-    // Two were answered in another way.
+    assert_eq!(asked(), [0, 0, 0, 1], "{:?}", app.decisions(&people[0]).await);
+    assert_eq!((app.asks(&one) + app.asks(&two), app.asks(&kin)), (0, 0), "every no for all");
+    for number in [&people[0], &kin] {
+        let decided = app.decisions(number).await.concat();
+        assert!(decided.contains("RESTRICTED") && decided.contains("\"noted\":true"), "{decided}");
+    }
+    // Three were answered in another way.
     for id in ["2", "3"] {
         requests(&["done", id]).await;
     }
-    app.plan_as(crate::app::LINK, |c| (c.name, c.family) = ("another".into(), "other".into())).await;
+    engine::requests::answered(&app.engine, named).await.unwrap();
+    app.plan_as(LINK, another_family).await;
     app.settle().await;
-    assert_eq!(people.each_ref().map(|n| app.asks(n)), [0, 1, 1, 1]);
+    assert_eq!((asked(), app.asks(&one) + app.asks(&two), app.asks(&kin)), ([0, 1, 1, 1], 1, 0));
+
+    // Noted between the two steps of a yes: the second counts for nothing, the page says why, and a no is acknowledged as anybody's.
+    let (chose, typed) = (&people[3], crate::code::de(1));
+    assert_eq!(app.submit(&app.link(chose), "chosen", &["sms.promotions"]).await, 303);
+    let link = crate::code::submitted(app, &typed).await;
+    let noted = [note(chose).await, note(&typed).await];
+    app.advance(Duration::from_secs(60));
+    app.reply(chose, REPLY_NUMBER, "SI").await;
+    crate::code::enter(app, &link, &crate::code::newest(app, &typed)).await;
+    assert!(app.granted(chose).await.is_empty() && app.granted(&typed).await.is_empty());
+    let told = app.history(chose).await.concat();
+    assert!(told.contains("read as a yes: ignored: a request about the data is noted, and not carried out yet"), "{told}");
+    assert!(app.story(&typed).await.verdict.contains("is noted and not carried out yet"));
+    let (status, page) = app.get(&link).await;
+    assert!(status == 200 && page.contains("banner restricted") && page.contains("Uns liegt ein Wunsch von Ihnen"), "{page}");
+    let left = ["name=\"code\"", "value=\"another\"", "value=\"chosen\"", "value=\"none\""].map(|what| page.contains(what));
+    assert_eq!(left, [false, false, false, true], "{page}");
+    let got = [chose, &typed].map(|number| app.inbox(number).len());
+    app.reply(chose, REPLY_NUMBER, "AIUTO").await;
+    app.reply(&typed, REPLY_NUMBER, "STOP").await;
+    assert_eq!([chose, &typed].map(|number| app.inbox(number).len()), [got[0], got[1] + 1]);
+    // Answered in another way in time, the same yes completes the choice.
+    engine::requests::answered(&app.engine, noted[0]).await.unwrap();
+    app.advance(Duration::from_secs(60));
+    app.reply(chose, REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(chose).await, ["sms.promotions"]);
+    audited(app).await;
+});
+
+both!(a_letter_under_a_newer_key_is_found_for_whoever_came_under_an_older_one, |app| {
+    let [objects, moves, asked, next] = [1, 2, 3, 4].map(TestApp::it);
+    app.people(&[objects.clone(), moves.clone(), asked.clone()]).await;
+    let mut keys = std::fs::read_to_string(&app.engine.config.key_file).unwrap();
+    keys.push_str(&format!("2:{}A\n", "B".repeat(42)));
+    std::fs::write(&app.engine.config.key_file, keys).unwrap();
+    app.reconfigure("").await;
+    assert_eq!(app.engine.vault.key_id(), 2);
+    engine::requests::note(&app.engine, Right::Objection, &TestApp::number(&objects), &by_letter(app)).await.unwrap();
+    rights::change_number(&app.engine, &TestApp::number(&moves), &TestApp::number(&next), &by_letter(app)).await.unwrap();
+    let open = engine::requests::list(&app.engine, true).await.unwrap();
+    assert!(matches!(&open[..], [objection] if objection.subject.is_some()), "{open:?}");
+    app.send(LINK).await;
+    assert_eq!([&objects, &asked].map(|number| app.asks(number)), [0, 1]);
+    let csv = exported(app).await;
+    assert!(csv.contains(&format!("{moves},IT,,all,all,number_changed,")), "{csv}");
 });

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use permesso::engine::{erase, expire};
+use permesso::engine::{erase, expire, inbox};
 use permesso::store::{self, Store};
 
 use crate::app::{Kind, LINK, REPLY, REPLY_NUMBER, TestApp};
@@ -87,6 +87,9 @@ async fn a_life(app: &TestApp) {
     app.people(std::slice::from_ref(&replier)).await;
     app.send(REPLY).await;
     app.reply(&replier, REPLY_NUMBER, "YES").await;
+    app.reply(&replier, REPLY_NUMBER, "mah, vediamo un po").await;
+    let waiting = inbox::waiting(&app.engine, 0, 1).await.expect("listed");
+    inbox::resolve(&app.engine, waiting[0].id, false, "op").await.expect("resolved");
     app.reply(&stopper, REPLY_NUMBER, "STOP").await;
     erase::erase(&app.engine, &TestApp::number(&eraser), &by_letter(app), false).await.expect("erased");
     app.story(&chooser).await;

@@ -7,7 +7,8 @@ use permesso::engine::{expire, inbox};
 
 use crate::app::{LINK, REPLY_NUMBER, TestApp, WHATSAPP_FIRST};
 use crate::between::DAY;
-use crate::both;
+use crate::erasure::with_id;
+use crate::{both, code};
 
 const UNCLEAR: &str = "mah, vediamo un po";
 
@@ -94,4 +95,53 @@ both!(a_tap_that_waits_is_proved_as_a_tap, |app| {
     inbox::resolve(&app.engine, unclear, false, "op").await.unwrap();
     assert_eq!(app.granted(&number).await.len(), 2);
     assert!(app.story(&number).await.ledger.last().unwrap().contains("by whatsapp (button)"));
+});
+
+both!(what_one_number_wrote_and_nobody_could_read_holds_the_whole_human, |app| {
+    let minute = Duration::from_secs(60);
+    let rows = [(TestApp::it(1), "H1"), (TestApp::it(2), "H1"), (TestApp::it(3), "H2"), (TestApp::it(4), "H2")];
+    let german = [(code::de(1), "H3"), (code::de(2), "H3")];
+    app.import(&rows.iter().chain(&german).map(|(number, id)| with_id(number, id)).collect::<String>()).await;
+    let [(one, _), (two, _), (three, _), (four, _)] = &rows;
+    let [(five, _), (six, _)] = &german;
+    // Before anybody is asked: the other number is not asked in its place.
+    app.reply(one, REPLY_NUMBER, UNCLEAR).await;
+    app.send(LINK).await;
+    app.send(code::CODE).await;
+    assert_eq!([app.asks(one), app.asks(two)], [0, 0]);
+    let decided = app.decisions(two).await.concat();
+    assert!(decided.contains("HELD_FOR_OPERATOR") && decided.contains("\"held\":true"), "{decided}");
+    assert!(app.story(two).await.verdict.contains("An unclear reply by another number of the same human waits"));
+    // Between the two steps of a yes by the other number, by reply or by code: that waits, and the page says so.
+    let (chose, kin) = if app.asks(three) == 1 { (three, four) } else { (four, three) };
+    let (typed, other) = if app.asks(five) == 1 { (five, six) } else { (six, five) };
+    let links = [chose, typed].map(|number| app.link(number));
+    for link in &links {
+        assert_eq!(app.submit(link, "chosen", &["sms.promotions"]).await, 303);
+    }
+    app.settle().await;
+    app.advance(minute);
+    for number in [kin, other] {
+        app.reply(number, REPLY_NUMBER, UNCLEAR).await;
+    }
+    app.reply(chose, REPLY_NUMBER, "SI").await;
+    code::enter(app, &links[1], &code::newest(app, typed)).await;
+    assert!(app.granted(chose).await.is_empty() && app.granted(typed).await.is_empty());
+    assert!(
+        app.get(&links[0]).await.1.contains("Il tuo SI è arrivato") && app.get(&links[1]).await.1.contains("Der Code stimmt")
+    );
+
+    let waiting = inbox::waiting(&app.engine, 0, 9).await.unwrap();
+    let [first, _, last] = &waiting[..] else { panic!("{waiting:?}") };
+    inbox::resolve(&app.engine, first.id, false, "op").await.unwrap();
+    app.plan_as(LINK, |c| c.name = "another".into()).await;
+    app.settle().await;
+    assert_eq!(app.asks(one) + app.asks(two), 1);
+    assert!(app.granted(chose).await.is_empty(), "nobody has read what holds them");
+    inbox::resolve(&app.engine, last.id, false, "op").await.unwrap();
+    assert_eq!(app.granted(typed).await, ["sms.promotions"]);
+    // Whoever has the number now speaks for nobody else.
+    app.reply(kin, REPLY_NUMBER, "numero sbagliato").await;
+    assert_eq!(app.granted(chose).await, ["sms.promotions"]);
+    assert!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1.is_empty());
 });
