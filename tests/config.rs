@@ -983,6 +983,76 @@ fn a_notice_says_of_each_provider_who_runs_it_and_where() {
     config.gateways[0].region = Some("EU".into());
     config.gateways[0].processor = Some("Infobip Ltd".into());
     assert!(said(&config).expect("a notice").iter().all(|text| text.contains("- Infobip Ltd, EU\n")));
+    // Whoever keeps what a webhook tells is one of them.
+    let folder = with_hook(&format!("{HOOK}processor = \"CRM S.p.A.\"\n"));
+    let problems = folder.shown(said(&folder.load().expect("sound settings")).expect_err("no region").0);
+    only(&problems, "permesso.toml:", ": webhook.region: webhook crm says no region");
+    let named = with_hook(&format!("{HOOK}processor = \"CRM S.p.A.\"\nregion = \"EU\"\n"));
+    assert!(
+        said(&named.load().expect("sound settings"))
+            .expect("a notice")
+            .iter()
+            .all(|text| text.contains("\n- Mock gateway\n- CRM S.p.A., EU\n"))
+    );
+    let own = with_hook(HOOK);
+    assert_eq!(said(&own.load().expect("sound settings")).expect("a notice"), texts, "the company's own system is nobody else");
+    only(&with_hook(&format!("{HOOK}processor = \" \"\n")).settings(), "permesso.toml:", "webhook.processor: is empty");
+}
+
+#[test]
+fn a_notice_names_the_purposes_and_channels_that_somebody_offers() {
+    let italian = |folder: &Folder| {
+        let all = folder.load().expect("sound settings").notices().expect("a notice");
+        all.into_iter().find(|n| n.locale == "it").expect("one in Italian").text
+    };
+    let all = ["- Promozioni e offerte", "- Messaggi su misura", "- SMS", "- WhatsApp", "- Telefonata"];
+    let named = |folder: &Folder| {
+        let text = italian(folder);
+        assert!(!text.contains(['{', '}']), "{text}");
+        all.map(|line| text.contains(&format!("\n{line}")))
+    };
+    let folder = Folder::new();
+    assert_eq!(named(&folder), [true, false, true, true, true]);
+    // One campaign is enough, whatever else is wrong with it.
+    let folder = folder.edit(CAMPAIGN, "purposes = [\"product_info\", \"promotions\"]", "purposes = [\"profiling\"]");
+    assert_eq!(named(&folder), [true; 5]);
+    let mut folder = folder.edit("forms/newsletter.toml", "channels = [\"sms\", \"whatsapp\"]", "channels = [\"sms\"]");
+    for name in ["einwilligung", "renew-consents", "rinnovo-consensi", "whatsapp-first"] {
+        folder = folder.edit(&format!("campaigns/{name}.toml"), "[\"sms\", \"whatsapp\", \"call\"]", "[\"sms\"]");
+    }
+    assert_eq!(named(&folder), [true, true, true, false, false]);
+    // Nothing is offered yet: the text says all that can be.
+    for folder_of in ["campaigns", "forms"] {
+        std::fs::remove_dir_all(folder.dir().join(folder_of)).unwrap();
+    }
+    assert_eq!(named(&folder), [true; 5]);
+}
+
+#[test]
+fn what_is_kept_longer_than_usual_says_why_and_nothing_longer_than_ten_years() {
+    let with = |key: &str, usual: &str, time: &str| {
+        Folder::new().edit("permesso.toml", &format!("{key} = \"{usual}\""), &format!("{key} = \"{time}\""))
+    };
+    for (key, usual, longer, full) in [
+        ("product_info", "24 months", "25 months", "retention.consent.product_info"),
+        ("promotions", "24 months", "3 years", "retention.consent.promotions"),
+        ("profiling", "12 months", "13 months", "retention.consent.profiling"),
+        ("silent", "24 months", "731 days", "retention.silent"),
+    ] {
+        let unsaid = format!(": {full}: is longer than the usual {usual}, and nothing says why; remedy: ");
+        only(&with(key, usual, longer).settings(), "permesso.toml:", &unsaid);
+        let said = |why: &str| {
+            with(key, usual, longer).edit("permesso.toml", "[retention]\n", &format!("[retention]\njustification = \"{why}\"\n"))
+        };
+        only(&said(" ").settings(), "permesso.toml:", &unsaid);
+        let why = said("beds last ten years").load().expect("sound settings").retention.justification;
+        assert_eq!(why.as_deref(), Some("beds last ten years"));
+        only(&with(key, usual, "11 years").settings(), "permesso.toml:", &format!(": {full}: 11 years is too long"));
+    }
+    for (key, usual) in [("replies", "90 days"), ("proof", "5 years")] {
+        only(&with(key, usual, "11 years").settings(), "permesso.toml:", &format!(": retention.{key}: 11 years is too long"));
+        assert_eq!(with(key, usual, "10 years").settings(), Vec::<String>::new());
+    }
 }
 
 #[test]

@@ -105,6 +105,7 @@ fn check(context: &Context) -> Result<()> {
                 "campaigns": campaigns,
                 "forms": config.forms.iter().map(|form| config.form_link(&form.name)).collect::<Vec<_>>(),
                 "countries": config.packs.keys().collect::<Vec<_>>(),
+                "retention_justification": config.retention.justification,
                 "warnings": warnings,
                 "text_warnings": text_warnings,
             })
@@ -117,6 +118,9 @@ fn check(context: &Context) -> Result<()> {
         println!("{} is in order: {campaigns}, {forms}, country packs {packs}", context.dir.display());
         for form in &config.forms {
             println!("form {}: {}", form.name, config.form_link(&form.name));
+        }
+        if let Some(why) = &config.retention.justification {
+            println!("retention, why longer than usual: {why}");
         }
         for warning in warnings {
             println!("warning: {warning}");

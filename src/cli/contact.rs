@@ -162,7 +162,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                     Format::Jsonld => writeln!(target, "{:#}", record::json_ld(&engine, dossier))?,
                     Format::Csv => {
                         let lang = dossier.contact.locale.as_deref().and_then(Lang::parse).unwrap_or(Lang::EN);
-                        target.write_all(&sheet::csv(mytable::rows(lang, dossier)))?;
+                        target.write_all(&sheet::csv(mytable::rows(lang, &engine.config.retention, dossier)))?;
                     }
                 }
                 Ok(target.flush()?)

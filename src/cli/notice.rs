@@ -43,7 +43,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             for text in &done.texts {
                 println!("  {}  {}  {}", text.locale, &text.hash[..16], text.file);
             }
-            if let Some(warning) = notice::warning(&engine)? {
+            for warning in notice::warnings(&engine)? {
                 println!("warning: {warning}");
             }
         }

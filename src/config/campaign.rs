@@ -20,6 +20,14 @@ use crate::domain::wording::Values;
 /// One ask a person in 24 months (design section 7); a campaign may only wait longer.
 const CAP_DAYS: i64 = 730;
 
+/// What the page of a campaign, or of a form, lets people choose, as far as its file can be read.
+pub fn offers(path: &Path) -> (Vec<Channel>, Vec<Purpose>) {
+    let Ok(file) = File::open(path) else { return Default::default() };
+    let tree = file.parse();
+    let page = Table::root(&file, &tree).table("preferences");
+    (page.each("channels", channel), page.each("purposes", purpose))
+}
+
 pub fn read(config: &Config, name: &str) -> Result<Campaign, Problems> {
     let (found, campaign) = read_what_can_be(config, name)?;
     Problems::or(found, campaign)

@@ -225,6 +225,19 @@ pub struct WebhookConfig {
     pub keys: Vec<Vec<u8>>,
     pub events: Vec<News>,
     pub timeout_ms: u64,
+    /// Who runs what is behind it, as people read it, and where: a processor as a gateway's is. None: the company itself.
+    pub processor: Option<String>,
+    pub region: Option<String>,
+    /// Where the region stands, or should, in permesso.toml.
+    region_line: usize,
+}
+
+impl WebhookConfig {
+    /// Who keeps what is told and where, as people read it; none where the company does so itself.
+    pub fn processor_and_region(&self) -> Option<String> {
+        let name = self.processor.as_ref()?;
+        Some(self.region.as_ref().map_or_else(|| name.clone(), |region| format!("{name}, {region}")))
+    }
 }
 
 /// A page, or a chatbot, on which people choose and then leave their number.

@@ -1,9 +1,9 @@
 //! The privacy notices of the settings: `notice.LOCALE.txt`, the ones that ship or one's own, with what they say of the company filled in.
 
 use super::problem::{Problem, Problems};
-use super::{Config, templates};
-use crate::domain::channel::Purpose;
-use crate::domain::notice::{Notice, PLACEHOLDERS, Values, fill};
+use super::{Config, campaign, templates};
+use crate::domain::channel::{Channel, Purpose};
+use crate::domain::notice::{Notice, PLACEHOLDERS, Values, fill, offers};
 
 pub fn read(config: &Config) -> Result<Vec<Notice>, Problems> {
     let (mut found, mut notices) = (Vec::new(), Vec::new());
@@ -28,7 +28,7 @@ pub fn read(config: &Config) -> Result<Vec<Notice>, Problems> {
                 line,
                 key: String::new(),
                 what: format!("the placeholder {{{unknown}}} does not exist"),
-                remedy: format!("write one of {{{}}}", PLACEHOLDERS.join("}, {")),
+                remedy: format!("write one of {{{}}}", PLACEHOLDERS.into_iter().chain(offers()).collect::<Vec<_>>().join("}, {")),
             }),
         }
     }
@@ -53,12 +53,21 @@ pub fn read(config: &Config) -> Result<Vec<Notice>, Problems> {
             "write it, as in \"EU\" or \"US (standard contractual clauses)\"",
         ));
     }
+    for webhook in config.webhooks.iter().filter(|w| names_processor && w.processor.is_some() && w.region.is_none()) {
+        let what = format!("webhook {} says no region, and the notice names where each processor works", webhook.name);
+        found.push(settings(webhook.region_line, "webhook.region", what, "write it, as in \"EU\""));
+    }
     Problems::or(found, Some(notices))
 }
 
 fn values(config: &Config) -> Values {
-    let mut processors: Vec<String> = config.gateways.iter().map(super::GatewayConfig::processor_and_region).collect();
-    processors.dedup();
+    let keepers = config.webhooks.iter().filter_map(super::WebhookConfig::processor_and_region);
+    let mut processors: Vec<String> = Vec::new();
+    for who in config.gateways.iter().map(super::GatewayConfig::processor_and_region).chain(keepers) {
+        if !processors.contains(&who) {
+            processors.push(who);
+        }
+    }
     let kept = &config.retention;
     Values {
         controller: config.controller.identity(),
@@ -72,5 +81,24 @@ fn values(config: &Config) -> Values {
         replies_days: kept.replies_days.to_string(),
         // Rounded up: whole years of 365 days are twelve months each.
         proof_months: ((kept.proof_days * 12 + 364) / 365).to_string(),
+        offered: offered(config),
     }
+}
+
+/// Every purpose and channel that some campaign or form lets people choose, also one that something else is wrong with; all there are
+/// where there is none yet.
+fn offered(config: &Config) -> Vec<&'static str> {
+    let mut codes: Vec<&str> = Vec::new();
+    for path in
+        ["campaigns", "forms"].iter().flat_map(|folder| templates::files(&config.dir.join(folder), "toml").unwrap_or_default())
+    {
+        let (channels, purposes) = campaign::offers(&path);
+        codes.extend(channels.into_iter().map(Channel::code).chain(purposes.into_iter().map(Purpose::code)));
+    }
+    if codes.is_empty() {
+        codes = offers().collect();
+    }
+    codes.sort_unstable();
+    codes.dedup();
+    codes
 }

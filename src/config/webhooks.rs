@@ -36,9 +36,17 @@ pub fn webhooks(root: &Table, mock: bool, dir: &Path, env: &dyn Fn(&str) -> Opti
         }
         let events = events(&table);
         let timeout_ms = u64::try_from(table.within("timeout_ms", 15_000, 100..=20_000)).unwrap_or_default();
+        let [processor, region] = ["processor", "region"].map(|key| {
+            let text = table.get::<String>(key).map(|text| text.trim().to_owned());
+            if text.as_deref() == Some("") {
+                table.note(key, "is empty", "write what people should read in the notice, or remove the key");
+            }
+            text.filter(|text| !text.is_empty())
+        });
+        let region_line = table.line("region");
         table.end();
         if let Some(url) = url {
-            webhooks.push(WebhookConfig { name, url, keys, events, timeout_ms });
+            webhooks.push(WebhookConfig { name, url, keys, events, timeout_ms, processor, region, region_line });
         }
     }
     webhooks

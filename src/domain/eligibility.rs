@@ -333,7 +333,8 @@ impl Reason {
         Reason::ALL.into_iter().find(|r| r.code() == code)
     }
 
-    fn of(suppression: suppression::Reason) -> Reason {
+    /// The rule that a no is told as.
+    pub fn of(suppression: suppression::Reason) -> Reason {
         match suppression {
             suppression::Reason::Refused => Reason::AlreadyRefused,
             suppression::Reason::UnsubscribedBefore => Reason::SuppressedUnsub,

@@ -1,6 +1,7 @@
 //! A privacy notice as text: what fills its placeholders, and the blocks a page shows it in. Where the texts come from is `config`'s,
 //! what was published is the store's.
 
+use super::channel::{Channel, Purpose};
 use super::ledger::body_hash;
 
 /// One language's notice, complete as people read it.
@@ -35,13 +36,19 @@ pub const PLACEHOLDERS: [&str; 10] = [
     "proof_months",
 ];
 
+/// Placeholders that leave nothing behind: their line is there where some campaign or form offers the purpose or the channel they name, by
+/// [`Purpose::code`] and [`Channel::code`].
+pub fn offers() -> impl Iterator<Item = &'static str> {
+    Purpose::ALL.map(Purpose::code).into_iter().chain(Channel::ALL.map(Channel::code))
+}
+
 /// What the placeholders stand for.
 #[derive(Debug, Clone, Default)]
 pub struct Values {
     /// Who asks, with the postal address.
     pub controller: String,
     pub contact: String,
-    /// Who sends on the controller's behalf, each with its region (S43, S48): its line is repeated.
+    /// Who sends, or keeps records, on the controller's behalf, each with its region (S43, S48): its line is repeated.
     pub processors: Vec<String>,
     /// Where the data are kept.
     pub storage: String,
@@ -55,9 +62,12 @@ pub struct Values {
     pub replies_days: String,
     /// How long the proof of choices is kept after its person's data are deleted.
     pub proof_months: String,
+    /// Those of [`offers`] that the company offers.
+    pub offered: Vec<&'static str>,
 }
 
-/// Fills a text. A line whose placeholder has no value is left out; one that names a processor is there once for each.
+/// Fills a text. A line whose placeholder has no value is left out, and one that names what is not offered; one that names a processor is
+/// there once for each.
 ///
 /// # Errors
 /// The line, counted from 1, and the placeholder in it that does not exist.
@@ -65,8 +75,12 @@ pub fn fill(text: &str, values: &Values) -> Result<String, (usize, String)> {
     let mut lines: Vec<String> = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let names: Vec<&str> = line.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)).collect();
-        if let Some(unknown) = names.iter().find(|name| !PLACEHOLDERS.contains(name)) {
+        let is_offer = |name: &&str| offers().any(|offer| offer == *name);
+        if let Some(unknown) = names.iter().find(|name| !PLACEHOLDERS.contains(name) && !is_offer(name)) {
             return Err((at + 1, (*unknown).to_owned()));
+        }
+        if names.iter().filter(|name| is_offer(name)).any(|name| !values.offered.contains(name)) {
+            continue;
         }
         let none = [String::new()];
         let processors: &[String] = if names.contains(&"processor") { &values.processors } else { &none };
@@ -81,9 +95,10 @@ pub fn fill(text: &str, values: &Values) -> Result<String, (usize, String)> {
                 "silent_days" => &values.silent_days,
                 "replies_days" => &values.replies_days,
                 "proof_months" => &values.proof_months,
-                _ => processor,
+                "processor" => processor,
+                _ => &none[0],
             };
-            if names.iter().any(|name| of(name).is_empty()) {
+            if names.iter().filter(|name| !is_offer(name)).any(|name| of(name).is_empty()) {
                 continue;
             }
             lines.push(filled(line, of));
@@ -156,6 +171,15 @@ mod tests {
         let said = fill(text, &values()).unwrap();
         assert_eq!(said, "# Who\nACME, dpo@acme.example\n- One (EU)\n- Two {contact} (US)\n{ alone");
         assert_eq!(fill("x\n{name}", &values()), Err((2, "name".into())));
+    }
+
+    #[test]
+    fn a_line_about_what_nobody_offers_is_left_out() {
+        let text = "- {promotions}Offers\n- {profiling}Tailored\n- {sms}SMS\n- {call}{stop_number}Call";
+        let said = |offered: &[&'static str]| fill(text, &Values { offered: offered.to_vec(), ..values() }).unwrap();
+        assert_eq!(said(&["promotions", "sms", "call"]), "- Offers\n- SMS");
+        assert_eq!(said(&["profiling"]), "- Tailored");
+        assert_eq!(said(&[]), "");
     }
 
     #[test]

@@ -7,7 +7,8 @@ use base64::engine::general_purpose::STANDARD as B64;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use super::ledger::Entry;
+use super::answer::OBJECTION;
+use super::ledger::{Body, Entry};
 use super::suppression::Reason;
 
 /// A change of consent as a receiver sees it. A first yes, its expiry and a no overtaken by a newer yes change nothing that may
@@ -69,6 +70,16 @@ impl News {
             News::Granted | News::Withdrawn => "permissions",
             News::Refused | News::Stopped | News::WrongPerson => "all",
         }
+    }
+}
+
+/// What made the change, in one word: the ledger's, `objection` where the person objected to all marketing by that name (Art. 21 GDPR),
+/// and that of the event itself for a number that is no contact. An erasure is no STOP: the receiver has to erase too (Art. 19 GDPR).
+pub fn reason(news: News, entry: Option<&Body>) -> &'static str {
+    match entry {
+        Some(body) if body.entry == Entry::Stopped && body.action == OBJECTION => OBJECTION,
+        Some(body) => body.word(),
+        None => news.code().trim_start_matches("consent."),
     }
 }
 

@@ -1,21 +1,25 @@
 //! Everything that is known about one person, for their own eyes (Art. 15 GDPR): gathered once, told as a page, as a table and as
 //! consent records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 
 use super::requests::{self, Asked, Listed};
-use super::{Engine, rights};
+use super::seen::Seen;
+use super::{Engine, notice, rights};
+use crate::config::{Config, GatewayConfig};
 use crate::domain::channel::{Channel, Permission};
 use crate::domain::ledger::{Body, NUMBER_CHANGED, Preference};
+use crate::domain::message;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::register::Screened;
 use crate::domain::rights::Right;
 use crate::domain::suppression;
 use crate::domain::wording::{Values, render};
 use crate::store::contacts::{Contact, Evidence};
-use crate::store::{self, Tx, campaigns, contacts, handed, inbound, intakes, ledger, messages, screenings, suppressions};
+use crate::store::notices::{self, Published};
+use crate::store::{self, Tx, campaigns, contacts, erase, handed, inbound, intakes, ledger, messages, screenings, suppressions};
 
 /// Times are microseconds UTC.
 #[derive(Debug, Clone)]
@@ -41,6 +45,11 @@ pub struct Dossier {
     pub requests: Vec<Listed>,
     /// What the newest campaign asks for, where the person has said nothing yet.
     pub asked_for: Vec<Permission>,
+    /// Who has data of theirs.
+    pub recipients: Vec<Recipient>,
+    /// The notice that is shown today, and every published text of it and of those that were shown to them.
+    pub notice_version: String,
+    pub notices: Vec<Published>,
     pub zone: chrono_tz::Tz,
     /// Their numbers before this one, newest first.
     pub former: Vec<Former>,
@@ -51,6 +60,24 @@ pub struct Dossier {
 pub struct Former {
     pub until: i64,
     pub dossier: Dossier,
+}
+
+impl Dossier {
+    /// The asks that a gateway took, as far as is known: whoever was sent nothing was asked nothing.
+    pub fn asks(&self) -> impl DoubleEndedIterator<Item = &Sent> {
+        self.sent.iter().filter(|s| matches!(s.kind.as_str(), "ask" | "reminder") && !s.was_refused)
+    }
+}
+
+/// Somebody who works for the company and has data of this person (Art. 15(1)(c) GDPR: by name where it is known, C-154/21).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// `passed`: messages of theirs went through it. `keeps`: it is told what they decide, by webhook.
+    pub what: &'static str,
+    /// Of the gateway or the webhook, in permesso.toml.
+    pub name: String,
+    /// As people read it: who, and where.
+    pub who: String,
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +96,16 @@ pub struct Sent {
     pub channel: String,
     pub sender: String,
     pub campaign: Option<String>,
+    /// The gateway it went by.
+    pub gateway: String,
+    /// Of an ask: the recorded reason why the person could be asked.
+    pub basis: Option<String>,
+    pub wording_hash: Option<String>,
+    /// The gateway proved not to have taken it.
+    pub was_refused: bool,
+    /// Of a campaign's: version of the notice it led to, and the hash of its text in the message's language.
+    pub notice: Option<(String, Option<String>)>,
+    pub locale: String,
     pub reference: String,
     /// What became of it: `delivered`, …
     pub state: String,
@@ -94,6 +131,10 @@ pub struct Decision {
     pub outcome: String,
     /// The rule that decided.
     pub code: String,
+    /// `plan`, `claim`, …
+    pub stage: String,
+    /// What it saw, label and value, as operators read it; empty where an earlier version kept nothing.
+    pub facts: Vec<(&'static str, String)>,
 }
 
 /// The person's data for an operator who hands them over, noted as a request that is done once they are written: a file that cannot be
@@ -141,6 +182,19 @@ pub async fn of(engine: &Engine, contact: i64) -> Result<Option<Dossier>> {
     Ok(Some(dossier))
 }
 
+/// The gateways through which something of this person went, also one that serves no more, and whoever keeps what webhooks tell.
+fn recipients(config: &Config, gateways: BTreeSet<String>) -> Vec<Recipient> {
+    let passed = gateways.into_iter().map(|name| {
+        let known = config.gateways.iter().find(|g| g.name() == name);
+        Recipient { what: "passed", who: known.map_or_else(|| name.clone(), GatewayConfig::processor_and_region), name }
+    });
+    let keeps = config
+        .webhooks
+        .iter()
+        .filter_map(|w| Some(Recipient { what: "keeps", name: w.name.clone(), who: w.processor_and_region()? }));
+    passed.chain(keeps).collect()
+}
+
 /// A published wording as its message said it.
 async fn read(tx: &mut Tx, engine: &Engine, wording: &str, revision: Option<i64>, channel: &str) -> Result<String> {
     let campaign = match revision {
@@ -184,8 +238,28 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
                 Some(wording) => Some(read(tx, engine, wording, row.revision, &row.channel).await?),
                 None => None,
             };
-            let (kind, channel, sender, state) = (row.kind, row.channel, row.sender, row.state);
-            sent.push(Sent { at, kind, channel, sender, campaign: row.campaign, reference, state, text });
+            let campaign = match row.revision {
+                Some(id) => Some(engine.revision(tx, id).await?),
+                None => None,
+            };
+            let notice = campaign.as_deref().and_then(|c| c.notice.as_ref());
+            sent.push(Sent {
+                at,
+                kind: row.kind,
+                channel: row.channel,
+                sender: row.sender,
+                campaign: row.campaign,
+                gateway: row.gateway.unwrap_or_default(),
+                basis: row.basis,
+                wording_hash: row.wording_hash,
+                was_refused: matches!(row.outcome.as_deref(), Some("not_accepted" | "refused"))
+                    || (row.outcome.as_deref() != Some("accepted") && row.state == message::State::Failed.code()),
+                notice: notice.map(|n| (n.version.clone(), n.hashes.get(&row.locale).cloned())),
+                locale: row.locale,
+                reference,
+                state: row.state,
+                text,
+            });
         }
     }
     let mut received = Vec::new();
@@ -194,12 +268,13 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
         received.push(Received { at: row.at, channel: row.channel, text });
     }
     let (mut decisions, mut asked_for) = (Vec::new(), Vec::new());
-    for (campaign, _, outcome, code, _, at, revision) in campaigns::decisions_of(tx, contact.id).await? {
+    for (campaign, stage, outcome, code, facts, at, revision) in campaigns::decisions_of(tx, contact.id).await? {
         if at > until {
             continue;
         }
         asked_for = engine.revision(tx, revision).await?.asks_for.clone();
-        decisions.push(Decision { at, campaign, outcome, code });
+        let facts = Seen::read(&facts).map(|seen| seen.lines()).unwrap_or_default();
+        decisions.push(Decision { at, campaign, outcome, code, stage, facts });
     }
     let mut asked = Vec::new();
     for row in store::requests::of_number(tx, controller, &keyed).await? {
@@ -215,7 +290,18 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
             NUMBER_CHANGED.clone_into(reason);
         }
     }
+    let notice_version = notice::standing(tx, engine).await?;
+    let shown = entries.iter().filter_map(|e| e.body.notice_version.as_ref());
+    let shown = shown.chain(sent.iter().filter_map(|s| s.notice.as_ref().map(|(version, _)| version))).chain([&notice_version]);
+    let mut texts = Vec::new();
+    for version in shown.collect::<BTreeSet<_>>() {
+        texts.extend(notices::of_version(tx, controller, version).await?);
+    }
+    let passed = erase::passed(tx, contact.id).await?.into_iter().map(|(gateway, ..)| gateway).collect();
     Ok(Dossier {
+        recipients: recipients(&engine.config, passed),
+        notice_version,
+        notices: texts,
         imported: contacts::evidence_of(tx, contact.id).await?.into_iter().filter(|row| row.at <= until).collect(),
         joined: intakes::of_contact(tx, contact.id).await?.into_iter().filter(|(_, at)| *at <= until).collect(),
         permissions: ledger::preferences(tx, controller, &contact.subject).await?,

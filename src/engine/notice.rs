@@ -73,19 +73,29 @@ pub async fn required(tx: &mut Tx, engine: &Engine) -> Result<()> {
     Ok(())
 }
 
-/// What to tell whoever answers for privacy about a notice that nobody of the company has written (compliance S9).
+/// What to tell whoever answers for privacy about a notice: what nobody of the company has written (compliance S9), what stands behind its
+/// times, and who may be missing among those it names.
 ///
 /// # Errors
 /// As [`required`]: a text lacks what a notice must say.
-pub fn warning(engine: &Engine) -> Result<Option<String>> {
+pub fn warnings(engine: &Engine) -> Result<Vec<String>> {
     let texts = engine.config.notices()?;
     let built_in: Vec<&str> = texts.iter().filter(|t| t.is_built_in).map(|t| t.locale.as_str()).collect();
-    Ok((!built_in.is_empty()).then(|| {
+    let built_in = (!built_in.is_empty()).then(|| {
         format!(
             "the notice that ships serves in {}; have it read by whoever answers for privacy, or write your own (`permesso config texts` writes it out)",
             built_in.join(", ")
         )
-    }))
+    });
+    let unnamed = engine.config.webhooks.iter().filter(|w| w.processor.is_none()).map(|w| {
+        format!(
+            "webhook {} names no processor, so people read that nobody but you keeps what it is told; if somebody runs that system for you, write webhook.processor and webhook.region",
+            w.name
+        )
+    });
+    let longer = engine.config.retention.justification.as_ref();
+    let longer = longer.map(|why| format!("it promises longer times than usual, and retention.justification says why: {why}"));
+    Ok(built_in.into_iter().chain(unnamed).chain(longer).collect())
 }
 
 /// The version of what people are shown and consent to: that of the settings once it is published, and until then the one published

@@ -155,6 +155,8 @@ struct Data<'a> {
     number: Option<&'a str>,
     scope: &'a str,
     permissions: serde_json::Value,
+    /// What happened, in one word of [`webhook::reason`].
+    reason: &'a str,
     ledger_seq: Option<i64>,
     channel: Option<&'a str>,
     action: Option<&'a str>,
@@ -187,6 +189,7 @@ fn body(engine: &Engine, event: &Claimed) -> Result<String> {
         number: number.as_ref().map(PhoneNumber::e164),
         scope: news.scope(),
         permissions: serde_json::from_str(&event.permissions)?,
+        reason: webhook::reason(news, entry),
         ledger_seq: event.seq,
         channel: entry.map(|e| e.channel.as_str()),
         action: entry.map(|e| e.action.as_str()),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Engine;
-use super::dossier::{Dossier, Entry};
+use super::dossier::{Decision, Dossier, Entry, Recipient};
 use crate::clock::instant;
 use crate::domain::answer::By;
 use crate::domain::channel::{Permission, Purpose};
@@ -29,7 +29,7 @@ fn of_number(engine: &Engine, d: &Dossier) -> Vec<Value> {
         d.entries.iter().flat_map(|e| e.body.permissions.iter().copied()).chain(d.permissions.keys().copied()).collect();
     let about = if said.is_empty() { d.asked_for.iter().copied().collect() } else { said };
     let mut graph: Vec<Value> = about.into_iter().map(|permission| record(engine, d, permission)).collect();
-    graph.push(rest(engine, d));
+    graph.extend([keeping(engine, d), rest(engine, d)]);
     graph
 }
 
@@ -82,6 +82,11 @@ fn processor(gateway: &str) -> String {
     format!("ev:processor/{gateway}")
 }
 
+fn decision_ref(d: &Dossier, decision: &Decision) -> String {
+    let of = format!("{} {} {} {}", d.contact.subject, decision.campaign, decision.stage, decision.at);
+    format!("urn:uuid:{}", uuid(&of))
+}
+
 fn purpose(purpose: Purpose) -> &'static str {
     match purpose {
         // Information that sells is direct marketing too (C-654/23).
@@ -90,74 +95,160 @@ fn purpose(purpose: Purpose) -> &'static str {
     }
 }
 
-fn record(engine: &Engine, d: &Dossier, permission: Permission) -> Value {
-    let config = &engine.config;
-    let who = &config.controller;
-    let id = uuid(&format!("{} {}", d.contact.subject, permission.code()));
-    let statuses = statuses(engine, d, permission);
-    let rights = ["A7-3", "A15", "A17", "A21"].map(|right| json!({ "@type": format!("eu-gdpr:{right}") }));
-    let recipients: Vec<String> =
-        [controller(engine)].into_iter().chain(config.gateways.iter().map(|g| processor(g.name()))).collect();
-    let processors: Vec<Value> = config
-        .gateways
-        .iter()
-        .map(|g| json!({ "@id": processor(g.name()), "@type": "dpv:DataProcessor", "dpv:hasName": g.processor.as_deref().unwrap_or(g.name()) }))
-        .collect();
-    let kind = if d.contact.kind.as_deref() == Some("prospect") {
+fn months(months: u32) -> Value {
+    json!({ "@type": "dpv:TemporalDuration", "rdf:value": format!("P{months}M") })
+}
+
+/// Where the data are kept, as the company says it, and for how long.
+fn storage(engine: &Engine, duration: Value) -> Value {
+    let place = &engine.config.controller.storage;
+    let kept = json!({ "@type": "dpv:StorageDuration", "dpv:hasDuration": duration });
+    if place.is_empty() {
+        return json!([kept]);
+    }
+    let at = json!({ "@type": "dpv:Location", "ev:place": place });
+    json!([{ "@type": "dpv:StorageLocation", "dpv:hasLocation": at }, kept])
+}
+
+/// What every record says of the two sides, whatever the person has said: who is responsible, who works for them, where it may be asked,
+/// which rights there are.
+fn parties(engine: &Engine, d: &Dossier, kind: &str, id: &str, rights: &[&str]) -> Value {
+    let who = &engine.config.controller;
+    let configured = engine.config.gateways.iter().map(|g| {
+        let name = g.processor.as_deref().unwrap_or(g.driver.title);
+        json!({ "@id": processor(g.name()), "@type": "dpv:DataProcessor", "dpv:hasName": name, "ev:region": g.region })
+    });
+    // Those that serve no more, and whoever keeps what is told by webhook.
+    let is_other = |r: &&Recipient| r.what != "passed" || engine.config.gateways.iter().all(|g| g.name() != r.name);
+    let others = d.recipients.iter().filter(is_other);
+    let others = others.map(|r| json!({ "@id": recipient(r), "@type": "dpv:DataProcessor", "dpv:hasName": r.who }));
+    let subject_is = if d.contact.kind.as_deref() == Some("prospect") {
         json!("dpv:DataSubject")
     } else {
         json!(["dpv:DataSubject", "dpv:Customer"])
     };
-    let notice = d
-        .entries
-        .iter()
-        .rev()
-        .find_map(|e| Some((e.body.notice_version.clone()?, e.body.locale.clone(), e.body.notice_hash.clone())));
-    let (version, locale, hash) = notice.unwrap_or((who.notice_version.clone(), None, None));
-    let last = d.entries.iter().rev().find(|e| concerns(&e.body, permission));
     let mut record = json!({
         "@id": format!("urn:uuid:{id}"),
-        "@type": "dpv:ConsentRecord",
+        "@type": kind,
         "dct:identifier": id,
-        "dct:conformsTo": FORM,
         "dct:created": time(d.contact.created_at),
-        "dpv:hasDataSubject": { "@id": subject(d), "@type": kind },
+        "dpv:hasDataSubject": { "@id": subject(d), "@type": subject_is },
         "dpv:hasDataController": {
             "@id": controller(engine), "@type": "dpv:DataController", "dpv:hasName": who.name, "dpv:hasAddress": who.address,
             "dpv:hasContact": who.privacy_contact,
         },
-        "dpv:hasDataProcessor": processors,
+        "dpv:hasDataProcessor": configured.chain(others).collect::<Vec<_>>(),
         "dpv:hasApplicableLaw": "legal-eu:law-GDPR",
+        "dpv:hasRight": rights.iter().map(|right| json!({ "@type": format!("eu-gdpr:{right}") })).collect::<Vec<_>>(),
+    });
+    if let Some(country) = &d.contact.country {
+        record["dpv:hasJurisdiction"] = json!(format!("loc:{country}"));
+    }
+    record
+}
+
+/// The company, and by name everybody who really had data of this person.
+fn recipients(engine: &Engine, d: &Dossier) -> Vec<String> {
+    [controller(engine)].into_iter().chain(d.recipients.iter().map(recipient)).collect()
+}
+
+fn recipient(r: &Recipient) -> String {
+    if r.what == "passed" { processor(&r.name) } else { format!("ev:webhook/{}", r.name) }
+}
+
+fn record(engine: &Engine, d: &Dossier, permission: Permission) -> Value {
+    let config = &engine.config;
+    let id = uuid(&format!("{} {}", d.contact.subject, permission.code()));
+    let mut record = parties(engine, d, "dpv:ConsentRecord", &id, &["A7-3", "A15", "A17", "A21"]);
+    let more = json!({
+        "dct:conformsTo": FORM,
         "dpv:hasProcess": [{
             "@type": "dpv:Process",
             "dpv:hasPurpose": purpose(permission.purpose),
             "dpv:hasLegalBasis": "eu-gdpr:A6-1-a",
             "dpv:hasPersonalData": "pd:TelephoneNumber",
-            "dpv:hasRecipient": recipients,
-            "dpv:hasStorageCondition": [{
-                "@type": "dpv:StorageDuration",
-                "dpv:hasDuration": { "@type": "dpv:TemporalDuration", "rdf:value": format!("P{}M", config.retention.months(permission.purpose)) },
-            }],
+            "dpv:hasRecipient": recipients(engine, d),
+            "dpv:hasStorageCondition": storage(engine, months(config.retention.months(permission.purpose))),
             "ev:channel": permission.channel.code(),
             "ev:purposeKey": permission.purpose.code(),
         }],
         "dpv:hasConsentControl": {
             "@type": ["dpv:ProvideConsent", "dpv:WithdrawConsent"], "dpv:isExercisedAt": config.public_url.as_str(),
         },
-        "dpv:hasRight": rights,
-        "dpv:hasNotice": {
-            "@id": format!("ev:notice/{version}"), "@type": "dpv:ConsentNotice", "dct:language": locale, "ev:version": version,
-            "ev:sha256": hash, "ev:url": format!("{}/notice", config.public_url.as_str().trim_end_matches('/')),
-        },
-        "dpv:hasConsentStatus": statuses,
+        "dpv:hasNotice": notice_of(engine, d, Some(permission)),
+        "dpv:hasConsentStatus": statuses(engine, d, permission),
     });
-    if let Some(country) = &d.contact.country {
-        record["dpv:hasJurisdiction"] = json!(format!("loc:{country}"));
-    }
-    if let Some(Entry { seq, prev, hash, .. }) = last {
+    merge(&mut record, more);
+    if let Some(Entry { seq, prev, hash, .. }) = d.entries.iter().rev().find(|e| concerns(&e.body, permission)) {
         record["ev:chain"] = json!({ "ev:seq": seq, "ev:prevSha256": prev, "ev:sha256": hash });
     }
     record
+}
+
+fn merge(record: &mut Value, more: Value) {
+    if let (Some(record), Value::Object(more)) = (record.as_object_mut(), more) {
+        record.extend(more);
+    }
+}
+
+/// That the number is kept at all, which whoever was never asked, or never answered, has the same right to know of.
+fn keeping(engine: &Engine, d: &Dossier) -> Value {
+    let id = uuid(&format!("{} keeping", d.contact.subject));
+    let mut process = parties(engine, d, "dpv:Process", &id, &["A15", "A16", "A17", "A18", "A21"]);
+    let silent = json!({ "@type": "dpv:TemporalDuration", "rdf:value": format!("P{}D", engine.config.retention.silent_days) });
+    let more = json!({
+        "dpv:hasPurpose": "dpv:DirectMarketing",
+        // That a person may be asked at all, and that a no and its proof are kept (as the notice says it).
+        "dpv:hasLegalBasis": ["eu-gdpr:A6-1-f", "eu-gdpr:A6-1-c"],
+        "dpv:hasPersonalData": "pd:TelephoneNumber",
+        "dpv:hasRecipient": recipients(engine, d),
+        "dpv:hasStorageCondition": storage(engine, silent),
+        "dpv:hasNotice": notice_of(engine, d, None),
+    });
+    merge(&mut process, more);
+    process
+}
+
+/// The notice that was beside the choice on which this permission rests, or waits; else the one of the newest thing said or asked about
+/// it; else the one that is shown today.
+fn notice_of(engine: &Engine, d: &Dossier, permission: Option<Permission>) -> Value {
+    use ledger::Entry::{Granted, Pending};
+    let stands = permission.is_some_and(|p| d.permissions.get(&p) == Some(&Preference::Granted));
+    let newest = |fits: &dyn Fn(&Body) -> bool| {
+        let about = |body: &Body| permission.is_some_and(|p| concerns(body, p)) && fits(body);
+        d.entries.iter().rev().map(|e| &e.body).filter(|body| about(body)).find_map(shown_with)
+    };
+    let chosen = newest(&|body| body.entry == Granted || (!stands && body.entry == Pending));
+    let said = || newest(&|body| !is_aside(body.entry));
+    let asked = || permission.and(d.asks().next_back()).and_then(|ask| Some((ask.notice.clone()?, Some(ask.locale.clone()))));
+    let today = || ((d.notice_version.clone(), None), d.contact.locale.clone());
+    let ((version, hash), locale) = chosen.or_else(said).or_else(asked).unwrap_or_else(today);
+    let of_version: Vec<_> = d.notices.iter().filter(|text| text.version == version).collect();
+    // By its hash, which proves it; where none was kept, as it was published in that language.
+    let text = of_version.iter().find(|text| hash.as_ref() == Some(&text.hash));
+    let text = text.or_else(|| of_version.iter().find(|text| hash.is_none() && Some(&text.locale) == locale.as_ref()));
+    let published = text.or(of_version.first()).map(|text| instant(text.published_at).date_naive().to_string());
+    let mut notice = json!({
+        "@id": format!("ev:notice/{version}"), "@type": "dpv:ConsentNotice", "ev:version": version,
+        "dct:language": text.map(|text| text.locale.clone()).or(locale),
+        "ev:sha256": hash.or(text.map(|text| text.hash.clone())),
+        "ev:url": format!("{}/notice", engine.config.public_url.as_str().trim_end_matches('/')),
+    });
+    if let Some(day) = published {
+        notice["dct:date"] = json!(day);
+    }
+    notice
+}
+
+type Shown = ((String, Option<String>), Option<String>);
+
+/// Version and hash of the notice that was shown with an act, and the language: of a grant, with its first yes.
+fn shown_with(body: &Body) -> Option<Shown> {
+    let first = body.first_yes.as_ref().filter(|first| first.notice_version.is_some());
+    match first {
+        Some(first) => Some(((first.notice_version.clone()?, first.notice_hash.clone()), first.locale.clone())),
+        None => Some(((body.notice_version.clone()?, body.notice_hash.clone()), body.locale.clone())),
+    }
 }
 
 /// Whether an entry is about this permission: one that names none is about all of them.
@@ -168,18 +259,24 @@ fn concerns(body: &Body, permission: Permission) -> bool {
 /// Every state this permission had, oldest first: from the imported rows, the questions and the ledger.
 fn statuses(engine: &Engine, d: &Dossier, permission: Permission) -> Vec<Value> {
     let us = controller(engine);
+    let valid_for = months(engine.config.retention.months(permission.purpose));
     let mut all: Vec<(i64, Value)> = Vec::new();
     for row in &d.imported {
         let how = format!("import {} row {}", row.file, row.import_line);
         all.push((row.at, status(&["dpv:ConsentUnknown"], &us, row.at, &how, [("ev:source", json!(row.source))])));
     }
-    for sent in d.sent.iter().filter(|s| matches!(s.kind.as_str(), "ask" | "reminder")) {
-        let gateway = engine.config.senders.iter().find(|s| s.id == sent.sender).map(|s| processor(&s.gateway));
+    for sent in d.asks() {
         let how = format!("outbound {}", sent.channel);
+        let decision = d.decisions.iter().rev().find(|x| Some(&x.campaign) == sent.campaign.as_ref() && x.at <= sent.at);
         let more = [
-            ("dpv:isImplementedByEntity", json!(gateway)),
+            ("dpv:isImplementedByEntity", json!(processor(&sent.gateway))),
+            ("ev:askBasis", json!(sent.basis)),
             ("ev:senderId", json!(sent.sender)),
             ("ev:messageRef", json!(sent.reference)),
+            ("ev:bodySha256", json!(sent.wording_hash)),
+            ("ev:noticeVersion", json!(sent.notice.as_ref().map(|(version, _)| version))),
+            ("ev:noticeSha256", json!(sent.notice.as_ref().and_then(|(_, hash)| hash.as_ref()))),
+            ("ev:decisionRef", json!(decision.map(|x| decision_ref(d, x)))),
         ];
         all.push((sent.at, status(&["dpv:ConsentRequested"], &us, sent.at, &how, more)));
     }
@@ -191,19 +288,32 @@ fn statuses(engine: &Engine, d: &Dossier, permission: Permission) -> Vec<Value> 
         if concerns(body, permission)
             && let Some(kinds) = kinds(body, was, now)
         {
-            all.push((body.at, of_entry(&us, body, kinds)));
+            let mut status = of_entry(&us, body, kinds);
+            if body.entry == ledger::Entry::Granted {
+                status["dpv:hasDuration"] = valid_for.clone();
+            }
+            all.push((body.at, status));
         }
     }
     all.sort_by_key(|(at, _)| *at);
     all.into_iter().map(|(_, status)| status).collect()
 }
 
+/// Whether an entry leaves every consent as it is.
+fn is_aside(entry: ledger::Entry) -> bool {
+    use ledger::Entry::{LateNo, Restricted, Retention, Times, Unrestricted};
+    matches!(entry, LateNo | Retention | Times | Restricted | Unrestricted)
+}
+
+const REVOKED: &[&str] = &["dpv:ConsentRevoked"];
+
 /// What an entry makes of the consent (compliance of the terms: DPV 2.3, status of consent).
 fn kinds(body: &Body, was: Option<Preference>, now: Option<Preference>) -> Option<&'static [&'static str]> {
-    use ledger::Entry::{ConsentExpired, Expired, Granted, LateNo, Pending, Restricted, Retention, Times, Unrestricted};
-    // Ended by us for a reason that is nobody's no: a consent given for one number is none for the next (L33).
-    if body.is_number_change() {
-        return (was == Some(Preference::Granted)).then_some(&["dpv:ConsentRevoked"]);
+    use ledger::Entry::{ConsentExpired, Expired, Granted, Pending, WrongPerson};
+    // Ended by us for a reason that is nobody's no: a consent given for one number is none for the next (L33), and who says that the number
+    // is theirs now speaks for themselves, not for the person who consented (T16).
+    if body.entry == WrongPerson {
+        return (was == Some(Preference::Granted)).then_some(REVOKED);
     }
     match (body.entry, was, now) {
         (Pending, ..) => Some(&["dpv:ConsentRequested"]),
@@ -211,14 +321,14 @@ fn kinds(body: &Body, was: Option<Preference>, now: Option<Preference>) -> Optio
         (Expired, ..) => Some(&["dpv:ConsentRequestDeferred"]),
         (Granted, Some(Preference::Granted), _) => Some(&["dpv:RenewedConsentGiven", "dpv:ExpressedConsent"]),
         (Granted, ..) => Some(&["dpv:ConsentGiven", "dpv:ExpressedConsent"]),
-        (LateNo | Retention | Times | Restricted | Unrestricted, ..) => None,
+        (entry, ..) if is_aside(entry) => None,
         (_, _, Some(Preference::Withdrawn)) => Some(&["dpv:ConsentWithdrawn"]),
         _ => Some(&["dpv:ConsentRefused"]),
     }
 }
 
 fn of_entry(us: &str, body: &Body, kinds: &[&str]) -> Value {
-    let person = By::of(&body.channel, &body.action) == Some(By::Person);
+    let person = kinds != REVOKED && By::of(&body.channel, &body.action) == Some(By::Person);
     let by = if person { "dpv:DataSubject" } else { us };
     let how = format!("{}: {}", body.channel, body.action.replace('_', " "));
     let mut more = vec![
@@ -227,6 +337,8 @@ fn of_entry(us: &str, body: &Body, kinds: &[&str]) -> Value {
         ("ev:bodySha256", json!(body.wording_hash)),
         ("ev:campaign", json!(body.campaign)),
         ("ev:providerRef", json!(body.evidence)),
+        ("ev:noticeVersion", json!(body.notice_version)),
+        ("ev:noticeSha256", json!(body.notice_hash)),
     ];
     if let Some(first) = &body.first_yes {
         // The first yes, and this act, which confirmed it.
@@ -277,7 +389,7 @@ fn rest(engine: &Engine, d: &Dossier) -> Value {
         "ev:given": d.joined.iter().map(|(source, at)| json!({ "ev:at": time(*at), "ev:source": source })).collect::<Vec<_>>(),
         "ev:messages": d.sent.iter().map(|sent| json!({
             "ev:at": time(sent.at), "ev:kind": sent.kind, "ev:channel": sent.channel, "ev:senderId": sent.sender,
-            "ev:campaign": sent.campaign, "ev:messageRef": sent.reference, "ev:state": sent.state,
+            "ev:campaign": sent.campaign, "ev:gateway": sent.gateway, "ev:messageRef": sent.reference, "ev:state": sent.state,
             "ev:text": sent.text,
         })).collect::<Vec<_>>(),
         "ev:links": d.links.iter().map(|at| time(*at)).collect::<Vec<_>>(),
@@ -285,8 +397,10 @@ fn rest(engine: &Engine, d: &Dossier) -> Value {
             "ev:at": time(reply.at), "ev:channel": reply.channel, "ev:text": reply.text,
         })).collect::<Vec<_>>(),
         "ev:decisions": d.decisions.iter().map(|decision| json!({
+            "@id": decision_ref(d, decision),
             "ev:at": time(decision.at), "ev:campaign": decision.campaign, "ev:outcome": decision.outcome, "ev:rule": decision.code,
             "ev:because": crate::domain::eligibility::sentence(&decision.code),
+            "ev:facts": decision.facts.iter().map(|(label, value)| format!("{label}: {value}")).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "ev:suppressions": d.noes.iter().map(|(reason, at, lifted)| json!({
             "ev:reason": reason, "ev:at": time(*at), "ev:liftedAt": lifted.map(time),
@@ -298,6 +412,7 @@ fn rest(engine: &Engine, d: &Dossier) -> Value {
         "ev:requests": d.requests.iter().map(|r| json!({
             "ev:kind": r.kind, "ev:received": r.received, "ev:due": r.due, "ev:done": r.done,
         })).collect::<Vec<_>>(),
+        "ev:repliesKeptDays": engine.config.retention.replies_days,
         "ev:proofKeptDays": engine.config.retention.proof_days,
     })
 }

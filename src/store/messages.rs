@@ -678,10 +678,13 @@ pub struct Story {
     pub created_at: i64,
     pub changed_at: i64,
     pub attempt: Option<i64>,
+    pub gateway: Option<String>,
     pub reference: Option<String>,
     pub outcome: Option<String>,
     pub error: Option<String>,
     pub claimed_at: Option<i64>,
+    /// The basis that the claim found; none of what is no ask, and of attempts of an earlier version.
+    pub basis: Option<String>,
     pub moved_on: bool,
     /// Of an ask: what the person answered, who said so, when.
     pub answer: Option<String>,
@@ -699,8 +702,8 @@ pub async fn story_of(tx: &mut Tx, contact: i64) -> Result<Vec<Story>> {
     fetch_all!(
         tx,
         "SELECT m.id, c.name AS campaign, m.kind, COALESCE(a.channel, m.channel) AS channel, m.channel AS planned_channel,
-           COALESCE(a.sender, m.sender) AS sender, m.state, m.reason, m.due_at, m.created_at, m.changed_at, a.id AS attempt, a.reference,
-           a.outcome, a.error, a.claimed_at, COALESCE(a.channel <> m.channel, FALSE) AS moved_on, m.answer, m.answer_by, m.answered_at,
+           COALESCE(a.sender, m.sender) AS sender, m.state, m.reason, m.due_at, m.created_at, m.changed_at, a.id AS attempt,
+           a.gateway, a.reference, a.outcome, a.error, a.claimed_at, a.basis, COALESCE(a.channel <> m.channel, FALSE) AS moved_on, m.answer, m.answer_by, m.answered_at,
            m.revision_id AS revision, w.body AS wording, a.wording_hash, m.locale
          FROM messages m LEFT JOIN campaigns c ON c.id = m.campaign_id LEFT JOIN attempts a ON a.message_id = m.id
          LEFT JOIN wordings w ON w.controller = m.controller AND w.hash = a.wording_hash

@@ -6,6 +6,9 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use super::lang::Lang;
+use crate::config::Retention;
+use crate::domain::channel::Purpose;
+use crate::domain::{eligibility, suppression};
 
 const FILES: [&str; 6] = [
     include_str!("../../templates/pages/mydata/it.toml"),
@@ -33,7 +36,7 @@ macro_rules! mine {
 mine! {
     link title intro send closed open_for clock about number since country language zone kind last_action times sources imported moved basis
     registers listed consents no_consents history sent sent_how received nothing former decisions decisions_how requests due done recipients
-    recipients_how kept
+    recipients_how passed keeps noes no_said no_lifted links kept
     kept_consent kept_silent kept_replies kept_proof take json csv erase_title erase_text erase_sure erase_button erased_title erased_text
     restrict_title restrict_text restrict_button lift_text lift_button object_title object_text object_button objected change_text;
     kinds bases states entries messages outcomes rights reasons spans
@@ -63,6 +66,37 @@ impl Mine {
     }
 }
 
+impl Mine {
+    /// Why nobody writes to them, by the code of a no.
+    pub fn no<'a>(&'a self, code: &'a str) -> &'a str {
+        match suppression::Reason::parse(code) {
+            Some(no) => word(&self.reasons, eligibility::Reason::of(no).code()),
+            None => word(&self.entries, code),
+        }
+    }
+
+    /// What somebody does with the data of theirs that they have.
+    pub fn recipient(&self, what: &str, who: &str) -> String {
+        let text = if what == "passed" { &self.passed } else { &self.keeps };
+        text.replace("{who}", who)
+    }
+
+    /// How long what is kept: what it is, the time in figures, and the sentence.
+    pub fn kept(&self, keep: &Retention) -> [(&'static str, String, String); 4] {
+        let (marketing, profiling) = (keep.marketing_months(), keep.months(Purpose::Profiling));
+        let consent = self.kept_consent.replace("{consent_months}", &marketing.to_string());
+        let consent = consent.replace("{profiling_months}", &profiling.to_string());
+        let days =
+            |what: &'static str, text: &str, days: i64| (what, format!("{days} days"), text.replace("{time}", &self.span(days)));
+        [
+            ("consent", format!("{marketing} months; profiling {profiling} months"), consent),
+            days("silent", &self.kept_silent, keep.silent_days),
+            days("replies", &self.kept_replies, keep.replies_days),
+            days("proof", &self.kept_proof, keep.proof_days),
+        ]
+    }
+}
+
 /// The word for a code; the code itself where an earlier version stored one that has none.
 pub fn word<'a>(words: &'a Words, code: &'a str) -> &'a str {
     words.get(code).map_or(code, String::as_str)
@@ -73,7 +107,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::domain::eligibility;
 
     /// Every text, with its key.
     fn flat(text: &str) -> BTreeMap<String, String> {

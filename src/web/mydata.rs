@@ -17,8 +17,6 @@ use super::mytable;
 use super::pages::{CodeView, StateKind};
 use super::people::{checked, failed, no_such_link, nonce, preferred, render, state_page};
 use crate::clock::{DAY, SECOND, instant};
-use crate::config::GatewayConfig;
-use crate::domain::channel::Purpose;
 use crate::engine::dossier::{Dossier, Former, NOT_KEPT};
 use crate::engine::mydata::{self, Door, Typed};
 use crate::engine::record;
@@ -160,7 +158,7 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
         },
         "json" | "csv" => match mydata::again(engine, token, field("ticket")).await {
             Ok(Some(dossier)) if field("answer") == "csv" => {
-                Ok(Some(sheet::file("my-data.csv", sheet::csv(mytable::rows(shown, &dossier)))))
+                Ok(Some(sheet::file("my-data.csv", sheet::csv(mytable::rows(shown, &engine.config.retention, &dossier)))))
             }
             Ok(Some(dossier)) => Ok(Some(json_file(record::json_ld(engine, &dossier)))),
             Ok(None) => Ok(Some(Redirect::to(&to).into_response())),
@@ -233,18 +231,15 @@ fn sections(web: &Web, lang: Lang, d: &Dossier) -> Vec<Section> {
         let own = known(lang, &former.dossier).into_iter();
         all.extend(own.map(|section| Section { title: format!("{title} {}", section.title), ..section }));
     }
-    let config = &web.engine.config;
-    let (retention, span) = (&config.retention, |text: &str, days: i64| text.replace("{time}", &m.span(days)));
-    let mut recipients: Vec<String> = config.gateways.iter().map(GatewayConfig::processor_and_region).collect();
-    recipients.dedup();
-    let kept = vec![
-        m.kept_consent
-            .replace("{consent_months}", &retention.marketing_months().to_string())
-            .replace("{profiling_months}", &retention.months(Purpose::Profiling).to_string()),
-        span(&m.kept_silent, retention.silent_days),
-        span(&m.kept_replies, retention.replies_days),
-        span(&m.kept_proof, retention.proof_days),
-    ];
+    // Two accounts at one provider are one company to people.
+    let mut recipients: Vec<String> = Vec::new();
+    for recipient in [d].into_iter().chain(d.former.iter().map(|f| &f.dossier)).flat_map(|d| &d.recipients) {
+        let line = m.recipient(recipient.what, &recipient.who);
+        if !recipients.contains(&line) {
+            recipients.push(line);
+        }
+    }
+    let kept = m.kept(&web.engine.config.retention).map(|(_, _, sentence)| sentence).to_vec();
     all.push(Section { title: m.recipients.clone(), how: Some(m.recipients_how.clone()), lines: recipients });
     all.push(Section { title: m.kept.clone(), how: None, lines: kept });
     all
@@ -305,6 +300,16 @@ fn known(lang: Lang, d: &Dossier) -> Vec<Section> {
         let of = if of.is_empty() { String::new() } else { format!("{colon} {}", of.join(", ")) };
         format!("{} {}{of}", time(e.body.at), word(&m.entries, e.body.word()))
     });
+    let noes = d.noes.iter().map(|(no, at, lifted)| {
+        let mut line = pair(&day(*at), m.no(no).trim_end_matches('.').to_owned());
+        if let Some(said) = d.said_on.as_ref().filter(|_| no == "unsubscribed_before") {
+            line = format!("{line} ({})", m.no_said.replace("{date}", &written(said)));
+        }
+        if let Some(at) = lifted {
+            line = format!("{line} ({})", m.no_lifted.replace("{date}", &day(*at)));
+        }
+        line
+    });
     let sent = d.sent.iter().map(|s| {
         let line = format!("{} {} {}", time(s.at), channel(&s.channel), word(&m.messages, &s.kind));
         s.text.clone().map_or_else(|| line.clone(), |text| pair(&line, text))
@@ -328,7 +333,9 @@ fn known(lang: Lang, d: &Dossier) -> Vec<Section> {
         section(&m.registers, None, listed.collect()),
         section(&m.consents, None, permissions),
         section(&m.history, None, history.collect()),
+        section(&m.noes, None, noes.collect()),
         section(&m.sent, Some(m.sent_how.replace("{left_out}", NOT_KEPT)), sent.collect()),
+        section(&m.links, None, d.links.iter().map(|at| time(*at)).collect()),
         section(&m.received, None, received.collect()),
         section(&m.decisions, Some(m.decisions_how.clone()), decisions.collect()),
         section(&m.requests, None, requests.collect()),

@@ -3,11 +3,12 @@
 use super::lang::Lang;
 use super::mine::word;
 use crate::clock::instant;
+use crate::config::Retention;
 use crate::domain::channel::Permission;
 use crate::engine::dossier::Dossier;
 
 /// The dossier as a table: what kind of thing, when, and what it is; in codes, which programs read in any language, and in words.
-pub fn rows(lang: Lang, d: &Dossier) -> Vec<[String; 8]> {
+pub fn rows(lang: Lang, keep: &Retention, d: &Dossier) -> Vec<[String; 8]> {
     let said = |row: [String; 7]| {
         let words = in_words(lang, &row);
         let [kind, at, what, channel, purpose, campaign, detail] = row;
@@ -17,6 +18,11 @@ pub fn rows(lang: Lang, d: &Dossier) -> Vec<[String; 8]> {
     if let Some(head) = rows.first_mut() {
         head[7] = "in_words".to_owned();
     }
+    rows.extend(lang.mine().kept(keep).map(|(what, time, sentence)| {
+        let mut row = <[String; 8]>::default();
+        (row[0], row[2], row[6], row[7]) = ("retention".to_owned(), what.to_owned(), time, sentence);
+        row
+    }));
     rows
 }
 
@@ -42,11 +48,15 @@ fn in_words(lang: Lang, [kind, _, what, channel, purpose, _, detail]: &[String; 
         },
         "said" => word(&m.entries, what).to_owned(),
         "sent" => word(&m.messages, what).to_owned(),
+        "link" => m.links.clone(),
         "received" => m.received.clone(),
         "decision" => {
             let code = detail.split(':').next().unwrap_or_default();
             format!("{}. {}", word(&m.outcomes, what), word(&m.reasons, code))
         }
+        "suppression" => m.no(what).to_owned(),
+        "recipient" => m.recipient(what, detail),
+        "number_changed" => word(&m.entries, "number_changed").to_owned(),
         "register" => m.registers.clone(),
         "request" => word(&m.rights, what).to_owned(),
         _ => String::new(),
@@ -108,7 +118,8 @@ fn codes(d: &Dossier) -> Vec<[String; 7]> {
     }
     for x in &d.decisions {
         let because = crate::domain::eligibility::sentence(&x.code).unwrap_or_default();
-        rows.push(row("decision", time(x.at), &x.outcome, "", "", &x.campaign, format!("{}: {because}", x.code)));
+        let facts: String = x.facts.iter().map(|(label, value)| format!(" {label}: {value}.")).collect();
+        rows.push(row("decision", time(x.at), &x.outcome, "", "", &x.campaign, format!("{}: {because}{facts}", x.code)));
     }
     for (reason, at, lifted) in &d.noes {
         rows.push(row(
@@ -130,6 +141,9 @@ fn codes(d: &Dossier) -> Vec<[String; 7]> {
     }
     for r in &d.requests {
         rows.push(row("request", r.received.clone(), &r.kind, &r.channel, "", "", r.done.clone().unwrap_or_default()));
+    }
+    for r in &d.recipients {
+        rows.push(row("recipient", String::new(), r.what, "", "", "", r.who.clone()));
     }
     // What was known of the numbers before this one, under kinds of its own.
     for former in &d.former {

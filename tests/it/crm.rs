@@ -182,6 +182,7 @@ both!(a_yes_by_both_steps_is_told_signed_and_with_its_proof, |app| {
     round(app).await;
     let stop = crm.calls().pop().expect("a call").json();
     assert_eq!((&stop["type"], &stop["data"]["scope"]), (&json!("consent.stopped"), &json!("all")));
+    assert_eq!((&data["reason"], &stop["data"]["reason"]), (&json!("granted"), &json!("stopped")));
     assert_eq!(stop["data"]["permissions"], json!([{ "channel": "sms", "purpose": "promotions", "state": "withdrawn" }]));
     assert!(stop["data"]["ledger_seq"].as_i64() > data["ledger_seq"].as_i64());
     logs_hold_none_of(&[SECRET.to_owned(), SECRET.trim_start_matches("whsec_").to_owned()]);
@@ -437,6 +438,7 @@ both!(a_strangers_stop_is_told_with_its_number_which_is_then_forgotten, |app| {
     let event = crm.calls()[0].json();
     assert_eq!((&event["type"], &event["data"]["number"]), (&json!("consent.stopped"), &json!(stranger)));
     assert_eq!((&event["data"]["scope"], &event["data"]["ledger_seq"]), (&json!("all"), &Value::Null));
+    assert_eq!(event["data"]["reason"], "stopped");
     assert_eq!(app.count("SELECT COUNT(*) FROM outbox WHERE number_enc IS NOT NULL").await, 0);
     logs_hold_none_of(&[stranger.trim_start_matches('+').to_owned()]);
 });
@@ -649,12 +651,18 @@ both!(the_outbox_claims_settles_and_forgets, |app| {
 
 both!(whoever_is_erased_is_told_as_a_stop_after_everything_before, |app| {
     let crm = Crm::of(app, "").await;
-    let number = TestApp::it(1);
+    let [number, objector] = [1, 2].map(TestApp::it);
     grant(app, &number).await;
     assert_eq!(crate::erasure::erase(app, &number).await.numbers, 1);
     while round(app).await.delivered > 0 {}
-    let told: Vec<(String, Value)> = crm.calls().iter().map(|c| (c.kind(), c.json()["data"]["number"].clone())).collect();
-    let number = json!(number);
-    assert_eq!(told, [("consent.granted".to_owned(), number.clone()), ("consent.stopped".to_owned(), number)]);
+    app.people(std::slice::from_ref(&objector)).await;
+    let letter = crate::erasure::by_letter(app);
+    permesso::engine::rights::object(&app.engine, &TestApp::number(&objector), &letter).await.expect("noted");
+    round(app).await;
+    // Each by its own reason: what is erased here has to go there too.
+    let told = |call: &Call| (call.kind(), call.json()["data"]["reason"].clone(), call.json()["data"]["number"].clone());
+    let wanted = [("granted", "granted", &number), ("stopped", "erased", &number), ("stopped", "objection", &objector)];
+    let wanted = wanted.map(|(kind, reason, number)| (format!("consent.{kind}"), json!(reason), json!(number)));
+    assert_eq!(crm.calls().iter().map(told).collect::<Vec<_>>(), wanted);
     assert_eq!(app.count("SELECT COUNT(*) FROM outbox WHERE number_enc IS NOT NULL").await, 0, "forgotten once it is told");
 });

@@ -13,7 +13,7 @@ use crate::run::ask;
 const PROMO: &[&str] = &["sms.promotions"];
 
 /// permesso.toml with something else in it.
-fn edit(app: &TestApp, from: &str, to: &str) {
+pub fn edit(app: &TestApp, from: &str, to: &str) {
     let file = app.dir.path().join("config/permesso.toml");
     let text = std::fs::read_to_string(&file).expect("the settings");
     assert!(text.contains(from), "{from}");
@@ -40,7 +40,7 @@ async fn named(app: &TestApp) -> Vec<(String, String)> {
     rows.into_iter().map(body).map(|b| (b.notice_version.expect("a version"), b.notice_hash.expect("a hash"))).collect()
 }
 
-async fn hash(app: &TestApp, version: &str, locale: &str) -> String {
+pub async fn hash(app: &TestApp, version: &str, locale: &str) -> String {
     let mut tx = app.engine.store.read().await.expect("a transaction");
     let hash = notices::hash(&mut tx, &app.engine.controller, version, locale).await.expect("read");
     tx.rollback().await.expect("rolled back");
@@ -62,12 +62,20 @@ both!(without_its_notice_a_campaign_is_blocked_and_what_was_published_stays, |ap
     assert!(permesso::engine::plan::save(&app.engine, &campaign, &counts).await.is_err());
     assert!(said(app, &["notice", "show", "--locale", "pl"]).await.contains("Administratorem danych jest ACME S.p.A."));
 
-    // The one that ships says who, for what, by whom, where, and it says that nobody of the company has written it.
+    // The one that ships says who, for what, by whom, where, and it says that nobody of the company has written it; what it promises to
+    // keep longer than usual has its reason.
+    edit(app, "[retention]\n", "[retention]\njustification = \"beds last ten years\"\n");
+    edit(app, "promotions = \"24 months\"", "promotions = \"36 months\"");
+    app.reconfigure(crate::crm::WEBHOOK).await;
+    assert!(said(app, &["config", "check"]).await.contains("retention, why longer than usual: beds last ten years"));
     let out = said(app, &["notice", "publish"]).await;
     assert!(
         out.contains("notice 2026-12 is published: de, en, es, fr, it, pl") && out.contains("warning: the notice that ships"),
         "{out}"
     );
+    for warning in ["warning: webhook crm names no processor", "retention.justification says why: beds last ten years"] {
+        assert!(out.contains(warning), "{warning}: {out}");
+    }
     let (status, page) = app.get(&format!("{}/notice/it", app.base)).await;
     assert_eq!(status, 200);
     for what in [
@@ -75,6 +83,7 @@ both!(without_its_notice_a_campaign_is_blocked_and_what_was_published_stays, |ap
         "Promozioni e offerte",
         "<li>Mock gateway</li>",
         "Milano, Italia (UE)",
+        "al massimo 36 mesi (12 per",
         "reclamo",
         "STOP con un SMS al numero +393001234567. Il tuo operatore può addebitare",
         "Che te lo chiediamo si fonda su altro",
