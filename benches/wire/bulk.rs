@@ -11,7 +11,7 @@ use permesso::engine::{import as importer, plan as planner};
 
 use crate::Size;
 use crate::house::{House, Kind};
-use crate::measure::{Figure, resident, timed};
+use crate::measure::{Figure, peak, timed};
 
 const HEADER: &str =
     "number,name,kind,source,ask_basis,basis_evidence,basis_date,box_default,external_id,unsubscribed,last_action\n";
@@ -49,27 +49,28 @@ pub async fn import(kind: Kind, size: &Size) -> Result<Vec<Figure>> {
     let mut memory = 0.0_f64;
     for _ in 0..size.pairs {
         let house = House::new(kind).await?;
+        peak()?;
         let (seconds, summary) = timed(importer::contacts(&house.engine, &whole, |_| {})).await?;
         if let Some(statements) = &size.statements {
             statements.print(size.people);
         }
-        memory = memory.max(resident()?);
+        memory = memory.max(peak()?);
         anyhow::ensure!(summary.new > 0 && summary.rows == u64::from(size.people), "{summary:?}");
         pairs.push((f64::from(size.people) / seconds, f64::from(size.people) / parse_alone(&halves)?));
         house.engine.store.close().await;
     }
     let target = if kind == Kind::Sqlite { 0.25 } else { 0.15 };
-    let mut growth = Vec::new();
+    let mut sizes = Vec::new();
     for part in [100, 10] {
-        let (house, some) = (House::new(kind).await?, dir.path().join("some.csv"));
-        write_messy(&some, 0, size.people / part)?;
+        let (house, some, rows) = (House::new(kind).await?, dir.path().join("some.csv"), size.people / part);
+        write_messy(&some, 0, rows)?;
+        peak()?;
         let (seconds, _) = timed(importer::contacts(&house.engine, &some, |_| {})).await?;
-        growth.push(seconds * 1e6 / f64::from(size.people / part));
+        sizes.push((rows, seconds * 1e6 / f64::from(rows), peak()?));
     }
-    let figure = Figure::of("import", kind, "rows/s", &pairs).target(target).with("resident_mb", memory);
-    let at_most = 1e6 / figure.value;
-    let growth =
-        Figure::of("import growth", kind, "µs/row", &[(at_most, growth[1])]).target(1.2).with("at_a_hundredth", growth[0]);
+    let figure = Figure::of("import", kind, "rows/s", &pairs).target(target);
+    let largest = (size.people, 1e6 / figure.value, memory);
+    let growth = Figure::growth("import growth", kind, "µs/row", [sizes[0], sizes[1], largest]);
     Ok(vec![figure, growth])
 }
 
@@ -106,28 +107,25 @@ pub async fn plan(kind: Kind, size: &Size) -> Result<Vec<Figure>> {
     let (mut longest, mut memory) = (0.0_f64, 0.0_f64);
     for _ in 0..size.pairs {
         let house = seed.again().await?;
+        peak()?;
         let (seconds, held) = decide_all(&house).await?;
         longest = longest.max(held);
-        memory = memory.max(resident()?);
+        memory = memory.max(peak()?);
         pairs.push((seconds, written_alone(&house).await?));
         house.engine.store.close().await;
     }
-    let mut figures = vec![
-        Figure::of("plan", kind, "s", &pairs)
-            .target(4.0)
-            .with("longest_transaction_ms", longest * 1e3)
-            .with("resident_mb", memory),
-    ];
-    let mut growth = Vec::new();
+    let mut figures =
+        vec![Figure::of("plan", kind, "s", &pairs).target(4.0).with("longest_transaction_ms", (longest * 1e3).round())];
+    let mut sizes = Vec::new();
     for part in [100, 10] {
         let house = House::new(kind).await?;
         house.people(size.people / part, true).await?;
-        growth.push(decide_all(&house).await?.0 * 1e6 / f64::from(size.people / part));
+        peak()?;
+        let cost = decide_all(&house).await?.0 * 1e6 / f64::from(size.people / part);
+        sizes.push((size.people / part, cost, peak()?));
     }
-    let at_most = figures[0].value * 1e6 / f64::from(size.people);
-    figures.push(
-        Figure::of("plan growth", kind, "µs/person", &[(at_most, growth[1])]).target(1.2).with("at_a_hundredth", growth[0]),
-    );
+    let largest = (size.people, figures[0].value * 1e6 / f64::from(size.people), memory);
+    figures.push(Figure::growth("plan growth", kind, "µs/person", [sizes[0], sizes[1], largest]));
     Ok(figures)
 }
 

@@ -47,6 +47,16 @@ impl Figure {
         self
     }
 
+    /// Cost a unit at the largest size against the middle one, with the most memory held at each of (size, cost, megabytes), smallest first.
+    pub fn growth(bench: &str, store: impl ToString, unit: &'static str, sizes: [(u32, f64, f64); 3]) -> Figure {
+        let [small, middle, large] = sizes;
+        let memory: Vec<String> = sizes.iter().map(|(size, _, peak)| format!("{peak} at {size}")).collect();
+        Figure::of(bench, store, unit, &[(large.1, middle.1)])
+            .target(1.2)
+            .with("at_the_smallest", (small.1 * 10.0).round() / 10.0)
+            .with("peak_mb", memory.join(", "))
+    }
+
     pub fn with(mut self, name: &str, value: impl serde::Serialize) -> Figure {
         self.more.insert(name.into(), serde_json::to_value(value).unwrap_or_default());
         self
@@ -57,7 +67,11 @@ pub fn print(figures: &[Figure]) {
     println!("\n{:<16} {:<9} {:>12} {:>12} {:>7} {:>7}  unit", "bench", "store", "value", "ceiling", "ratio", "target");
     for f in figures {
         let target = f.target.map_or_else(|| "-".to_owned(), |t| format!("{t:.2}"));
-        println!("{:<16} {:<9} {:>12.1} {:>12.1} {:>7.3} {target:>7}  {}", f.bench, f.store, f.value, f.ceiling, f.ratio, f.unit);
+        let more: String = f.more.iter().map(|(name, value)| format!("  {name} {value}")).collect();
+        println!(
+            "{:<16} {:<9} {:>12.1} {:>12.1} {:>7.3} {target:>7}  {}{more}",
+            f.bench, f.store, f.value, f.ceiling, f.ratio, f.unit
+        );
     }
     println!();
     for f in figures {
@@ -80,12 +94,13 @@ pub fn cpu() -> Result<f64> {
     Ok(ticks.iter().sum::<f64>() / 100.0)
 }
 
-/// Resident memory of this process, megabytes.
-pub fn resident() -> Result<f64> {
+/// The most memory this process has held since the last call, megabytes (proc(5): `clear_refs` 5 makes Linux count anew).
+pub fn peak() -> Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|l| l.starts_with("VmRSS:")).context("an odd /proc/self/status")?;
-    let kilobytes: f64 = line.split_whitespace().nth(1).context("an odd VmRSS")?.parse()?;
-    Ok(kilobytes / 1024.0)
+    std::fs::write("/proc/self/clear_refs", "5")?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:")).context("an odd /proc/self/status")?;
+    let kilobytes: f64 = line.split_whitespace().nth(1).context("an odd VmHWM")?.parse()?;
+    Ok((kilobytes / 1024.0).round())
 }
 
 pub fn median(mut values: Vec<f64>) -> f64 {

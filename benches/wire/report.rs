@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Size;
 use crate::house::{CAMPAIGN, House, Kind};
-use crate::measure::{Figure, median, resident};
+use crate::measure::{Figure, median, peak};
 
 pub async fn run(kind: Kind, size: &Size) -> Result<Vec<Figure>> {
     let pages = [
@@ -19,12 +19,14 @@ pub async fn run(kind: Kind, size: &Size) -> Result<Vec<Figure>> {
         ("desk skipped", format!("/campaigns/{CAMPAIGN}/skipped/SUPPRESSED_UNSUB")),
         ("desk inbox", "/inbox".to_owned()),
         ("desk gateways", "/gateways".to_owned()),
+        ("desk consents", "/consents".to_owned()),
+        ("desk requests", "/requests".to_owned()),
         ("metrics", "/metrics".to_owned()),
     ];
     let (small, _) = times(kind, (size.people / 1000).max(100), &pages).await?;
     let (large, memory) = times(kind, size.people, &pages).await?;
     let figure = |((name, _), (large, small)): (&(&str, String), (&f64, &f64))| {
-        Figure::of(name, kind, "ms", &[(*large, *small)]).target(2.0).with("resident_mb", memory)
+        Figure::of(name, kind, "ms", &[(*large, *small)]).target(2.0).with("peak_mb", memory)
     };
     Ok(pages.iter().zip(large.iter().zip(&small)).map(figure).collect())
 }
@@ -37,6 +39,7 @@ async fn times(kind: Kind, people: u32, pages: &[(&str, String)]) -> Result<(Vec
     while plan::plan_next(&house.engine, campaign).await? {}
     // As the sweep does every half a minute.
     permesso::store::report::fold(&house.engine.store).await?;
+    peak()?;
     let stop = CancellationToken::new();
     let doors = web::Doors::bind(&house.engine).await?;
     let base = format!("http://{}", doors.operator_address()?);
@@ -57,5 +60,5 @@ async fn times(kind: Kind, people: u32, pages: &[(&str, String)]) -> Result<(Vec
     }
     stop.cancel();
     serving.await??;
-    Ok((medians, resident()?))
+    Ok((medians, peak()?))
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Size;
 use crate::house::{House, Kind};
-use crate::measure::{Figure, cpu, resident};
+use crate::measure::{Figure, cpu, peak};
 
 pub async fn run(kind: Kind, size: &Size) -> Result<Vec<Figure>> {
     let seed = House::new(kind).await?;
@@ -37,16 +37,26 @@ pub async fn run(kind: Kind, size: &Size) -> Result<Vec<Figure>> {
     let rates: Vec<(f64, f64)> = normal.iter().map(|(a, b)| (a.rate(), b.rate())).collect();
     let cpus: Vec<(f64, f64)> = normal.iter().map(|(a, b)| (a.cpu_us(), b.cpu_us())).collect();
     let sending = normal.iter().map(|(a, _)| a.sending).max().unwrap_or(0);
-    let memory = normal.iter().map(|(a, _)| a.memory).fold(0.0, f64::max);
     let target = if kind == Kind::Sqlite { 0.50 } else { 0.40 };
     figures.push(
         Figure::of("send", kind, "messages/s", &rates)
             .target(target)
             .with("sending_max", sending)
-            .with("resident_mb", memory)
             .with("in_flight_of_ceiling", normal[0].1.in_flight),
     );
     figures.push(Figure::of("send cpu", kind, "µs/message", &cpus).target(3.0));
+    let mut sizes = Vec::new();
+    for part in [20, 2] {
+        let sent = some(kind, size.messages / part).await?;
+        sizes.push((sent.messages, 1e6 / sent.rate(), sent.memory));
+    }
+    let largest = normal.iter().map(|(a, _)| a.memory).fold(0.0, f64::max);
+    figures.push(Figure::growth(
+        "send growth",
+        kind,
+        "µs/message",
+        [sizes[0], sizes[1], (size.messages, 1e6 / figures[0].value, largest)],
+    ));
     let small = permesso(&seed, campaign, size.messages, Some(64), 0).await?;
     figures.push(
         Figure::of("send slice 64", kind, "messages/s", &[(small.rate(), best(&seed, size.messages, 0).await?.rate())])
@@ -55,6 +65,15 @@ pub async fn run(kind: Kind, size: &Size) -> Result<Vec<Figure>> {
     let (slow, bare) = (permesso(&seed, campaign, size.messages, None, 20).await?, best(&seed, size.messages, 20).await?);
     figures.push(Figure::of("send 20 ms", kind, "messages/s", &[(slow.rate(), bare.rate())]).with("sending_max", slow.sending));
     Ok(figures)
+}
+
+/// So many messages, in a house of their own.
+async fn some(kind: Kind, messages: u32) -> Result<Sent> {
+    let seed = House::new(kind).await?;
+    seed.people(messages, false).await?;
+    let campaign = seed.start().await?;
+    while plan::plan_next(&seed.engine, campaign).await? {}
+    permesso(&seed, campaign, messages, None, 0).await
 }
 
 struct Sent {
@@ -79,17 +98,17 @@ impl Sent {
 async fn permesso(seed: &House, campaign: i64, messages: u32, slice: Option<usize>, latency_ms: u64) -> Result<Sent> {
     let mut house = seed.again().await?;
     if let Some(slice) = slice {
-        Arc::get_mut(&mut house.engine).context("one owner")?.slice = slice;
+        Arc::get_mut(&mut house.engine).context("one owner")?.set_slice(slice);
     }
     let mock = house.gateway(latency_ms).await?;
     let stop = CancellationToken::new();
     let (before, begin) = (cpu()?, Instant::now());
     let running = tokio::spawn(app::run(house.engine.clone(), Roles { web: true, worker: true }, None, stop.clone()));
-    let (mut sending, mut memory) = (0, 0.0_f64);
+    let mut sending = 0;
+    peak()?;
     let (seconds, used) = loop {
         tokio::time::sleep(Duration::from_millis(100)).await;
         sending = sending.max(house.count("SELECT COUNT(*) FROM attempts WHERE outcome IS NULL").await?);
-        memory = memory.max(resident()?);
         let mut tx = house.engine.store.read().await?;
         let states = report::messages(&mut tx, campaign).await?;
         tx.rollback().await?;
@@ -98,9 +117,10 @@ async fn permesso(seed: &House, campaign: i64, messages: u32, slice: Option<usiz
             break (begin.elapsed().as_secs_f64(), cpu()? - before);
         }
         if running.is_finished() || begin.elapsed() > Duration::from_secs(900) {
-            bail!("only {accepted} of {messages} were accepted");
+            bail!("only {accepted} of {messages} were accepted: {states:?}");
         }
     };
+    let memory = peak()?;
     stop.cancel();
     running.await??;
     house.engine.store.close().await;

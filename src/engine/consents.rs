@@ -12,8 +12,9 @@ use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::status::{Status, permissions};
 use crate::store::{Tx, consents};
 
-/// Contacts one statement looks at.
+/// Contacts one statement looks at, at most, and those of a page's first one: what many have is found among few.
 const WINDOW: i64 = 5_000;
+const FIRST: i64 = 250;
 
 /// Contacts one page of the API looks at, at most: however rare what is looked for and however many contacts there are, it costs the same.
 pub const LOOK: i64 = 20_000;
@@ -100,6 +101,20 @@ pub struct Matrix {
     pub rows: Vec<Row>,
 }
 
+impl Matrix {
+    /// What of it a filter wants.
+    #[must_use]
+    pub fn only(mut self, filter: &Filter) -> Matrix {
+        self.rows.retain(|row| {
+            filter.channel.is_none_or(|c| c.code() == row.channel) && filter.purpose.is_none_or(|p| p.code() == row.purpose)
+        });
+        for row in &mut self.rows {
+            row.contacts.retain(|count| filter.status.is_none_or(|status| status.code() == count.status));
+        }
+        self
+    }
+}
+
 /// One channel and purpose.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = ConsentRow)]
@@ -182,18 +197,18 @@ pub async fn matrix(engine: &Engine, filter: &Filter) -> Result<Matrix> {
         let status = status.code().to_owned();
         Count { contacts: counted.get(&(i as i64, status.clone())).copied().unwrap_or(0), status }
     };
-    let statuses = || Status::ALL.into_iter().filter(|status| filter.status.is_none_or(|wanted| wanted == *status));
     let row = |(i, p): (usize, Permission)| Row {
         channel: p.channel.code().to_owned(),
         purpose: p.purpose.code().to_owned(),
-        contacts: statuses().map(|status| of(i, status)).collect(),
+        contacts: Status::ALL.into_iter().map(|status| of(i, status)).collect(),
     };
     Ok(Matrix {
         controller: engine.controller.clone(),
         as_of: as_of(engine),
         contacts: contacts.unsigned_abs(),
-        rows: permissions().enumerate().filter(|(_, p)| filter.wants(*p)).map(row).collect(),
-    })
+        rows: permissions().enumerate().map(row).collect(),
+    }
+    .only(filter))
 }
 
 /// Up to `limit` rows after the key `after` (0: from the beginning), having looked at `look` contacts at most, or as many more as one
@@ -204,7 +219,7 @@ pub async fn page(engine: &Engine, filter: &Filter, after: i64, limit: i64, look
     let after = after.max(0);
     // A key is a contact's id and a permission's place in one: the contact it names may have further permissions.
     let places = permissions().count() as i64;
-    let (place, size) = ((after / places, after % places), look.clamp(1, WINDOW));
+    let (place, mut size) = ((after / places, after % places), look.clamp(1, FIRST));
     let done = place.1 == places - 1;
     let (mut from, mut looked, mut rows, mut next) = (if done { place.0 } else { place.0 - 1 }, 0, Vec::new(), None);
     while let Some(to) = consents::window(&mut tx, &engine.controller, from, size).await? {
@@ -216,7 +231,7 @@ pub async fn page(engine: &Engine, filter: &Filter, after: i64, limit: i64, look
         };
         let status = filter.status.map_or("", Status::code);
         rows.extend(consents::list(&mut tx, &wanted, status, place, limit - rows.len() as i64).await?);
-        (from, looked) = (to, looked + size);
+        (from, looked, size) = (to, looked + size, (2 * size).min(WINDOW));
         if let Some(last) = rows.last().filter(|_| rows.len() as i64 >= limit) {
             next = Some(last.contact * places + last.i);
             break;

@@ -1,6 +1,8 @@
 //! Who consented and who did not: figures by channel, purpose and status, each with its people behind it, and the same as files.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -57,8 +59,51 @@ struct MatrixPage {
     matrix: Matrix,
 }
 
+/// A count is one pass over everybody, ten seconds for a million people. One that took longer than this is shown for a minute (it says
+/// as of when it is), and made anew, in the background, for whoever looks after that.
+const SLOW: Duration = Duration::from_millis(250);
+const STANDS: Duration = Duration::from_secs(60);
+
+/// The last count, if it took long.
+#[derive(Debug, Default)]
+pub struct Figures {
+    last: Mutex<Option<(Instant, Matrix)>>,
+    counting: AtomicBool,
+}
+
+impl Figures {
+    /// How many stand under which status: now, or not long ago.
+    pub async fn show(self: &Arc<Figures>, engine: &Arc<Engine>) -> anyhow::Result<Matrix> {
+        let last = self.last.lock().expect("no panic while held").clone();
+        let Some((at, matrix)) = last else { return self.count(engine).await };
+        if at.elapsed() > STANDS && !self.counting.swap(true, Ordering::SeqCst) {
+            let (figures, engine) = (self.clone(), engine.clone());
+            tokio::spawn(async move {
+                let counted = figures.count(&engine).await;
+                figures.counting.store(false, Ordering::SeqCst);
+                if let Err(error) = counted {
+                    tracing::error!(error = format!("{error:#}"), "Consents could not be counted");
+                }
+            });
+        }
+        Ok(matrix)
+    }
+
+    async fn count(&self, engine: &Engine) -> anyhow::Result<Matrix> {
+        let began = Instant::now();
+        let matrix = consents::matrix(engine, &Filter::default()).await?;
+        self.keep(began.elapsed(), &matrix);
+        Ok(matrix)
+    }
+
+    fn keep(&self, took: Duration, matrix: &Matrix) {
+        let kept = (took > SLOW).then(|| (Instant::now(), matrix.clone()));
+        *self.last.lock().expect("no panic while held") = kept;
+    }
+}
+
 pub async fn show(State(web): State<Web>) -> Page {
-    let matrix = consents::matrix(&web.engine, &Filter::default()).await?;
+    let matrix = web.figures.show(&web.engine).await?;
     html(&MatrixPage { frame: Frame::new(&web.engine, "consents").await?, matrix })
 }
 
@@ -90,8 +135,7 @@ impl ListPage {
 
 pub async fn list(State(web): State<Web>, Query(wanted): Query<Wanted>, Query(from): Query<From>) -> Page {
     let filter = wanted.read(&web.engine)?;
-    // Looked for to the end: nobody wants to turn empty pages.
-    let list = consents::page(&web.engine, &filter, from.after, PAGE, i64::MAX).await?;
+    let list = consents::page(&web.engine, &filter, from.after, PAGE, consents::LOOK).await?;
     html(&ListPage { frame: Frame::new(&web.engine, "consents").await?, filter, list, first_page: from.after == 0 })
 }
 
@@ -161,4 +205,19 @@ fn line(value: &impl serde::Serialize) -> Vec<u8> {
     let mut line = serde_json::to_vec(value).unwrap_or_default();
     line.push(b'\n');
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_kept_where_it_took_long_and_only_there() {
+        let figures = Figures::default();
+        let matrix = Matrix { controller: "c".into(), as_of: String::new(), contacts: 7, rows: Vec::new() };
+        for (took, kept) in [(SLOW, false), (SLOW * 2, true), (SLOW, false)] {
+            figures.keep(took, &matrix);
+            assert_eq!(figures.last.lock().expect("no panic while held").is_some(), kept, "{took:?}");
+        }
+    }
 }
