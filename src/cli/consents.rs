@@ -26,7 +26,7 @@ use crate::web::desk::consents::{Format, file};
 use crate::web::desk::minute;
 use crate::web::desk::sheet::defused;
 
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 21] = [
     "number",
     "country",
     "locale",
@@ -45,6 +45,9 @@ const COLUMNS: [&str; 18] = [
     "release",
     "hours",
     "at_most",
+    "said_in",
+    "page_hash",
+    "form",
 ];
 
 /// State of a granted permission that must not be used now: whoever takes in `granted` alone never sees it.
@@ -199,6 +202,9 @@ async fn export(context: &Context, engine: &Engine, since: Option<NaiveDate>, ou
             release.to_owned(),
             times.hours().unwrap_or_default(),
             times.at_most.map(|often| often.code().to_owned()).unwrap_or_default(),
+            of(&|b| b.locale.clone()),
+            of(&|b| b.page_hash.clone()),
+            of(&|b| b.form.clone()),
         ])?;
     }
     // Whoever must be left in peace altogether: the CRM has to learn of these first of all. A restriction comes in every export while it

@@ -395,11 +395,12 @@ async fn explain(context: &Context, engine: &Engine, number: &str) -> Result<()>
         ("Opposition registers", &story.registers),
         ("Imported", &story.imported),
         ("Ledger", &story.ledger),
+        ("What the page said", &story.pages),
     ];
     for (title, lines) in parts.into_iter().filter(|(_, lines)| !lines.is_empty()) {
         println!("\n{title}");
         for line in lines {
-            println!("  {line}");
+            println!("  {}", line.replace('\n', "\n  "));
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use super::Context;
 use crate::clock::instant;
 use crate::domain::plural::counted;
-use crate::engine::explain;
+use crate::engine::verify;
 use crate::store::ledger;
 
 #[derive(Debug, Subcommand)]
@@ -33,7 +33,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     let engine = context.engine().await?;
     match command {
         Command::Verify => {
-            let (count, wrong) = explain::verify_ledger(&engine).await?;
+            let (count, wrong) = verify::ledger(&engine).await?;
             if context.json {
                 println!("{}", serde_json::json!({ "entries": count, "wrong": wrong }));
             } else {
@@ -47,7 +47,10 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             if !context.json {
                 match count {
                     0 => println!("0 entries: nobody has given, refused or taken back anything yet"),
-                    _ => println!("{}, all in order; the preferences are what they say", counted(count, "entry", "entries")),
+                    _ => println!(
+                        "{}, all in order; preferences and suppressions are what they say",
+                        counted(count, "entry", "entries")
+                    ),
                 }
             }
         }

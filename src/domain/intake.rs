@@ -28,6 +28,9 @@ pub struct Consent {
     pub notice: String,
     pub notice_hash: String,
     pub locale: String,
+    /// Hash of what the form's page said about the choice; a chatbot has words of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_hash: Option<String>,
     /// Microseconds UTC.
     pub at: i64,
     /// Two choices are never the same token, and one token makes one act.
@@ -65,15 +68,19 @@ mod tests {
         let permission = (prop::sample::select(&Channel::ALL[..]), prop::sample::select(&Purpose::ALL[..]));
         let permissions = prop::collection::vec(permission.prop_map(|(channel, purpose)| Permission { channel, purpose }), 0..9);
         let texts = ("\\PC{0,20}", "\\PC{0,20}", "\\PC{0,20}", "\\PC{0,20}", "\\PC{0,20}");
-        (texts, permissions, any::<i64>()).prop_map(|((form, notice, notice_hash, locale, nonce), permissions, at)| Consent {
-            form,
-            permissions,
-            notice,
-            notice_hash,
-            locale,
-            at,
-            nonce,
-        })
+        let page_hash = prop::option::of("\\PC{0,20}");
+        (texts, page_hash, permissions, any::<i64>()).prop_map(
+            |((form, notice, notice_hash, locale, nonce), page_hash, permissions, at)| Consent {
+                form,
+                permissions,
+                notice,
+                notice_hash,
+                locale,
+                page_hash,
+                at,
+                nonce,
+            },
+        )
     }
 
     proptest! {

@@ -118,6 +118,9 @@ pub struct Body {
     /// The form on which it was said, where it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<String>,
+    /// Hash of the page's words about the choice, where a page was where it was said: what a tick, a button and silence mean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_hash: Option<String>,
 }
 
 /// The action of the entry that closes a number because its person has another one (Art. 16 GDPR).
@@ -148,6 +151,9 @@ pub struct FirstYes {
     pub notice_hash: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locale: Option<String>,
+    /// The page's words, as in [`Body`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_hash: Option<String>,
 }
 
 pub const GENESIS: &str = "genesis";
@@ -261,6 +267,7 @@ mod tests {
             notice_hash: none(),
             times: None,
             form: none(),
+            page_hash: none(),
         }
     }
 

@@ -7,7 +7,7 @@ use chrono::NaiveDate;
 
 use super::answer;
 use super::code::{self, Step};
-use super::confirm::{self, Deed, Situation};
+use super::confirm::{self, Deed, Shown, Situation};
 use super::{Engine, Tries, kept, notice, rights};
 use crate::clock::{DAY, instant};
 use crate::domain::campaign::{Ask, Campaign, Mode};
@@ -155,10 +155,8 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     let notice = notice::standing(&mut tx, engine).await?;
     tx.rollback().await?;
     let state = newest.as_ref().and_then(|c| State::parse(&c.state));
-    let pending = newest
-        .as_ref()
-        .filter(|c| c.state == State::Pending.code())
-        .and_then(|c| serde_json::from_str::<BTreeSet<Permission>>(c.pending.as_deref()?).ok());
+    let pending =
+        (situation.state() == Some(State::Pending)).then(|| confirm::pending_of(&situation).into_iter().collect::<BTreeSet<_>>());
     let ask = match &campaign {
         Some(campaign) => campaign.ask(attempt.channel()).cloned(),
         None => ask_of(engine, &situation, &attempt),
@@ -226,6 +224,9 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     Ok(Some(view))
 }
 
+/// How the page behind the link of a message in that language was shown.
+pub type Spoken<'a> = dyn Fn(&str) -> Shown<'a> + Sync + 'a;
+
 /// What became of a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Submitted {
@@ -241,18 +242,18 @@ pub enum Submitted {
 /// refusal; an unticked box beside a ticked one is "not given", or a withdrawal where it was granted, and suppresses nobody. Times alone
 /// refuse nothing.
 ///
-/// `locale` is the language of the page that was submitted, for the proof.
-pub async fn submit(engine: &Engine, token: &str, choice: &Choice, locale: Option<&str>) -> Result<Submitted> {
+/// `spoken` says of the language of a message how the page behind its link was shown, for the proof.
+pub async fn submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spoken<'_>) -> Result<Submitted> {
     let mut tries = Tries::default();
     loop {
-        let done = try_submit(engine, token, choice, locale).await;
+        let done = try_submit(engine, token, choice, spoken).await;
         if !tries.again(&done) {
             return done;
         }
     }
 }
 
-async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Option<&str>) -> Result<Submitted> {
+async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spoken<'_>) -> Result<Submitted> {
     let mut tx = engine.store.write().await?;
     let now = engine.now();
     let Some(attempt) = found(&mut tx, engine, token).await? else { return kept::submit(tx, engine, token, choice).await };
@@ -267,7 +268,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
         Some(id) => Some(engine.revision(&mut tx, id).await?),
         None => None,
     };
-    situation.on_page(&mut tx, engine, &attempt, locale).await?;
+    situation.on_page(&mut tx, engine, &attempt, Some(spoken(&attempt.locale))).await?;
     messages::settle_by_person(&mut tx, attempt.contact_id, now).await?;
     let preferences = ledger::preferences(&mut tx, &engine.controller, &situation.contact.subject).await?;
     let granted: BTreeSet<Permission> = preferences.iter().filter(|(_, s)| **s == Preference::Granted).map(|(p, _)| *p).collect();
@@ -308,9 +309,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
 
     // One thing alone, by name: as a no it is taken by any link, and an empty form says no to everything.
     if let Choice::Withdraw(permission) = choice {
-        if granted.contains(permission) || confirm::pending_of(&situation).contains(permission) {
-            confirm::take_back(&mut tx, engine, &mut situation, &deed, vec![*permission]).await?;
-        }
+        confirm::take_back_one(&mut tx, engine, &mut situation, &deed, *permission).await?;
         tx.commit().await?;
         return Ok(Submitted::Done);
     }
@@ -339,10 +338,8 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
     {
         confirm::set_times(&mut tx, engine, &mut situation, &deed, times).await?;
     }
-    let withdrawn: Vec<Permission> = granted.iter().copied().filter(|p| offered(p) && !ticked.contains(p)).collect();
-    if !withdrawn.is_empty() {
-        confirm::take_back(&mut tx, engine, &mut situation, &deed, withdrawn).await?;
-    }
+    let unticked = granted.iter().copied().filter(|p| offered(p) && !ticked.contains(p)).collect();
+    confirm::take_back(&mut tx, engine, &mut situation, &deed, unticked).await?;
     let new: Vec<Permission> = ticked.difference(&granted).copied().collect();
     if new.is_empty() {
         // A later submission replaces an earlier pending one, also when it asks for nothing new.
@@ -366,11 +363,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, locale: Optio
             "notice {version} is not published in `{shown}`, so nobody can consent beside it; remedy: `permesso notice publish`"
         );
     }
-    let same = situation.conversation.as_ref().is_some_and(|c| {
-        c.state == State::Pending.code()
-            && c.pending.as_deref().and_then(|p| serde_json::from_str::<Vec<Permission>>(p).ok()).as_ref() == Some(&new)
-    });
-    if !same {
+    if situation.state() != Some(State::Pending) || confirm::pending_of(&situation) != new {
         choose(&mut tx, engine, &mut situation, &attempt, &deed, &new, &token_hash).await?;
     }
     tx.commit().await?;

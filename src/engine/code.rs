@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 
-use super::confirm::{self, Deed, Situation};
+use super::confirm::{self, Deed, Shown, Situation};
 use super::{Engine, answer};
 use crate::clock::MINUTE;
 use crate::domain::campaign::{Ask, Mode};
@@ -170,7 +170,8 @@ pub(super) async fn go_on(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<
     let Some(typed_at) = code.typed_at else { return Ok(()) };
     let attempt =
         messages::attempt_by_token(tx, &engine.controller, &code.token_hash).await?.context("a page without its link")?;
-    situation.on_page(tx, engine, &attempt, code.typed_locale.as_deref()).await?;
+    let shown = code.typed_locale.as_deref().map(|locale| Shown { locale, page: None });
+    situation.on_page(tx, engine, &attempt, shown).await?;
     complete(tx, engine, &mut situation, conversation, &code, typed_at).await
 }
 

@@ -44,6 +44,15 @@ impl Deed {
     }
 }
 
+/// A page as it stood before whoever submitted it.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// The language it spoke.
+    pub locale: &'a str,
+    /// Hash of its words about the choice, which are published like every wording; none where they are a chatbot's own.
+    pub page: Option<&'a str>,
+}
+
 /// One person in the middle of an act.
 #[derive(Debug)]
 pub struct Situation {
@@ -56,6 +65,8 @@ pub struct Situation {
     pub basis: Option<String>,
     /// Language of the page that was submitted, where it was one.
     pub shown_in: Option<String>,
+    /// Hash of its words about the choice.
+    pub page: Option<String>,
     /// The version of the notice that was shown, and the hash of its text in the language it was shown in, if it was published.
     pub notice: (String, Option<String>),
     /// The form on which it was said, where it was one.
@@ -72,7 +83,11 @@ impl Situation {
     /// As [`Situation::read`], of a contact that the caller holds, or only looks at.
     pub async fn of(tx: &mut Tx, engine: &Engine, contact: Contact, keyed: Vec<Keyed>) -> Result<Situation> {
         let conversation = conversations::open_of(tx, contact.id).await?;
-        let asked_by = messages::newest_ask(tx, contact.id).await?;
+        // A question that a form or a handed link opened has nothing to do with whatever campaign asked this person once.
+        let asked_by = match &conversation {
+            Some(question) if question.campaign_id.is_none() => None,
+            _ => messages::newest_ask(tx, contact.id).await?,
+        };
         let revision = conversation.as_ref().and_then(|c| c.revision_id).or(asked_by.as_ref().and_then(|a| a.revision_id));
         let campaign = match revision {
             Some(id) => {
@@ -82,8 +97,18 @@ impl Situation {
             None => None,
         };
         let notice = (engine.config.controller.notice_version.clone(), None);
-        let mut situation =
-            Situation { contact, keyed, conversation, campaign, asked_by: None, basis: None, shown_in: None, notice, form: None };
+        let mut situation = Situation {
+            contact,
+            keyed,
+            conversation,
+            campaign,
+            asked_by: None,
+            basis: None,
+            shown_in: None,
+            page: None,
+            notice,
+            form: None,
+        };
         // Whoever answers a message was shown the notice of its campaign.
         if let Some(frozen) = situation.campaign.as_ref().and_then(|(_, c)| c.notice.clone()) {
             situation.notice.0 = frozen.version;
@@ -108,9 +133,9 @@ impl Situation {
         Ok(())
     }
 
-    /// Sets that this is about the page behind the link of this attempt: the proof names the ask whose link was used, and the language
-    /// the page spoke.
-    pub async fn on_page(&mut self, tx: &mut Tx, engine: &Engine, attempt: &Attempt, locale: Option<&str>) -> Result<()> {
+    /// Sets that this is about the page behind the link of this attempt: the proof names the ask whose link was used, and what the page
+    /// showed, as far as that is known.
+    pub async fn on_page(&mut self, tx: &mut Tx, engine: &Engine, attempt: &Attempt, shown: Option<Shown<'_>>) -> Result<()> {
         if let Some(id) = attempt.revision_id {
             let campaign = engine.revision(tx, id).await?;
             self.campaign = Some((campaign.name.clone(), campaign));
@@ -118,11 +143,12 @@ impl Situation {
             // A form's link: whatever campaign asked this person once has nothing to do with it.
             self.campaign = None;
         }
-        self.shown_in = locale.map(str::to_owned);
+        self.shown_in = shown.map(|page| page.locale.to_owned());
+        self.page = shown.and_then(|page| page.page).map(str::to_owned);
         // The page shows the notice of today.
         self.notice.0 = notice::standing(tx, engine).await?;
-        let shown = locale.unwrap_or(&attempt.locale);
-        self.notice.1 = notices::hash(tx, &engine.controller, &self.notice.0, shown).await?;
+        let locale = shown.map_or(attempt.locale.as_str(), |page| page.locale);
+        self.notice.1 = notices::hash(tx, &engine.controller, &self.notice.0, locale).await?;
         self.asked(tx, attempt.clone()).await
     }
 
@@ -130,7 +156,7 @@ impl Situation {
     pub fn on_form(&mut self, consent: &Consent) {
         (self.campaign, self.asked_by, self.basis) = (None, None, None);
         self.form = Some(consent.form.clone());
-        self.shown_in = Some(consent.locale.clone());
+        (self.shown_in, self.page) = (Some(consent.locale.clone()), consent.page_hash.clone());
         self.notice = (consent.notice.clone(), Some(consent.notice_hash.clone()));
     }
 
@@ -183,6 +209,7 @@ impl Situation {
             notice_hash: self.notice.1.clone(),
             times: None,
             form: self.form.clone(),
+            page_hash: self.page.clone(),
         }
     }
 }
@@ -323,6 +350,7 @@ async fn remember(tx: &mut Tx, engine: &Engine, situation: &mut Situation, deed:
         notice_version: body.notice_version,
         notice_hash: body.notice_hash,
         locale: body.locale,
+        page_hash: body.page_hash,
     };
     let pending_days = situation.campaign.as_ref().map_or(engine.config.pending_days, |(_, c)| c.pending_days);
     let Some(conversation) = &mut situation.conversation else { return Ok(()) };
@@ -369,6 +397,9 @@ async fn grant(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed)
         body.notice_version.clone_from(&first.notice_version);
         body.notice_hash.clone_from(&first.notice_hash);
         body.locale.clone_from(&first.locale);
+    }
+    if first.page_hash.is_some() {
+        body.page_hash.clone_from(&first.page_hash);
     }
     body.first_yes = Some(first);
     let seq = engine.append(tx, &body).await?;
@@ -461,15 +492,21 @@ pub async fn withdraw(tx: &mut Tx, engine: &Engine, situation: &Situation, deed:
     Ok(())
 }
 
-/// As [`withdraw`], by the person, now: a first yes that waits for its second step names these no more.
+/// As [`withdraw`], by the person, now, of what they name and allow, or are about to: a first yes that waits for its second step names these
+/// no more. What is neither changes nothing.
 pub async fn take_back(
     tx: &mut Tx,
     engine: &Engine,
     situation: &mut Situation,
     deed: &Deed,
-    gone: Vec<Permission>,
+    mut gone: Vec<Permission>,
 ) -> Result<()> {
+    let granted = ledger::granted(tx, &engine.controller, &situation.contact.subject).await?;
     let mut waits = pending_of(situation);
+    gone.retain(|permission| granted.iter().any(|(p, _)| p == permission) || waits.contains(permission));
+    if gone.is_empty() {
+        return Ok(());
+    }
     let before = waits.len();
     waits.retain(|permission| !gone.contains(permission));
     withdraw(tx, engine, situation, deed, gone).await?;
@@ -481,6 +518,24 @@ pub async fn take_back(
         }
         _ => Ok(()),
     }
+}
+
+/// Takes back one thing by its name. Where it was the last one they allow, or are about to, nothing is left ticked, and that is a no to
+/// everything here as it is on a form: nobody asks them again.
+pub async fn take_back_one(
+    tx: &mut Tx,
+    engine: &Engine,
+    situation: &mut Situation,
+    deed: &Deed,
+    permission: Permission,
+) -> Result<()> {
+    let granted = ledger::granted(tx, &engine.controller, &situation.contact.subject).await?;
+    let all: Vec<Permission> = granted.into_iter().map(|(p, _)| p).chain(pending_of(situation)).collect();
+    if all.contains(&permission) && all.iter().all(|p| *p == permission) {
+        act(tx, engine, situation, Act::SaidNo, deed, &[]).await?;
+        return Ok(());
+    }
+    take_back(tx, engine, situation, deed, vec![permission]).await
 }
 
 /// What waits for its second step waits no more: all of it was replaced, or taken back.

@@ -25,8 +25,10 @@ use crate::store::messages::Due;
 use crate::store::queue::{self, Job};
 use crate::store::{self, campaigns, messages};
 
-/// Largest slice: at most so many messages can be under way when a no commits.
+/// At most so many messages of a process, of all its batches together, can be under way when a no commits (promise 2).
 pub const SLICE: usize = 500;
+/// Batches that share them: while the slice of one commits, another's is sent.
+pub const SHARES: usize = 2;
 /// Requests under way at once, of a slice: what a gateway's answer takes, 20 ms or 200, must not be what holds the rate down.
 const IN_FLIGHT: usize = 128;
 /// Unknown outcomes, or failures to connect, in a row that open a gateway's breaker.
@@ -91,15 +93,22 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
             Some(row) => Some((row.id, engine.revision(&mut tx, row.revision_id).await?.limits.rate)),
             None => None,
         };
-        let wanted = messages::count_due(&mut tx, &batch, engine.now(), engine.slice as i64).await?;
+        let share = engine.slice.div_ceil(SHARES);
+        let wanted = messages::count_due(&mut tx, &batch, engine.now(), share as i64).await?;
         tx.rollback().await?;
         if wanted == 0 {
             return rest(engine, batch_id).await;
         }
+        // Held until the outcomes are stored, so that claims of all batches together find no more room than a slice.
+        let room = u32::try_from(wanted).unwrap_or(1);
+        let _room = tokio::select! {
+            room = engine.room.acquire_many(room) => room?,
+            () = stop.cancelled() => return Ok(Ended::Stopped),
+        };
         let gateway = engine.gateways.get(&batch.gateway).with_context(|| {
             format!("gateway `{}` of batch {batch_id} is not configured; remedy: put it back into permesso.toml", batch.gateway)
         })?;
-        let wanted = usize::try_from(wanted).unwrap_or(engine.slice);
+        let wanted = usize::try_from(wanted).unwrap_or(1);
         let most = *each.get_or_insert_with(|| gateway.parts("").map_or(1, |_| sms::MAX_PARTS_UCS2));
         let permits = async |wanted: usize| limits::permits(engine, &batch.gateway, &batch.sender, rate, wanted).await;
         let mut got = permits(wanted * most).await?;

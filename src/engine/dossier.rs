@@ -32,6 +32,8 @@ pub struct Dossier {
     pub permissions: BTreeMap<Permission, Preference>,
     /// Of the ledger, oldest first, as far as their evidence is kept.
     pub entries: Vec<Entry>,
+    /// What the pages said on which they chose: hash, `page` or `form`, language, text.
+    pub pages: Vec<(String, String, String, String)>,
     pub sent: Vec<Sent>,
     /// When a link to their page was handed over to them.
     pub links: Vec<i64>,
@@ -231,6 +233,8 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
         let body = body.and_then(|b| serde_json::from_str::<Body>(&b).ok()).filter(|b| b.at <= until || b.is_number_change());
         entries.extend(body.map(|body| Entry { seq, prev, hash, body }));
     }
+    let hashes: BTreeSet<&str> = entries.iter().filter_map(|e| e.body.page_hash.as_deref()).collect();
+    let pages = ledger::wordings(tx, controller, &hashes.into_iter().collect::<Vec<_>>()).await?;
     let mut sent = Vec::new();
     for row in messages::story_of(tx, contact.id).await? {
         if let (Some(at), Some(reference)) = (row.claimed_at.filter(|at| *at <= until), row.reference) {
@@ -313,6 +317,7 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
         number,
         contact,
         entries,
+        pages,
         sent,
         received,
         decisions,

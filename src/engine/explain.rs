@@ -1,6 +1,6 @@
 //! Tell a person's whole story: of each campaign a sentence and the facts its rule saw, then what happened in order of time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -13,13 +13,12 @@ use crate::clock::instant;
 use crate::domain::campaign::Campaign;
 use crate::domain::channel::Permission;
 use crate::domain::eligibility;
-use crate::domain::ledger::{Body, GENESIS, Preference, apply, body_hash, row_hash};
+use crate::domain::ledger::{Body, Preference};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::suppression::Reason;
 use crate::store::contacts::{Barred, Contact};
 use crate::store::humans::{self, NoOfAnother};
 use crate::store::{Tx, campaigns, contacts, handed, keep, ledger, requests, screenings, suppressions};
-use crate::vault::SEALED;
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Story {
@@ -45,6 +44,8 @@ pub struct Story {
     /// How each channel and purpose stands, a line a status: `silent: sms.product_info, sms.promotions`.
     pub consents: Vec<String>,
     pub ledger: Vec<String>,
+    /// What the pages said on which they chose, word for word: `page in it, 3f9c12ab04de: “…”`.
+    pub pages: Vec<String>,
 }
 
 /// One campaign and this person.
@@ -149,6 +150,7 @@ pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
         preferences: Vec::new(),
         consents: Vec::new(),
         ledger: Vec::new(),
+        pages: Vec::new(),
     };
     let mut others = Vec::new();
     if let Some(contact) = &contact {
@@ -264,7 +266,8 @@ fn line(times: Times, (seq, _, kind, at, _, _, hash, body): &ledger::Row) -> Str
             format!("; notice {version}{}", b.locale.as_ref().map_or(String::new(), |locale| format!(" in {locale}")))
         });
         let asked = b.wording_hash.as_ref().map_or(String::new(), |hash| format!("; answers wording {}", short(hash)));
-        format!("by {} ({}) {permissions}{asked}{shown}; evidence {evidence}", b.channel, b.action)
+        let page = b.page_hash.as_ref().map_or(String::new(), |hash| format!("; page {}", short(hash)));
+        format!("by {} ({}) {permissions}{asked}{page}{shown}; evidence {evidence}", b.channel, b.action)
     });
     format!("#{seq} {} {kind} {what}; hash {}", times.minute(*at), short(hash))
 }
@@ -328,6 +331,10 @@ async fn tell(
         });
         bodies.extend(body);
     }
+    let hashes: BTreeSet<&str> = bodies.iter().filter_map(|b| b.page_hash.as_deref()).collect();
+    let said = ledger::wordings(tx, &engine.controller, &hashes.into_iter().collect::<Vec<_>>()).await?;
+    story.pages =
+        said.iter().map(|(hash, name, locale, text)| format!("{name} in {locale}, {}: “{text}”", short(hash))).collect();
     for (campaign, stage, outcome, code, facts, at, revision) in decided {
         let sentence = eligibility::sentence(code).unwrap_or_default();
         let by = match &contact.country {
@@ -424,92 +431,4 @@ async fn tell(
     first.push(newest.map_or("No campaign has decided about this person yet.".to_owned(), |known| known.sentence.clone()));
     story.verdict = first.join(" ");
     Ok(())
-}
-
-/// The end of a subject's chain as its entries stand.
-struct End {
-    hash: String,
-    entries: i64,
-    sealed: bool,
-}
-
-/// Checks every hash of the ledger, and that preferences follow from it. Answers how many entries there are, and what is wrong with which.
-pub async fn verify_ledger(engine: &Engine) -> Result<(u64, Vec<String>)> {
-    let mut ends: BTreeMap<String, End> = BTreeMap::new();
-    let mut sealed_since = None;
-    let mut derived: BTreeMap<String, BTreeMap<Permission, Preference>> = BTreeMap::new();
-    let mut missing: BTreeMap<String, i64> = BTreeMap::new();
-    let (mut count, mut wrong, mut after) = (0, Vec::new(), 0);
-    let mut tx = engine.store.read().await?;
-    loop {
-        let rows = ledger::entries_after(&mut tx, &engine.controller, after, 5000).await?;
-        let Some(last) = rows.last() else { break };
-        after = last.0;
-        for (seq, subject, kind, at, stored_body_hash, prev, hash, body) in rows {
-            count += 1;
-            let end = ends.entry(subject.clone()).or_insert_with(|| End { hash: GENESIS.to_owned(), entries: 0, sealed: false });
-            if prev != end.hash {
-                wrong.push(format!("entry {seq}: its predecessor is missing or changed"));
-            }
-            let plain = row_hash(&engine.controller, &subject, &kind, at, &stored_body_hash, &prev);
-            let sealed = hash.starts_with(SEALED);
-            // Once rows are sealed, every later one is: an unsealed one was not written by us.
-            if hash != if sealed { engine.vault.row_seal(&plain) } else { plain } || (!sealed && sealed_since.is_some()) {
-                wrong.push(format!("entry {seq}: the row was changed"));
-            }
-            sealed_since = sealed_since.or_else(|| sealed.then_some(seq));
-            (end.entries, end.sealed) = (end.entries + 1, end.sealed || sealed);
-            end.hash = hash;
-            match body {
-                Some(text) if body_hash(&text) != stored_body_hash => {
-                    wrong.push(format!("entry {seq}: its evidence was changed"))
-                }
-                Some(text) => match serde_json::from_str::<Body>(&text) {
-                    Ok(body) if body.entry.code() == kind => apply(derived.entry(subject.clone()).or_default(), &body),
-                    _ => wrong.push(format!("entry {seq}: its evidence says something else than the entry")),
-                },
-                // Only erasure and retention delete evidence, and each leaves an entry after it.
-                None => {
-                    missing.insert(subject.clone(), seq);
-                }
-            }
-            if matches!(kind.as_str(), "erased" | "retention") {
-                missing.remove(&subject);
-            }
-        }
-    }
-    wrong.extend(missing.values().map(|seq| format!("entry {seq}: its evidence is gone, and no entry says why")));
-    // The end of each chain as it was sealed: entries that were cut off are missing from nothing else.
-    let heads = ledger::heads(&mut tx, &engine.controller).await?;
-    for (subject, entries, seal) in &heads {
-        let here = ends.get(subject);
-        if !here.is_some_and(|e| {
-            *entries == e.entries && *seal == engine.vault.head_seal(&engine.controller, subject, *entries, &e.hash)
-        }) {
-            let here = here.map_or(0, |e| e.entries);
-            wrong.push(format!(
-                "subject {subject}: the end of its entries is not as it was sealed ({here} of {entries} are here)"
-            ));
-        }
-    }
-    let known: BTreeSet<&String> = heads.iter().map(|(subject, ..)| subject).collect();
-    for (subject, _) in ends.iter().filter(|(subject, end)| end.sealed && !known.contains(subject)) {
-        wrong.push(format!("subject {subject}: the seal over the end of its entries is gone"));
-    }
-    // What the company acts on must be what the entries say.
-    let mut stored: BTreeMap<String, BTreeMap<Permission, Preference>> = BTreeMap::new();
-    for (subject, channel, purpose, state) in ledger::all_preferences(&mut tx, &engine.controller).await? {
-        let permission = Permission::parse(&format!("{channel}.{purpose}"));
-        if let Some((permission, state)) = permission.zip(Preference::parse(&state)) {
-            stored.entry(subject).or_default().insert(permission, state);
-        }
-    }
-    derived.retain(|_, preferences| !preferences.is_empty());
-    for subject in stored.keys().chain(derived.keys().filter(|s| !stored.contains_key(*s))) {
-        if !missing.contains_key(subject) && stored.get(subject) != derived.get(subject) {
-            wrong.push(format!("subject {subject}: the preferences are not what the entries say"));
-        }
-    }
-    tx.rollback().await?;
-    Ok((count, wrong))
 }

@@ -427,6 +427,10 @@ pub(super) fn said(body: &Body, times: Times) -> Option<String> {
         Entry::Stopped => format!("stopped all marketing{by} on {on}"),
         Entry::WrongPerson if body.is_number_change() => format!("the person has another number since {on}"),
         Entry::WrongPerson => format!("wrong person, said{by} on {on}"),
+        Entry::Expired if body.channel == "restore" => {
+            format!("a first yes to {what}, which did not wait any more when the copy took over; ended here on {on}")
+        }
+        Entry::Expired if body.action == "replaced" => format!("a first yes to {what}, replaced by a choice on a form on {on}"),
         Entry::Expired => format!("a first yes to {what}, whose second step never came; expired on {on}"),
         Entry::OperatorStop => format!("in a reply of which an operator said: stop, on {on}"),
         Entry::Erased => format!("erased on {on}"),

@@ -164,6 +164,8 @@ struct Chunk {
     /// When each was said, where the list says a day.
     days: Vec<(Keyed, String)>,
     ties: Vec<Tie>,
+    /// Those of them whose row says no.
+    said_no: Vec<Tie>,
     /// Bytes of the file read so far.
     position: u64,
 }
@@ -242,7 +244,10 @@ fn read(
     if let Ok(row) = row {
         let mut taken = is_no(row);
         match tie_of(engine, row) {
-            Some(tie) if !tie.number.is_empty() => chunk.ties.push(tie),
+            Some(tie) if !tie.number.is_empty() => {
+                chunk.said_no.extend(taken.then(|| tie.clone()));
+                chunk.ties.push(tie);
+            }
             // Nobody knows of which number, but of which human.
             Some(tie) if taken => {
                 summary.by_id += 1;
@@ -306,7 +311,7 @@ async fn again<T>(mut chunk: impl AsyncFnMut() -> Result<T>) -> Result<T> {
 /// A chunk is one transaction: contacts, evidence, ties and every no of them together. Answers, too, how many rows are about somebody
 /// erased and were passed over.
 async fn store(engine: &Engine, chunk: &Chunk) -> Result<(contacts::Merged, u64)> {
-    let Chunk { rows: chunk, noes, days, ties, .. } = chunk;
+    let Chunk { rows: chunk, noes, days, ties, said_no, .. } = chunk;
     let mut tx = engine.store.write().await?;
     humans::take_turn(&mut tx, &engine.controller).await?;
     let now = engine.now();
@@ -324,10 +329,13 @@ async fn store(engine: &Engine, chunk: &Chunk) -> Result<(contacts::Merged, u64)
     if !ties.is_empty() {
         merged.humans.extend(humans::tie(&mut tx, &engine.controller, ties).await?);
     }
-    let mut noes = noes.to_vec();
+    let (mut noes, mut said_no) = (noes.to_vec(), said_no.to_vec());
     for row in chunk.iter().filter(|r| r.unsubscribed != 0 && !known.contains(&r.row_hash)) {
-        noes.extend(hashes_of(row));
+        let number: Vec<Keyed> = hashes_of(row).collect();
+        noes.extend(number.iter().cloned());
+        said_no.push(Tie { number, id: row.human.clone() });
     }
+    noes.extend(humans_of_wrong(&mut tx, engine, &said_no).await?);
     if !noes.is_empty() {
         suppressions::suppress(&mut tx, &engine.controller, &noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
         confirm::end_grants(&mut tx, engine, &noes, Reason::UnsubscribedBefore, &listed(now)).await?;
@@ -347,6 +355,17 @@ async fn store(engine: &Engine, chunk: &Chunk) -> Result<(contacts::Merged, u64)
 /// Under what the number of a row is known, by every key.
 fn hashes_of(row: &Imported) -> impl Iterator<Item = Keyed> {
     [Keyed { key_id: row.key_id, mac: row.mac.clone() }].into_iter().chain(row.other_macs.iter().cloned())
+}
+
+/// Whose no a row tells of a number that is somebody else's by now: it ties that number to nobody, and was said by its human all the same.
+async fn humans_of_wrong(tx: &mut Tx, engine: &Engine, said_no: &[Tie]) -> Result<Vec<Keyed>> {
+    let numbers: Vec<Keyed> = said_no.iter().flat_map(|tie| tie.number.iter().cloned()).collect();
+    if numbers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let wrong = suppressions::wrong_among(tx, &engine.controller, &numbers).await?;
+    let of_wrong = said_no.iter().filter(|tie| tie.number.iter().any(|number| wrong.contains(&number.mac)));
+    Ok(of_wrong.filter_map(|tie| tie.id.clone().map(keyed_id)).collect())
 }
 
 /// Every no of these humans for all their numbers, and every restriction.
@@ -678,8 +697,9 @@ async fn leave_in_peace(engine: &Engine, noes: &[Keyed], days: &[(Keyed, String)
         false => humans::tie(&mut tx, &engine.controller, ties).await?,
     };
     let known = suppressions::live_among(&mut tx, &engine.controller, noes).await?;
-    suppressions::suppress(&mut tx, &engine.controller, noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
-    confirm::end_grants(&mut tx, engine, noes, Reason::UnsubscribedBefore, &listed(now)).await?;
+    let noes: Vec<Keyed> = noes.iter().cloned().chain(humans_of_wrong(&mut tx, engine, ties).await?).collect();
+    suppressions::suppress(&mut tx, &engine.controller, &noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
+    confirm::end_grants(&mut tx, engine, &noes, Reason::UnsubscribedBefore, &listed(now)).await?;
     if !days.is_empty() {
         suppressions::date(&mut tx, &engine.controller, days).await?;
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, bail};
 
 use super::code::{Standing, standing};
-use super::confirm::{self, Deed, Situation};
+use super::confirm::{self, Deed, Shown, Situation};
 use super::{Engine, Tries, answer, enroll, notice, retention};
 use crate::clock::{DAY, MINUTE};
 use crate::config::{Form, templates};
@@ -52,15 +52,15 @@ pub async fn notice(engine: &Engine, locale: &str) -> Result<(String, String)> {
 ///
 /// # Errors
 /// As [`notice()`].
-pub async fn choose(engine: &Engine, form: &Form, ticked: &BTreeSet<Permission>, locale: &str) -> Result<Option<String>> {
+pub async fn choose(engine: &Engine, form: &Form, ticked: &BTreeSet<Permission>, shown: &Shown<'_>) -> Result<Option<String>> {
     // What the form does not offer cannot be granted by asking for it.
     let permissions: Vec<Permission> = ticked.iter().copied().filter(|p| form.offers(*p)).collect();
     if permissions.is_empty() {
         return Ok(None);
     }
-    let (notice, notice_hash) = notice(engine, locale).await?;
-    let (form, locale) = (form.name.clone(), locale.to_owned());
-    let consent = Consent { form, permissions, notice, notice_hash, locale, at: engine.now(), nonce: vault::token() };
+    let (notice, notice_hash) = notice(engine, shown.locale).await?;
+    let (form, locale, page_hash) = (form.name.clone(), shown.locale.to_owned(), shown.page.map(str::to_owned));
+    let consent = Consent { form, permissions, notice, notice_hash, locale, page_hash, at: engine.now(), nonce: vault::token() };
     let text = consent.write();
     Ok(Some(format!("{text}.{}", engine.vault.intake_seal(&text))))
 }

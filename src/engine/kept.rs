@@ -93,11 +93,9 @@ pub(super) async fn submit(mut tx: Tx, engine: &Engine, token: &str, choice: &Ch
     let (act, reason) = match choice {
         Choice::Withdraw(permission) => {
             if let Some((contact, _)) = person(&mut tx, engine, token).await? {
-                let mut situation = situation(&mut tx, engine, contact.id, link.locale, Vec::new()).await?;
-                let granted = ledger::granted(&mut tx, controller, &situation.contact.subject).await?;
-                if granted.iter().any(|(p, _)| p == permission) || confirm::pending_of(&situation).contains(permission) {
-                    confirm::take_back(&mut tx, engine, &mut situation, &deed, vec![*permission]).await?;
-                }
+                let all = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+                let mut situation = situation(&mut tx, engine, contact.id, link.locale, all).await?;
+                confirm::take_back_one(&mut tx, engine, &mut situation, &deed, *permission).await?;
             }
             tx.commit().await?;
             return Ok(Submitted::Done);

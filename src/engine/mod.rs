@@ -54,6 +54,7 @@ pub mod steer;
 mod storable;
 pub mod table;
 pub mod trial;
+pub mod verify;
 mod waiting;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -92,8 +93,9 @@ pub struct Engine {
     /// Made when the first reply is read: it takes thousands of phrases.
     classifier: OnceLock<Classifier>,
     pub limits: limits::Limits,
-    /// Most messages one claim takes, 1 to [`deliver::SLICE`].
-    pub slice: usize,
+    /// Messages this process may have under way, 1 to [`deliver::SLICE`], and what is left of them.
+    slice: usize,
+    room: tokio::sync::Semaphore,
     /// This process in leases and attempts.
     pub worker: String,
     /// An outcome could not be stored yet: nothing is claimed meanwhile.
@@ -131,6 +133,7 @@ impl Engine {
             classifier: OnceLock::new(),
             limits,
             slice: deliver::SLICE,
+            room: tokio::sync::Semaphore::new(deliver::SLICE),
             worker,
             storing: AtomicBool::new(false),
             refused: gateways::Refusals::default(),
@@ -138,6 +141,12 @@ impl Engine {
             in_work: Mutex::default(),
             revisions: Mutex::default(),
         }
+    }
+
+    /// Lets no more than so many messages be under way, 1 to [`deliver::SLICE`].
+    pub fn set_slice(&mut self, messages: usize) {
+        self.slice = messages.clamp(1, deliver::SLICE);
+        self.room = tokio::sync::Semaphore::new(self.slice);
     }
 
     pub fn classifier(&self) -> &Classifier {

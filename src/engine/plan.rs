@@ -218,9 +218,13 @@ pub async fn start(engine: &Engine, name: &str, plan_id: &str) -> Result<Started
     if plan.campaign != name {
         bail!("plan {plan_id} is of campaign `{}`, not of `{name}`; remedy: `permesso campaign plan {name}`", plan.campaign);
     }
-    if existing.as_ref().is_some_and(|c| c.state() == CampaignState::Cancelled) {
-        bail!("campaign `{name}` was cancelled, which is final; remedy: give the campaign a new name");
-    }
+    let alive = |row: Option<&campaigns::Row>| match row.map(campaigns::Row::state) {
+        Some(CampaignState::Cancelled) => {
+            Err(anyhow::anyhow!("campaign `{name}` was cancelled, which is final; remedy: give the campaign a new name"))
+        }
+        _ => Ok(()),
+    };
+    alive(existing.as_ref())?;
     let campaign: Campaign = serde_json::from_str(&plan.revision)
         .with_context(|| format!("the plan was made by another version; remedy: `permesso campaign plan {name}` again"))?;
     let file_changed = reads_differently(engine, &campaign);
@@ -252,6 +256,10 @@ pub async fn start(engine: &Engine, name: &str, plan_id: &str) -> Result<Started
     let mut tx = engine.store.write().await?;
     // Claims lock messages before their campaign, and here it is the other way; no claim is under way meanwhile.
     control::take_turn(&mut tx, &engine.controller).await?;
+    // Counting takes its time, and somebody may have cancelled it meanwhile.
+    if let Some(row) = &existing {
+        alive(campaigns::lock(&mut tx, row.id).await?.as_ref())?;
+    }
     let mut texts: Vec<(String, String, String, String)> = Vec::new();
     let buttons = campaign.asks.iter().any(Ask::has_buttons);
     // A message with buttons is published as it is seen, buttons and all.

@@ -335,7 +335,10 @@ fn of_entry(us: &str, body: &Body, kinds: &[&str]) -> Value {
         ("ev:askBasis", json!(body.ask_basis)),
         ("ev:messageRef", json!(body.ask_reference)),
         ("ev:bodySha256", json!(body.wording_hash)),
+        ("ev:pageSha256", json!(body.page_hash)),
+        ("ev:language", json!(body.locale)),
         ("ev:campaign", json!(body.campaign)),
+        ("ev:form", json!(body.form)),
         ("ev:providerRef", json!(body.evidence)),
         ("ev:noticeVersion", json!(body.notice_version)),
         ("ev:noticeSha256", json!(body.notice_hash)),
@@ -391,6 +394,9 @@ fn rest(engine: &Engine, d: &Dossier) -> Value {
             "ev:at": time(sent.at), "ev:kind": sent.kind, "ev:channel": sent.channel, "ev:senderId": sent.sender,
             "ev:campaign": sent.campaign, "ev:gateway": sent.gateway, "ev:messageRef": sent.reference, "ev:state": sent.state,
             "ev:text": sent.text,
+        })).collect::<Vec<_>>(),
+        "ev:pages": d.pages.iter().map(|(hash, name, locale, text)| json!({
+            "ev:sha256": hash, "ev:kind": name, "ev:language": locale, "ev:text": text,
         })).collect::<Vec<_>>(),
         "ev:links": d.links.iter().map(|at| time(*at)).collect::<Vec<_>>(),
         "ev:replies": d.received.iter().map(|reply| json!({

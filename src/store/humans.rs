@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use super::{Result, Tx, execute, fetch_all, fetch_optional, json, suppressions};
 use crate::vault::Keyed;
 
 /// A number as a row named it, known by these keyed hashes, and the keyed hash of the row's external id.
@@ -72,8 +72,11 @@ pub async fn tie(tx: &mut Tx, controller: &str, ties: &[Tie]) -> Result<Vec<Stri
         &json(ids.iter().map(|id| serde_json::json!({ "id": id })).collect::<Vec<_>>()),
         controller
     )?;
-    let numbers =
-        ties.iter().flat_map(|t| t.number.iter().map(|n| serde_json::json!({ "mac": n.mac, "key": n.key_id, "id": t.id })));
+    // A number has a hash a key, and the one under which it was said to be wrong may be an older one.
+    let numbers: Vec<Keyed> = ties.iter().flat_map(|t| t.number.iter().cloned()).collect();
+    let wrong = suppressions::wrong_among(tx, controller, &numbers).await?;
+    let ties = ties.iter().filter(|t| !t.number.iter().any(|n| wrong.contains(&n.mac)));
+    let numbers = ties.flat_map(|t| t.number.iter().map(|n| serde_json::json!({ "mac": n.mac, "key": n.key_id, "id": t.id })));
     let known: Vec<Known> = fetch_all!(
         tx,
         "SELECT j.value->>'mac', n.contact_id, c.human, i.human, a.human FROM EACH($1)
@@ -81,9 +84,7 @@ pub async fn tie(tx: &mut Tx, controller: &str, ties: &[Tie]) -> Result<Vec<Stri
          LEFT JOIN contacts c ON c.id = n.contact_id
          LEFT JOIN humans i ON i.controller = $2 AND i.alias = j.value->>'id'
          LEFT JOIN humans a ON a.controller = $2 AND a.alias = j.value->>'mac'
-         WHERE (i.human IS NOT NULL OR a.human IS NOT NULL) AND NOT EXISTS (SELECT 1 FROM suppressions s
-           WHERE s.controller = $2 AND s.mac = j.value->>'mac' AND s.key_id = CAST(j.value->>'key' AS BIGINT)
-             AND s.reason = 'wrong_person' AND s.lifted_at IS NULL)",
+         WHERE i.human IS NOT NULL OR a.human IS NOT NULL",
         &json(numbers.collect::<Vec<_>>()),
         controller
     )?;

@@ -132,6 +132,7 @@ pub async fn unfinished(tx: &mut Tx, controller: &str, before: i64, limit: i64) 
            AND NOT EXISTS (SELECT 1 FROM consent_evidence e WHERE e.controller = $1 AND e.contact_id = c.id)
            AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.controller = $1 AND l.subject = c.subject AND (l.kind = 'granted' OR l.at >= $2))
            AND NOT EXISTS (SELECT 1 FROM conversations v WHERE v.contact_id = c.id AND v.closed_at IS NULL)
+           AND NOT EXISTS (SELECT 1 FROM handed_links h WHERE h.contact_id = c.id AND h.at >= $2)
            AND NOT EXISTS (SELECT 1 FROM inbound_events n WHERE n.contact_id = c.id
              AND (n.received_at >= $2 OR (n.effect = 'held' AND n.resolved_at IS NULL)))
            AND NOT EXISTS (SELECT 1 FROM messages m

@@ -220,7 +220,7 @@ macro_rules! said {
     () => {
         "SELECT c.id, p.since AS at FROM EACH($1)
          THEN JOIN contacts c ON c.id = CAST(j.value AS BIGINT)
-         THEN JOIN preferences p ON p.controller = $2 AND p.subject = c.subject
+         THEN JOIN preferences p ON p.controller = $2 AND p.subject = c.subject AND p.state <> 'expired'
          UNION ALL
          SELECT m.contact_id, m.answered_at FROM EACH($1)
          THEN JOIN messages m ON m.contact_id = CAST(j.value AS BIGINT) AND m.controller = $2 AND m.kind = 'ask'

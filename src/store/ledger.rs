@@ -213,6 +213,18 @@ pub async fn publish_wording(tx: &mut Tx, controller: &str, texts: &[(String, St
     Ok(())
 }
 
+/// Texts by their hashes: (hash, name, locale, body), those of them that were published.
+pub async fn wordings(tx: &mut Tx, controller: &str, hashes: &[&str]) -> Result<Vec<(String, String, String, String)>> {
+    let wanted = json(hashes.iter().map(|hash| serde_json::json!({ "hash": hash })).collect::<Vec<_>>());
+    fetch_all!(
+        tx,
+        "SELECT w.hash, w.name, w.locale, w.body FROM wordings w
+         WHERE w.controller = $1 AND w.hash IN (SELECT j.value->>'hash' FROM EACH($2)) ORDER BY w.published_at, w.hash",
+        controller,
+        &wanted
+    )
+}
+
 /// One permission as the manager takes it home.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Consent {

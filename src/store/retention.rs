@@ -52,6 +52,7 @@ pub async fn silent(tx: &mut Tx, controller: &str, before: i64, day: &str, after
              WHERE i.contact_id = c.id AND (i.received_at >= $2 OR (i.effect = 'held' AND i.resolved_at IS NULL)))
            AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.controller = c.controller AND l.subject = c.subject AND l.at >= $2)
            AND NOT EXISTS (SELECT 1 FROM conversations v WHERE v.contact_id = c.id AND v.closed_at IS NULL)
+           AND NOT EXISTS (SELECT 1 FROM handed_links h WHERE h.contact_id = c.id AND h.at >= $2)
            AND NOT EXISTS (SELECT 1 FROM number_macs n JOIN requests r ON r.controller = n.controller AND r.mac = n.mac AND r.key_id = n.key_id
              WHERE n.contact_id = c.id AND r.done_at IS NULL)
          ORDER BY c.id LIMIT $5",

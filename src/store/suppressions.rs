@@ -162,8 +162,8 @@ pub async fn lift_answered(tx: &mut Tx, controller: &str, user: &Keyed, contact:
     let answered = answered_noes(tx, controller, &[contact]).await?;
     execute!(
         tx,
-        "UPDATE suppressions SET lifted_at = $5, lifted_by = (SELECT MAX(p.seq) FROM contacts c
-           JOIN preferences p ON p.controller = c.controller AND p.subject = c.subject AND p.state = 'granted' WHERE c.id = $4)
+        "UPDATE suppressions SET lifted_at = $5, lifted_by = (SELECT MAX(l.seq) FROM contacts c
+           JOIN ledger l ON l.controller = c.controller AND l.subject = c.subject AND l.kind = 'granted' WHERE c.id = $4)
          WHERE controller = $1 AND mac = $2 AND key_id = $3 AND lifted_at IS NULL AND scope = 'marketing' AND (
            EXISTS (SELECT 1 FROM conversations v WHERE v.contact_id = $4 AND v.state = 'granted' AND v.opened_at > suppressions.at)
            OR EXISTS (SELECT 1 FROM EACH($6) WHERE j.value->>'reason' = suppressions.reason
@@ -501,6 +501,46 @@ pub async fn lift(tx: &mut Tx, controller: &str, contact: i64, seq: i64, first_y
         now,
         seq,
         first_yes_at
+    )
+}
+
+/// Which of these keyed numbers are somebody else's by now, by their hashes: said to be wrong, or given up for another one.
+pub async fn wrong_among(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<HashSet<String>> {
+    let wrong: Vec<(String,)> = fetch_all!(
+        tx,
+        "SELECT DISTINCT s.mac FROM EACH($1)
+         THEN JOIN suppressions s ON s.controller = $2 AND s.mac = j.value->>'mac' AND s.key_id = CAST(j.value->>'key' AS BIGINT)
+           AND s.reason = 'wrong_person' AND s.lifted_at IS NULL",
+        &json(keyed),
+        controller
+    )?;
+    Ok(wrong.into_iter().map(|(mac,)| mac).collect())
+}
+
+/// Which of these subjects are contacts that no live suppression keeps from being written to.
+pub async fn free_among(tx: &mut Tx, controller: &str, subjects: &[&str]) -> Result<HashSet<String>> {
+    let wanted = json(subjects.iter().map(|subject| serde_json::json!({ "subject": subject })).collect::<Vec<_>>());
+    let free: Vec<(String,)> = fetch_all!(
+        tx,
+        "SELECT c.subject FROM EACH($1)
+         THEN JOIN contacts c ON c.controller = $2 AND c.subject = j.value->>'subject' AND c.number_enc <> ''
+         WHERE NOT EXISTS (SELECT 1 FROM number_macs n
+           JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
+           WHERE n.contact_id = c.id)",
+        &wanted,
+        controller
+    )?;
+    Ok(free.into_iter().map(|(subject,)| subject).collect())
+}
+
+/// Suppressions that were lifted, though no consent of the ledger says so.
+pub async fn lifted_by_nothing(tx: &mut Tx, controller: &str) -> Result<Vec<(i64,)>> {
+    fetch_all!(
+        tx,
+        "SELECT s.id FROM suppressions s WHERE s.controller = $1 AND s.lifted_at IS NOT NULL
+           AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.seq = s.lifted_by AND l.controller = s.controller AND l.kind = 'granted')
+         ORDER BY s.id",
+        controller
     )
 }
 

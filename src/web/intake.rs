@@ -19,6 +19,7 @@ use super::{Web, address, may_try};
 use crate::config::Form;
 use crate::domain::channel::Permission;
 use crate::engine::Engine;
+use crate::engine::confirm::Shown;
 use crate::engine::intake::{self, Given, Typed};
 
 /// Largest body taken, bytes.
@@ -118,7 +119,9 @@ async fn answer(engine: &Engine, form: &Form, call: Call) -> Result<Response, Pr
                 };
                 ticked.insert(permission);
             }
-            match intake::choose(engine, form, &ticked, &locale).await? {
+            // A chatbot shows it in its own way: what it was given to show is no proof of what it did.
+            let shown = Shown { locale: &locale, page: None };
+            match intake::choose(engine, form, &ticked, &shown).await? {
                 Some(token) => Json(json!({ "state": "chosen", "token": token })).into_response(),
                 None => Json(json!({ "state": "declined" })).into_response(),
             }

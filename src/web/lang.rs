@@ -7,7 +7,9 @@ use chrono::NaiveDate;
 use serde::Deserialize;
 
 use crate::domain::channel::{Channel, Purpose};
+use crate::domain::ledger::body_hash;
 use crate::domain::times::{Day, Often, Part, Times};
+use crate::engine::confirm::Shown;
 
 /// The language of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,33 @@ impl Lang {
         static TEXTS: LazyLock<[Texts; 6]> =
             LazyLock::new(|| FILES.map(|(_, text)| toml::from_str(text).expect("the tests have read it")));
         &TEXTS[self.0]
+    }
+
+    /// The language of the page behind a link: the one that was chosen there, else that of the message.
+    pub fn of_page(chosen: Option<Lang>, message: &str) -> Lang {
+        chosen.or_else(|| Lang::parse(message)).unwrap_or(Lang::EN)
+    }
+
+    /// What the preference page says about the choice, and what a form does, for the proof (Art. 7(1) GDPR): what each box, the buttons and
+    /// silence mean. `{brand}` stands as it does in the file, so that one hash is everybody's.
+    pub fn words(self) -> &'static [Words; 2] {
+        static WORDS: LazyLock<[[Words; 2]; 6]> = LazyLock::new(|| {
+            Lang::ALL.map(Lang::t).map(|t| {
+                let page = Words::of(t, "page", [&t.title, &t.intro, &t.silence]);
+                [page, Words::of(t, "form", [&t.join_title, &t.intro, &t.join_first])]
+            })
+        });
+        &WORDS[self.0]
+    }
+
+    /// The preference page in this language.
+    pub fn page(self) -> Shown<'static> {
+        Shown { locale: self.code(), page: Some(&self.words()[0].hash) }
+    }
+
+    /// A form's page in this language.
+    pub fn form(self) -> Shown<'static> {
+        Shown { locale: self.code(), page: Some(&self.words()[1].hash) }
     }
 
     pub fn channel(self, channel: Channel) -> &'static str {
@@ -110,6 +139,27 @@ impl Lang {
             _ => ((seconds + 3599) / 3600, &self.t().hours),
         };
         unit.replace("{n}", &n.to_string())
+    }
+}
+
+/// The words of a page about the choice.
+#[derive(Debug)]
+pub struct Words {
+    pub name: &'static str,
+    pub text: String,
+    pub hash: String,
+}
+
+impl Words {
+    fn of(t: &Texts, name: &'static str, first: [&String; 3]) -> Words {
+        let channels = format!("SMS, WhatsApp, {}", t.call);
+        let purposes =
+            [(&t.product_info, &t.product_info_hint), (&t.promotions, &t.promotions_hint), (&t.profiling, &t.profiling_hint)];
+        let purposes = purposes.map(|(name, hint)| format!("[ ] {name} ({channels}){} {hint}", t.colon));
+        let buttons = format!("[{}] [{}] {}", t.chosen, t.none, t.nothing_ticked);
+        let lines = first.into_iter().cloned().chain(purposes).chain([buttons, t.notice_short.clone()]);
+        let text = lines.collect::<Vec<_>>().join("\n");
+        Words { name, hash: body_hash(&text), text }
     }
 }
 

@@ -29,7 +29,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, LEASE_DB, recover};
-use crate::store::control;
+use crate::store::{control, ledger};
+use crate::web::lang::Lang;
 
 /// What every handler may touch.
 #[derive(Debug, Clone)]
@@ -39,13 +40,15 @@ pub struct Web {
     unknown_tokens: Arc<DefaultKeyedRateLimiter<IpAddr>>,
     /// Numbers and codes an address may type on forms.
     joins: Arc<DefaultKeyedRateLimiter<IpAddr>>,
+    /// The last count of everybody's consents.
+    figures: Arc<desk::consents::Figures>,
 }
 
 impl Web {
     pub fn new(engine: Arc<Engine>) -> Web {
         let quota = Quota::per_minute(std::num::NonZeroU32::new(30).unwrap_or(std::num::NonZeroU32::MIN));
         let limiter = || Arc::new(RateLimiter::keyed(quota));
-        Web { engine, unknown_tokens: limiter(), joins: limiter() }
+        Web { engine, unknown_tokens: limiter(), joins: limiter(), figures: Arc::default() }
     }
 }
 
@@ -147,6 +150,7 @@ impl Doors {
 
     /// Serves until `stop`, and says meanwhile that somebody hears: without that no worker speaks.
     pub async fn serve(self, engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
+        publish_words(&engine).await?;
         let web = Web::new(engine.clone());
         let people = public(web.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let hosts = engine.config.operator_hosts.clone();
@@ -161,6 +165,16 @@ impl Doors {
         served?;
         Ok(())
     }
+}
+
+/// What the pages say about the choice is on record before anybody chooses: the ledger names it by its hash.
+async fn publish_words(engine: &Engine) -> Result<()> {
+    let words = Lang::ALL.into_iter().flat_map(|lang| lang.words().iter().map(move |w| (lang, w)));
+    let texts: Vec<_> =
+        words.map(|(lang, w)| (w.hash.clone(), w.name.to_owned(), lang.code().to_owned(), w.text.clone())).collect();
+    let mut tx = engine.store.write().await?;
+    ledger::publish_wording(&mut tx, &engine.controller, &texts, engine.now()).await?;
+    Ok(tx.commit().await?)
 }
 
 /// The web role's heartbeat; after a gap in it, what gateways list of that time is read first.

@@ -45,7 +45,7 @@ async fn page(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
         Ok(None) => return no_such_link(web, peer, headers, lang.unwrap_or(preferred(headers))),
         Err(error) => return failed(web, lang.unwrap_or(preferred(headers)), &error),
     };
-    let lang = lang.or_else(|| Lang::parse(&view.locale)).unwrap_or(Lang::EN);
+    let lang = Lang::of_page(lang, &view.locale);
     let status = match view.door {
         Door::Open | Door::Restricted | Door::Noted => StatusCode::OK,
         Door::Expired | Door::Closed => StatusCode::GONE,
@@ -56,7 +56,7 @@ async fn page(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
 /// The page once more, with the times as they were ticked, for whoever said when and not what.
 async fn unchosen(web: &Web, token: &str, lang: Option<Lang>, times: Times) -> anyhow::Result<Option<Response>> {
     let Some(view) = choose::look(&web.engine, token).await? else { return Ok(None) };
-    let lang = lang.or_else(|| Lang::parse(&view.locale)).unwrap_or(Lang::EN);
+    let lang = Lang::of_page(lang, &view.locale);
     let page = preferences(web, token, lang, View { times, ..view }, true);
     Ok(Some((StatusCode::UNPROCESSABLE_ENTITY, Html(render(&page))).into_response()))
 }
@@ -190,7 +190,8 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
             Err(error) => return failed(web, shown, &error),
         }
     }
-    match choose::submit(engine, token, &choice, lang.map(Lang::code)).await {
+    let spoken = |message: &str| Lang::of_page(lang, message).page();
+    match choose::submit(engine, token, &choice, &spoken).await {
         Ok(Submitted::Done) => {
             let to = lang.map_or_else(|| format!("/p/{token}"), |l| format!("/p/{token}/{}", l.code()));
             Redirect::to(&to).into_response()

@@ -14,8 +14,6 @@ use crate::engine::{Engine, deliver, expire, intake, notify, plan, recover, rete
 use crate::store::queue::{Job, QUEUE};
 use crate::store::{Store, control};
 
-/// Batches worked at the same time: while one slice commits, another sends.
-const JOBS: usize = 2;
 const POLL: Duration = Duration::from_millis(100);
 const LEASE: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_secs(30);
@@ -73,7 +71,7 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
                     apalis_sqlite::Config::default().queue(QUEUE).batch_size(1).heartbeat_interval(Duration::from_secs(10));
                 WorkerBuilder::new(name())
                     .backend(apalis_sqlite::SqliteStorage::<Job>::new(&queue).with_config(config).poll_with_interval(POLL))
-                    .concurrency(JOBS)
+                    .concurrency(deliver::SHARES)
                     .parallelize(tokio::spawn)
                     .data(desk.clone())
                     .build(work)
@@ -86,7 +84,7 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
                     apalis_postgres::Config::default().queue(QUEUE).batch_size(1).heartbeat_interval(Duration::from_secs(10));
                 WorkerBuilder::new(name())
                     .backend(apalis_postgres::PostgresStorage::<Job>::new(&queue).with_config(config).poll_with_interval(POLL))
-                    .concurrency(JOBS)
+                    .concurrency(deliver::SHARES)
                     .parallelize(tokio::spawn)
                     .data(desk.clone())
                     .build(work)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use permesso::domain::ledger::{Body, apply};
 use permesso::domain::message::State;
-use permesso::engine::explain;
+use permesso::engine::verify;
 use permesso::gateway::mock::protocol::Event;
 use permesso::store::{Store, ledger};
 
@@ -83,7 +83,7 @@ pub async fn after_erasing(app: &TestApp, people: usize, in_flight: u64, erased:
     assert!(lost.is_empty(), "answered 2xx and not on disk: {lost:?}");
 
     preferences_are_the_ledgers_replay(app).await;
-    let (_, wrong) = explain::verify_ledger(&app.engine).await.expect("verified");
+    let (_, wrong) = verify::ledger(&app.engine).await.expect("verified");
     assert!(wrong.is_empty(), "{wrong:?}");
 
     let unknown = u64::try_from(states.get("unknown").copied().unwrap_or(0)).expect("a count");

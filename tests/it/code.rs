@@ -94,7 +94,7 @@ both!(the_right_code_in_time_is_the_second_step, |app| {
     assert!(!ledger.concat().contains(&code));
     settle(app).await;
     assert_eq!(app.inbox(&number).len(), 2, "the ask and the code; the page itself acknowledges");
-    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap(), (2, vec![]));
+    assert_eq!(permesso::engine::verify::ledger(&app.engine).await.unwrap(), (2, vec![]));
 });
 
 both!(the_digits_stand_nowhere_in_the_database, |app| {

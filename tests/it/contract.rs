@@ -192,6 +192,7 @@ pub fn body(subject: &str, entry: Entry, at: i64, permissions: &[&str]) -> Body 
         notice_hash: None,
         times: None,
         form: None,
+        page_hash: None,
     }
 }
 

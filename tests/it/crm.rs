@@ -465,7 +465,7 @@ both!(a_no_of_a_number_tied_later_ends_the_others_consent_and_is_told, |app| {
     assert_eq!(calls.len(), told + 1);
     let event: Value = serde_json::from_slice(&calls[told].body).unwrap();
     assert_eq!((&event["type"], &event["data"]["number"]), (&json!("consent.withdrawn"), &json!(said_yes)));
-    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(permesso::engine::verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
     // The way back is the person's own: both acts, after the no. A list read again does not close it.
     app.advance(Duration::from_secs(60));
     assert_eq!(app.submit(&app.link(&said_yes), "chosen", &["sms.promotions"]).await, 303);

@@ -205,5 +205,5 @@ both!(whoever_wrote_first_and_consented_to_nothing_is_kept_no_longer_than_an_unf
     assert_eq!(app.count(came).await, 3, "two rows of who came and joined, and one of whose words wait");
     crate::erasure::erase(app, &joins).await;
     assert_eq!(app.count(came).await, 1);
-    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(permesso::engine::verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
 });

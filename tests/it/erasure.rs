@@ -6,7 +6,7 @@ use permesso::domain::phone::PhoneNumber;
 use permesso::domain::rights::Right;
 use permesso::engine::erase::{self, Erased};
 use permesso::engine::requests::{self as wishes, Asked};
-use permesso::engine::{explain, inbox, receive, report};
+use permesso::engine::{explain, inbox, receive, report, verify};
 use permesso::gateway::driver::OF_CONTENT;
 use permesso::gateway::{Again, Event};
 use permesso::store::requests::{self, Part, Request};
@@ -105,7 +105,7 @@ both!(who_is_erased_is_gone_stays_out_and_the_proof_still_holds, |app| {
     let report = report::campaign(&app.engine, LINK).await.unwrap();
     crate::reports::adds_up(&report);
     assert_eq!((report.targeted, report.asked, report.confirmed), (before.targeted, before.asked, before.confirmed));
-    assert_eq!(explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
     preferences_are_the_ledgers_replay(app).await;
     assert_eq!(app.count("SELECT COUNT(*) FROM preferences WHERE state = 'granted'").await, 0);
     let story = app.story(&asked).await;
@@ -218,7 +218,7 @@ both!(an_old_copy_learns_of_every_erasure_since, |app| {
     assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events WHERE body_enc <> ''").await, 0);
     assert_eq!(app.import(&TestApp::good(&person)).await.erased, 1);
     assert_eq!(wishes::list(&app.engine, true).await.unwrap().len(), 1, "what the provider has to do is remembered");
-    assert_eq!(explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
     preferences_are_the_ledgers_replay(app).await;
     app.listen().await;
 });

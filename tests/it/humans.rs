@@ -63,7 +63,7 @@ both!(two_humans_that_turn_out_to_be_one_get_no_second_ask_and_one_no, |app| {
     app.plan_as(LINK, |c| c.name = "another-name".into()).await;
     app.settle().await;
     assert_eq!([1, 2, 3].map(|n| app.asks(&it(n))), [1, 1, 0]);
-    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(permesso::engine::verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
 });
 
 both!(an_ask_under_an_id_that_lost_counts_for_its_other_numbers, |app| {
@@ -109,7 +109,7 @@ both!(a_rejected_row_ties_its_number_for_a_later_no, |app| {
     app.import(&(row(7, "") + &row(8, "EX8") + &rejected(7, "EX8", ""))).await;
     app.send(LINK).await;
     assert_eq!([1, 2, 3, 4, 5, 6, 7, 8].map(|n| app.asks(&it(n))), [1, 1, 1, 0, 0, 0, 0, 0]);
-    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(permesso::engine::verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
 });
 
 both!(a_list_of_noes_counts_for_the_humans_it_names, |app| {
@@ -165,7 +165,7 @@ both!(who_granted_and_comes_under_an_id_that_a_list_named_has_said_no, |app| {
     app.import(&row(1, "EX1")).await;
     assert!(app.granted(&it(1)).await.is_empty());
     assert_eq!(app.story(&it(1)).await.suppressions.len(), 1);
-    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(permesso::engine::verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
 });
 
 both!(a_list_of_noes_ends_what_the_human_granted, |app| {
@@ -271,6 +271,34 @@ both!(a_wrong_number_is_wrong_by_itself, |app| {
     assert_eq!(app.granted(&it(1)).await, ["sms.promotions"]);
 });
 
+both!(a_no_told_of_a_number_of_somebody_else_is_its_humans_all_the_same, |app| {
+    // Of each human's two numbers the second turns out to be somebody else's.
+    let people = [(1, "A"), (2, "A"), (3, "B"), (4, "B"), (5, "C"), (6, "C"), (7, "D"), (8, "D")];
+    app.import(&people.map(|(n, id)| row(n, id)).concat()).await;
+    for n in [2, 4, 6, 8] {
+        app.reply(&it(n), REPLY_NUMBER, "numero sbagliato").await;
+    }
+    // The company's lists still have it for them: with their no in a row, in one that is rejected, and in a list of noes.
+    app.import(&(row(2, "A").replace("unticked,,", "unticked,sì,") + &rejected(4, "B", "sì"))).await;
+    listed(app, &format!("number,external_id\n{},C\n", it(6))).await;
+    app.send(LINK).await;
+    assert_eq!([1, 3, 5, 7].map(|n| app.asks(&it(n))), [0, 0, 0, 1]);
+    for n in [1, 3, 5] {
+        assert!(app.story(&it(n)).await.verdict.contains("unsubscribed, as a list says"), "{:?}", app.story(&it(n)).await);
+    }
+    // Under a later key it is as wrong: no list ties it to its human again.
+    let mut keys = std::fs::read_to_string(&app.engine.config.key_file).unwrap();
+    keys.push_str(&format!("2:{}A\n", "B".repeat(42)));
+    std::fs::write(&app.engine.config.key_file, keys).unwrap();
+    let rotated = app.another().await;
+    let file = app.dir.path().join("again.csv");
+    std::fs::write(&file, format!("{}{}", crate::app::HEADER, row(8, "D"))).unwrap();
+    import::contacts(&rotated, &file, |_| {}).await.unwrap();
+    rotated.store.close().await;
+    app.reply(&it(8), REPLY_NUMBER, "STOP").await;
+    assert!(app.story(&it(7)).await.suppressions.is_empty(), "{:?}", app.story(&it(7)).await);
+});
+
 both!(a_number_tied_later_has_every_no_that_its_yes_does_not_answer, |app| {
     app.import(&((1..=7).step_by(2).map(|n| row(n, &format!("X{n}"))).collect::<String>())).await;
     app.send(LINK).await;
@@ -318,7 +346,7 @@ both!(a_number_tied_later_has_every_no_that_its_yes_does_not_answer, |app| {
     app.import(&(1..=8).map(|n| row(n, &format!("X{}", (n - 1) / 2 * 2 + 1))).collect::<String>()).await;
     assert_eq!(granted().await, [1, 0, 0, 1]);
     assert_eq!(app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'withdrawn'").await, 2);
-    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(permesso::engine::verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
 });
 
 fn migration(app: &TestApp) -> &'static str {

@@ -161,7 +161,15 @@ both!(a_choice_on_a_form_counts_with_the_code_alone_and_nothing_is_kept_before_t
         history.contains("granted promotions by SMS on 2026-12-01 10:45 (Europe/Rome); through form newsletter, typed code"),
         "{history}"
     );
-    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(permesso::engine::verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+
+    let (code, csv, _) = ask(app.dir.path(), &["consents", "export"]).await;
+    let mut rows = csv::Reader::from_reader(csv.as_bytes());
+    let row: std::collections::HashMap<String, String> = rows.deserialize().next().expect("a row").expect("readable");
+    assert!(code == 0 && row["form"] == "newsletter" && row["said_in"] == "it" && row["state"] == "granted", "{row:?}");
+    let [said] = &app.story(&one).await.pages[..] else { panic!("one page") };
+    assert!(said.starts_with(&format!("form in it, {}: ", &row["page_hash"][..12])), "{said}");
+    assert!(said.contains("Finché non lo lasci, di te non salviamo nulla."), "{said}");
 
     let published = app.dump("wordings").await;
     assert!(published.contains("è il codice che conferma la tua scelta"), "the text behind the hash in the proof: {published}");
@@ -419,7 +427,7 @@ both!(one_number_gets_one_code_at_a_time_and_few_a_day_whoever_types_it, |app| {
     assert_eq!(app.count("SELECT COUNT(*) FROM contacts WHERE number_enc <> ''").await, 1);
     assert_eq!(app.count("SELECT COUNT(*) FROM intakes WHERE contact_id IS NULL").await, 0);
     assert_eq!(app.granted(&number).await, ["sms.product_info"]);
-    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(permesso::engine::verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
 
     // And what an address may type in a minute, whatever the numbers.
     let mut last = 0;
@@ -512,7 +520,9 @@ both!(what_a_person_allows_already_is_not_touched_before_they_type_the_code, |ap
     assert_eq!(enter(app, "shop", &token, &code).await.0, 200);
     assert_eq!(app.granted(&number).await, ["sms.promotions", "whatsapp.promotions"], "added, and nothing taken away");
     assert_eq!(app.count("SELECT COUNT(*) FROM conversations WHERE closed_at IS NULL").await, 0, "the open question gave way");
-    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(permesso::engine::verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    let told = app.history(&number).await.concat();
+    assert!(told.contains("a first yes to product information by WhatsApp, replaced by a choice on a form on "), "{told}");
     // A no ends it like any other consent.
     app.reply(&number, REPLY_NUMBER, "STOP").await;
     assert!(app.granted(&number).await.is_empty());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use permesso::engine::requests as wishes;
-use permesso::engine::{explain, hand, notice};
+use permesso::engine::{hand, notice, verify};
 use permesso::gateway::mock::faults::Faults;
 use serde_json::Value;
 
@@ -187,7 +187,7 @@ both!(one_s_data_open_by_a_fresh_code_alone_and_go_for_good, |app| {
     assert_eq!((app.get(&page).await.0, app.get(&link).await.0), (404, 404));
     let story = app.story(&person).await;
     assert!(!story.known && story.requests.iter().any(|r| r.contains("erasure")), "{story:?}");
-    assert_eq!(explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
 
     // Somebody else's number by now: a code to it would show them the data of whoever had it before.
     let nonce = field(&app.get(&others).await.1, "nonce");

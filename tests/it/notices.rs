@@ -191,5 +191,5 @@ both!(each_ask_and_each_consent_names_the_notice_that_was_shown, |app| {
     tx.commit().await.unwrap();
     assert_eq!(app.submit(&app.link(&numbers[2]), "chosen", &["sms.product_info"]).await, 503);
     assert!(app.granted(&numbers[2]).await.is_empty());
-    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap(), (9, vec![]));
+    assert_eq!(permesso::engine::verify::ledger(&app.engine).await.unwrap(), (9, vec![]));
 });

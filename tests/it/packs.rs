@@ -251,7 +251,7 @@ both!(registration_cancels_earlier_consents_to_calls_and_a_later_one_survives, |
     );
     assert!(story.registers[0].starts_with("RPO: listed since 2026-12-08; screened as of 2026-12-15"), "{:?}", story.registers);
     assert!(story.suppressions.is_empty(), "the register is about calls: it suppresses nothing else");
-    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(permesso::engine::verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
 
     // The page lets a listed person allow calls again, and that later word survives every further screening.
     allow_calls(app, &listed).await;

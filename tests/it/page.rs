@@ -135,16 +135,20 @@ both!(each_state_has_its_page_and_its_status, |app| {
     }
     assert_eq!(app.granted(kept).await, ["sms.product_info"]);
     assert!(shows(kept, 410, "taken_back").await.contains("Informazioni sui prodotti: SMS"), "it says that it is done");
-    assert_eq!(takes_back("sms.product_info").await, 303);
-    assert!(shows(kept, 410, "taken_back").await.contains(" non ha alcun permesso da te."));
-    let story = app.story(kept).await;
+    let told = app.story(kept).await.campaigns.remove(0).sentence;
     // What was given stands before what was taken back.
-    let told = &story.campaigns[0].sentence;
     assert!(
-        told.contains("; answered: granted ") && told.matches(", then ").count() == 2 && told.contains(" withdrawn on "),
+        told.contains("; answered: granted ") && told.matches(", then ").count() == 1 && told.contains(" withdrawn on "),
         "{told}"
     );
-    assert!(story.suppressions.is_empty() && story.ledger.concat().matches(" withdrawn ").count() == 2, "{story:?}");
+    assert_eq!(takes_back("sms.product_info").await, 303);
+    // With the last of it they have said no, as whoever empties the boxes of a fresh page: nobody asks them again.
+    shows(kept, 410, "refused").await;
+    let story = app.story(kept).await;
+    assert!(story.campaigns[0].sentence.contains("; answered: refused on "), "{}", story.campaigns[0].sentence);
+    let ledger = story.ledger.concat();
+    assert!(ledger.matches(" withdrawn ").count() == 1 && ledger.matches(" refused ").count() == 1, "{story:?}");
+    assert_eq!(story.suppressions.len(), 1, "{story:?}");
 
     // Too many tries, and the database away: whoever comes is told when to come again.
     let asked = async |url: String| {

@@ -127,7 +127,7 @@ both!(an_imported_no_ends_what_was_granted_and_what_was_begun, |app| {
     assert!(app.gateway.deliver(vec![inbound("late yes", &begun, REPLY_NUMBER, "SI", said_at)]).await);
     assert!(app.granted(&granted).await.is_empty() && app.granted(&begun).await.is_empty());
     assert_eq!(app.count("SELECT COUNT(*) FROM suppressions WHERE lifted_at IS NOT NULL").await, 0);
-    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(permesso::engine::verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
 });
 
 both!(a_late_stop_is_not_lost_to_a_first_yes_alone, |app| {
@@ -628,7 +628,7 @@ both!(a_late_no_ends_what_was_granted_before_it_to_any_number_and_leaves_what_wa
         noes.push(app.story(number).await.suppressions.iter().filter(own).count());
     }
     assert_eq!(noes, [0, 1, 1]);
-    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(permesso::engine::verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
 });
 
 both!(a_yes_from_the_future_is_not_believed, |app| {
@@ -696,7 +696,7 @@ both!(the_ledger_cannot_be_changed_and_tampering_shows, |app| {
     app.submit(&app.link(&number), "chosen", &["sms.promotions"]).await;
     app.advance(Duration::from_secs(60));
     app.reply(&number, REPLY_NUMBER, "SI").await;
-    let (count, wrong) = permesso::engine::explain::verify_ledger(&app.engine).await.unwrap();
+    let (count, wrong) = permesso::engine::verify::ledger(&app.engine).await.unwrap();
     assert_eq!((count, wrong), (2, vec![]));
     for sql in [
         "UPDATE ledger SET at = 1",
@@ -714,13 +714,13 @@ both!(the_ledger_cannot_be_changed_and_tampering_shows, |app| {
         crate::app::Kind::Postgres => app.execute("DROP TRIGGER evidence_no_update ON evidence").await.unwrap(),
     }
     app.execute("UPDATE evidence SET body = REPLACE(body, 'promotions', 'profiling') WHERE seq = 2").await.unwrap();
-    let (_, wrong) = permesso::engine::explain::verify_ledger(&app.engine).await.unwrap();
+    let (_, wrong) = permesso::engine::verify::ledger(&app.engine).await.unwrap();
     assert_eq!(wrong[0], "entry 2: its evidence was changed");
     app.execute("UPDATE evidence SET body = REPLACE(body, 'profiling', 'promotions') WHERE seq = 2").await.unwrap();
-    assert_eq!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(permesso::engine::verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
     // Preferences are only a cache of the entries, and a forged one shows.
     app.execute("UPDATE preferences SET state = 'withdrawn'").await.unwrap();
-    let (_, wrong) = permesso::engine::explain::verify_ledger(&app.engine).await.unwrap();
+    let (_, wrong) = permesso::engine::verify::ledger(&app.engine).await.unwrap();
     assert!(wrong[0].contains("not what the entries say"), "{wrong:?}");
     if app.kind == crate::app::Kind::Sqlite {
         let replace =
@@ -746,9 +746,23 @@ both!(a_grant_carries_its_whole_proof, |app| {
     assert!(body.ask_reference.as_deref().unwrap().starts_with("ask-"));
     assert_eq!(body.first_yes.as_ref().unwrap().channel, "page");
     assert!(body.notice_version.is_some() && body.evidence.is_some() && body.locale.is_some());
+    // What was read, word for word, behind both hashes: the message that asked, and the page on which the boxes stood.
+    let page = body.page_hash.clone().expect("the page's words");
+    assert_eq!(body.first_yes.as_ref().unwrap().page_hash.as_ref(), Some(&page));
+    let mut tx = app.engine.store.read().await.unwrap();
     let hash = body.wording_hash.unwrap();
-    let published = app.count("SELECT COUNT(*) FROM wordings").await;
-    assert!(published > 0 && hash.len() == 64);
+    let texts = permesso::store::ledger::wordings(&mut tx, &app.engine.controller, &[&hash, &page]).await.unwrap();
+    tx.rollback().await.unwrap();
+    let text = |hash: &str| texts.iter().find(|(h, ..)| h == hash).expect("published");
+    let (_, name, locale, words) = text(&page);
+    assert_eq!((name.as_str(), locale.as_str()), ("page", "it"));
+    let (_, shown) = app.get(&app.link(&number)).await;
+    for part in ["Sconti, offerte e iniziative commerciali.", "No a tutto"] {
+        assert!(words.contains(part) && shown.contains(part), "{part}: {words}");
+    }
+    assert_ne!(text(&hash).3, *words);
+    let story = app.story(&number).await;
+    assert!(story.pages.len() == 1 && story.pages[0].contains(words) && story.ledger[1].contains(&page[..12]), "{story:?}");
 });
 
 both!(preferences_are_what_the_ledger_says, |app| {

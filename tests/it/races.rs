@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use permesso::engine::{deliver, import, receive};
-use permesso::store::{Store, Tx, contacts, messages};
+use permesso::domain::campaign::CampaignState;
+use permesso::engine::{deliver, import, plan, receive};
+use permesso::gateway::mock::faults::Faults;
+use permesso::store::{Store, Tx, campaigns, contacts, control, messages};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{Kind, LINK, REPLY, REPLY_NUMBER, TestApp, field};
@@ -103,6 +105,61 @@ async fn an_import_that_meets_an_answer_head_on_is_done_again_postgres() {
     assert_eq!(imported.unwrap().new, 2);
     app.end().await;
 }
+
+/// Somebody cancels a campaign while a start of it, which has counted its people, waits for its turn.
+#[tokio::test]
+async fn a_campaign_cancelled_while_it_is_started_anew_stays_cancelled_postgres() {
+    let mut app = TestApp::new(Kind::Postgres).await;
+    app.people(&[TestApp::it(1)]).await;
+    let id = app.plan(LINK).await;
+    let campaign = app.engine.config.campaign(LINK).unwrap();
+    let counts = plan::preview(&app.engine, &campaign, |_| {}).await.unwrap();
+    let again = plan::save(&app.engine, &campaign, &counts).await.unwrap();
+    let Store::Postgres { pool, .. } = &app.engine.store else { panic!("Postgres") };
+    let mut cancel = app.engine.store.write().await.unwrap();
+    control::take_turn(&mut cancel, &app.engine.controller).await.unwrap();
+    let (started, ()) = tokio::join!(plan::start(&app.engine, LINK, &again), async {
+        let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let waiting = async || sqlx::query_scalar::<_, i64>(waits).fetch_one(pool).await.unwrap() > 0;
+        crate::run::until("the start waits", waiting).await;
+        campaigns::set_state(&mut cancel, id, CampaignState::Cancelled, None).await.unwrap();
+        cancel.commit().await.unwrap();
+    });
+    assert!(started.unwrap_err().to_string().contains("was cancelled, which is final"));
+    assert_eq!(app.count("SELECT COUNT(*) FROM campaigns WHERE state = 'cancelled'").await, 1);
+    app.end().await;
+}
+
+both!(what_is_under_way_is_one_slice_whatever_the_batches, |app| {
+    for name in ["one", "two", "three"] {
+        let first = app.count("SELECT COUNT(*) FROM contacts").await as u32;
+        app.people(&(first..first + 8).map(TestApp::it).collect::<Vec<_>>()).await;
+        app.plan_as(LINK, |c| (c.name, c.family) = (name.into(), name.into())).await;
+    }
+    app.gateway.set_faults(Faults { slow: 1.0, slow_ms: 150, ..Faults::default() });
+    let mut engine = app.another().await;
+    std::sync::Arc::get_mut(&mut engine).expect("one owner").set_slice(6);
+    permesso::web::hear_once(&engine).await.unwrap();
+    let mut tx = engine.store.read().await.unwrap();
+    let due = messages::due_batches(&mut tx, &engine.controller, engine.now(), 9).await.unwrap();
+    tx.rollback().await.unwrap();
+    assert_eq!(due.len(), 3);
+    let (stop, mut most) = (CancellationToken::new(), 0);
+    let all = futures::future::try_join_all(due.iter().map(|(batch,)| deliver::deliver(&engine, *batch, &stop)));
+    let look = async {
+        loop {
+            most = most.max(app.count("SELECT COUNT(*) FROM attempts WHERE outcome IS NULL").await);
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        done = all => drop(done.unwrap()),
+        () = look => {}
+    }
+    assert_eq!(app.gateway.stats().accepted, 24);
+    assert!((1..=6).contains(&most), "{most} were under way at once");
+    engine.store.close().await;
+});
 
 /// A person's data are read by many statements, and in the middle of them a STOP is stored: they show the moment before it.
 #[tokio::test]

@@ -180,6 +180,8 @@ both!(what_moved_on_since_the_copy_is_not_done_again, |app| {
         app.reply(number, REPLY_NUMBER, "SI").await;
     }
     assert_eq!((app.granted(&replaces).await.len(), app.granted(&still).await.len()), (0, 1));
+    let told = app.history(&replaces).await.concat();
+    assert!(told.contains(", which did not wait any more when the copy took over; ended here on "), "{told}");
     assert_eq!(app.count("SELECT COUNT(*) FROM contacts WHERE times LIKE '%morning%'").await, 1);
     preferences_are_the_ledgers_replay(app).await;
 

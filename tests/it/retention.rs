@@ -6,7 +6,7 @@ use permesso::domain::channel::Purpose;
 use permesso::domain::ledger::Body;
 use permesso::domain::rights::Right;
 use permesso::engine::retention::{self as by_age, Found};
-use permesso::engine::{erase, explain, inbox, report, requests, rights};
+use permesso::engine::{erase, inbox, report, requests, rights, verify};
 use permesso::store::retention;
 
 use crate::after::preferences_are_the_ledgers_replay;
@@ -25,7 +25,7 @@ async fn run(app: &TestApp) -> Found {
     let due = due(app).await;
     let done = by_age::by_hand(&app.engine).await.expect("done");
     assert_eq!(due, done, "a rehearsal says what will be done");
-    assert_eq!(explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
     preferences_are_the_ledgers_replay(app).await;
     done
 }
@@ -74,8 +74,9 @@ const WORDS: &str = "SELECT COUNT(*) FROM inbound_events WHERE body_enc <> ''";
 const KNOWN: &str = "SELECT COUNT(*) FROM contacts WHERE number_enc <> ''";
 
 both!(consents_end_the_silent_are_forgotten_and_words_and_proof_go_in_time, |app| {
-    let [granted, silent, stopped, unclear, restricted, customer] = [1, 2, 3, 4, 5, 6].map(TestApp::it);
-    app.people(&[granted.clone(), silent.clone(), stopped.clone(), unclear.clone(), restricted.clone()]).await;
+    let [granted, silent, stopped, unclear, restricted, customer, handed] = [1, 2, 3, 4, 5, 6, 7].map(TestApp::it);
+    let known = [&granted, &silent, &stopped, &unclear, &restricted, &handed].map(Clone::clone);
+    app.people(&known).await;
     app.import(&TestApp::good(&customer).replace(",prospect,,", ",customer,2026-11-20,")).await;
     app.send(LINK).await;
     let link = grants(app, &granted).await;
@@ -101,6 +102,7 @@ both!(consents_end_the_silent_are_forgotten_and_words_and_proof_go_in_time, |app
     // A day before its time a consent holds, and the day after it is over.
     let before = report::campaign(&app.engine, LINK).await.unwrap();
     app.advance(638 * DAY);
+    let lost = permesso::engine::hand::link(&app.engine, &TestApp::number(&handed), "ann").await.unwrap().address;
     assert_eq!(due(app).await, Found::default());
     app.advance(4 * DAY);
     assert_eq!(run(app).await, Found { expired: 1, forgotten: 3, ..Found::default() });
@@ -109,7 +111,8 @@ both!(consents_end_the_silent_are_forgotten_and_words_and_proof_go_in_time, |app
     assert!(story.preferences.contains(&"sms.promotions: expired".to_owned()), "{story:?}");
     assert!(story.ledger.concat().contains(" consent_expired "), "{story:?}");
     assert_eq!(app.get(&link).await.0, 410);
-    assert_eq!(app.count(KNOWN).await, 3, "who was granted, who is waited for, and who restricted the use");
+    assert_eq!(app.count(KNOWN).await, 4, "who was granted, who is waited for, who restricted the use, who was handed a link");
+    assert_eq!(app.get(&lost).await.0, 200);
     for gone in [&silent, &stopped, &customer] {
         assert!(!app.story(gone).await.known);
     }
@@ -141,8 +144,8 @@ both!(consents_end_the_silent_are_forgotten_and_words_and_proof_go_in_time, |app
     assert_eq!(found.proofs, 1, "of the one who had said something: {found:?}");
     assert_eq!(
         app.count(proofs).await,
-        kept + 2,
-        "two entries of theirs gone, one that says so; and one of each of three forgotten since"
+        kept + 3,
+        "two entries of theirs gone, one that says so; and one of each of four forgotten since"
     );
     assert_eq!(run(app).await, Found::default());
 });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use permesso::domain::rights::Right;
 use permesso::engine::requests::Asked;
 use permesso::engine::rights::{self, Objected};
-use permesso::engine::{self, explain, report};
+use permesso::engine::{self, explain, report, verify};
 use permesso::store::contacts::Barred;
 use permesso::store::{contacts, humans, requests};
 use serde_json::Value;
@@ -31,7 +31,7 @@ async fn exported(app: &TestApp) -> String {
 }
 
 async fn audited(app: &TestApp) {
-    assert_eq!(explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
     preferences_are_the_ledgers_replay(app).await;
 }
 

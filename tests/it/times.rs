@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use permesso::domain::channel::{Channel, Permission, Purpose};
-use permesso::engine::{expire, explain};
+use permesso::engine::{expire, verify};
 
 use crate::app::{LINK, REPLY_NUMBER, TestApp, field};
 use crate::both;
@@ -98,7 +98,7 @@ both!(whoever_allows_only_weekday_mornings_is_asked_only_then, |app| {
         history.contains("wants to be written to Mo,Tu,We,Th,Fr 08:00-12:00") && history.contains("at any time"),
         "{history}"
     );
-    assert_eq!(explain::verify_ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    assert_eq!(verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
     // Whoever unticks all that they allow has said no, whatever the times.
     choose(app, &own, &[("when", "1"), ("part", "morning")]).await;
     assert!(app.granted(&own).await.is_empty() && app.story(&own).await.suppressions.len() == 1);

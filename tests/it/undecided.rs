@@ -40,7 +40,7 @@ both!(a_second_yes_grants_once_the_operator_has_read_nothing_in_the_unclear_repl
     assert_eq!(app.granted(&number).await.len(), 2);
     let sentence = &app.story(&number).await.campaigns[0].sentence;
     assert!(sentence.ends_with("by SMS and WhatsApp on 2026-12-01 10:47 (Europe/Rome)."), "as of when it was said: {sentence}");
-    assert!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1.is_empty());
+    assert!(permesso::engine::verify::ledger(&app.engine).await.unwrap().1.is_empty());
 });
 
 both!(a_second_yes_grants_nothing_once_the_operator_has_read_a_stop, |app| {
@@ -143,5 +143,5 @@ both!(what_one_number_wrote_and_nobody_could_read_holds_the_whole_human, |app| {
     // Whoever has the number now speaks for nobody else.
     app.reply(kin, REPLY_NUMBER, "numero sbagliato").await;
     assert_eq!(app.granted(chose).await, ["sms.promotions"]);
-    assert!(permesso::engine::explain::verify_ledger(&app.engine).await.unwrap().1.is_empty());
+    assert!(permesso::engine::verify::ledger(&app.engine).await.unwrap().1.is_empty());
 });

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use permesso::clock::Clock;
 use permesso::domain::campaign::CampaignState;
-use permesso::engine::{explain, notify, plan, recover, report};
+use permesso::engine::{notify, plan, recover, report, verify};
 use permesso::store::{Store, backup, migrations};
 use sqlx::migrate::Migrator;
 use sqlx::{PgPool, SqlitePool};
@@ -96,7 +96,7 @@ async fn a_database_of_the_earlier_schema_is_backed_up_migrated_and_goes_on(kind
     let clock = Clock::manual(THEN.parse().expect("a time"));
     let mut app = TestApp::on(kind, clock, dir, &database).await;
     let app = &mut app;
-    assert_eq!(explain::verify_ledger(&app.engine).await.expect("verified").1, Vec::<String>::new());
+    assert_eq!(verify::ledger(&app.engine).await.expect("verified").1, Vec::<String>::new());
     let before = report::campaign(&app.engine, LINK).await.expect("a report");
     assert_eq!((before.targeted, before.eligible, before.unknown), (24, 21, 1));
     assert_eq!(
@@ -134,7 +134,7 @@ async fn a_database_of_the_earlier_schema_is_backed_up_migrated_and_goes_on(kind
     let after = report::campaign(&app.engine, LINK).await.expect("a report");
     crate::reports::adds_up(&after);
     assert_eq!((after.targeted, after.confirmed, after.pending, after.unknown), (24, 2, 0, 2), "{after:?}");
-    assert_eq!(explain::verify_ledger(&app.engine).await.expect("verified").1, Vec::<String>::new());
+    assert_eq!(verify::ledger(&app.engine).await.expect("verified").1, Vec::<String>::new());
     assert!(notify::sweep(&app.engine).await.is_ok(), "the tables that came later are there");
     app.end().await;
 }

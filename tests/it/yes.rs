@@ -5,7 +5,7 @@ use std::time::Duration;
 use permesso::domain::channel::Channel;
 use permesso::domain::ledger::{GENESIS, row_hash};
 use permesso::domain::message::Receipt;
-use permesso::engine::{expire, explain, inbox, receive};
+use permesso::engine::{expire, inbox, receive, verify};
 use permesso::gateway::{Event, Handled};
 use permesso::store::ledger;
 use proptest::prelude::*;
@@ -17,6 +17,7 @@ use crate::between::DAY;
 use crate::both;
 use crate::code;
 use crate::promises::inbound;
+use crate::run::ask;
 
 const SECOND: i64 = 1_000_000;
 
@@ -81,7 +82,7 @@ both!(a_code_typed_while_an_unclear_reply_waits_counts_once_it_is_read, |app| {
     let ledger = app.story(&number).await.ledger;
     assert!(ledger[1].contains("by page (typed_code) sms.promotions") && ledger[1].contains(", code otp-"), "{ledger:?}");
     assert!(ledger[1].contains("2026-12-01"), "as of when it was typed: {ledger:?}");
-    assert!(explain::verify_ledger(&app.engine).await.unwrap().1.is_empty());
+    assert!(verify::ledger(&app.engine).await.unwrap().1.is_empty());
 });
 
 both!(a_code_typed_while_an_unclear_reply_waits_grants_nothing_once_a_stop_is_read, |app| {
@@ -160,7 +161,7 @@ async fn without_guards(app: &TestApp) {
     app.send(LINK).await;
     granted_and(app, &people[0], &[]).await;
     granted_and(app, &people[1], &["STOP"]).await;
-    assert_eq!(explain::verify_ledger(&app.engine).await.unwrap(), (5, vec![]));
+    assert_eq!(verify::ledger(&app.engine).await.unwrap(), (5, vec![]));
     let guards: &[&str] = match app.kind {
         Kind::Sqlite => {
             &["DROP TRIGGER ledger_no_update", "DROP TRIGGER ledger_no_delete", "DROP TRIGGER evidence_delete_with_reason"]
@@ -173,8 +174,27 @@ async fn without_guards(app: &TestApp) {
 }
 
 async fn wrong(app: &TestApp) -> Vec<String> {
-    explain::verify_ledger(&app.engine).await.unwrap().1
+    verify::ledger(&app.engine).await.unwrap().1
 }
+
+both!(a_no_that_no_suppression_keeps_any_more_is_missed, |app| {
+    without_guards(app).await;
+    let missing = |told: &[String]| {
+        told.iter().any(|line| line.ends_with("entry 5 is a no, and nothing keeps their number from being written to"))
+    };
+    app.execute("UPDATE suppressions SET lifted_at = 1").await.unwrap();
+    let told = wrong(app).await;
+    assert!(missing(&told) && told.iter().any(|line| line.ends_with("it was lifted, and no consent says why")), "{told:?}");
+    // By a consent, but of somebody else's: the no is their last word still.
+    app.execute("UPDATE suppressions SET lifted_by = 2").await.unwrap();
+    let told = wrong(app).await;
+    assert!(told.len() == 1 && missing(&told), "{told:?}");
+    app.execute("UPDATE suppressions SET lifted_at = NULL, lifted_by = NULL").await.unwrap();
+    assert_eq!(wrong(app).await, Vec::<String>::new());
+    app.execute("DELETE FROM suppressions").await.unwrap();
+    let (code, out, err) = ask(app.dir.path(), &["ledger", "verify"]).await;
+    assert!(code == 1 && out.contains("entry 5 is a no") && err.contains("1 of 5 entries do not hold"), "{out}{err}");
+});
 
 both!(a_stop_cut_off_the_end_of_a_chain_is_missed, |app| {
     without_guards(app).await;

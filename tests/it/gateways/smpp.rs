@@ -691,7 +691,7 @@ async fn while_the_session_is_down_nothing_is_claimed_and_after_it_all_goes_on()
     stage.app.advance(Duration::from_secs(3600));
     stage.ask(&[said.clone(), waits.clone()]).await;
     assert_eq!((stage.asks(&said), stage.asks(&waits)), (1, 1));
-    let (entries, faults) = permesso::engine::explain::verify_ledger(&stage.app.engine).await.expect("verified");
+    let (entries, faults) = permesso::engine::verify::ledger(&stage.app.engine).await.expect("verified");
     assert!(entries >= 1 && faults.is_empty(), "{entries}: {faults:?}");
     stage.end().await;
 }

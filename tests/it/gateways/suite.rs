@@ -2,7 +2,7 @@
 
 use permesso::domain::campaign::CampaignState;
 use permesso::domain::message::Receipt;
-use permesso::engine::{explain, gateways, plan};
+use permesso::engine::{gateways, plan, verify};
 use permesso::gateway::driver::OF_CONTENT;
 use permesso::gateway::{Callback, Event, Heard};
 use permesso::store::control;
@@ -146,7 +146,7 @@ pub async fn a_campaign_runs_from_the_ask_to_the_consent<F: Fake>(kind: Kind) {
     assert_eq!(stage.app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'granted'").await, 1);
     assert_eq!(stage.app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'stopped'").await, 2);
     assert_eq!(stage.app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'refused'").await, 1);
-    let (entries, faults) = explain::verify_ledger(&stage.app.engine).await.expect("verified");
+    let (entries, faults) = verify::ledger(&stage.app.engine).await.expect("verified");
     assert!(entries >= 4 && faults.is_empty(), "{entries}: {faults:?}");
     stage.app.end().await;
     if F::TEMPLATED && kind == Kind::Sqlite {
