@@ -1,5 +1,5 @@
-//! What age alone ends and deletes: consents whose time is over, people of whom nothing was heard, the words of replies, and the proof of
-//! people erased or forgotten (Art. 5(1)(e) GDPR). Once a day by a job, whose result stands in a table; and by hand.
+//! What age alone ends and deletes: consents whose time is over, people of whom nothing was heard, the words of replies, the record of
+//! requests, and the proof of people erased or forgotten (Art. 5(1)(e) GDPR). Once a day by a job, whose result stands in a table; and by hand.
 
 use std::time::Duration;
 
@@ -35,6 +35,9 @@ pub struct Found {
     pub replies: u64,
     /// People erased or forgotten whose proof is too old.
     pub proofs: u64,
+    /// Requests that were done as long ago.
+    #[serde(default)]
+    pub requests: u64,
 }
 
 impl Found {
@@ -42,11 +45,12 @@ impl Found {
     pub fn words(&self) -> String {
         let person = |n: u64| counted(n, "person", "people");
         format!(
-            "consents of {} expired, {} forgotten, words of {} deleted, proof of {} deleted",
+            "consents of {} expired, {} forgotten, words of {} deleted, proof of {} deleted, {} deleted",
             person(self.expired),
             person(self.forgotten),
             counted(self.replies, "reply", "replies"),
-            person(self.proofs)
+            person(self.proofs),
+            counted(self.requests, "old request", "old requests")
         )
     }
 }
@@ -65,8 +69,10 @@ pub async fn rehearse(engine: &Engine) -> Result<Found> {
 
 async fn go_through(engine: &Engine, mut held: Option<Held>) -> Result<Found> {
     let mut found = Found::default();
-    // First, since whoever is forgotten takes their words along: a rehearsal, in which nobody is, counts the same.
+    // First, since whoever is forgotten takes their words along, and a proof that goes its requests: a rehearsal, in which none is, counts the
+    // same.
     each(engine, &mut held, &mut found.replies, Due::Words).await?;
+    each(engine, &mut held, &mut found.requests, Due::Requests).await?;
     for purpose in Purpose::ALL {
         each(engine, &mut held, &mut found.expired, Due::Consents(purpose)).await?;
     }
@@ -79,6 +85,8 @@ async fn go_through(engine: &Engine, mut held: Option<Held>) -> Result<Found> {
 enum Due {
     /// Of replies, whose ids are gone through as people's are.
     Words,
+    /// So are theirs.
+    Requests,
     Consents(Purpose),
     Silent,
     Proofs,
@@ -124,6 +132,14 @@ async fn chunk(engine: &Engine, held: &mut Option<Held>, due: Due, after: i64) -
             }
             return Ok((old.len() as u64, old.last().copied().filter(|_| old.len() as i64 == CHUNK)));
         }
+        Due::Requests => {
+            let old = retention::old_requests(&mut tx, controller, now - keep.proof_days * DAY, after, CHUNK).await?;
+            if held.is_some() {
+                retention::delete_requests(&mut tx, &old).await?;
+                tx.commit().await?;
+            }
+            return Ok((old.len() as u64, old.last().copied().filter(|_| old.len() as i64 == CHUNK)));
+        }
         Due::Consents(purpose) => {
             let before = too_old(engine, purpose);
             retention::expired(&mut tx, controller, purpose, before, after, CHUNK).await?
@@ -146,7 +162,7 @@ async fn chunk(engine: &Engine, held: &mut Option<Held>, due: Due, after: i64) -
         done += 1;
         if held.is_some() {
             match due {
-                Due::Words => {}
+                Due::Words | Due::Requests => {}
                 Due::Consents(purpose) => expire(&mut tx, engine, &contact, purpose).await?,
                 Due::Silent => forget(&mut tx, engine, &contact, &deed(engine, "silent", keep.silent_days)).await?,
                 Due::Proofs => {
@@ -240,6 +256,7 @@ pub async fn work(engine: &Engine, run: i64) -> Result<Option<Found>> {
         people.forgotten = found.forgotten,
         replies.blanked = found.replies,
         proofs.deleted = found.proofs,
+        requests.deleted = found.requests,
         "Retention: {} people with expired consents, {} forgotten",
         found.expired,
         found.forgotten

@@ -82,11 +82,12 @@ pub async fn old_replies(tx: &mut Tx, controller: &str, before: i64, after: i64,
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
-/// Deletes the words of these replies; what was read in them stays.
+/// Deletes the words of these replies, and by whom they were where it was nobody we know; what was read in them stays.
 pub async fn blank_replies(tx: &mut Tx, ids: &[i64]) -> Result<u64> {
     execute!(
         tx,
-        "UPDATE inbound_events SET body_enc = '', said = NULL WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))",
+        "UPDATE inbound_events SET body_enc = '', said = NULL, mac = CASE WHEN contact_id IS NULL THEN '' ELSE mac END
+         WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))",
         json(ids)
     )
 }
@@ -119,6 +120,28 @@ pub async fn delete_proof(tx: &mut Tx, controller: &str, subject: &str) -> Resul
     execute!(tx, "DELETE FROM preferences WHERE controller = $1 AND subject = $2", controller, subject)?;
     execute!(tx, "UPDATE requests SET subject = NULL WHERE controller = $1 AND subject = $2", controller, subject)?;
     Ok(())
+}
+
+/// Requests done before `before`, after this one. A restriction, its end and a change of number say how somebody stands, for as long as there
+/// is a proof of theirs.
+pub async fn old_requests(tx: &mut Tx, controller: &str, before: i64, after: i64, limit: i64) -> Result<Vec<i64>> {
+    let rows: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT id FROM requests WHERE controller = $1 AND done_at < $2 AND (kind IN ('access', 'erasure', 'objection') OR subject IS NULL)
+           AND id > $3 ORDER BY id LIMIT $4",
+        controller,
+        before,
+        after,
+        limit
+    )?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+/// Deletes these requests, with the providers' parts in them.
+pub async fn delete_requests(tx: &mut Tx, ids: &[i64]) -> Result<u64> {
+    let ids = json(ids);
+    execute!(tx, "DELETE FROM request_gateways WHERE request_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))", &ids)?;
+    execute!(tx, "DELETE FROM requests WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))", &ids)
 }
 
 /// A time at which it was looked for.

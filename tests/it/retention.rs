@@ -60,6 +60,8 @@ async fn whoever_is_erased_while_a_run_looks_at_them_is_left_alone_postgres() {
 
 both!(whoever_waits_for_an_answer_is_not_forgotten, |app| {
     app.people(&[TestApp::it(1), TestApp::it(2)]).await;
+    let stranger = TestApp::it(9);
+    app.reply(&stranger, REPLY_NUMBER, "STOP").await;
     let number = TestApp::number(&TestApp::it(1));
     let noted = requests::note(&app.engine, Right::Access, &number, &by_letter(app)).await.unwrap();
     app.advance(1_000 * DAY);
@@ -68,6 +70,14 @@ both!(whoever_waits_for_an_answer_is_not_forgotten, |app| {
     assert!(open[0].id == noted && open[0].subject.is_some(), "it says whose it is: {open:?}");
     requests::answered(&app.engine, noted).await.unwrap();
     assert_eq!(run(app).await.forgotten, 1);
+    // Of a stranger the no alone is kept; and of what was asked for nothing, once the proof would be too old.
+    assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events WHERE mac <> ''").await, 0);
+    assert!(app.story(&stranger).await.verdict.contains("stopped"));
+    app.advance(1_825 * DAY);
+    assert_eq!(run(app).await.requests, 0);
+    app.advance(DAY);
+    assert_eq!(run(app).await.requests, 1);
+    assert!(requests::list(&app.engine, false).await.unwrap().is_empty());
 });
 
 const WORDS: &str = "SELECT COUNT(*) FROM inbound_events WHERE body_enc <> ''";
@@ -233,6 +243,8 @@ both!(what_the_store_finds_too_old, |app| {
     assert_eq!(retention::blank_replies(&mut tx, &replies).await.unwrap(), 1);
     assert!(retention::old_replies(&mut tx, &ours, now + 1, 0, 9).await.unwrap().is_empty());
     assert!(retention::old_proofs(&mut tx, &ours, now + 1, 0, 9).await.unwrap().is_empty(), "they are here");
+    assert!(retention::old_requests(&mut tx, &ours, now + 1, 0, 9).await.unwrap().is_empty(), "nobody asked for anything");
+    assert_eq!(retention::delete_requests(&mut tx, &[9]).await.unwrap(), 0);
     let run = retention::begin(&mut tx, &ours, 1).await.unwrap();
     // By lease: one run at a time, kept by who has it, taken again once nobody keeps it.
     let other = retention::begin(&mut tx, "another", 1).await.unwrap();
