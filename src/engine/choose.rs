@@ -8,7 +8,7 @@ use chrono::NaiveDate;
 use super::answer;
 use super::code::{self, Step};
 use super::confirm::{self, Deed, Shown, Situation};
-use super::{Engine, Tries, kept, notice, rights};
+use super::{Engine, Tries, kept, notice, rights, waiting};
 use crate::clock::{DAY, instant};
 use crate::domain::campaign::{Ask, Campaign, Mode};
 use crate::domain::channel::{Channel, Permission, Purpose};
@@ -19,7 +19,7 @@ use crate::domain::suppression::Reason;
 use crate::domain::times::Times;
 use crate::store::contacts::{Barred, Contact};
 use crate::store::messages::Attempt;
-use crate::store::{Tx, contacts, conversations, inbound, intakes, ledger, messages, suppressions};
+use crate::store::{Tx, contacts, conversations, intakes, ledger, messages, suppressions};
 use crate::vault;
 
 /// What the page shows. No number but its last three digits, no name (T7).
@@ -148,8 +148,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     let joined = intakes::of_contact(&mut tx, situation.contact.id).await?;
     let newest = conversations::newest_of(&mut tx, situation.contact.id).await?;
     let code = code::look(&mut tx, engine, &situation, &vault::token_hash(token)).await?;
-    let held = situation.state() == Some(State::Pending) && contacts::is_held(&mut tx, situation.contact.id).await?;
-    let yes_waits = held && !inbound::waiting_yes(&mut tx, situation.contact.id).await?.is_empty();
+    let yes_waits = waiting::is_in(&mut tx, &situation).await?;
     let last = last(&mut tx, engine, &situation.contact).await?;
     let barred = contacts::barred(&mut tx, attempt.contact_id).await?;
     let notice = notice::standing(&mut tx, engine).await?;
@@ -292,7 +291,9 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
         }
         match (choice, ask_of(engine, &situation, &attempt)) {
             (Choice::Code(text), _) => code::take(&mut tx, engine, &mut situation, text, &token_hash).await?,
-            (_, Some(ask)) => code::again(&mut tx, engine, &situation, &ask, &attempt, &token_hash).await?,
+            (_, Some(ask)) => {
+                code::again(&mut tx, engine, &situation, &ask, &completing(&situation, &attempt), &token_hash).await?
+            }
             (_, None) => {}
         }
         tx.commit().await?;
@@ -376,10 +377,21 @@ async fn is_closed(tx: &mut Tx, engine: &Engine, situation: &Situation) -> Resul
     Ok(suppressions::live(&live).any(|reason| reason == Reason::WrongPerson))
 }
 
-/// How the campaign asks whose link was used.
+/// How the campaign asks whose link was used. It may not ask by the channel of one that was handed over.
 fn ask_of(engine: &Engine, situation: &Situation, attempt: &Attempt) -> Option<Ask> {
-    by_code(engine, situation, attempt)
-        .or_else(|| situation.campaign.as_ref().and_then(|(_, c)| c.ask(attempt.channel()).cloned()))
+    by_code(engine, situation, attempt).or_else(|| {
+        let (_, campaign) = situation.campaign.as_ref()?;
+        campaign.ask(attempt.channel()).or(campaign.asks.first()).cloned()
+    })
+}
+
+/// The link that was used, as that of the campaign whose open question is answered behind it, where no campaign sent it: what completes the
+/// answer has that one's texts, buttons and templates.
+fn completing(situation: &Situation, attempt: &Attempt) -> Attempt {
+    let question = situation.conversation.as_ref().filter(|_| attempt.revision_id.is_none());
+    let (campaign_id, revision_id) =
+        question.map_or((attempt.campaign_id, attempt.revision_id), |c| (c.campaign_id, c.revision_id));
+    Attempt { campaign_id, revision_id, ..attempt.clone() }
 }
 
 /// Behind a link that no campaign sent (it came on a form, or with an answer to somebody whom none has asked) no campaign asks. What they add
@@ -411,6 +423,7 @@ async fn choose(
         situation.conversation = conversations::open_of(tx, situation.contact.id).await?;
     }
     let outcome = confirm::act(tx, engine, situation, Act::Chose, deed, new).await?;
+    let attempt = &completing(situation, attempt);
     if outcome.send_code
         && let Some(ask) = &ask
     {

@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result};
 
-use super::{Engine, notice, waiting};
-use crate::clock::DAY;
+use super::{Engine, late, notice, waiting};
+use crate::clock::{DAY, MINUTE};
 use crate::domain::answer::{Answer, By};
 use crate::domain::campaign::{Campaign, Mode};
 use crate::domain::channel::{Channel, Permission};
@@ -17,7 +17,7 @@ use crate::domain::times::Times;
 use crate::store::contacts::{Barred, Contact};
 use crate::store::conversations::Conversation;
 use crate::store::messages::Attempt;
-use crate::store::{Tx, answers, campaigns, codes, contacts, conversations, ledger, messages, notices, suppressions};
+use crate::store::{Tx, answers, campaigns, codes, contacts, conversations, humans, ledger, messages, notices, suppressions};
 use crate::vault::Keyed;
 
 /// How an act reached us: what the ledger keeps of it.
@@ -185,7 +185,7 @@ impl Situation {
         self.campaign.as_ref().map(|(_, campaign)| campaign.permissions()).unwrap_or_default()
     }
 
-    fn body(&self, entry: Entry, deed: &Deed, permissions: Vec<Permission>) -> Body {
+    pub(super) fn body(&self, entry: Entry, deed: &Deed, permissions: Vec<Permission>) -> Body {
         Body {
             subject: self.contact.subject.clone(),
             entry,
@@ -284,7 +284,7 @@ pub async fn act(
                 let body = situation.body(Entry::WrongPerson, deed, Vec::new());
                 engine.append(tx, &body).await?;
                 suppress(tx, engine, situation, Reason::WrongPerson, deed).await?;
-                untie(tx, engine, situation).await?;
+                untie(tx, engine, &situation.keyed).await?;
             }
             Effect::Expire => {
                 let pending = pending_of(situation);
@@ -408,25 +408,43 @@ async fn grant(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed)
 }
 
 async fn suppress(tx: &mut Tx, engine: &Engine, situation: &Situation, reason: Reason, deed: &Deed) -> Result<()> {
-    suppressions::suppress(tx, &engine.controller, &situation.keyed, reason, deed.by(), deed.at, engine.now()).await?;
-    end_grants(tx, engine, &situation.keyed, reason, deed).await
+    let (keyed, now) = (&situation.keyed, engine.now());
+    // It was under way for longer than it takes to store one.
+    if deed.at + MINUTE < now {
+        return late::learned(tx, engine, keyed, reason, deed.at, deed).await;
+    }
+    suppressions::suppress(tx, &engine.controller, keyed, reason, deed.by(), deed.at, now).await?;
+    end_grants(tx, engine, keyed, reason, deed).await
+}
+
+/// A no of a number that is no contact, said now: it counts for the human to whom a list's row tied it, unless it is a wrong number.
+pub async fn no_of_number(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], reason: Reason, by: By) -> Result<()> {
+    let now = engine.now();
+    suppressions::suppress(tx, &engine.controller, keyed, reason, by, now, now).await?;
+    end_grants(tx, engine, keyed, reason, &inherited(now)).await?;
+    if reason == Reason::WrongPerson {
+        untie(tx, engine, keyed).await?;
+    }
+    Ok(())
 }
 
 /// Takes a wrong number out of the human it was believed to be of: whoever holds it now says nothing for them. What was said by it before stays
 /// theirs, under their ids, for whatever number comes under one.
-async fn untie(tx: &mut Tx, engine: &Engine, situation: &Situation) -> Result<()> {
+pub(super) async fn untie(tx: &mut Tx, engine: &Engine, keyed: &[Keyed]) -> Result<()> {
     let (controller, now) = (engine.controller.as_str(), engine.now());
-    let (_, ids) = suppressions::reach(tx, controller, &situation.keyed).await?;
-    let noes = suppressions::of(tx, controller, &situation.keyed).await?;
+    let (_, mut ids) = suppressions::reach(tx, controller, keyed).await?;
+    ids.retain(|id| keyed.iter().all(|own| own.mac != id.mac));
+    let noes = suppressions::of(tx, controller, keyed).await?;
     for (reason, at) in suppressions::live_at(&noes).filter(|(reason, _)| *reason != Reason::WrongPerson) {
         suppressions::suppress_alone(tx, controller, &ids, reason, By::List, at, now).await?;
     }
     // What it wrote, and nobody could read yet, holds the others no more.
-    let held = match situation.contact.held_at {
-        Some(_) => contacts::lock_human(tx, situation.contact.id).await?,
+    let wrote = contacts::by_number(tx, controller, keyed).await?.filter(|contact| contact.held_at.is_some());
+    let held = match wrote {
+        Some(contact) => contacts::lock_human(tx, contact.id).await?,
         None => Vec::new(),
     };
-    contacts::untie(tx, situation.contact.id).await?;
+    humans::untie(tx, controller, keyed).await?;
     for number in held {
         Box::pin(waiting::go_on_unless_held(tx, engine, number)).await?;
     }
@@ -608,32 +626,6 @@ async fn close_by(tx: &mut Tx, engine: &Engine, contact: i64, said: Act, deed: &
     let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&row.number_enc)?);
     let mut situation = Situation::read(tx, engine, contact, keyed).await?;
     act(tx, engine, &mut situation, said, deed, &[]).await?;
-    Ok(())
-}
-
-/// A no that came late, after the person had said yes in a conversation opened since. Consents whose first yes is newer have answered it,
-/// each for its own number; it ends everything granted before it, and silences every number of the human that has not answered it, as
-/// it would have if it had come in time.
-pub async fn late_no(tx: &mut Tx, engine: &Engine, situation: &Situation, reason: Reason, deed: &Deed) -> Result<()> {
-    let body = situation.body(Entry::LateNo, deed, Vec::new());
-    engine.append(tx, &body).await?;
-    let (reached, _) = suppressions::reach(tx, &engine.controller, &situation.keyed).await?;
-    for contact in reached {
-        let one = Situation::read(tx, engine, contact, Vec::new()).await?;
-        if one.contact.is_erased() {
-            continue;
-        }
-        let granted = ledger::granted(tx, &engine.controller, &one.contact.subject).await?;
-        let (newer, older): (Vec<_>, Vec<_>) =
-            granted.into_iter().partition(|(_, first_yes_at)| (deed.at + 1..=engine.now()).contains(first_yes_at));
-        if !older.is_empty() {
-            withdraw(tx, engine, &one, deed, older.into_iter().map(|(permission, _)| permission).collect()).await?;
-        }
-        if newer.is_empty() {
-            let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&one.contact.number_enc)?);
-            suppressions::suppress_alone(tx, &engine.controller, &keyed, reason, deed.by(), deed.at, engine.now()).await?;
-        }
-    }
     Ok(())
 }
 

@@ -10,10 +10,11 @@ use super::seen::Seen;
 use super::{Engine, notice, rights};
 use crate::config::{Config, GatewayConfig};
 use crate::domain::channel::{Channel, Permission};
-use crate::domain::ledger::{Body, NUMBER_CHANGED, Preference};
+use crate::domain::ledger::{self as proof, Body, NUMBER_CHANGED, Preference};
 use crate::domain::message;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::register::Screened;
+use crate::domain::reply::Intent;
 use crate::domain::rights::Right;
 use crate::domain::suppression;
 use crate::domain::wording::{Values, render};
@@ -57,9 +58,10 @@ pub struct Dossier {
     pub former: Vec<Former>,
 }
 
-/// A number that gave way to the person's next one, with what is known of it until then: after that it is somebody else's.
+/// A number that gave way to the person's next one, with what is known of it while it was theirs.
 #[derive(Debug, Clone)]
 pub struct Former {
+    /// When it gave way: it was somebody else's by then at the latest.
     pub until: i64,
     pub dossier: Dossier,
 }
@@ -218,9 +220,20 @@ pub async fn gather(tx: &mut Tx, engine: &Engine, contact: Contact) -> Result<Do
     while let Some(change) = store::requests::number_changes(tx, id).await?.into_iter().find(|change| change.went == 0) {
         id = change.other;
         let Some(contact) = contacts::by_id(tx, id).await?.filter(|c| !c.is_erased()) else { break };
-        all.former.push(Former { until: change.at, dossier: of_number(tx, engine, contact, change.at).await? });
+        let theirs = theirs_until(tx, engine, &contact, change.at).await?;
+        all.former.push(Former { until: change.at, dossier: of_number(tx, engine, contact, theirs).await? });
     }
     Ok(all)
+}
+
+/// Until when what is known of a number that was given up is of the person who had it. Whoever has it now may have told us so before they did:
+/// that message is theirs, and what came after it. Its entry stands up to two minutes later than it was said.
+async fn theirs_until(tx: &mut Tx, engine: &Engine, contact: &Contact, changed: i64) -> Result<i64> {
+    let entries = ledger::entries_of(tx, &engine.controller, &contact.subject).await?;
+    let closed = entries.iter().filter(|(_, _, kind, ..)| kind == proof::Entry::WrongPerson.code()).map(|entry| entry.3);
+    let replies = inbound::of_contact(tx, contact.id).await?;
+    let wrong = replies.iter().filter(|row| row.intent == Intent::WrongPerson.key()).map(|row| row.at.min(row.received_at));
+    Ok(closed.chain(wrong).filter(|at| *at < changed).map(|at| at - 1).min().unwrap_or(changed))
 }
 
 /// What is known of one number until then.
@@ -282,18 +295,19 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
     }
     let mut asked = Vec::new();
     for row in store::requests::of_number(tx, controller, &keyed).await? {
-        if row.request.received_at <= until {
+        // The request that gave the number up is of the person who did.
+        if row.request.received_at <= until || row.request.kind == Right::Rectification.code() {
             asked.push(requests::listed(tx, engine, row).await?);
         }
     }
     let mut noes = suppressions::of(tx, controller, &keyed).await?;
     let changed = rights::gave_way(tx, engine, &keyed, &noes).await?;
-    noes.retain(|(_, at, _)| *at <= until);
     for (reason, at, _) in &mut noes {
         if changed == Some(*at) && *reason == suppression::Reason::WrongPerson.code() {
             NUMBER_CHANGED.clone_into(reason);
         }
     }
+    noes.retain(|(reason, at, _)| *at <= until || reason == NUMBER_CHANGED);
     let notice_version = notice::standing(tx, engine).await?;
     let shown = entries.iter().filter_map(|e| e.body.notice_version.as_ref());
     let shown = shown.chain(sent.iter().filter_map(|s| s.notice.as_ref().map(|(version, _)| version))).chain([&notice_version]);

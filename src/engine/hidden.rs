@@ -6,8 +6,7 @@ use anyhow::{Context, Result};
 
 use super::Engine;
 use super::receive::{self, Heard};
-use super::{confirm, notify};
-use crate::domain::answer::By;
+use super::{confirm, late, notify};
 use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::reply::Intent;
@@ -64,8 +63,7 @@ pub(super) async fn carry_over(tx: &mut Tx, engine: &Engine, user: &Keyed, numbe
     let carried = suppressions::of(tx, controller, &keyed).await?;
     let carried: Vec<Reason> = suppressions::live(&carried).collect();
     for (reason, at) in suppressions::live_at(&noes).filter(|(reason, _)| !carried.contains(reason)) {
-        suppressions::suppress(tx, controller, &keyed, reason, By::Person, at, now).await?;
-        confirm::end_grants(tx, engine, &keyed, reason, &confirm::said_hidden(now)).await?;
+        late::learned(tx, engine, &keyed, reason, at, &confirm::said_hidden(now)).await?;
         if reason != Reason::Erased {
             notify::no_of_stranger(tx, engine, number, reason).await?;
         }
@@ -115,15 +113,16 @@ async fn adopt(tx: &mut Tx, engine: &Engine) -> Result<()> {
     Ok(())
 }
 
-/// Each no under the id counts for the contact, and reaches whom their own noes reach.
+/// Each no under the id counts for the contact, and reaches whom their own late noes reach.
 async fn inherit(tx: &mut Tx, engine: &Engine, user: &Keyed, contact: i64) -> Result<()> {
     let (controller, now) = (engine.controller.as_str(), engine.now());
-    suppressions::lift_answered(tx, controller, user, contact, now).await?;
-    let user = std::slice::from_ref(user);
-    let noes = suppressions::of(tx, controller, user).await?;
+    let Some(contact) = contacts::by_id(tx, contact).await?.filter(|c| !c.is_erased()) else { return Ok(()) };
+    suppressions::lift_answered(tx, controller, user, contact.id, now).await?;
+    let noes = suppressions::of(tx, controller, std::slice::from_ref(user)).await?;
+    let mut keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+    keyed.push(user.clone());
     for (reason, at) in suppressions::live_at(&noes) {
-        suppressions::suppress(tx, controller, user, reason, By::Person, at, now).await?;
-        confirm::end_grants(tx, engine, user, reason, &confirm::said_hidden(now)).await?;
+        late::learned(tx, engine, &keyed, reason, at, &confirm::said_hidden(now)).await?;
     }
     Ok(())
 }

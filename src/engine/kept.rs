@@ -112,10 +112,7 @@ pub(super) async fn submit(mut tx: Tx, engine: &Engine, token: &str, choice: &Ch
                 confirm::act(&mut tx, engine, &mut situation, act, &deed, &[]).await?;
             }
         }
-        None => {
-            suppressions::suppress(&mut tx, controller, &keyed, reason, By::Person, now, now).await?;
-            confirm::end_grants(&mut tx, engine, &keyed, reason, &confirm::inherited(now)).await?;
-        }
+        None => confirm::no_of_number(&mut tx, engine, &keyed, reason, By::Person).await?,
     }
     tx.commit().await?;
     Ok(Submitted::Done)

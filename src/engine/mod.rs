@@ -28,6 +28,7 @@ pub mod inbox;
 pub mod intake;
 mod kept;
 pub mod keys;
+mod late;
 mod legs;
 pub mod limits;
 pub mod mydata;

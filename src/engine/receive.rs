@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
 use super::receipts::{self, Told};
-use super::{Engine, Tries, answer, early, entry, hidden, notify, outcome, storable, waiting};
+use super::{Engine, Tries, answer, early, entry, hidden, late, notify, outcome, storable, waiting};
 use crate::clock::HOUR;
 use crate::domain::answer::By;
 use crate::domain::button::Tap;
@@ -349,7 +349,7 @@ pub(super) async fn reply(
         let answered = newest.is_some_and(|c| (at + 1..=now).contains(&c.opened_at) && c.state == consent::State::Granted.code());
         if answered && heard.intent != Intent::WrongPerson {
             let reason = if heard.intent == Intent::Refuse { Reason::Refused } else { Reason::Stopped };
-            confirm::late_no(tx, engine, &situation, reason, &deed).await?;
+            late::no(tx, engine, &situation, reason, &deed).await?;
             return Ok("a later yes stands, and what was granted before it ends");
         }
         // The entry stands when it was learned; when it counts decides above.
@@ -462,9 +462,7 @@ async fn reply_of_stranger(
         (None, Intent::OptIn) if number.is_none() => return Ok("held"),
         (None, _) => return Ok("ignored: unknown number"),
     };
-    let now = engine.now();
-    suppressions::suppress(tx, &engine.controller, keyed, reason, By::Person, now, now).await?;
-    confirm::end_grants(tx, engine, keyed, reason, &confirm::inherited(now)).await?;
+    confirm::no_of_number(tx, engine, keyed, reason, By::Person).await?;
     if let Some(number) = number {
         notify::no_of_stranger(tx, engine, number, reason).await?;
     }
@@ -496,9 +494,7 @@ pub async fn resolve(tx: &mut Tx, engine: &Engine, inbound_id: i64, stop: bool, 
         Some((None, keyed)) if keyed.mac.is_empty() => return Ok(Resolved::Nobody),
         Some((None, keyed)) => {
             if stop {
-                let keyed = [keyed];
-                suppressions::suppress(tx, &engine.controller, &keyed, Reason::Stopped, By::Operator, now, now).await?;
-                confirm::end_grants(tx, engine, &keyed, Reason::Stopped, &confirm::inherited(now)).await?;
+                confirm::no_of_number(tx, engine, &[keyed], Reason::Stopped, By::Operator).await?;
             }
             return Ok(Resolved::Done);
         }

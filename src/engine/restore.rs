@@ -202,7 +202,7 @@ pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Re
     if let Some(file) = file {
         let opened = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
         let mut chunk: Vec<Line> = Vec::new();
-        let mut waiting: HashSet<Pending> = HashSet::new();
+        let (mut waiting, mut resolved): (HashSet<Pending>, Vec<Resolved>) = (HashSet::new(), Vec::new());
         let (mut lines, mut whole) = (0, false);
         for (n, line) in BufReader::new(opened).lines().enumerate() {
             let line: Line = serde_json::from_str(&line?)
@@ -212,10 +212,17 @@ pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Re
                 break;
             }
             lines += 1;
-            if let Line::Pending(row) = line {
-                waiting.insert(row);
-                continue;
-            }
+            let line = match line {
+                Line::Pending(row) => {
+                    waiting.insert(row);
+                    continue;
+                }
+                Line::Resolved(row) => {
+                    resolved.push(row);
+                    continue;
+                }
+                line => line,
+            };
             let other = chunk.last().is_some_and(|last| std::mem::discriminant(last) != std::mem::discriminant(&line));
             if other || chunk.len() as i64 == PAGE {
                 write_back(&mut tx, engine, std::mem::take(&mut chunk), &mut done).await?;
@@ -227,6 +234,13 @@ pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Re
         }
         write_back(&mut tx, engine, chunk, &mut done).await?;
         close_questions(&mut tx, engine, &waiting).await?;
+        // After that: a second yes that waits in the copy for such a word must not complete what was completed, replaced or taken back since.
+        for row in resolved {
+            // What an operator has read since is read; a stop that a later yes answered is a stop here, where that yes cannot be proved.
+            if let Some(id) = keep::waits(&mut tx, &engine.controller, &row).await? {
+                receive::resolve(&mut tx, engine, id, row.verdict == "stop", &row.resolved_by).await?;
+            }
+        }
         inbound::adopt(&mut tx, &engine.controller, now).await?;
     }
     keep::forget_hearing(&mut tx, &engine.controller).await?;
@@ -239,8 +253,7 @@ pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Re
 async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut Replayed) -> Result<()> {
     let (controller, now) = (engine.controller.as_str(), engine.now());
     let (mut ties, mut noes, mut asked, mut links) = (vec![], vec![], vec![], vec![]);
-    let (mut answered, mut resolved) = (vec![], vec![]);
-    let (mut ended, mut times, mut unclear, mut wishes) = (vec![], vec![], vec![], vec![]);
+    let (mut answered, mut ended, mut times, mut unclear, mut wishes) = (vec![], vec![], vec![], vec![], vec![]);
     for line in chunk {
         match line {
             Line::Tied(row) => {
@@ -253,9 +266,8 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
             Line::Ended(row) => ended.push(row),
             Line::Times(row) => times.push(row),
             Line::Unclear(row) => unclear.push(row),
-            Line::Resolved(row) => resolved.push(row),
             Line::Request(request, parts) => wishes.push((request, parts)),
-            Line::Pending(_) | Line::End(_) => {}
+            Line::Pending(_) | Line::Resolved(_) | Line::End(_) => {}
         }
     }
     if !ties.is_empty() {
@@ -273,6 +285,10 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
         suppressions::suppress_alone(tx, controller, &keyed, reason, By::Restore, now, now).await?;
         let granted = suppressions::granted_alone(tx, controller, &keyed).await?;
         confirm::end_grants_of(tx, engine, &granted, &restored(now)).await?;
+        if reason == Reason::WrongPerson {
+            // What was said by it before is the human's, and has lines of its own.
+            humans::untie(tx, controller, &keyed).await?;
+        }
     }
     done.asked += keep::add_asked(tx, controller, &asked).await?;
     for (contact, at) in keep::add_answered(tx, controller, &answered).await? {
@@ -280,16 +296,18 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
         done.answered += 1;
     }
     done.links += keep::add_links(tx, controller, &links).await?;
-    let mut gone: BTreeMap<i64, Vec<Permission>> = BTreeMap::new();
-    for (contact, channel, purpose) in keep::still_granted(tx, controller, &ended).await? {
-        if let Some((channel, purpose)) = Channel::parse(&channel).zip(Purpose::parse(&purpose)) {
-            gone.entry(contact).or_default().push(Permission { channel, purpose });
-        }
-    }
-    for (contact, gone) in gone {
+    for (contact, gone) in by_contact(keep::still_granted(tx, controller, &ended).await?) {
         let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
         confirm::withdraw(tx, engine, &situation, &restored(now), gone).await?;
         done.ended += 1;
+    }
+    for (contact, gone) in by_contact(keep::still_asked(tx, controller, &ended).await?) {
+        // Who took back what the question asks for has answered it since, and a yes of before that comes late must not answer it once more.
+        let mut situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+        let asked = situation.campaign.as_ref().is_some_and(|(_, c)| c.asks_for.iter().any(|p| gone.contains(p)));
+        if asked {
+            confirm::act(tx, engine, &mut situation, Act::TimeOut, &restored(now), &[]).await?;
+        }
     }
     for row in times {
         let Some(contact) = contacts::by_subject(tx, controller, &row.subject).await?.filter(|c| !c.is_erased()) else {
@@ -301,12 +319,6 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
         confirm::set_times(tx, engine, &mut situation, &deed, &chosen).await?;
     }
     done.unclear += keep::add_unclear(tx, controller, &unclear).await?;
-    for row in resolved {
-        // What an operator has read since is read; a stop that a later yes answered is a stop here, where that yes cannot be proved.
-        if let Some(id) = keep::waits(tx, controller, &row).await? {
-            receive::resolve(tx, engine, id, row.verdict == "stop", &row.resolved_by).await?;
-        }
-    }
     for (request, parts) in wishes {
         let new = requests::add(tx, controller, &request, &parts).await?.is_some();
         if new && request.kind == Right::Erasure.code() {
@@ -318,6 +330,17 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
         }
     }
     Ok(())
+}
+
+/// The permissions of each contact.
+fn by_contact(rows: Vec<(i64, String, String)>) -> BTreeMap<i64, Vec<Permission>> {
+    let mut all: BTreeMap<i64, Vec<Permission>> = BTreeMap::new();
+    for (contact, channel, purpose) in rows {
+        if let Some((channel, purpose)) = Channel::parse(&channel).zip(Purpose::parse(&purpose)) {
+            all.entry(contact).or_default().push(Permission { channel, purpose });
+        }
+    }
+    all
 }
 
 /// A first yes of the copy waits on only where the same waited still when the copy took over: any other was completed, replaced or taken back

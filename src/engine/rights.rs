@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 
 use super::confirm::{self, Deed, Situation};
 use super::requests::{self, Asked};
-use super::{Engine, Tries, enroll, import};
+use super::{Engine, Tries, enroll, import, late};
 use crate::domain::answer::{By, OBJECTION};
 use crate::domain::ledger::NUMBER_CHANGED;
 use crate::domain::phone::PhoneNumber;
@@ -251,12 +251,11 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
     let noes = suppressions::of(&mut tx, controller, &was).await?;
     // A number that is closed says nothing about the person's next one.
     for (reason, at) in suppressions::live_at(&noes).filter(|(reason, _)| *reason != Reason::WrongPerson) {
-        suppressions::suppress(&mut tx, controller, &is, reason, By::Person, at, now).await?;
-        confirm::end_grants(&mut tx, engine, &is, reason, &confirm::inherited(now)).await?;
+        late::learned(&mut tx, engine, &is, reason, at, &confirm::inherited(now)).await?;
     }
     // The new number takes the old one's place in the human; what closes the old one closes that alone.
     if let Some(human) = humans::of_contact(&mut tx, contact.id).await? {
-        contacts::untie(&mut tx, contact.id).await?;
+        humans::untie(&mut tx, controller, &was).await?;
         let tied = humans::tie(&mut tx, controller, &[Tie { number: is.clone(), id: Some(human) }]).await?;
         import::spread(&mut tx, engine, &tied, now).await?;
     }

@@ -28,6 +28,23 @@ pub(super) async fn go_on_unless_held(tx: &mut Tx, engine: &Engine, contact: i64
     }
 }
 
+/// Whether a second yes of theirs waits that would complete what they chose last.
+pub(super) async fn is_in(tx: &mut Tx, situation: &Situation) -> Result<bool> {
+    if must_wait(tx, situation, false).await?.is_none() {
+        return Ok(false);
+    }
+    Ok(inbound::waiting_yes(tx, situation.contact.id).await?.iter().any(|yes| counts(situation, yes).is_some()))
+}
+
+/// When this yes was said, where it is the second step of the first yes that is pending now: a choice submitted on the page since took the
+/// place of the one that it answers. A tap may come within the same tick of the clock.
+fn counts(situation: &Situation, yes: &WaitingYes) -> Option<i64> {
+    let answers = situation.state() == Some(State::Pending) && situation.mode() != Mode::LinkCode;
+    let first = situation.conversation.as_ref().and_then(|c| c.first_yes_at).filter(|_| answers)?;
+    let at = counts_at(true, yes.at, yes.received_at)?;
+    (first < at || (yes.effect == TAP_WAITS && first == at)).then_some(at)
+}
+
 /// Nothing of this person is unclear any more: what they said meanwhile counts, in its order. After a stop their question is closed,
 /// and a yes finds none. No acknowledgement goes out, since it would come late.
 pub(super) async fn go_on(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<()> {
@@ -40,19 +57,12 @@ pub(super) async fn go_on(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<
 }
 
 async fn grant(tx: &mut Tx, engine: &Engine, situation: &mut Situation, yes: &WaitingYes) -> Result<&'static str> {
-    let at = counts_at(true, yes.at, yes.received_at);
-    let tapped = yes.effect == TAP_WAITS;
-    // A choice submitted on the page since replaced the one that this yes answers. A tap may come within the same tick of the clock.
-    let first = situation.conversation.as_ref().and_then(|c| c.first_yes_at);
-    let answers = situation.state() == Some(State::Pending) && situation.mode() != Mode::LinkCode;
-    let Some(at) = at.filter(|at| answers && first.is_some_and(|first| first < *at || (tapped && first == *at))) else {
-        return Ok("ignored: no open question");
-    };
+    let Some(at) = counts(situation, yes) else { return Ok("ignored: no open question") };
     let text = engine.vault.decrypt("inbound", &yes.body_enc)?;
     let deed = Deed {
         at,
         channel: Channel::parse(&yes.channel).unwrap_or(Channel::Sms).code(),
-        action: if tapped { "button" } else { "reply" },
+        action: if yes.effect == TAP_WAITS { "button" } else { "reply" },
         evidence: yes.event_id.clone(),
         text_hash: Some(engine.vault.fingerprint("reply", &text)),
     };

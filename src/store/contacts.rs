@@ -616,17 +616,6 @@ pub async fn describe_as(tx: &mut Tx, from: i64, to: i64) -> Result<()> {
     Ok(())
 }
 
-/// Takes a number out of its human: it is somebody else's by now, and says nothing about the others.
-pub async fn untie(tx: &mut Tx, id: i64) -> Result<()> {
-    execute!(
-        tx,
-        "DELETE FROM humans WHERE (controller, alias) IN (SELECT n.controller, n.mac FROM number_macs n WHERE n.contact_id = $1)",
-        id
-    )?;
-    execute!(tx, "UPDATE contacts SET human = NULL WHERE id = $1", id)?;
-    Ok(())
-}
-
 /// Every imported row of a person: (file, line, kind, source, quarantined, basis, evidence, date, box, channels, unsubscribed, at).
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Evidence {

@@ -148,6 +148,32 @@ pub async fn tie(tx: &mut Tx, controller: &str, ties: &[Tie]) -> Result<Vec<Stri
     Ok(humans.into_iter().map(str::to_owned).collect())
 }
 
+/// Takes these numbers out of their humans, whether they are contacts or a row alone tied them: they are somebody else's by now, and say
+/// nothing about the others.
+pub async fn untie(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<()> {
+    let keyed = json(keyed);
+    execute!(
+        tx,
+        "DELETE FROM humans WHERE controller = $2 AND alias IN (
+           SELECT j.value->>'mac' FROM EACH($1)
+           UNION
+           SELECT o.mac FROM EACH($1)
+           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+           THEN JOIN number_macs o ON o.contact_id = n.contact_id)",
+        &keyed,
+        controller
+    )?;
+    execute!(
+        tx,
+        "UPDATE contacts SET human = NULL WHERE human IS NOT NULL AND id IN (
+           SELECT n.contact_id FROM EACH($1)
+           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT))",
+        &keyed,
+        controller
+    )?;
+    Ok(())
+}
+
 /// The human a contact belongs to.
 pub async fn of_contact(tx: &mut Tx, id: i64) -> Result<Option<String>> {
     let row: Option<(Option<String>,)> = fetch_optional!(tx, "SELECT human FROM contacts WHERE id = $1", id)?;

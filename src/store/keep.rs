@@ -432,6 +432,20 @@ pub async fn still_granted(tx: &mut Tx, controller: &str, ended: &[Ended]) -> Re
     )
 }
 
+/// Of these, what ended after the question was put that waits for its first yes here: the contact and the permission.
+pub async fn still_asked(tx: &mut Tx, controller: &str, ended: &[Ended]) -> Result<Vec<(i64, String, String)>> {
+    fetch_all!(
+        tx,
+        "SELECT c.id, j.value->>'channel', j.value->>'purpose' FROM EACH($1)
+         THEN JOIN contacts c ON c.controller = $2 AND c.subject = j.value->>'subject'
+         THEN JOIN conversations v ON v.controller = c.controller AND v.contact_id = c.id AND v.closed_at IS NULL AND v.state = 'asked'
+           AND v.opened_at < CAST(j.value->>'since' AS BIGINT)
+         ORDER BY c.id",
+        &json(ended),
+        controller
+    )
+}
+
 /// First yeses that wait for their second step, each with its contact. All of them: they wait for days at most.
 pub async fn pending(tx: &mut Tx, controller: &str) -> Result<Vec<(i64, Pending)>> {
     let rows: Vec<(i64, String, i64, String)> = fetch_all!(

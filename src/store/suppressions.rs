@@ -177,6 +177,26 @@ pub async fn lift_answered(tx: &mut Tx, controller: &str, user: &Keyed, contact:
     )
 }
 
+/// Notes that what stands granted to this contact has answered a no of its human's that is learned of late: no later list that ties them
+/// makes that no count here. Not twice.
+pub async fn note_answered(tx: &mut Tx, controller: &str, contact: i64, reason: Reason, at: i64, now: i64) -> Result<()> {
+    execute!(
+        tx,
+        "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at, learned_at, lifted_at, lifted_by)
+         SELECT n.controller, n.mac, n.key_id, $3, $4, $5, $6, $6, (SELECT MAX(l.seq) FROM contacts c
+           JOIN ledger l ON l.controller = c.controller AND l.subject = c.subject AND l.kind = 'granted' WHERE c.id = $1)
+         FROM number_macs n WHERE n.contact_id = $1 AND NOT EXISTS (SELECT 1 FROM suppressions s
+           WHERE s.controller = $2 AND s.mac = n.mac AND s.key_id = n.key_id AND s.reason = $4 AND s.lifted_at IS NOT NULL)",
+        contact,
+        controller,
+        reason.scope(),
+        reason.code(),
+        at,
+        now
+    )?;
+    Ok(())
+}
+
 /// Which kinds of no each of these contacts carried and has answered, by whatever number and hash they carried it (a contact is known by
 /// more of them as keys and ids come), and when the first yes to the oldest of what stands granted was said: a no since then is unanswered.
 async fn answered_noes(tx: &mut Tx, controller: &str, contacts: &[i64]) -> Result<String> {

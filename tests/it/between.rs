@@ -183,7 +183,7 @@ both!(a_confirmation_of_unknown_outcome_that_arrived_can_be_answered, |app| {
 
 // Between the two steps of a yes.
 
-const ASKS_FROM: &str = "+447700900123";
+pub const ASKS_FROM: &str = "+447700900123";
 
 async fn says_yes(app: &TestApp, number: &str) {
     app.advance(MINUTE);

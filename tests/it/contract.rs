@@ -375,6 +375,12 @@ both!(a_no_closes_conversations_and_names_whose_grants_end, |app| {
     assert!(suppressions::known_since(&mut tx, C, 5).await.unwrap().is_empty());
     // A yes older than the no lifts nothing.
     assert_eq!(suppressions::lift(&mut tx, C, one.id, 9, 4, 8).await.unwrap(), 0);
+    // Answered before it was learned of, and noted once.
+    for _ in 0..2 {
+        suppressions::note_answered(&mut tx, C, two.id, Reason::Refused, 3, 9).await.unwrap();
+    }
+    let noted = suppressions::of(&mut tx, C, &keyed(app, 2)).await.unwrap();
+    assert_eq!(noted.iter().filter(|no| **no == ("refused".to_owned(), 3, Some(9))).count(), 1, "{noted:?}");
     // Of one number alone.
     assert_eq!(
         suppressions::suppress_alone(&mut tx, C, &keyed(app, 1), Reason::Refused, By::Person, 4, 4).await.unwrap(),
@@ -419,6 +425,14 @@ both!(ties_go_on_through_contacts_and_numbers_that_are_none, |app| {
     assert_eq!(facts::people(&mut tx, "family", &[two], 6).await.unwrap()[&two].facts.suppressions, [(Reason::Stopped, 4)]);
     assert_eq!(suppressions::newest_since(&mut tx, two, 4).await.unwrap().as_deref(), Some("stopped"));
     assert_eq!(humans::tie(&mut tx, "another", &[tie(9, None)]).await.unwrap(), Vec::<String>::new());
+    // Taken out again: a number that is none, and one that is, with the others left as they are.
+    for n in [9, 2] {
+        humans::untie(&mut tx, C, &keyed(app, n)).await.unwrap();
+    }
+    assert_eq!(humans::tie(&mut tx, C, &[tie(9, None)]).await.unwrap(), Vec::<String>::new());
+    assert_eq!(humans::of_contact(&mut tx, two).await.unwrap(), None);
+    let one = known(&mut tx, app, 1).await.id;
+    assert_eq!(humans::of_contact(&mut tx, one).await.unwrap().as_deref(), Some("x"));
     tx.rollback().await.unwrap();
 });
 

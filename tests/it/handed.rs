@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use permesso::engine::{expire, hand, rights};
+use permesso::gateway::mock::protocol::Channel;
 use permesso::store::{handed, keep};
 use permesso::vault;
 
-use crate::app::{LINK, REPLY_NUMBER, TestApp};
+use crate::app::{Kind, LINK, REPLY_NUMBER, TestApp, WHATSAPP_FIRST};
 use crate::both;
 use crate::erasure::{by_letter, erase};
 use crate::run::ask;
@@ -99,3 +100,24 @@ both!(a_link_handed_over_opens_the_page_sends_nothing_and_a_yes_wants_its_code, 
     assert_eq!(handed::of_contact(&mut tx, attempt.contact_id).await.unwrap().len(), 2);
     tx.rollback().await.unwrap();
 });
+
+#[tokio::test]
+async fn a_choice_behind_a_link_handed_over_is_completed_where_the_open_question_was_asked() {
+    let mut app = TestApp::new(Kind::Sqlite).await;
+    let number = TestApp::it(1);
+    app.person(&number, "whatsapp").await;
+    // The link itself is of a sender of SMS, by which this campaign does not ask.
+    app.plan_as(WHATSAPP_FIRST, |c| c.asks.truncate(1)).await;
+    app.settle().await;
+    let page = link(&app, &number).await;
+    assert_eq!(app.submit(&page, "chosen", &["whatsapp.promotions"]).await, 303);
+    app.settle().await;
+    let got = app.inbox(&number);
+    let [_, confirmation] = &got[..] else { panic!("{got:?}") };
+    assert_eq!(confirmation.channel, Channel::Whatsapp);
+    app.advance(Duration::from_secs(60));
+    app.gateway.tap(&confirmation.id, &confirmation.buttons[0].id).await.unwrap();
+    app.settle().await;
+    assert_eq!(app.granted(&number).await, ["whatsapp.promotions"], "{:#?}", app.history(&number).await);
+    app.end().await;
+}

@@ -299,6 +299,27 @@ both!(a_no_told_of_a_number_of_somebody_else_is_its_humans_all_the_same, |app| {
     assert!(app.story(&it(7)).await.suppressions.is_empty(), "{:?}", app.story(&it(7)).await);
 });
 
+both!(a_wrong_number_that_is_no_contact_speaks_for_nobody_else_either, |app| {
+    // Rows without a kind tied two numbers to one that granted, and a third to somebody whom no list has brought yet: what was said by that
+    // before stays theirs.
+    app.import(&(row(1, "X") + &rejected(11, "X", "") + &rejected(12, "X", "") + &rejected(13, "Y", ""))).await;
+    app.send(LINK).await;
+    crate::erasure::grants(app, &it(1)).await;
+    for (n, text) in [(13, "STOP"), (11, "numero sbagliato"), (12, "numero sbagliato"), (13, "numero sbagliato")] {
+        app.advance(MINUTE);
+        app.reply(&it(n), REPLY_NUMBER, text).await;
+    }
+    app.advance(MINUTE);
+    app.reply(&it(11), REPLY_NUMBER, "STOP").await;
+    crate::erasure::erase(app, &it(12)).await;
+    assert_eq!(app.granted(&it(1)).await, ["sms.promotions"], "{:?}", app.story(&it(1)).await.ledger);
+    // Nor does a list tie it again.
+    app.import(&(row(3, "Y") + &rejected(11, "X", ""))).await;
+    app.reply(&it(11), REPLY_NUMBER, "NO").await;
+    assert_eq!(app.granted(&it(1)).await, ["sms.promotions"]);
+    assert!(app.story(&it(3)).await.verdict.contains("stopped"), "{:?}", app.story(&it(3)).await);
+});
+
 both!(a_number_tied_later_has_every_no_that_its_yes_does_not_answer, |app| {
     app.import(&((1..=7).step_by(2).map(|n| row(n, &format!("X{n}"))).collect::<String>())).await;
     app.send(LINK).await;

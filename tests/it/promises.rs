@@ -624,10 +624,20 @@ both!(a_late_no_ends_what_was_granted_before_it_to_any_number_and_leaves_what_wa
     assert!(app.granted(&two).await.is_empty(), "nothing else has");
     let mut noes = Vec::new();
     for number in [&one, &two, &quiet] {
-        let own = |line: &&String| !line.contains("another number of the same human");
+        let own = |line: &&String| !line.contains("another number of the same human") && !line.contains("lifted");
         noes.push(app.story(number).await.suppressions.iter().filter(own).count());
     }
     assert_eq!(noes, [0, 1, 1]);
+    // Late to another number, too, and the next list that names all of them changes nothing.
+    let no = said("later", &two, REPLY_NUMBER, "NO", app.clock.now());
+    app.advance(Duration::from_secs(300));
+    app.submit(&app.link(&one), "chosen", &["sms.product_info", "call.product_info"]).await;
+    app.advance(Duration::from_secs(60));
+    app.reply(&one, REPLY_NUMBER, "SI").await;
+    permesso::engine::receive::store(&app.engine, "mock", &[no]).await.unwrap();
+    assert_eq!(app.granted(&one).await, ["call.product_info"], "the other was granted before it");
+    app.import(&[&one, &two, &quiet].map(|n| tied(n).replace("web shop", "fair")).concat()).await;
+    assert_eq!(app.granted(&one).await, ["call.product_info"], "{:?}", app.story(&one).await);
     assert_eq!(permesso::engine::verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
 });
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use permesso::domain::ledger::Preference;
-use permesso::engine::{deliver, expire, explain, inbox, report, restore, steer};
+use permesso::engine::{deliver, expire, explain, inbox, report, restore, rights, steer};
 use permesso::gateway::mock::faults::Faults;
 use permesso::store::keep::{self, Answered, Asked, Ended, Link, No, Resolved, Tied, Unclear};
 use permesso::store::{backup, control, inbound, ledger, messages, suppressions};
@@ -12,8 +12,10 @@ use permesso::vault::Keyed;
 use tokio_util::sync::CancellationToken;
 
 use crate::after::preferences_are_the_ledgers_replay;
-use crate::app::{LINK, REPLY_NUMBER, TestApp, WHATSAPP_FIRST, field};
+use crate::app::{LINK, REPLY, REPLY_NUMBER, TestApp, WHATSAPP_FIRST, field};
+use crate::between::ASKS_FROM;
 use crate::both;
+use crate::erasure::{by_letter, with_id};
 use crate::run::ask;
 
 /// What `db backup` writes now, in a folder of the test's own.
@@ -216,6 +218,87 @@ both!(what_moved_on_since_the_copy_is_not_done_again, |app| {
     }
 });
 
+both!(what_was_taken_back_or_untied_since_the_copy_stays_so, |app| {
+    let [takes_back, rechooses, waits, kin, wrong, moved, old, new, alone, stranger] =
+        [1, 2, 3, 11, 12, 13, 14, 15, 16, 17].map(TestApp::it);
+    let [took_back, asked] = [1, 2].map(TestApp::gb);
+    app.people(&[&takes_back, &rechooses, &waits, &kin, &moved, &alone, &took_back, &asked].map(String::clone)).await;
+    app.send(LINK).await;
+    app.send(REPLY).await;
+    for number in [&kin, &moved, &alone] {
+        grants(app, number).await;
+    }
+    let ids = [(&kin, "X"), (&wrong, "X"), (&moved, "Y"), (&old, "Y"), (&alone, "Z")];
+    app.import(&(ids.map(|(number, id)| with_id(number, id)).concat() + &crate::humans::rejected(17, "Z", ""))).await;
+    // Each has a second yes that waits until an operator has read what is unclear.
+    const UNCLEAR: &str = "mah, vediamo un po";
+    for number in [&takes_back, &rechooses, &waits] {
+        assert_eq!(app.submit(&app.link(number), "chosen", &["sms.promotions", "whatsapp.promotions"]).await, 303);
+        for text in [UNCLEAR, "SI"] {
+            app.advance(Duration::from_secs(60));
+            app.reply(number, REPLY_NUMBER, text).await;
+        }
+    }
+    app.advance(Duration::from_secs(60));
+    let copy = copy(app).await;
+
+    // The operator finds no no since; but one chooses anew before that, one writes once more, and one takes back what was granted by it.
+    app.submit(&app.link(&rechooses), "chosen", &["sms.promotions"]).await;
+    app.reply(&waits, REPLY_NUMBER, UNCLEAR).await;
+    for held in &inbox::waiting(&app.engine, 0, 9).await.unwrap()[..3] {
+        inbox::resolve(&app.engine, held.id, false, "ann").await.unwrap();
+    }
+    let take_back = async |number: &str, permissions: &[&str]| {
+        assert_eq!(app.granted(number).await, permissions);
+        for permission in permissions {
+            assert_eq!(app.post_form(&app.link(number), &[("withdraw", (*permission).to_owned())]).await, 303);
+        }
+    };
+    take_back(&takes_back, &["sms.promotions", "whatsapp.promotions"]).await;
+    // Asked by a text that is answered by a reply: the same.
+    for _ in 0..2 {
+        app.advance(Duration::from_secs(60));
+        app.reply(&took_back, ASKS_FROM, "YES").await;
+    }
+    take_back(&took_back, &["sms.promotions"]).await;
+    // Three numbers turn out to be somebody else's.
+    for number in [&wrong, &stranger] {
+        app.reply(number, REPLY_NUMBER, "numero sbagliato").await;
+    }
+    rights::change_number(&app.engine, &TestApp::number(&old), &TestApp::number(&new), &by_letter(app)).await.unwrap();
+
+    stop_all(app).await;
+    let (code, _, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().expect("text")]).await;
+    assert_eq!(code, 0, "{err}");
+    open(app).await;
+    app.listen().await;
+    steer::resume(&app.engine, "test", Some("the provider's inbox was read")).await.unwrap();
+    for number in [&takes_back, &rechooses, &waits] {
+        assert!(app.granted(number).await.is_empty(), "{:#?}", app.history(number).await);
+    }
+    // What waits still goes on as it would have.
+    let waiting = inbox::waiting(&app.engine, 0, 9).await.unwrap();
+    let [held] = &waiting[..] else { panic!("{waiting:?}") };
+    inbox::resolve(&app.engine, held.id, false, "ann").await.unwrap();
+    assert_eq!(app.granted(&waits).await.len(), 2, "{:#?}", app.history(&waits).await);
+    // The provider tells the first yes once more; who has not answered is asked still.
+    let sent = app.inbox(&took_back).len();
+    for number in [&took_back, &asked] {
+        app.reply(number, ASKS_FROM, "YES").await;
+    }
+    app.settle().await;
+    assert_eq!((app.inbox(&took_back).len(), app.inbox(&asked).len()), (sent, 2), "{:#?}", app.history(&took_back).await);
+    // Whoever has these numbers now speaks for nobody else.
+    for number in [&wrong, &old, &stranger] {
+        app.reply(number, REPLY_NUMBER, "STOP").await;
+    }
+    crate::erasure::erase(app, &wrong).await;
+    for number in [&kin, &moved, &alone] {
+        assert_eq!(app.granted(number).await, ["sms.promotions"], "{:#?}", app.history(number).await);
+    }
+    preferences_are_the_ledgers_replay(app).await;
+});
+
 /// Delivers what is due now, and not what comes of it; without the oldest `but` batches.
 async fn deliver_once(app: &TestApp, but: usize) {
     permesso::web::hear_once(&app.engine).await.unwrap();
@@ -326,6 +409,7 @@ both!(what_is_kept_is_read_by_pages_and_written_back_once, |app| {
     assert_eq!(keep::waits(&mut tx, C, &read).await.unwrap(), None);
     assert!(keep::tied_after(&mut tx, C, ("", 0), 9).await.unwrap().is_empty());
     assert!(keep::ended_after(&mut tx, C, ("", "", ""), 9).await.unwrap().is_empty());
+    assert!(keep::still_asked(&mut tx, C, &[]).await.unwrap().is_empty());
     assert_eq!(keep::a_number(&mut tx, C).await.unwrap(), None);
     assert_eq!(control::heard_ago(&mut tx, C).await.unwrap(), None);
     tx.rollback().await.unwrap();

@@ -11,9 +11,10 @@ use permesso::store::{contacts, humans, requests};
 use serde_json::Value;
 
 use crate::after::preferences_are_the_ledgers_replay;
-use crate::app::{LINK, REPLY, REPLY_NUMBER, TestApp, field};
+use crate::app::{Kind, LINK, REPLY, REPLY_NUMBER, TestApp, field};
 use crate::both;
 use crate::erasure::{by_letter, grants, with_id};
+use crate::promises::inbound;
 use crate::run::ask;
 
 fn another_family(c: &mut permesso::domain::campaign::Campaign) {
@@ -489,6 +490,37 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     audited(app).await;
 });
 
+#[tokio::test]
+async fn what_the_new_holder_of_a_number_wrote_is_not_handed_to_whoever_gave_it_up() {
+    let mut app = TestApp::new(Kind::Sqlite).await;
+    let [old, new] = [1, 2].map(TestApp::it);
+    app.people(std::slice::from_ref(&old)).await;
+    app.send(LINK).await;
+    app.reply(&old, REPLY_NUMBER, "AIUTO").await;
+    app.advance(Duration::from_secs(3600));
+    // Somebody else has it by now, and says so; what they say is a few seconds on the way.
+    let said_at = app.clock.now();
+    app.advance(Duration::from_secs(5));
+    let theirs = inbound("theirs", &old, REPLY_NUMBER, "numero sbagliato, sono Mario Rossi", said_at);
+    assert!(app.gateway.deliver(vec![theirs]).await);
+    app.settle().await;
+    assert!(app.story(&old).await.verdict.contains("wrong person"), "{:?}", app.story(&old).await);
+    app.advance(Duration::from_secs(60));
+    app.import(&TestApp::good(&old).replace("web shop", "their shop")).await;
+    // The letter of our customer comes later.
+    app.advance(Duration::from_secs(86_400));
+    rights::change_number(&app.engine, &TestApp::number(&old), &TestApp::number(&new), &by_letter(&app)).await.unwrap();
+    for format in ["csv", "jsonld"] {
+        let (code, file, err) = ask(app.dir.path(), &["contact", "export", &new, "--format", format]).await;
+        assert_eq!(code, 0, "{err}");
+        assert!(!file.contains("Mario") && !file.contains("their shop") && !file.contains("ack-"), "{file}");
+        for own in ["AIUTO", "web shop", "number_changed", "rectification", "2026-12-02T"] {
+            assert!(file.contains(own), "{own}: {file}");
+        }
+    }
+    app.end().await;
+}
+
 both!(what_the_store_does_for_a_restriction_and_a_new_number, |app| {
     app.import(&format!("{}{}", with_id(&TestApp::it(1), "H1"), TestApp::good(&TestApp::it(2)))).await;
     let ours = app.engine.controller.clone();
@@ -500,7 +532,7 @@ both!(what_the_store_does_for_a_restriction_and_a_new_number, |app| {
     assert!(contacts::restrict(&mut tx, &[one], true).await.unwrap().is_empty(), "it is already");
     assert_eq!(contacts::restrict(&mut tx, &[one], false).await.unwrap(), [one]);
     assert!(humans::of_contact(&mut tx, one).await.unwrap().is_some());
-    contacts::untie(&mut tx, one).await.unwrap();
+    humans::untie(&mut tx, &ours, &keyed(1)).await.unwrap();
     assert_eq!(humans::of_contact(&mut tx, one).await.unwrap(), None);
     contacts::describe_as(&mut tx, one, two).await.unwrap();
     let described = contacts::lock(&mut tx, two).await.unwrap().unwrap();

@@ -71,8 +71,12 @@ both!(a_yes_that_waits_does_not_answer_what_was_chosen_after_it, |app| {
         app.advance(Duration::from_secs(60));
         app.reply(&number, REPLY_NUMBER, text).await;
     }
+    let page = async || app.get(&format!("{link}/it")).await.1;
+    assert!(page().await.contains("Il tuo SI è arrivato."));
     app.advance(Duration::from_secs(60));
     assert_eq!(app.submit(&link, "chosen", &["sms.promotions", "sms.product_info"]).await, 303);
+    let anew = page().await;
+    assert!(!anew.contains("Il tuo SI è arrivato.") && anew.contains("href=\"sms:+"), "that one does not count for it: {anew}");
     let unclear = app.count("SELECT id FROM inbound_events WHERE effect = 'held'").await;
     inbox::resolve(&app.engine, unclear, false, "op").await.unwrap();
     assert!(app.granted(&number).await.is_empty());

@@ -550,6 +550,41 @@ async fn hidden(kind: Kind) {
     stage.app.end().await;
 }
 
+both_stores!(a_no_said_under_a_hidden_id_ends_no_newer_consent_of_the_humans_other_number, super::hidden_and_answered);
+async fn hidden_and_answered(kind: Kind) {
+    let mut stage = asked(kind, 3).await;
+    let [one, newer, older] = [1, 2, 3].map(TestApp::it);
+    let human: String = (1..=3).map(|n| crate::humans::row(n, "EX1")).collect();
+    stage.app.import(&human).await;
+    let consents = async |stage: &Stage<Meta>, number: &str, id: &str| {
+        for (step, title) in ["Sì", "Sì, confermo"].into_iter().enumerate() {
+            stage.hear(&tap(stage, number, 0, title, &format!("{id}{step}"))).await;
+            stage.app.advance(Duration::from_secs(60));
+            stage.app.deliver().await;
+        }
+        assert_eq!(stage.app.granted(number).await.len(), 2);
+    };
+    consents(&stage, &older, "older").await;
+    let no =
+        json!({ "from_user_id": "IT.1", "id": "wamid.no", "timestamp": "1796118300", "type": "text", "text": { "body": "NO" } });
+    stage.hear(&Meta::said_at(heard(no), stage.app.clock.now())).await;
+    stage.app.advance(Duration::from_secs(600));
+    consents(&stage, &newer, "newer").await;
+    // A receipt says whose id it is.
+    let mut item = status(&newest(&stage, &one).1, "delivered", None);
+    item["recipient_user_id"] = "IT.1".into();
+    stage.hear(&change("messages", json!({ "statuses": [item] }))).await;
+    for list in ["fair", "market"] {
+        assert!(stage.app.story(&one).await.verdict.contains("refused"), "{:?}", stage.app.story(&one).await);
+        assert_eq!(stage.app.granted(&newer).await.len(), 2, "said after the no: {:?}", stage.app.story(&newer).await);
+        assert!(stage.app.granted(&older).await.is_empty(), "{:?}", stage.app.story(&older).await);
+        // Nor does the next list that names all of them.
+        stage.app.import(&human.replace("web shop", list)).await;
+    }
+    assert_eq!(permesso::engine::verify::ledger(&stage.app.engine).await.unwrap().1, Vec::<String>::new());
+    stage.app.end().await;
+}
+
 /// WhatsApp takes free text for a day after its person wrote: what is answered later goes as an approved template or not at all, and words
 /// that waited under a hidden id count when they reached us.
 #[tokio::test]
