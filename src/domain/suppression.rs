@@ -33,6 +33,16 @@ impl Reason {
         Reason::ALL.into_iter().find(|r| r.code() == code)
     }
 
+    /// Whether the provider may block our messages as well, one-time codes among them: of a STOP sent to us or, for all a list or an erasure
+    /// leaves to know, to whoever wrote before, it keeps a list of its own that only its own word lifts (T19). A no on a page never went
+    /// through it, and to a wrong number no code is sent.
+    pub fn may_be_blocked(self) -> bool {
+        match self {
+            Reason::UnsubscribedBefore | Reason::Stopped | Reason::Erased => true,
+            Reason::Refused | Reason::WrongPerson => false,
+        }
+    }
+
     /// `marketing` can be lifted by the person's own fresh opt-in; `number` closes the contact point whoever writes.
     pub fn scope(self) -> &'static str {
         match self {

@@ -54,7 +54,7 @@ pub struct View {
     pub lapsed: bool,
     /// The second yes is in, by message, and an operator reads something unclear first.
     pub yes_waits: bool,
-    /// Where START is understood, for whoever stopped us: the provider may keep a block list of its own and swallow the code.
+    /// Where START is understood, for whoever said no in a way that the provider may know ([`Reason::may_be_blocked`]) and waits for a code.
     pub start_number: Option<String>,
     pub door: Door,
     pub source: Option<String>,
@@ -122,7 +122,7 @@ async fn last(tx: &mut Tx, engine: &Engine, contact: &Contact) -> Result<Option<
 }
 
 /// The number of this gateway's to which people can write.
-fn start_number(engine: &Engine, gateway: &str) -> Option<String> {
+pub(super) fn start_number(engine: &Engine, gateway: &str) -> Option<String> {
     let senders = || engine.config.senders.iter().filter(|s| s.gateway == gateway && s.channel == Channel::Sms);
     senders().find_map(|s| s.reply_number.clone()).or(senders().find(|s| s.two_way).map(|s| s.id.clone()))
 }
@@ -185,7 +185,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
             .is_some_and(|c| c.state == State::Expired.code() && c.first_yes_at.is_some() && c.pending.is_some()),
         start_number: ask
             .as_ref()
-            .filter(|a| a.mode == Mode::LinkCode && suppressed == Some(Reason::Stopped))
+            .filter(|a| a.mode == Mode::LinkCode && suppressed.is_some_and(Reason::may_be_blocked))
             .and_then(|a| start_number(engine, &a.sender.gateway)),
         door: match () {
             _ if suppressed == Some(Reason::WrongPerson) => Door::Closed,

@@ -27,7 +27,7 @@ use crate::store::contacts::Contact;
 use crate::store::conversations::Opening;
 use crate::store::intakes::Intake;
 use crate::store::{Tx, codes, contacts, conversations, facts, humans, intakes, ledger, messages, notices};
-use crate::vault;
+use crate::vault::{self, Keyed};
 
 /// The wording that carries the code.
 pub const WORDING: &str = templates::FORM;
@@ -117,45 +117,94 @@ async fn try_give(engine: &Engine, form: &Form, consent: &Consent, number: &Phon
     let mut tx = engine.store.write().await?;
     // One at a time, and none beside an import: a number is one contact, and what was sent is counted.
     humans::take_turn(&mut tx, &engine.controller).await?;
-    if let Some((contact, message)) = send(&mut tx, engine, form, consent, number, intake).await? {
-        intakes::keep(&mut tx, intake, contact, message, &form.source).await?;
-        return Ok(tx.commit().await?);
-    }
-    // Of a number that gets nothing nothing is kept.
-    Ok(tx.rollback().await?)
+    // Whoever typed it cannot tell by the time it takes either what became of a number: a code is planned for each, and undone where none
+    // may be sent, by as many statements and one commit.
+    tx.savepoint().await?;
+    let gets = send(&mut tx, engine, form, consent, number, intake).await?;
+    let known = match gets {
+        Gets::New(contact, message) => {
+            tx.release().await?;
+            Some((contact, message))
+        }
+        Gets::Earlier(contact, message) => {
+            tx.rollback_to().await?;
+            Some((contact, message))
+        }
+        // Of a number that gets nothing nothing is kept.
+        Gets::Nothing => {
+            tx.rollback_to().await?;
+            None
+        }
+    };
+    intakes::keep(&mut tx, intake, known, &form.source).await?;
+    Ok(tx.commit().await?)
 }
 
-/// The contact of the number and the message with its code, new or still alive; `None` where nothing may be sent.
-async fn send(
+/// What a number gets: the contact and the message with its code.
+#[derive(Debug, Clone, Copy)]
+enum Gets {
+    New(i64, i64),
+    /// The one that this form sent a moment ago proves the number as well: the choice is in the token.
+    Earlier(i64, i64),
+    Nothing,
+}
+
+/// Plans a code for the number in any case, and answers what it gets: of all but a new one the caller undoes what this wrote. No question
+/// is left out where its answer does not matter, since that would take less long.
+async fn send(tx: &mut Tx, engine: &Engine, form: &Form, consent: &Consent, number: &PhoneNumber, intake: i64) -> Result<Gets> {
+    let (controller, now) = (engine.controller.as_str(), engine.now());
+    let id = enrolled(tx, engine, number).await?;
+    // Erased at this very moment.
+    let Some(contact) = contacts::lock(tx, id).await?.filter(|c| !c.is_erased()) else { return Ok(Gets::Nothing) };
+    let decision = verdict_on(tx, engine, id).await?;
+    let earlier = intakes::newest_message(tx, controller, &form.name, id).await?.unwrap_or_default();
+    let code = codes::live(tx, controller, about(earlier)).await?;
+    let sent_to_them = intakes::sent_to(tx, id, now - DAY).await?;
+    let sent_by_form = intakes::sent_by(tx, controller, &form.name, now - DAY).await?;
+    let message = plan(tx, engine, form, consent, number, &contact, intake).await?;
+
+    let lives = |code: &Code| matches!(standing(code, now), Standing::Awaited { .. } | Standing::Dead);
+    let waits_long = matches!(decision, Decision::Wait { until, .. } if until > now + MINUTE);
+    Ok(match message {
+        _ if matches!(decision, Decision::Skip(_)) => Gets::Nothing,
+        _ if code.as_ref().is_some_and(lives) => Gets::Earlier(id, earlier),
+        _ if waits_long || sent_to_them >= A_DAY => Gets::Nothing,
+        _ if sent_by_form >= form.per_day => {
+            tracing::warn!(form = form.name, "The form has sent its codes of the day; raise per_day if they were wanted");
+            Gets::Nothing
+        }
+        Some(message) => Gets::New(id, message),
+        None => Gets::Nothing,
+    })
+}
+
+/// The contact of the number, known or new. For one that is known as much is written, under no number, and undone at once: nor does the
+/// time tell who is known. The caller has begun a part of its transaction.
+async fn enrolled(tx: &mut Tx, engine: &Engine, number: &PhoneNumber) -> Result<i64> {
+    let keyed = engine.vault.keyed_all(number);
+    let known = contacts::by_number(tx, &engine.controller, &keyed).await?;
+    let own: &[Keyed] = if known.is_none() { &keyed } else { &[] };
+    if known.is_none() {
+        // Of nothing yet: the other way has this statement too.
+        tx.rollback_to().await?;
+    }
+    let (new, _) = enroll::add(tx, engine, number, number.country().unwrap_or_default(), own).await?;
+    let Some(known) = known else { return Ok(new) };
+    tx.rollback_to().await?;
+    Ok(known.id)
+}
+
+/// Plans a message with a code.
+async fn plan(
     tx: &mut Tx,
     engine: &Engine,
     form: &Form,
     consent: &Consent,
     number: &PhoneNumber,
+    contact: &Contact,
     intake: i64,
-) -> Result<Option<(i64, i64)>> {
+) -> Result<Option<i64>> {
     let (controller, now) = (engine.controller.as_str(), engine.now());
-    let id = enroll::contact(tx, engine, number, number.country().unwrap_or_default()).await?;
-    let Some(contact) = contacts::lock(tx, id).await?.filter(|c| !c.is_erased()) else { return Ok(None) };
-    let decision = verdict_on(tx, engine, id).await?;
-    if matches!(decision, Decision::Skip(_)) {
-        return Ok(None);
-    }
-    // The code that this form sent a moment ago proves the number as well: the choice is in the token.
-    if let Some(message) = intakes::newest_message(tx, controller, &form.name, id).await?
-        && let Some(code) = codes::live(tx, controller, about(message)).await?
-        && matches!(standing(&code, now), Standing::Awaited { .. } | Standing::Dead)
-    {
-        return Ok(Some((id, message)));
-    }
-    let waits_long = matches!(decision, Decision::Wait { until, .. } if until > now + MINUTE);
-    if waits_long || intakes::sent_to(tx, id, now - DAY).await? >= A_DAY {
-        return Ok(None);
-    }
-    if intakes::sent_by(tx, controller, &form.name, now - DAY).await? >= form.per_day {
-        tracing::warn!(form = form.name, "The form has sent its codes of the day; raise per_day if they were wanted");
-        return Ok(None);
-    }
     let from = answer::From {
         gateway: &form.sender.gateway,
         sender: &form.sender.id,
@@ -165,7 +214,7 @@ async fn send(
         locale: locale_for(engine, form, number, &consent.locale),
     };
     let cause = format!("form:{intake}");
-    let message = answer::plan(tx, engine, &contact, &from, Kind::Code, WORDING, &cause).await?;
+    let message = answer::plan(tx, engine, contact, &from, Kind::Code, WORDING, &cause).await?;
     if let Some(message) = message {
         // What the hash in the proof stands for.
         if let Some(text) = engine.config.text(WORDING, from.locale) {
@@ -174,7 +223,7 @@ async fn send(
         }
         codes::add(tx, controller, message, about(message), &vault::token_hash(&consent.nonce), now).await?;
     }
-    Ok(message.map(|message| (id, message)))
+    Ok(message)
 }
 
 /// The language of the message: that of the page, unless its text lacks what messages to that country must say.
@@ -233,24 +282,24 @@ async fn try_complete(engine: &Engine, form: &Form, consent: &Consent, text: &st
     let token_hash = vault::token_hash(&consent.nonce);
     let mut tx = engine.store.write().await?;
     let Some(known) = intakes::by_token(&mut tx, controller, &token_hash).await? else { return Ok(false) };
-    // A wrong code of a number that got one is counted on disk; what takes less long would tell of a number that got none.
-    let no = async |mut tx: Tx| {
-        intakes::touch(&mut tx, known.id).await?;
-        tx.commit().await?;
-        anyhow::Ok(false)
-    };
-    let (Some(contact), Some(message)) = (known.contact_id, known.message_id) else { return no(tx).await };
+    // A wrong code of a number that got one is looked for and counted on disk; what takes less long would tell of a number that got none.
+    let (contact, message) = (known.contact_id.unwrap_or_default(), known.message_id.unwrap_or_default());
     // Their row is held, so that tries come one by one.
-    let Some(contact) = contacts::lock(&mut tx, contact).await?.filter(|c| !c.is_erased()) else { return no(tx).await };
+    let contact = contacts::lock(&mut tx, contact).await?.filter(|c| !c.is_erased());
     // Completed, or another number given, at this very moment.
     let stands = |now: &Intake| now.id == known.id && now.confirmed_at.is_none();
     if !intakes::by_token(&mut tx, controller, &token_hash).await?.as_ref().is_some_and(stands) {
         return Ok(known.confirmed_at.is_some());
     }
-    let Some(code) = codes::live(&mut tx, controller, about(message)).await? else { return no(tx).await };
-    let awaited = matches!(standing(&code, now), Standing::Awaited { .. });
-    let (Some(mac), Some(text), true) = (&code.mac, typed(text), awaited) else { return no(tx).await };
-    if !engine.vault.is_code(message, &text, mac) {
+    let code = codes::live(&mut tx, controller, about(message)).await?;
+    let awaited = code.filter(|code| matches!(standing(code, now), Standing::Awaited { .. }));
+    let with_mac = awaited.and_then(|code| Some((code.mac.clone()?, code)));
+    let (Some(contact), Some((mac, code)), Some(text)) = (contact, with_mac, typed(text)) else {
+        intakes::touch(&mut tx, known.id).await?;
+        tx.commit().await?;
+        return Ok(false);
+    };
+    if !engine.vault.is_code(message, &text, &mac) {
         codes::count_wrong(&mut tx, controller, message).await?;
         tx.commit().await?;
         return Ok(false);

@@ -4,6 +4,7 @@
 
 use anyhow::Result;
 
+use super::choose;
 use super::code::{self, Standing, Step};
 use super::confirm::{self, Deed};
 use super::dossier::{self, Dossier};
@@ -40,6 +41,9 @@ pub struct Door {
     pub closed: bool,
     /// All marketing has ended already.
     pub objected: bool,
+    /// Where START is understood, for whoever said no in a way that the provider may know ([`Reason::may_be_blocked`]): it may swallow the
+    /// code.
+    pub start_number: Option<String>,
 }
 
 /// What became of a code.
@@ -58,6 +62,7 @@ struct Inside {
     contact: Contact,
     number: PhoneNumber,
     closed: bool,
+    blocked: bool,
     objected: bool,
     token_hash: String,
 }
@@ -105,7 +110,8 @@ async fn inside(tx: &mut Tx, engine: &Engine, token: &str, to: To) -> Result<Opt
         To::Write => confirm::is_said(tx, engine, &keyed, Reason::Stopped).await?,
     };
     let closed = suppressions::live(&noes).any(|no| no == Reason::WrongPerson) || via.test;
-    Ok(Some(Inside { via, contact, number, closed, objected, token_hash }))
+    let blocked = !closed && suppressions::live(&noes).any(Reason::may_be_blocked);
+    Ok(Some(Inside { via, contact, number, closed, blocked, objected, token_hash }))
 }
 
 /// Under what the code of a contact's data is kept. Codes that complete a yes are kept under their conversation, whose id is positive.
@@ -124,6 +130,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<Door>> {
         Decision::Wait { until, .. } => until,
         Decision::Send(_) | Decision::Skip(_) => engine.now(),
     };
+    let sender = if inside.blocked { sender(&mut tx, engine, &inside.via).await? } else { None };
     tx.rollback().await?;
     Ok(Some(Door {
         masked_number: inside.number.masked(),
@@ -132,6 +139,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<Door>> {
         now: engine.now(),
         closed: inside.closed,
         objected: inside.objected,
+        start_number: sender.and_then(|sender| choose::start_number(engine, &sender.gateway)),
     }))
 }
 

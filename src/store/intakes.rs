@@ -38,8 +38,10 @@ pub async fn take_up(tx: &mut Tx, controller: &str, form: &str, token_hash: &str
     Ok(row.map(|(id,)| id))
 }
 
-/// Whose choice this is, by which message it is completed, and where the number came from, as people read it.
-pub async fn keep(tx: &mut Tx, id: i64, contact: i64, message: i64, source: &str) -> Result<()> {
+/// Whose choice this is, by which message it is completed, and where the number came from, as people read it. Of a number that gets no
+/// code nothing of that is kept, by the same statement.
+pub async fn keep(tx: &mut Tx, id: i64, known: Option<(i64, i64)>, source: &str) -> Result<()> {
+    let ((contact, message), source) = (known.unzip(), known.map(|_| source));
     execute!(tx, "UPDATE intakes SET contact_id = $2, message_id = $3, source = $4 WHERE id = $1", id, contact, message, source)?;
     Ok(())
 }

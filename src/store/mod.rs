@@ -249,6 +249,24 @@ impl Tx {
         Ok(())
     }
 
+    /// Begins a part of the transaction that can be undone by itself.
+    pub async fn savepoint(&mut self) -> Result<()> {
+        execute!(self, "SAVEPOINT part")?;
+        Ok(())
+    }
+
+    /// Keeps what was written since [`Tx::savepoint`].
+    pub async fn release(&mut self) -> Result<()> {
+        execute!(self, "RELEASE SAVEPOINT part")?;
+        Ok(())
+    }
+
+    /// Undoes what was written since [`Tx::savepoint`].
+    pub async fn rollback_to(&mut self) -> Result<()> {
+        execute!(self, "ROLLBACK TO SAVEPOINT part")?;
+        Ok(())
+    }
+
     /// The database's own clock, microseconds; for leases and heartbeats alone.
     pub async fn db_now(&mut self) -> Result<i64> {
         let (now,): (i64,) = fetch_one!(self, "SELECT DBNOW()")?;

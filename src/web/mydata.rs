@@ -34,6 +34,8 @@ struct DataPage {
     closed: bool,
     objected: bool,
     code: Option<CodeView>,
+    /// Where START lifts a provider's own block.
+    start_number: Option<String>,
     open: Option<Opened>,
     nonce: String,
     action: String,
@@ -107,6 +109,7 @@ fn page(web: &Web, token: &str, lang: Lang, door: &Door) -> DataPage {
         closed: door.closed,
         objected: door.objected,
         code: Some(CodeView { standing: door.step.standing, again_in }),
+        start_number: door.start_number.clone(),
         open: None,
         nonce: nonce(web, token, &controller.notice_version),
         action: format!("/p/{token}/data/{}", lang.code()),

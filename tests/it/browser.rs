@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use fantoccini::Locator;
 use fantoccini::key::Key;
-use permesso::engine::{expire, requests, retention};
-use permesso::web::lang::Lang;
+use permesso::engine::{expire, requests, retention, rights, trial};
+use permesso::gateway::mock::faults::Faults;
+use permesso::store::keep::{self, Link};
+use permesso::vault;
+use permesso::web::lang::{Lang, Texts};
 
 use crate::app::{Kind, LINK, REPLY_NUMBER, TestApp};
 use crate::chromium::{Browser, Hand, Rules};
-use crate::code::{CODE, codes, de};
+use crate::code::{CODE, codes, de, enter, newest};
 use crate::shield::everything;
 
 #[tokio::test]
@@ -66,6 +69,25 @@ impl<'a> Tour<'a> {
             self.weights.insert(format!("{name} {lang}"), weight);
             self.browser.client.goto(&address).await.expect("the page");
             self.look(name, lang, shown).await;
+        }
+    }
+
+    /// As [`Tour::see`], of a state that differs in what it says alone from one that was seen: by day, on a phone, and without a picture.
+    async fn read(&mut self, name: &str, page: &str, status: u16, says: fn(&Texts) -> &str) {
+        self.browser.screen(320, false).await;
+        for lang in Lang::ALL {
+            let (lang, text) = (lang.code(), says(lang.t()));
+            let address = format!("{page}/{lang}");
+            let (got, html) = self.app.get(&address).await;
+            // Between two things that the page fills in or escapes.
+            let part = text.split(['{', '}', '\'', '"', '&', '<', '>']).max_by_key(|part| part.len()).expect("a part");
+            assert!(got == status && html.contains(part), "{name} {lang}: {got} {html}");
+            assert!(html.len() + self.assets < 30_000, "{name} {lang}: {} bytes in all", html.len() + self.assets);
+            self.browser.client.goto(&address).await.expect("the page");
+            let page = format!("{name} {lang}");
+            self.shows(&page, lang, "main p").await;
+            self.fits(&page).await;
+            self.axe(&page, Rules::All).await;
         }
     }
 
@@ -139,6 +161,7 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     let numbers: Vec<String> = (1..=7).map(TestApp::it).chain((1..=3).map(de)).collect();
     app.people(&numbers).await;
     app.people(&Lang::ALL.map(own)).await;
+    app.people(&said()).await;
     app.send(LINK).await;
     app.send(CODE).await;
     let links: Vec<String> = numbers.iter().map(|n| app.link(n)).collect();
@@ -181,6 +204,7 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     tour.see("data-closed", &format!("{wrong}/data"), 200, ".banner.stopped").await;
     tour.see("join-unknown", &format!("{tests}/join/nobody"), 404, "h1").await;
 
+    what_differs_in_words_alone(&mut tour).await;
     each_step_of_a_form(&mut tour).await;
     ones_own_data_until_they_are_erased(&mut tour).await;
     the_desk(&mut tour).await;
@@ -189,6 +213,7 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     tour.see("code-wrong", coded, 200, "#code[aria-invalid=true]").await;
     app.advance(Duration::from_secs(660));
     tour.see("code-expired", coded, 200, ".answers button[value=another]").await;
+    tour.read("data-expired", &format!("{}/data", app.link(&said()[0])), 200, |t| &t.code_expired).await;
     app.advance(Duration::from_secs(7200));
     tour.see("answered", kept, 200, ".banner.answered").await;
     // When, and not what: neither a yes nor a no.
@@ -298,6 +323,71 @@ async fn in_two_languages_a_phone_is_wide_enough_and_the_code_needs_no_mouse(bro
     app.end().await;
 }
 
+/// The people of [`what_differs_in_words_alone`].
+fn said() -> [String; 8] {
+    let [waits, changed, unticks, tried] = [8, 9, 10, 11].map(TestApp::it);
+    let [dead, unsent, kept, late] = [4, 5, 6, 7].map(de);
+    [late, tried, waits, changed, unticks, dead, unsent, kept]
+}
+
+/// Codes of which nothing will come, a yes that an operator reads something before, boxes unticked, a number given up, the page behind a test
+/// message, and the one behind a link that a restored copy does not have.
+async fn what_differs_in_words_alone(tour: &mut Tour<'_>) {
+    const UNCLEAR: &str = "mah, vediamo un po";
+    let app = tour.app;
+    let [late, tried, waits, changed, unticks, dead, unsent, kept] = said();
+    let (both, one): (&[&str], &[&str]) = (&["sms.promotions", "sms.product_info"], &["sms.promotions"]);
+    let data = |number: &str| format!("{}/data", app.link(number));
+    let wrong = |number: &str| if newest(app, number) == "000000" { "111111" } else { "000000" };
+    for number in [&waits, &unticks, &dead, &kept] {
+        assert_eq!(app.submit(&app.link(number), "chosen", both).await, 303);
+    }
+    for number in [&late, &tried] {
+        assert_eq!(app.submit(&data(number), "another", &[]).await, 303);
+    }
+    app.settle().await;
+    app.gateway.set_faults(Faults { refused_numbers: [unsent.clone()].into(), ..Faults::default() });
+    assert_eq!(app.submit(&app.link(&unsent), "chosen", both).await, 303);
+    app.settle().await;
+    app.gateway.set_faults(Faults::default());
+    for _ in 0..5 {
+        assert_eq!(enter(app, &app.link(&dead), wrong(&dead)).await, 303);
+        assert_eq!(enter(app, &data(&tried), wrong(&tried)).await, 303);
+    }
+    app.advance(Duration::from_secs(60));
+    for (number, text) in [(&waits, UNCLEAR), (&kept, UNCLEAR), (&waits, "SI"), (&unticks, "SI")] {
+        app.advance(Duration::from_secs(1));
+        app.reply(number, REPLY_NUMBER, text).await;
+    }
+    assert_eq!(enter(app, &app.link(&kept), &newest(app, &kept)).await, 303);
+    assert_eq!(app.submit(&app.link(&unticks), "chosen", one).await, 303);
+    let [was, is] = [&changed, &TestApp::it(12)].map(|number| TestApp::number(number));
+    rights::change_number(&app.engine, &was, &is, &crate::erasure::by_letter(app)).await.expect("changed");
+
+    tour.read("code-dead", &app.link(&dead), 200, |t| &t.code_dead).await;
+    tour.read("code-not-sent", &app.link(&unsent), 200, |t| &t.code_not_sent).await;
+    tour.read("code-waits", &app.link(&kept), 200, |t| &t.code_waits).await;
+    tour.read("yes-waits", &app.link(&waits), 200, |t| &t.yes_waits).await;
+    tour.read("unticked", &app.link(&unticks), 200, |t| &t.unticked).await;
+    tour.read("number-changed", &app.link(&changed), 410, |t| &t.number_changed).await;
+    tour.read("data-dead", &data(&tried), 200, |t| &t.code_dead).await;
+
+    let tester = "+393001234500";
+    let campaign = app.engine.config.campaign(LINK).expect("the campaign");
+    trial::plan(&app.engine, &campaign, &TestApp::number(tester), None, None).await.expect("a test");
+    app.settle().await;
+    tour.read("test", &app.link(tester), 200, |t| &t.test).await;
+
+    let token = "AAAAAAAAAAAAAAAAAAAAAB";
+    let keyed = app.engine.vault.keyed_all(&TestApp::number(&late)).remove(0);
+    let (key_id, mac, locale) = (keyed.key_id, keyed.mac, "de".to_owned());
+    let link = Link { token_hash: vault::token_hash(token), mac, key_id, locale, claimed_at: app.engine.now() };
+    let mut tx = app.engine.store.write().await.expect("a transaction");
+    assert_eq!(keep::add_links(&mut tx, &app.engine.controller, &[link]).await.expect("kept"), 1);
+    tx.commit().await.expect("committed");
+    tour.read("link-kept", &format!("{}/p/{token}", app.base), 410, |t| &t.expired_title).await;
+}
+
 /// From the choice to the confirmed consent, without a script of the page's, in each language, in one by the keyboard alone; and a no.
 async fn each_step_of_a_form(tour: &mut Tour<'_>) {
     let (app, client) = (tour.app, &tour.browser.client);
@@ -401,15 +491,16 @@ async fn the_desk(tour: &mut Tour<'_>) {
     }
 }
 
-/// A site of somebody else's, on this machine too, so that browsers call it the same site and another origin: the hardest case. Answers
-/// its address, and what it was told of where its visitors came from.
-async fn another_site(link: &str) -> (String, Arc<Mutex<Vec<Option<String>>>>) {
+/// A site of somebody else's, on this machine too, so that browsers call it the same site and another origin: the hardest case. It shows
+/// the link in a frame, and the form. Answers its address, and what it was told of where its visitors came from.
+async fn another_site(link: &str, form: &str) -> (String, Arc<Mutex<Vec<Option<String>>>>) {
     let seen: Arc<Mutex<Vec<Option<String>>>> = Arc::default();
     let page = |body: String| axum::response::Html(format!("<!doctype html><html lang=en><title>x</title><body>{body}"));
     let forged = page(format!(
         "<form method=post action='{link}'><input name=answer value=none><input name=nonce value=0></form><script>document.forms[0].submit()</script>"
     ));
-    let framed = page(format!("<iframe src='{link}' width=400 height=900></iframe><p id=done>x</p>"));
+    let frame = |of: &str| page(format!("<iframe src='{of}' width=400 height=900></iframe><p id=done>x</p>"));
+    let (framed, embedded) = (frame(link), frame(form));
     let told = seen.clone();
     let visited = async move |headers: axum::http::HeaderMap| {
         let from = headers.get("referer").map(|v| v.to_str().expect("text").to_owned());
@@ -419,6 +510,7 @@ async fn another_site(link: &str) -> (String, Arc<Mutex<Vec<Option<String>>>>) {
     let router = axum::Router::new()
         .route("/forged", axum::routing::get(async move || forged))
         .route("/framed", axum::routing::get(async move || framed))
+        .route("/embedded", axum::routing::get(async move || embedded))
         .route("/seen", axum::routing::get(visited));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("an address"));
@@ -432,7 +524,11 @@ async fn a_page_of_somebody_else_and_a_page_that_only_loads_can_do_nothing(brows
     app.people(std::slice::from_ref(&number)).await;
     app.send(LINK).await;
     let link = app.link(&number);
-    let (elsewhere, seen) = another_site(&link).await;
+    crate::intake::forms(&mut app).await;
+    let (elsewhere, seen) = another_site(&link, &format!("{}/join/shop/it", app.base)).await;
+    let shop = app.dir.path().join("config/forms/shop.toml");
+    let text = std::fs::read_to_string(&shop).expect("the form");
+    std::fs::write(&shop, text.replace("https://www.acme.example", &elsewhere)).expect("written");
     let settings = app.dir.path().join("config/permesso.toml");
     let text = std::fs::read_to_string(&settings).expect("the settings");
     let named = text.replace("# notice_url = \"https://acme.example/privacy\"", &format!("notice_url = \"{elsewhere}/seen\""));
@@ -474,6 +570,21 @@ async fn a_page_of_somebody_else_and_a_page_that_only_loads_can_do_nothing(brows
     crate::run::until("the other site is visited", async || !seen.lock().expect("not poisoned").is_empty()).await;
     assert_eq!(*seen.lock().expect("not poisoned"), [None]);
     browser.scripts(false).await;
+
+    // In a frame on a site that the form names, from the choice to the consent.
+    let (number, hand) = (TestApp::it(2), Hand { browser, keys: false });
+    browser.client.goto(&format!("{elsewhere}/embedded")).await.expect("the page");
+    browser.client.wait().for_element(Locator::Css("#done")).await.expect("loaded");
+    browser.client.enter_frame(0).await.expect("the frame");
+    hand.tick("input[value='sms.promotions']").await;
+    hand.press("chosen", "#number").await;
+    hand.fill("#number", &number).await;
+    hand.press("number", "#code").await;
+    app.settle().await;
+    hand.fill("#code", &newest(&app, &number)).await;
+    hand.press("code", ".banner.confirmed").await;
+    browser.client.enter_parent_frame().await.expect("out of it");
+    assert_eq!(app.granted(&number).await, ["sms.promotions"]);
     app.end().await;
 }
 

@@ -370,6 +370,9 @@ both!(a_block_list_of_the_providers_is_named_with_the_way_out, |app| {
     let way_out = format!("senden Sie START per SMS an {}", crate::app::REPLY_NUMBER);
     let (_, page) = app.get(&link).await;
     assert!(page.contains("banner stopped") && page.contains(&way_out), "{page}");
+    // Where their data open by a code as well, which goes the same way.
+    let door = async |link: &str| app.get(&format!("{link}/data")).await.1;
+    assert!(door(&link).await.contains(&way_out));
     // Whoever chooses again reads it beside the field for the code too; a yes by message is not the code.
     app.advance(DAY);
     app.submit(&link, "chosen", PROMO).await;
@@ -380,7 +383,17 @@ both!(a_block_list_of_the_providers_is_named_with_the_way_out, |app| {
     assert!(page.contains("id=\"code\"") && page.contains(&way_out), "{page}");
     enter(app, &link, &newest(app, &number)).await;
     assert_eq!(app.granted(&number).await, PROMO);
-    assert!(!app.get(&link).await.1.contains("START"));
+    assert!(!app.get(&link).await.1.contains("START") && !door(&link).await.contains("START"));
+
+    // A list does not say how somebody unsubscribed; whoever said no on the page sent no STOP.
+    let [listed, refused] = [2, 3].map(de);
+    let links = [submitted(app, &listed).await, submitted(app, &refused).await];
+    app.import(&TestApp::good(&listed).replace("unticked,", "unticked,yes")).await;
+    assert_eq!(app.submit(&links[1], "none", &[]).await, 303);
+    for (link, told) in links.iter().zip([true, false]) {
+        let (_, page) = app.get(link).await;
+        assert_eq!((page.contains(&way_out), door(link).await.contains(&way_out)), (told, told), "{page}");
+    }
 });
 
 both!(a_code_of_unknown_outcome_is_never_sent_again, |app| {

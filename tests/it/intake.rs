@@ -62,7 +62,7 @@ pub async fn give(app: &TestApp, form: &str, token: &str, number: &str) -> (u16,
     (status, headers, page.replace(token, "T"))
 }
 
-async fn enter(app: &TestApp, form: &str, token: &str, code: &str) -> (u16, Vec<String>, String) {
+pub async fn enter(app: &TestApp, form: &str, token: &str, code: &str) -> (u16, Vec<String>, String) {
     let (status, headers, page) = post(app, form, &[("answer", "code"), ("token", token), ("code", code)]).await;
     (status, headers, page.replace(token, "T"))
 }
@@ -703,7 +703,7 @@ both!(the_store_knows_one_number_a_token_and_counts_what_was_sent, |app| {
     assert!(take_up("g", "t3", 30).await.is_some());
     assert_eq!(intakes::newest_message(&mut tx, &c, "f", contact).await.unwrap(), None);
     for id in [first, second] {
-        intakes::keep(&mut tx, id, contact, 1, "a page").await.unwrap();
+        intakes::keep(&mut tx, id, Some((contact, 1)), "a page").await.unwrap();
     }
     let row = intakes::by_token(&mut tx, &c, "t2").await.unwrap().unwrap();
     assert_eq!(
@@ -714,7 +714,14 @@ both!(the_store_knows_one_number_a_token_and_counts_what_was_sent, |app| {
     intakes::confirm(&mut tx, row.id, 1, 40).await.unwrap();
     assert_eq!(intakes::by_token(&mut tx, &c, "t2").await.unwrap().unwrap().confirmed_at, Some(40));
     assert_eq!(intakes::take_up(&mut tx, &c, "f", "t2", 41).await.unwrap(), None, "completed");
+    // A part of it undone, and one kept.
+    tx.savepoint().await.unwrap();
+    assert!(intakes::take_up(&mut tx, &c, "f", "t0", 4).await.unwrap().is_some());
+    tx.rollback_to().await.unwrap();
+    assert!(intakes::by_token(&mut tx, &c, "t0").await.unwrap().is_none());
+    tx.savepoint().await.unwrap();
     let again = intakes::take_up(&mut tx, &c, "f", "t1", 4).await.unwrap();
+    tx.release().await.unwrap();
     let row = intakes::by_token(&mut tx, &c, "t1").await.unwrap().unwrap();
     assert_eq!((Some(row.id), row.contact_id), (again, None), "a number of its own, and the one before is still counted");
     assert!(intakes::by_token(&mut tx, "another", "t2").await.unwrap().is_none());

@@ -2,6 +2,7 @@
 //! with the mock gateway over real HTTP and the clock in the test's hand.
 
 mod after;
+mod alike;
 mod app;
 mod between;
 mod browser;
@@ -45,6 +46,7 @@ mod retention;
 mod rights;
 mod run;
 mod scans;
+mod several;
 mod shield;
 mod stories;
 mod times;

@@ -86,8 +86,13 @@ pub fn spawn_run(app: &TestApp) -> Process {
 
 /// A long command whose clock goes on with the test's; `crash` names the place at which it dies, if any.
 pub fn spawn(app: &TestApp, args: &[&str], crash: &str) -> Process {
+    spawn_in(app, app.dir.path(), args, crash)
+}
+
+/// As [`spawn`], with the settings in this folder.
+pub fn spawn_in(app: &TestApp, dir: &Path, args: &[&str], crash: &str) -> Process {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(app.dir.path().join("run.log")).expect("a log");
-    let mut command = permesso(app.dir.path());
+    let mut command = permesso(dir);
     command.args(args).env("PERMESSO_CLOCK", app.clock.date_time().to_rfc3339()).env("PERMESSO_CRASH", crash);
     started(command.stderr(log))
 }
@@ -138,6 +143,13 @@ async fn sigkill_in_the_middle_of_a_slice_asks_nobody_twice(kind: Kind) {
     assert_eq!(states.values().sum::<i64>(), PEOPLE as i64, "{states:?}");
     let not_sent = PEOPLE - stats.accepted as usize;
     assert!(not_sent as i64 <= in_flight, "{not_sent} were never sent, {in_flight} were in flight");
+    if kind == Kind::Sqlite {
+        let mut third = spawn(&app, &["run", "--roles", "worker"], "");
+        until("a second worker on the file has ended", async || third.try_wait().expect("asked").is_some()).await;
+        assert_eq!(third.wait().expect("ended").code(), Some(1));
+        let log = std::fs::read_to_string(app.dir.path().join("run.log")).expect("the log");
+        assert!(log.contains("another worker process has this database; remedy: stop it, or move to Postgres"), "{log}");
+    }
     // SIGTERM: a graceful end, exit code 0.
     Command::new("kill").arg(second.id().to_string()).status().expect("kill");
     assert!(second.wait().expect("ended").success());

@@ -33,6 +33,8 @@ pub struct Stats {
     /// Answered 402, 403 or 422.
     pub refused: u64,
     pub throttled: u64,
+    /// Answered later than at once.
+    pub slowed: u64,
     /// Answered 409.
     pub duplicate_references: u64,
     /// Accepted but without a readable answer that says so: the sender cannot know.
@@ -122,6 +124,7 @@ impl Book {
             return Err(self.messages[newest].id.clone());
         }
         let fate = self.faults.fate(request, reference.tries);
+        self.counts.slowed += u64::from(self.faults.slowness(&request.reference, reference.tries).is_some());
         match fate {
             Fate::NoCredit | Fate::RefuseSender | Fate::RefuseRecipient | Fate::NotOnChannel => self.counts.refused += 1,
             Fate::Throttle => self.counts.throttled += 1,

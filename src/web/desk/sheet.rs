@@ -65,6 +65,19 @@ mod tests {
 
     proptest! {
         #[test]
+        fn no_name_of_a_file_writes_a_header_of_its_own(name in "(\\PC|[\r\n\0\";:=\\\\/% é]){0,40}", end in "(|\\.csv|\\.jsonl)") {
+            let response = file(&format!("{name}{end}"), "x");
+            prop_assert_eq!(response.status(), 200);
+            let headers: Vec<_> = response.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+            let [("content-type", kind), ("content-disposition", told)] = headers[..] else {
+                return Err(TestCaseError::fail(format!("{headers:?}")));
+            };
+            prop_assert!(["application/jsonl; charset=utf-8", "text/csv; charset=utf-8"].contains(&kind));
+            let named = told.strip_prefix("attachment; filename=\"").and_then(|rest| rest.strip_suffix('"')).unwrap();
+            prop_assert!(named.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)), "{}", told);
+        }
+
+        #[test]
         fn no_cell_of_any_sheet_begins_a_formula(cells in prop::collection::vec("[=+@\\-\t\r\n'\",; a-z＝\\PC]{0,6}", 1..5)) {
             let written = csv([cells.clone()]);
             let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(written.as_slice());
