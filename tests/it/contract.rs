@@ -547,6 +547,27 @@ both!(facts_hold_what_is_stored_about_a_person, |app| {
 
 // Suppressions.
 
+both!(who_is_kept_from_being_written_to_and_by_what, |app| {
+    let mut tx = write(app).await;
+    contacts::merge(&mut tx, C, &[row(app, 1), row(app, 2)], 1).await.unwrap();
+    let (one, two) = (known(&mut tx, app, 1).await, known(&mut tx, app, 2).await);
+    let subjects = [one.subject.as_str(), two.subject.as_str(), "nobody"];
+    let both = [keyed(app, 1), keyed(app, 2)].concat();
+    assert!(suppressions::wrong_among(&mut tx, C, &both).await.unwrap().is_empty());
+    suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::WrongPerson, By::Person, 2, 2).await.unwrap();
+    assert_eq!(suppressions::free_among(&mut tx, C, &subjects).await.unwrap(), [two.subject.clone()].into());
+    suppressions::suppress(&mut tx, C, &keyed(app, 2), Reason::Stopped, By::Person, 2, 2).await.unwrap();
+    assert!(suppressions::free_among(&mut tx, C, &subjects).await.unwrap().is_empty());
+    let wrong = suppressions::wrong_among(&mut tx, C, &both).await.unwrap();
+    assert_eq!(wrong, keyed(app, 1).into_iter().map(|k| k.mac).collect());
+    // By an entry that the ledger does not have.
+    assert!(suppressions::lifted_by_nothing(&mut tx, C).await.unwrap().is_empty());
+    assert_eq!(suppressions::lift(&mut tx, C, two.id, 9, 3, 4).await.unwrap(), 1);
+    assert_eq!(suppressions::lifted_by_nothing(&mut tx, C).await.unwrap().len(), 1);
+    assert_eq!(suppressions::free_among(&mut tx, C, &subjects).await.unwrap(), [two.subject].into());
+    tx.rollback().await.unwrap();
+});
+
 both!(a_suppression_reaches_every_number_of_a_human, |app| {
     let mut tx = write(app).await;
     let same = |n| Imported { human: Some("human".into()), ..row(app, n) };

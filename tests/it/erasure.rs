@@ -134,6 +134,8 @@ both!(who_is_erased_is_gone_stays_out_and_the_proof_still_holds, |app| {
     assert_eq!((app.asks(&person) + app.asks(&other), app.asks(&new)), (1, 0));
     assert!(inbox::waiting(&app.engine, 0, 9).await.unwrap().is_empty());
     assert!(erase(app, &person).await.already);
+    let later = app.story(&other).await.verdict;
+    assert!(later.contains("erased") && !later.contains("stopped"), "what they say after it matters less: {later}");
 
     // The request is open until the provider has done its part.
     let open = wishes::list(&app.engine, true).await.unwrap();
