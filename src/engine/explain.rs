@@ -44,7 +44,7 @@ pub struct Story {
     /// How each channel and purpose stands, a line a status: `silent: sms.product_info, sms.promotions`.
     pub consents: Vec<String>,
     pub ledger: Vec<String>,
-    /// What the pages said on which they chose, word for word: `page in it, 3f9c12ab04de: “…”`.
+    /// What the pages said on which they chose, word for word; of the boxes it showed those that its campaign or form offers: `page in it, 3f9c12ab04de, with the boxes …: “…”`.
     pub pages: Vec<String>,
 }
 
@@ -333,8 +333,12 @@ async fn tell(
     }
     let hashes: BTreeSet<&str> = bodies.iter().filter_map(|b| b.page_hash.as_deref()).collect();
     let said = ledger::wordings(tx, &engine.controller, &hashes.into_iter().collect::<Vec<_>>()).await?;
-    story.pages =
-        said.iter().map(|(hash, name, locale, text)| format!("{name} in {locale}, {}: “{text}”", short(hash))).collect();
+    story.pages = said
+        .iter()
+        .map(|(hash, name, locale, text)| {
+            format!("{name} in {locale}, {}, with the boxes that were offered there: “{text}”", short(hash))
+        })
+        .collect();
     for (campaign, stage, outcome, code, facts, at, revision) in decided {
         let sentence = eligibility::sentence(code).unwrap_or_default();
         let by = match &contact.country {
