@@ -86,10 +86,14 @@ fn main() -> ExitCode {
         statements,
     };
     permesso::app::install_tls();
-    if let Some(statements) = &size.statements {
-        let only = tracing_subscriber::filter::Targets::new().with_target("sqlx::query", tracing::Level::DEBUG);
-        tracing_subscriber::registry().with(statements.clone().with_filter(only)).init();
-    }
+    let timed = size.statements.clone().map(|statements| {
+        statements.with_filter(tracing_subscriber::filter::Targets::new().with_target("sqlx::query", tracing::Level::DEBUG))
+    });
+    // What the product has to say of a run that went wrong.
+    let said = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_filter(tracing_subscriber::filter::Targets::new().with_target("permesso", tracing::Level::WARN));
+    tracing_subscriber::registry().with(timed).with(said).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let mut failed = false;
     let mut figures = Vec::new();

@@ -20,7 +20,7 @@ use crate::domain::contact::AskBasis;
 use crate::domain::eligibility::{Cause, Cleared, Decision, Reason, decide};
 use crate::domain::message::Kind;
 use crate::domain::wording::{self, Wordings};
-use crate::gateway::{Button, Outgoing, Template};
+use crate::gateway::{Button, Outgoing, Refusal, Sent, Template};
 use crate::store::campaigns::Decided;
 use crate::store::codes::Made;
 use crate::store::control::Health;
@@ -37,6 +37,13 @@ pub struct Letter {
     pub due: Due,
     pub cleared: Cleared,
     pub outgoing: Outgoing,
+}
+
+impl Letter {
+    /// Its outcome where nobody tried to send it.
+    pub fn unsent(self, why: &str) -> (Due, i64, Sent) {
+        (self.due, self.attempt, Sent::NotAccepted { why: Refusal::NotTried, error: why.into() })
+    }
 }
 
 pub enum Claimed {

@@ -143,12 +143,18 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
         each = parts.max();
         // Permits that are stale count no more, and texts may be longer than those before.
         let mut lacking = if got.are_stale() { needed } else { needed.saturating_sub(got.count) };
-        while lacking > 0 {
-            lacking -= permits(lacking).await?.count;
+        let mut permitted = Ok(());
+        while lacking > 0 && permitted.is_ok() {
+            permitted = permits(lacking).await.map(|more| lacking -= more.count);
         }
         crash::point("after-claim");
-        let settled = send(engine, gateway.as_ref(), letters).await;
+        // What is claimed has its outcome whatever happens: without permits none of it is sent, and that is known.
+        let settled = match &permitted {
+            Ok(()) => send(engine, gateway.as_ref(), letters).await,
+            Err(_) => letters.into_iter().map(|letter| letter.unsent("there were no permits")).collect(),
+        };
         store_outcomes(engine, &batch, settled).await;
+        permitted?;
     }
 }
 
@@ -172,14 +178,14 @@ async fn send(engine: &Engine, gateway: &dyn Gateway, letters: Vec<Letter>) -> V
         .map(|letter| {
             let (in_a_row, closed) = (in_a_row.clone(), closed.clone());
             async move {
+                if in_a_row.load(Ordering::SeqCst) >= BREAKER {
+                    return letter.unsent("the gateway's breaker opened");
+                }
+                if closed.load(Ordering::SeqCst) {
+                    return letter.unsent("the gateway wants no more for now");
+                }
                 let Letter { attempt, due, cleared, outgoing } = letter;
-                let sent = if in_a_row.load(Ordering::SeqCst) >= BREAKER {
-                    Sent::NotAccepted { why: Refusal::NotTried, error: "the gateway's breaker opened".into() }
-                } else if closed.load(Ordering::SeqCst) {
-                    Sent::NotAccepted { why: Refusal::NotTried, error: "the gateway wants no more for now".into() }
-                } else {
-                    send_one(engine, gateway, cleared, &outgoing).await
-                };
+                let sent = send_one(engine, gateway, cleared, &outgoing).await;
                 if let Sent::NotAccepted { why: Refusal::Throttled { .. } | Refusal::Account, .. } = &sent {
                     closed.store(true, Ordering::SeqCst);
                 }

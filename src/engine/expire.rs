@@ -60,20 +60,15 @@ pub async fn expire(engine: &Engine) -> Result<u64> {
 /// Plans reminders of asks that were accepted long enough ago and never answered. At most one a person and family.
 async fn remind(engine: &Engine, row: &campaigns::Row) -> Result<()> {
     let now = engine.now();
-    let mut tx = engine.store.write().await?;
-    // A start that comes between would leave reminders of the revision that was.
-    let Some(row) = campaigns::lock(&mut tx, row.id).await?.filter(|row| row.state() == CampaignState::Running) else {
-        return Ok(());
-    };
+    // A look at the whole campaign may take seconds, and nobody waits for it.
+    let mut tx = engine.store.read().await?;
     let campaign = engine.revision(&mut tx, row.revision_id).await?;
-    let Some(days) = campaign.reminder_after_days else { return Ok(()) };
-    if now >= row.deadline {
-        return Ok(());
-    }
+    let Some(days) = campaign.reminder_after_days.filter(|_| now < row.deadline) else { return Ok(()) };
     let mut revisions = Vec::new();
     for id in campaigns::revisions(&mut tx, &engine.controller, &row.name).await? {
         revisions.push((id, engine.revision(&mut tx, id).await?));
     }
+    let mut due = Vec::new();
     for ask in &campaign.asks {
         // An answer is to the question as it was first asked; a reminder that asks for something else, or is answered another way, would be
         // another question.
@@ -82,10 +77,24 @@ async fn remind(engine: &Engine, row: &campaigns::Row) -> Result<()> {
         };
         let alike: Vec<i64> = revisions.iter().filter(|(_, earlier)| alike(earlier)).map(|(id, _)| *id).collect();
         let of = (row.revision_id, alike.as_slice());
-        let due = campaigns::unanswered(&mut tx, row.id, of, ask.channel, now - days * DAY, CHUNK).await?;
-        let ids: Vec<i64> = due.iter().map(|(contact, _)| *contact).collect();
+        due.push((ask, campaigns::unanswered(&mut tx, row.id, of, ask.channel, now - days * DAY, CHUNK).await?));
+    }
+    tx.rollback().await?;
+    due.retain(|(_, people)| !people.is_empty());
+    if due.is_empty() {
+        return Ok(());
+    }
+
+    let mut tx = engine.store.write().await?;
+    // A start that came between would leave reminders of the revision that was.
+    let as_seen = |now: &campaigns::Row| now.state() == CampaignState::Running && now.revision_id == row.revision_id;
+    let Some(row) = campaigns::lock(&mut tx, row.id).await?.filter(as_seen) else { return Ok(()) };
+    for (ask, asked) in due {
+        let ids: Vec<i64> = asked.iter().map(|(contact, _)| *contact).collect();
+        // Whoever answered meanwhile is not reminded.
+        let ids = campaigns::still_asked(&mut tx, row.id, &ids).await?;
         let people = facts::people(&mut tx, &row.family, &ids, now).await?;
-        let new: Vec<New> = due
+        let new: Vec<New> = asked
             .iter()
             .filter_map(|(contact, locale)| {
                 Some(New {
@@ -128,7 +137,7 @@ async fn finish(engine: &Engine, row: &campaigns::Row) -> Result<()> {
     }
     let campaign = engine.revision(&mut tx, row.revision_id).await?;
     let waiting = (campaign.reminder_after_days.is_some() || row.repeat_at.is_some()) && engine.now() < row.deadline;
-    if !waiting && campaigns::unfinished(&mut tx, row.id).await? == 0 {
+    if !waiting && !campaigns::is_unfinished(&mut tx, row.id).await? {
         campaigns::set_state(&mut tx, row.id, CampaignState::Finished, None).await?;
         tracing::info!(campaign.id = row.id, "Campaign finished");
     }

@@ -396,9 +396,12 @@ pub async fn unanswered(
 ) -> Result<Vec<(i64, String)>> {
     fetch_all!(
         tx,
-        "SELECT m.contact_id, m.locale FROM messages m
-         JOIN conversations v ON v.message_id = m.id AND v.closed_at IS NULL AND v.state = 'asked'
-         WHERE m.campaign_id = $1 AND m.kind = 'ask' AND m.state IN ('accepted', 'sent', 'delivered', 'read') AND v.opened_at <= $2
+        // Postgres would join them the other way round on a day on which it has counted neither, and compare every row with every row.
+        "WITH old AS MATERIALIZED (
+           SELECT message_id FROM conversations WHERE campaign_id = $1 AND state = 'asked' AND closed_at IS NULL AND opened_at <= $2
+         )
+         SELECT m.contact_id, m.locale FROM old THEN JOIN messages m ON m.id = old.message_id
+         WHERE m.campaign_id = $1 AND m.kind = 'ask' AND m.state IN ('accepted', 'sent', 'delivered', 'read')
            AND m.channel = $4 AND m.revision_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($6))
            AND NOT EXISTS (SELECT 1 FROM messages r WHERE r.contact_id = m.contact_id AND r.kind = 'reminder' AND r.family = m.family
              AND (r.state NOT IN ('cancelled', 'lapsed') OR r.revision_id = $5))
@@ -423,14 +426,26 @@ pub async fn revisions(tx: &mut Tx, controller: &str, name: &str) -> Result<Vec<
     Ok(ids.into_iter().map(|(id,)| id).collect())
 }
 
-/// Planned or in flight asks left in a campaign.
-pub async fn unfinished(tx: &mut Tx, campaign: i64) -> Result<i64> {
+/// Whether asks or reminders of a campaign are planned, or in flight.
+pub async fn is_unfinished(tx: &mut Tx, campaign: i64) -> Result<bool> {
     let row: Option<(i64,)> = fetch_optional!(
         tx,
-        "SELECT COUNT(*) FROM messages WHERE campaign_id = $1 AND kind IN ('ask', 'reminder') AND state IN ('planned', 'sending')",
+        "SELECT id FROM messages WHERE campaign_id = $1 AND kind IN ('ask', 'reminder') AND state IN ('planned', 'sending') LIMIT 1",
         campaign
     )?;
-    Ok(row.map_or(0, |(n,)| n))
+    Ok(row.is_some())
+}
+
+/// Who of these was asked by the campaign and has not answered by now.
+pub async fn still_asked(tx: &mut Tx, campaign: i64, contacts: &[i64]) -> Result<Vec<i64>> {
+    let rows: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT v.contact_id FROM EACH($1) THEN JOIN conversations v ON v.contact_id = CAST(j.value AS BIGINT)
+         WHERE v.campaign_id = $2 AND v.state = 'asked' AND v.closed_at IS NULL",
+        json(contacts),
+        campaign
+    )?;
+    Ok(rows.into_iter().map(|(contact,)| contact).collect())
 }
 
 /// The ask basis that the plan recorded for a person.

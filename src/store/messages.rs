@@ -327,7 +327,8 @@ pub struct Settled {
     pub uncounted: i64,
 }
 
-/// Stores outcomes. A state that a receipt or reply has moved on meanwhile stays; a late answer still settles an `unknown`.
+/// Stores outcomes. A state that a receipt or reply has moved on meanwhile stays; a late answer still settles an `unknown`, and where it proves
+/// that nothing of the message was ever accepted, the message is planned again.
 pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<()> {
     let all = json(rows);
     execute!(
@@ -345,7 +346,9 @@ pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<()> {
            due_at = CASE WHEN w.state = 'planned' THEN w.due_at ELSE messages.due_at END
          FROM (SELECT CAST(j.value->>'message' AS BIGINT) AS id, j.value->>'state' AS state, j.value->>'error' AS error,
                  CAST(j.value->>'uncounted' AS BIGINT) AS uncounted, CAST(j.value->>'due_at' AS BIGINT) AS due_at FROM EACH($1)) AS w
-         WHERE messages.id = w.id AND (messages.state = 'sending' OR (messages.state = 'unknown' AND w.state <> 'planned'))",
+         WHERE messages.id = w.id AND (messages.state = 'sending' OR (messages.state = 'unknown' AND (w.state <> 'planned'
+           OR NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = messages.id
+             AND COALESCE(a.outcome, 'unknown') NOT IN ('not_accepted', 'refused')))))",
         &all,
         now
     )?;

@@ -58,6 +58,7 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
     }
 
     let keeper = tokio::spawn(keep(engine.clone(), stop.clone()));
+    let sweeper = tokio::spawn(sweep(engine.clone(), stop.clone()));
     // Tasks of their own: a CRM that is slow or down delays no message.
     let told: Vec<_> =
         engine.receivers.keys().map(|name| tokio::spawn(tell(engine.clone(), name.clone(), stop.clone()))).collect();
@@ -106,7 +107,7 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
         })
         .await;
     stop.cancel();
-    let _ = keeper.await;
+    let _ = (keeper.await, sweeper.await);
     let _ = helper.await;
     futures::future::join_all(told).await;
     let mut tx = engine.store.write().await?;
@@ -165,18 +166,30 @@ async fn handle(job: Job, desk: &Desk) {
     }
 }
 
-/// Renews the lease, sweeps, and does what time alone does.
+/// Renews the lease. Nothing else is done here: whatever a sweep waits for, others must not take us for dead.
 async fn keep(engine: Arc<Engine>, stop: CancellationToken) {
     let mut lease = tokio::time::interval(LEASE);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = lease.tick() => {}
+        }
+        if let Err(error) = renew(&engine).await {
+            tracing::error!(error = format!("{error:#}"), "The lease could not be renewed; trying again");
+        }
+    }
+}
+
+/// Sweeps, and does what time alone does.
+async fn sweep(engine: Arc<Engine>, stop: CancellationToken) {
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.reset();
     loop {
-        let result = tokio::select! {
+        tokio::select! {
             () = stop.cancelled() => return,
-            _ = lease.tick() => renew(&engine).await,
-            _ = sweep.tick() => tidy(&engine).await,
-        };
-        if let Err(error) = result {
+            _ = sweep.tick() => {}
+        }
+        if let Err(error) = tidy(&engine).await {
             tracing::error!(error = format!("{error:#}"), "Upkeep failed; trying again");
         }
     }

@@ -875,12 +875,12 @@ both!(cancelled_and_lapsed_messages_are_not_due, |app| {
     let (a, b) = (contact(&mut tx, app, 1).await, contact(&mut tx, app, 2).await);
     let soon = New { expires_at: 20, ..message(a, MessageKind::Ask, 0) };
     let (batch, ids) = planned(&mut tx, Some(id), &[soon, message(b, MessageKind::Ask, 0)]).await;
-    assert_eq!(campaigns::unfinished(&mut tx, id).await.unwrap(), 2);
+    assert!(campaigns::is_unfinished(&mut tx, id).await.unwrap());
     assert_eq!(campaigns::lapse_planned(&mut tx, C, 19).await.unwrap(), 0);
     assert_eq!(campaigns::lapse_planned(&mut tx, C, 20).await.unwrap(), 1);
     assert_eq!(campaigns::cancel_planned(&mut tx, id, 21).await.unwrap(), 1);
     assert_eq!((state(&mut tx, ids[0]).await, state(&mut tx, ids[1]).await), (State::Lapsed, State::Cancelled));
-    assert_eq!(campaigns::unfinished(&mut tx, id).await.unwrap(), 0);
+    assert!(!campaigns::is_unfinished(&mut tx, id).await.unwrap());
     assert!(messages::due(&mut tx, &batch, LATE, 9).await.unwrap().is_empty());
     tx.rollback().await.unwrap();
 });
@@ -922,6 +922,7 @@ both!(only_unanswered_asks_are_reminded, |app| {
     let mut answered = conversations::open_of(&mut tx, b).await.unwrap().unwrap();
     answered.state = "pending".into();
     conversations::save(&mut tx, &answered).await.unwrap();
+    assert_eq!(campaigns::still_asked(&mut tx, id, &[a, b]).await.unwrap(), [a]);
     assert_eq!(campaigns::unanswered(&mut tx, id, of, Channel::Sms, 10, 9).await.unwrap(), [(a, "it".to_owned())]);
     let (_, reminders) = planned(&mut tx, Some(id), &[message(a, MessageKind::Reminder, 0)]).await;
     assert!(campaigns::unanswered(&mut tx, id, of, Channel::Sms, 10, 9).await.unwrap().is_empty(), "one reminder is enough");
@@ -1206,6 +1207,13 @@ both!(a_lost_worker_leaves_unknowns, |app| {
     assert_eq!(messages::abandon(&mut tx, MINUTE_DB, Some("new start"), 21).await.unwrap(), 0, "once");
     assert_eq!(messages::settle_by_person(&mut tx, a, 22).await.unwrap(), 1);
     assert_eq!((state(&mut tx, one.0).await, state(&mut tx, two.0).await), (State::Delivered, State::Unknown));
+    // Not lost after all: that it was not accepted settles what nobody has answered, and nothing else.
+    let late = [settled(one, "not_accepted", State::Planned), settled(two, "not_accepted", State::Planned)];
+    messages::settle(&mut tx, &late, 22).await.unwrap();
+    assert_eq!((state(&mut tx, one.0).await, state(&mut tx, two.0).await), (State::Delivered, State::Planned));
+    let c = contact(&mut tx, app, 3).await;
+    let two = sending(&mut tx, id, c).await;
+    assert_eq!(messages::abandon(&mut tx, MINUTE_DB, None, 22).await.unwrap(), 1);
     let step = |from: State, to: State| messages::Move { message: two.0, from: from.code(), to: to.code() };
     assert!(messages::move_on(&mut tx, &[step(State::Planned, State::Sent)], 22).await.unwrap().is_empty(), "it is unknown");
     assert!(messages::move_on(&mut tx, &[], 22).await.unwrap().is_empty());

@@ -11,12 +11,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use permesso::clock::{Clock, HOUR};
 use permesso::domain::campaign::CampaignState;
-use permesso::engine::{plan, recover};
+use permesso::engine::{deliver, plan, recover};
 use permesso::gateway::mock::faults::Faults;
 use permesso::gateway::mock::server::Stats;
-use permesso::store::Store;
+use permesso::store::{Store, messages};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::after::after;
 use crate::app::{Kind, LINK, MORNING, REPLY_NUMBER, TestApp};
@@ -313,6 +314,34 @@ both!(in_any_weather_nobody_is_asked_twice_and_what_is_unknown_was_in_doubt, |ap
         after(app, people as usize, stats.accepted_unanswered + stats.dropped_unanswered).await;
     }
 });
+
+/// A claim that takes longer than permits last needs new ones, and these need the database: what was claimed is given back, not left as
+/// "sending" until nobody knows.
+#[tokio::test]
+async fn a_slice_that_gets_no_permits_after_its_claim_is_as_if_never_claimed() {
+    let app = TestApp::new(Kind::Postgres).await;
+    let numbers: Vec<String> = (0..3).map(TestApp::it).collect();
+    app.people(&numbers).await;
+    app.plan(LINK).await;
+    // The claim itself is stored; the rates are gone when it is.
+    let Store::Postgres { pool, .. } = &app.engine.store else { unreachable!() };
+    let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                  PERFORM pg_sleep(0.3); ALTER TABLE rates RENAME TO elsewhere; RETURN NULL; END $$;
+                CREATE TRIGGER slow AFTER INSERT ON attempts FOR EACH STATEMENT EXECUTE FUNCTION slow()";
+    sqlx::raw_sql(slow).execute(pool).await.unwrap();
+    permesso::web::hear_once(&app.engine).await.unwrap();
+    let mut tx = app.engine.store.read().await.unwrap();
+    let due = messages::due_batches(&mut tx, &app.engine.controller, app.clock.now(), 1).await.unwrap();
+    tx.rollback().await.unwrap();
+    let failed = deliver::deliver(&app.engine, due[0].0, &CancellationToken::new()).await;
+    assert!(failed.is_err_and(|error| format!("{error:#}").contains("rates")), "and the log says why");
+    assert_eq!(app.count("SELECT COUNT(*) FROM attempts WHERE outcome = 'not_accepted'").await, 3);
+    assert_eq!(app.states().await, [("planned".to_owned(), 3)].into());
+
+    sqlx::raw_sql("DROP TRIGGER slow ON attempts; ALTER TABLE elsewhere RENAME TO rates").execute(pool).await.unwrap();
+    app.settle().await;
+    assert!(numbers.iter().all(|number| app.asks(number) == 1));
+}
 
 both!(two_planners_at_once_decide_about_everybody_once, |app| {
     let people: Vec<String> = (0..500).map(TestApp::it).collect();

@@ -12,7 +12,7 @@ async fn folder(kind: Kind) -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().expect("a folder");
     let database = match kind {
         Kind::Sqlite => format!("sqlite:{}", dir.path().join("permesso.db").display()),
-        Kind::Postgres => crate::postgres::empty_database().await,
+        Kind::Postgres => crate::postgres::empty().await,
     };
     write_config(dir.path(), 1, 2, 3, &database);
     done(dir.path(), &["init"]).await;

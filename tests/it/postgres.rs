@@ -1,10 +1,11 @@
 //! A throwaway Postgres of the test run's own: made by initdb in a temporary folder, gone when the test process is.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use permesso::store::Store;
 
@@ -124,10 +125,28 @@ pub fn cluster() -> &'static Cluster {
     CLUSTER.get_or_init(Cluster::start)
 }
 
-/// A database of its own for one test, with nothing in it.
-pub async fn empty_database() -> String {
-    let name = format!("e{}", NUMBER.fetch_add(1, Ordering::SeqCst));
-    let sql = format!("CREATE DATABASE {name};");
+// Whose story has ended: dropped with the next database made, so that a run needs room for a few of them and not for all.
+static ENDED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+thread_local! {
+    // Each test has a thread of its own, which ends with it.
+    static MINE: RefCell<Mine> = const { RefCell::new(Mine(Vec::new())) };
+}
+
+struct Mine(Vec<String>);
+
+impl Drop for Mine {
+    fn drop(&mut self) {
+        ENDED.lock().unwrap_or_else(PoisonError::into_inner).append(&mut self.0);
+    }
+}
+
+async fn made(kind: &str, how: &str) -> String {
+    let name = format!("{kind}{}", NUMBER.fetch_add(1, Ordering::SeqCst));
+    MINE.with_borrow_mut(|mine| mine.0.push(name.clone()));
+    let ended = std::mem::take(&mut *ENDED.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut sql: String = ended.iter().map(|name| format!("DROP DATABASE {name} WITH (FORCE);\n")).collect();
+    sql += &format!("CREATE DATABASE {name}{how};");
     tokio::task::spawn_blocking(move || cluster_sql(&sql)).await.expect("created");
     cluster().url(&name)
 }
@@ -142,20 +161,14 @@ pub async fn database() -> String {
             Store::migrate(&cluster.url("template_permesso")).await.expect("migrated").close().await;
         })
         .await;
-    let name = format!("t{}", NUMBER.fetch_add(1, Ordering::SeqCst));
     static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     let _turn = ONE_AT_A_TIME.lock().await;
-    let sql = format!("CREATE DATABASE {name} TEMPLATE template_permesso;");
-    tokio::task::spawn_blocking(move || cluster_sql(&sql)).await.expect("created");
-    cluster.url(&name)
+    made("t", " TEMPLATE template_permesso").await
 }
 
-/// A database without anything in it.
+/// A database of its own for one test, with nothing in it.
 pub async fn empty() -> String {
-    let name = format!("e{}", NUMBER.fetch_add(1, Ordering::SeqCst));
-    let sql = format!("CREATE DATABASE {name};");
-    tokio::task::spawn_blocking(move || cluster_sql(&sql)).await.expect("created");
-    cluster().url(&name)
+    made("e", "").await
 }
 
 /// Another database with all that is in this one, to which nobody may be connected.

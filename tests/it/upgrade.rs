@@ -24,7 +24,7 @@ async fn left_by_0_1(kind: Kind) -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().expect("a folder");
     let database = match kind {
         Kind::Sqlite => format!("sqlite:{}", dir.path().join("permesso.db").display()),
-        Kind::Postgres => crate::postgres::empty_database().await,
+        Kind::Postgres => crate::postgres::empty().await,
     };
     let config = write_config(dir.path(), 1, 2, 3, &database);
     let key = config.join("permesso.key");
