@@ -815,6 +815,29 @@ fn one_mistake_makes_one_error() {
         let nameless = Folder::new().edit("permesso.toml", "brand = \"ACME\"", &format!("brand = \"{brand}\""));
         only(&all(nameless), "permesso.toml:", "controller.brand: is empty; remedy: write what people should read");
     }
+    // What names no language is none, wherever one is named.
+    let what = "`klingon` names no language";
+    let pack = Folder::new().edit("countries/it.toml", "default_locale = \"it\"", "default_locale = \"klingon\"");
+    only(&pack.settings(), "countries/it.toml:", &format!("default_locale: {what}; remedy: write its two letters, as in \"it\""));
+    let phrases = Folder::new().edit("replies/it.toml", "locale = \"it\"", "locale = \"klingon\"");
+    only(&phrases.settings(), "replies/it.toml:", &format!("locale: {what}"));
+    let text = Folder::new().write("../templates/messages/help.klingon.txt", "{{ brand }}");
+    only(&text.settings(), "", &format!("help.klingon.txt: {what}, and the name of a message text is NAME.LOCALE.txt"));
+    // Nor is there a line that says nothing for want of words: a language of one's own writes numbers.
+    let notice = |line: &str| {
+        let folder = Folder::new().write("../templates/messages/notice.pt.txt", line);
+        let config = folder.load().unwrap();
+        config
+            .notices()
+            .map(|all| all.into_iter().find(|n| n.locale == "pt").unwrap().text)
+            .map_err(|found| folder.shown(found.0))
+    };
+    assert_eq!(notice("{silent_days} dias").as_deref(), Ok("730 dias"));
+    only(
+        &notice("# A\n{silent}").unwrap_err(),
+        "",
+        "notice.pt.txt:2: there are no words for {silent} in `pt`; remedy: write the number",
+    );
     let foreign = Folder::new().edit("permesso.toml", "default_locale = \"it\"", "default_locale = \"pt\"");
     only(&all(foreign), "permesso.toml:", "default_locale: there is no text confirm.pt.txt, buttons.pt.txt, code.pt.txt");
 }

@@ -318,7 +318,7 @@ pub(super) async fn report_test(
         held_back = trial::held_back(engine).await?;
     }
     let out_of_reach = out_of_reach.map(|(why, _)| why).filter(|_| state == "planned");
-    let idle = wait && state == "planned" && waits.is_none() && held_back == Some(trial::IDLE);
+    let stays = held_back.filter(|_| wait && state == "planned" && waits.is_none());
     if context.json {
         println!(
             "{}",
@@ -328,9 +328,9 @@ pub(super) async fn report_test(
             })
         );
     } else {
-        let why = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+        let why = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
         println!("test message {}: {state}{why}", planned.message);
-        match (waits, held_back) {
+        match (&waits, held_back) {
             (Some(at), _) => println!("quiet hours where the tester lives: it leaves {at}, if `permesso run` is running then"),
             (None, Some(why)) if state == "planned" => {
                 println!("nothing leaves at the moment: {why}. It waits an hour, then it lapses")
@@ -341,11 +341,9 @@ pub(super) async fn report_test(
             _ => {}
         }
     }
-    if idle {
-        bail!(
-            "{}, so the message was not sent; remedy: start `permesso run`, and test again; this one waits an hour, then it lapses",
-            trial::IDLE
-        );
+    if let Some(why) = stays {
+        let remedy = if why == trial::IDLE { "start `permesso run`" } else { "end that" };
+        bail!("the message was not sent: {why}; remedy: {remedy}, and test again; this one waits an hour, then it lapses");
     }
     match out_of_reach {
         Some(why) if wait => bail!(
@@ -370,6 +368,12 @@ pub(super) async fn report_test(
                 engine.config.public_url.as_str().trim_end_matches('/'),
                 planned.gateway
             ),
+            "planned" | "sending" if waits.is_none() => bail!(
+                "the message has not left within a minute; remedy: look into the log of `permesso run` and at `permesso gateway list`; it waits an hour, then it lapses"
+            ),
+            "cancelled" | "lapsed" => {
+                bail!("the message was not sent: {}; remedy: mend that, and test again", reason.as_deref().unwrap_or(&state))
+            }
             _ => Ok(()),
         },
     }

@@ -100,7 +100,8 @@ pub enum Command {
         #[arg(long, requires = "out")]
         force: bool,
     },
-    /// Every permission that changed since a day, with its proof, and everybody who must be left in peace, as CSV.
+    /// Every permission that changed since a day, with its proof, everybody whose time for an answer ran out, and everybody who must be left in
+    /// peace, as CSV.
     #[command(after_help = "Example: permesso consents export --since 2026-12-01 --out consents.csv")]
     Export {
         /// First day, UTC, as in 2026-12-01; all if left out.
@@ -206,6 +207,22 @@ async fn export(context: &Context, engine: &Engine, since: Option<NaiveDate>, ou
             of(&|b| b.page_hash.clone()),
             of(&|b| b.form.clone()),
         ])?;
+    }
+    // Whoever was asked and let the time for an answer pass: nothing of theirs changed, so that the ledger has no entry.
+    let mut from = 0;
+    while let Some((to, silent)) = consents::silent_after(engine, &mut tx, from).await? {
+        for row in silent.into_iter().filter(|row| row.ask.closed_at >= since) {
+            let number = engine.vault.decrypt_number(&row.number_enc)?;
+            let text = |text: Option<String>| text.map(|text| defused(&text)).unwrap_or_default();
+            let (channel, purpose) = (row.permission.channel.code().to_owned(), row.permission.purpose.code().to_owned());
+            let mut record = vec![number.e164().to_owned(), text(row.country), text(row.ask.locale), channel, purpose];
+            record.extend([Status::Silent.code().to_owned(), instant(row.ask.closed_at).to_rfc3339(), String::new()]);
+            record.extend([row.ask.campaign, row.ask.basis, row.ask.wording_hash, None, None, row.ask.reference].map(text));
+            record.resize(COLUMNS.len(), String::new());
+            csv.write_record(record)?;
+            counted += 1;
+        }
+        from = to;
     }
     // Whoever must be left in peace altogether: the CRM has to learn of these first of all. A restriction comes in every export while it
     // stands, so that its absence says that it is lifted: where nothing was granted, nothing else would.

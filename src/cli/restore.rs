@@ -17,21 +17,27 @@ pub async fn run(context: &Context, config: Config, copy: &Path, kept: Option<&P
         bail!("there is no copy {}; remedy: name a file that `permesso db backup` made", copy.display());
     }
     let folder = database::backups(&config);
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    backup::make(&folder)?;
     let stamp = Utc::now().format("%Y%m%dT%H%M%S%3fZ");
-    let kept = match (kept, nothing_kept) {
+    let known = match (kept, nothing_kept) {
         (Some(file), _) => Some(file.to_owned()),
         (None, true) => None,
         (None, false) => Some(keep(&config, folder.join(format!("kept-{stamp}.jsonl"))).await?),
     };
-    let (aside, done) = match config.database.strip_prefix("sqlite:") {
+    let at_one_stroke = config.database.strip_prefix("sqlite:");
+    let done = match at_one_stroke {
         Some(path) => {
             let path = PathBuf::from(path.trim_start_matches("//"));
             let aside = folder.join(format!("aside-{stamp}.db"));
-            (aside.clone(), sqlite(context, &config, copy, &path, &aside, kept.as_deref()).await?)
+            sqlite(context, &config, copy, &path, &aside, known.as_deref()).await.map(|done| (aside, done))
         }
-        None => postgres(context, &config, copy, &folder, kept.as_deref()).await?,
+        None => postgres(context, &config, copy, &folder, known.as_deref()).await,
     };
+    // What we wrote down has served: the copy knows it now, or the database is as it was. On Postgres alone a try that failed may need it.
+    if let Some(file) = known.as_ref().filter(|_| kept.is_none() && (done.is_ok() || at_one_stroke.is_some())) {
+        std::fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
+    }
+    let (aside, done) = done?;
     if context.json {
         println!("{}", serde_json::json!({ "restored": copy, "aside": aside, "kept": kept, "replayed": done }));
         return Ok(());
@@ -41,7 +47,7 @@ pub async fn run(context: &Context, config: Config, copy: &Path, kept: Option<&P
         "{:>9} noes, {} marks of asks, {} people who answered, {} links, {} ended consents, {} unclear replies and {} erased people since",
         done.noes, done.asked, done.answered, done.links, done.ended, done.unclear, done.erased
     );
-    if kept.is_none() {
+    if known.is_none() {
         println!("nothing was kept: import every list of noes you have (`permesso import suppressions`), now");
     }
     if done.answered > 0 {
@@ -60,9 +66,12 @@ async fn keep(config: &Config, file: PathBuf) -> Result<PathBuf> {
          try kept, or --nothing-kept",
     )?;
     restore::nobody_runs(&store, &config.controller.id).await?;
-    restore::keep(&store, &config.controller.id, &file).await?;
+    let kept = restore::keep(&store, &config.controller.id, &file).await;
     store.close().await;
-    Ok(file)
+    if kept.is_err() {
+        let _ = std::fs::remove_file(&file);
+    }
+    kept.map(|()| file)
 }
 
 /// The copy becomes ready under another name, and then takes the place of the database at one stroke.

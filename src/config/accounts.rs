@@ -388,9 +388,10 @@ fn templates(sender: &Table) -> Vec<ApprovedTemplate> {
     }
     let mut read: Vec<ApprovedTemplate> = Vec::new();
     for table in sender.tables("templates") {
-        let (text, locale, id) = (table.need::<String>("text"), table.need::<String>("locale"), table.need::<String>("id"));
+        let (text, id) = (table.need::<String>("text"), table.need::<String>("id"));
+        let locale = table.read_needed("locale", values::locale);
         not_a_stand_in(&table, "id", &id);
-        let language = table.or("language", locale.clone());
+        let language = table.or("language", locale.clone().unwrap_or_default());
         let approved = table.read_needed("approved", values::day);
         let link_button = table.or("link_button", false);
         let named = table.or("named", false);
@@ -399,10 +400,10 @@ fn templates(sender: &Table) -> Vec<ApprovedTemplate> {
             false => Err((format!("there is no value `{text}`"), format!("write some of: {}", PLACEHOLDERS.join(", ")))),
         });
         table.end();
+        let (Some(approved), Some(locale)) = (approved, locale) else { continue };
         if read.iter().any(|other| (&other.text, &other.locale) == (&text, &locale)) {
             table.note("text", format!("{text}.{locale} has a template already"), "keep one");
         }
-        let Some(approved) = approved else { continue };
         read.push(ApprovedTemplate { text, locale, id, language, values, named, link_button, approved });
     }
     read

@@ -3,7 +3,8 @@
 use super::problem::{Problem, Problems};
 use super::{Config, campaign, templates};
 use crate::domain::channel::{Channel, Purpose};
-use crate::domain::notice::{Notice, PLACEHOLDERS, Values, fill, offers};
+use crate::domain::notice::{Notice, PLACEHOLDERS, SPANS, Values, fill, offers};
+use crate::domain::{language, span};
 
 pub fn read(config: &Config) -> Result<Vec<Notice>, Problems> {
     let (mut found, mut notices) = (Vec::new(), Vec::new());
@@ -16,6 +17,27 @@ pub fn read(config: &Config) -> Result<Vec<Notice>, Problems> {
     for (name, locale, wording) in texts {
         names_storage |= wording.text.contains("{storage}");
         names_processor |= wording.text.contains("{processor}");
+        // Without words for them their whole line would be left out.
+        let kept = &config.retention;
+        let said = |days| language::of(locale).and_then(|language| span::words(language, days)).unwrap_or_default();
+        let values = Values {
+            silent: said(kept.silent_days),
+            replies: said(kept.replies_days),
+            proof: said(kept.proof_days),
+            ..values.clone()
+        };
+        let names = |line: &str| SPANS.into_iter().find(|name| line.contains(&format!("{{{name}}}")));
+        let unsaid = wording.text.lines().enumerate().find_map(|(at, line)| Some((at + 1, names(line)?)));
+        if let Some((line, name)) = unsaid.filter(|_| values.silent.is_empty()) {
+            found.push(Problem {
+                file: wording.file.clone(),
+                line,
+                key: String::new(),
+                what: format!("there are no words for {{{name}}} in `{locale}`"),
+                remedy: "write the number: {silent_days}, {replies_days} or {proof_months}, with its unit".into(),
+            });
+            continue;
+        }
         match fill(&wording.text, &values) {
             Ok(text) => notices.push(Notice {
                 locale: locale.to_owned(),
@@ -82,6 +104,7 @@ fn values(config: &Config) -> Values {
         // Rounded up: whole years of 365 days are twelve months each.
         proof_months: ((kept.proof_days * 12 + 364) / 365).to_string(),
         offered: offered(config),
+        ..Values::default()
     }
 }
 

@@ -58,7 +58,8 @@ fn pack(root: &Table, others: &BTreeMap<String, CountryPack>) -> Option<CountryP
     if !root.has("zones") || root.get::<Vec<String>>("zones").is_some_and(|zones| zones.is_empty()) {
         root.note("zones", "the list is empty", "write every zone of the country");
     }
-    let [default_locale, version, reviewed_by] = ["default_locale", "version", "reviewed_by"].map(|key| root.need::<String>(key));
+    let default_locale = root.read_needed("default_locale", values::locale);
+    let [version, reviewed_by] = ["version", "reviewed_by"].map(|key| root.need::<String>(key));
     let hours = hours(root.table("hours"));
     let holidays = holidays(root.table("holidays"));
     let sender = sender(root.table("sender"));
@@ -71,7 +72,7 @@ fn pack(root: &Table, others: &BTreeMap<String, CountryPack>) -> Option<CountryP
     let pack = CountryPack {
         code: code?,
         zones,
-        default_locale,
+        default_locale: default_locale?,
         version,
         reviewed_by,
         approved_by,
@@ -189,6 +190,9 @@ fn channel(text: &str) -> Parsed<Channel> {
 pub fn phrases(dir: &Path, found: &mut Vec<Problem>) -> Vec<PhraseSet> {
     let mut sets = Vec::new();
     for (set, file) in phrase_files(dir, found) {
+        if let Err((what, remedy)) = values::locale(&set.locale) {
+            file.note(line_of(&file, "locale", &set.locale), "locale", what, remedy);
+        }
         for rule in &set.rule {
             if let Some(what) = rule.too_broad() {
                 let remedy = "name whole words, or stems of three letters and more, in every list";

@@ -92,9 +92,13 @@ pub fn load(folder: Option<&Path>) -> Result<(Wordings, Vec<Problem>), Problems>
     for path in folder.map_or(Ok(Vec::new()), |folder| files(folder, "txt"))? {
         let file = path.display().to_string();
         let Some(name) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
-        if name.split('.').count() != 2 {
-            let what = "the name of a message text is NAME.LOCALE.txt";
-            found.push(Problem { file, line: 0, key: String::new(), what: what.into(), remedy: "rename or move it".into() });
+        let unfit = |what: String, remedy: String| Problem { file: file.clone(), line: 0, key: String::new(), what, remedy };
+        let Some((_, locale)) = name.split_once('.').filter(|(_, locale)| !locale.contains('.')) else {
+            found.push(unfit("the name of a message text is NAME.LOCALE.txt".into(), "rename or move it".into()));
+            continue;
+        };
+        if let Err((what, remedy)) = values::locale(locale) {
+            found.push(unfit(format!("{what}, and the name of a message text is NAME.LOCALE.txt"), remedy));
             continue;
         }
         match read::text(&path) {

@@ -7,6 +7,7 @@ use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, TimeZon
 use chrono_tz::Tz;
 use url::Url;
 
+use crate::domain::language;
 use crate::domain::money::Money;
 use crate::domain::phone::{Fiction, PhoneError, PhoneNumber};
 
@@ -73,6 +74,14 @@ pub fn host(text: &str) -> Parsed<String> {
     match (1..=253).contains(&text.len()) && text.bytes().all(fits) {
         true => Ok(text.to_ascii_lowercase()),
         false => wrong(format!("`{text}` is no host name"), "write the name alone, as in \"desk.example.com\""),
+    }
+}
+
+/// The tag of a language, as texts are named by it.
+pub fn locale(text: &str) -> Parsed<String> {
+    match language::of(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => wrong(format!("`{text}` names no language"), "write its two letters, as in \"it\" or \"it-CH\""),
     }
 }
 

@@ -23,7 +23,7 @@ impl Notice {
 }
 
 /// Every placeholder a notice may have.
-pub const PLACEHOLDERS: [&str; 10] = [
+pub const PLACEHOLDERS: [&str; 13] = [
     "controller",
     "contact",
     "processor",
@@ -34,7 +34,13 @@ pub const PLACEHOLDERS: [&str; 10] = [
     "silent_days",
     "replies_days",
     "proof_months",
+    "silent",
+    "replies",
+    "proof",
 ];
+
+/// Those of [`PLACEHOLDERS`] that stand for a length of time in words, which not every language has here.
+pub const SPANS: [&str; 3] = ["silent", "replies", "proof"];
 
 /// Placeholders that leave nothing behind: their line is there where some campaign or form offers the purpose or the channel they name, by
 /// [`Purpose::code`] and [`Channel::code`].
@@ -62,6 +68,10 @@ pub struct Values {
     pub replies_days: String,
     /// How long the proof of choices is kept after its person's data are deleted.
     pub proof_months: String,
+    /// The same three in words of the text's language, as in `2 years`.
+    pub silent: String,
+    pub replies: String,
+    pub proof: String,
     /// Those of [`offers`] that the company offers.
     pub offered: Vec<&'static str>,
 }
@@ -95,6 +105,9 @@ pub fn fill(text: &str, values: &Values) -> Result<String, (usize, String)> {
                 "silent_days" => &values.silent_days,
                 "replies_days" => &values.replies_days,
                 "proof_months" => &values.proof_months,
+                "silent" => &values.silent,
+                "replies" => &values.replies,
+                "proof" => &values.proof,
                 "processor" => processor,
                 _ => &none[0],
             };

@@ -134,6 +134,16 @@ impl Times {
         let hours = self.hours().unwrap_or_else(|| "at any hour".to_owned());
         self.at_most.map_or_else(|| hours.clone(), |often| format!("{hours}, at most once a {}", often.code()))
     }
+
+    /// Reads [`Times::words`] back.
+    pub fn read(words: &str) -> Times {
+        let said: Vec<&str> = words.split([' ', ',']).collect();
+        Times {
+            parts: Part::ALL.into_iter().filter(|part| said.contains(&part.hours())).collect(),
+            days: Day::ALL.into_iter().filter(|day| said.contains(&day.code())).collect(),
+            at_most: said.last().and_then(|last| Often::parse(last)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -168,6 +178,7 @@ mod tests {
             let times = Times { parts, days, at_most };
             let kept = serde_json::to_string(&times).unwrap();
             prop_assert_eq!(&serde_json::from_str::<Times>(&kept).unwrap(), &times);
+            prop_assert_eq!(&Times::read(&times.words()), &times);
             if let Some(hours) = times.hours() {
                 prop_assert!(Hours::parse(&hours, None).is_ok(), "{}", hours);
             }

@@ -7,10 +7,11 @@ use anyhow::Result;
 
 use super::Engine;
 use crate::clock::{DAY, MINUTE};
+use crate::domain::channel::Channel;
 use crate::domain::code;
 use crate::domain::message::Kind;
 use crate::store::contacts::Contact;
-use crate::store::messages::{New, Route};
+use crate::store::messages::{Attempt, New, Route};
 use crate::store::queue::{self, Job};
 use crate::store::{Tx, messages};
 
@@ -23,6 +24,26 @@ pub struct From<'a> {
     pub campaign: Option<i64>,
     pub revision: Option<i64>,
     pub locale: &'a str,
+}
+
+impl<'a> From<'a> {
+    /// The way back to whoever wrote to this sender, in the language of the ask that they answer, if any.
+    pub fn heard(
+        engine: &'a Engine,
+        (gateway, sender, channel): (&'a str, &'a str, Channel),
+        asked: Option<&'a Attempt>,
+        contact: &'a Contact,
+    ) -> From<'a> {
+        let locale = asked.map(|a| a.locale.as_str()).or(contact.locale.as_deref());
+        From {
+            gateway,
+            sender,
+            channel: channel.code(),
+            campaign: asked.and_then(|a| a.campaign_id),
+            revision: asked.and_then(|a| a.revision_id),
+            locale: locale.unwrap_or(&engine.config.default_locale),
+        }
+    }
 }
 
 /// Plans one answer, caused by `cause`: the same act again plans nothing. Answers the message's id.

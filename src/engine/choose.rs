@@ -160,11 +160,12 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         Some(campaign) => campaign.ask(attempt.channel()).cloned(),
         None => ask_of(engine, &situation, &attempt),
     };
+    let (purposes, channels) = offered(campaign.as_deref());
     let mut view = View {
         masked_number: number.masked(),
         locale: attempt.locale.clone(),
-        channels: campaign.as_deref().map_or(Channel::ALL.to_vec(), |c| c.page_channels.clone()),
-        purposes: campaign.as_deref().map_or(Purpose::ALL.to_vec(), |c| c.page_purposes.clone()),
+        channels,
+        purposes,
         granted: preferences.into_iter().filter(|(_, s)| *s == Preference::Granted).map(|(p, _)| p).collect(),
         times: situation.contact.times(),
         pending,
@@ -223,8 +224,16 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     Ok(Some(view))
 }
 
-/// How the page behind the link of a message in that language was shown.
-pub type Spoken<'a> = dyn Fn(&str) -> Shown<'a> + Sync + 'a;
+/// What the page offers behind a link of this campaign's, each purpose by each channel; everything where no campaign sent it.
+fn offered(campaign: Option<&Campaign>) -> (Vec<Purpose>, Vec<Channel>) {
+    match campaign {
+        Some(campaign) => (campaign.page_purposes.clone(), campaign.page_channels.clone()),
+        None => (Purpose::ALL.to_vec(), Channel::ALL.to_vec()),
+    }
+}
+
+/// How the page behind the link of a message in that language was shown, which offered these purposes by these channels.
+pub type Spoken<'a> = dyn Fn(&str, &[Purpose], &[Channel]) -> Shown<'a> + Sync + 'a;
 
 /// What became of a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,7 +250,7 @@ pub enum Submitted {
 /// refusal; an unticked box beside a ticked one is "not given", or a withdrawal where it was granted, and suppresses nobody. Times alone
 /// refuse nothing.
 ///
-/// `spoken` says of the language of a message how the page behind its link was shown, for the proof.
+/// `spoken` says how the page behind the link was shown, for the proof.
 pub async fn submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spoken<'_>) -> Result<Submitted> {
     let mut tries = Tries::default();
     loop {
@@ -267,13 +276,19 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
         Some(id) => Some(engine.revision(&mut tx, id).await?),
         None => None,
     };
-    situation.on_page(&mut tx, engine, &attempt, Some(spoken(&attempt.locale))).await?;
+    let barred = contacts::barred(&mut tx, attempt.contact_id).await?.is_some();
+    let can_grant = can_grant(engine, &attempt, campaign.as_deref());
+    let (purposes, channels) = offered(campaign.as_deref());
+    let mut shown = spoken(&attempt.locale, &purposes, &channels);
+    if barred || !can_grant {
+        // The boxes do not stand on it then.
+        shown.page = None;
+    }
+    situation.on_page(&mut tx, engine, &attempt, Some(shown)).await?;
     messages::settle_by_person(&mut tx, attempt.contact_id, now).await?;
     let preferences = ledger::preferences(&mut tx, &engine.controller, &situation.contact.subject).await?;
     let granted: BTreeSet<Permission> = preferences.iter().filter(|(_, s)| **s == Preference::Granted).map(|(p, _)| *p).collect();
-    let offered = |p: &Permission| {
-        campaign.as_deref().is_none_or(|c| c.page_channels.contains(&p.channel) && c.page_purposes.contains(&p.purpose))
-    };
+    let offered = |p: &Permission| channels.contains(&p.channel) && purposes.contains(&p.purpose);
     let ticked: BTreeSet<Permission> = match choice {
         Choice::Nothing | Choice::Withdraw(_) | Choice::WrongNumber | Choice::Code(_) | Choice::AnotherCode => BTreeSet::new(),
         // What the page does not offer cannot be granted by asking for it.
@@ -283,10 +298,10 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
     let deed = Deed::on_page(now, "form_post", &token_hash);
 
     if let Choice::Code(_) | Choice::AnotherCode = choice {
-        if !can_grant(engine, &attempt, campaign.as_deref()) {
+        if !can_grant {
             return Ok(Submitted::TooOld);
         }
-        if contacts::barred(&mut tx, attempt.contact_id).await?.is_some() {
+        if barred {
             return Ok(Submitted::Done);
         }
         match (choice, ask_of(engine, &situation, &attempt)) {
@@ -321,8 +336,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
         && granted.is_empty()
         && !times.is_any()
     {
-        let can = can_grant(engine, &attempt, campaign.as_deref());
-        return Ok(if can { Submitted::NothingChosen } else { Submitted::TooOld });
+        return Ok(if can_grant { Submitted::NothingChosen } else { Submitted::TooOld });
     }
 
     if ticked.is_empty() {
@@ -348,11 +362,11 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
         tx.commit().await?;
         return Ok(Submitted::Done);
     }
-    if contacts::barred(&mut tx, attempt.contact_id).await?.is_some() {
+    if barred {
         tx.commit().await?;
         return Ok(Submitted::Done);
     }
-    if is_closed(&mut tx, engine, &situation).await? || !can_grant(engine, &attempt, campaign.as_deref()) {
+    if is_closed(&mut tx, engine, &situation).await? || !can_grant {
         tx.commit().await?;
         return Ok(Submitted::TooOld);
     }

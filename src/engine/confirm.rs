@@ -45,12 +45,29 @@ impl Deed {
 }
 
 /// A page as it stood before whoever submitted it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Shown<'a> {
     /// The language it spoke.
     pub locale: &'a str,
-    /// Hash of its words about the choice, which are published like every wording; none where they are a chatbot's own.
-    pub page: Option<&'a str>,
+    /// Its words about the choice; none where they are a chatbot's own.
+    pub page: Option<Words>,
+}
+
+/// What a page says about the choice, with the boxes that it offers. Published like every wording, and named in the proof by its hash.
+#[derive(Debug, Clone)]
+pub struct Words {
+    /// `page` or `form`.
+    pub name: &'static str,
+    pub text: String,
+    pub hash: String,
+}
+
+impl Shown<'_> {
+    /// As [`ledger::publish_wording`] takes it.
+    pub fn wording(&self) -> Option<(String, String, String, String)> {
+        let words = self.page.as_ref()?;
+        Some((words.hash.clone(), words.name.to_owned(), self.locale.to_owned(), words.text.clone()))
+    }
 }
 
 /// One person in the middle of an act.
@@ -134,7 +151,7 @@ impl Situation {
     }
 
     /// Sets that this is about the page behind the link of this attempt: the proof names the ask whose link was used, and what the page
-    /// showed, as far as that is known.
+    /// showed, as far as that is known. Its words are published with whatever the caller writes about them.
     pub async fn on_page(&mut self, tx: &mut Tx, engine: &Engine, attempt: &Attempt, shown: Option<Shown<'_>>) -> Result<()> {
         if let Some(id) = attempt.revision_id {
             let campaign = engine.revision(tx, id).await?;
@@ -143,8 +160,12 @@ impl Situation {
             // A form's link: whatever campaign asked this person once has nothing to do with it.
             self.campaign = None;
         }
+        let shown = shown.as_ref();
+        if let Some(words) = shown.and_then(Shown::wording) {
+            ledger::publish_wording(tx, &engine.controller, &[words], engine.now()).await?;
+        }
         self.shown_in = shown.map(|page| page.locale.to_owned());
-        self.page = shown.and_then(|page| page.page).map(str::to_owned);
+        self.page = shown.and_then(|page| page.page.as_ref()).map(|words| words.hash.clone());
         // The page shows the notice of today.
         self.notice.0 = notice::standing(tx, engine).await?;
         let locale = shown.map_or(attempt.locale.as_str(), |page| page.locale);

@@ -1,6 +1,6 @@
 //! Who consented and who did not: contacts by status, channel and purpose, counted, listed and, a page after the other, exported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -10,7 +10,8 @@ use super::Engine;
 use crate::clock::instant;
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::status::{Status, permissions};
-use crate::store::{Tx, consents};
+use crate::store::conversations::RanOut;
+use crate::store::{Tx, consents, conversations};
 
 /// Contacts one statement looks at, at most, and those of a page's first one: what many have is found among few.
 const WINDOW: i64 = 5_000;
@@ -257,6 +258,42 @@ fn told(engine: &Engine, row: consents::Standing) -> Result<Standing> {
         status: row.status,
         since: row.since.map(|at| instant(at).to_rfc3339()),
     })
+}
+
+/// A permission of somebody who was asked for it and let the time for an answer pass.
+#[derive(Debug, Clone)]
+pub struct Silent {
+    pub number_enc: String,
+    pub country: Option<String>,
+    pub permission: Permission,
+    pub ask: RanOut,
+}
+
+/// Those of the contacts after this one, whose status is `silent`, and up to which contact they are; `None` after the last.
+pub async fn silent_after(engine: &Engine, tx: &mut Tx, from: i64) -> Result<Option<(i64, Vec<Silent>)>> {
+    let Some(to) = consents::window(tx, &engine.controller, from, WINDOW).await? else { return Ok(None) };
+    let revisions = revisions(engine, tx).await?;
+    let wanted = consents::Wanted {
+        controller: &engine.controller,
+        permissions: Filter::default().bits(),
+        revisions: &revisions,
+        contacts: (from, to),
+    };
+    let rows = consents::list(tx, &wanted, Status::Silent.code(), (0, 0), i64::MAX).await?;
+    let contacts: BTreeSet<i64> = rows.iter().map(|row| row.contact).collect();
+    let mut asks: BTreeMap<i64, Vec<RanOut>> = BTreeMap::new();
+    for ask in conversations::ran_out(tx, &contacts.into_iter().collect::<Vec<_>>()).await? {
+        asks.entry(ask.contact_id).or_default().push(ask);
+    }
+    let bits: BTreeMap<i64, i64> = revisions.into_iter().collect();
+    let silent = rows.into_iter().filter_map(|row| {
+        let asks_for = |ask: &&RanOut| ask.revision_id.and_then(|id| bits.get(&id)).is_none_or(|bits| bits & 1 << row.i != 0);
+        // One whose question is open still may answer.
+        let ask = asks.get(&row.contact)?.iter().rev().find(asks_for)?.clone();
+        let permission = permissions().nth(usize::try_from(row.i).ok()?)?;
+        Some(Silent { number_enc: row.number_enc, country: row.country, permission, ask })
+    });
+    Ok(Some((to, silent.collect())))
 }
 
 /// One contact, a line a status: `silent: sms.product_info, sms.promotions`.

@@ -19,6 +19,7 @@ use crate::domain::rights::Right;
 use crate::domain::suppression;
 use crate::domain::wording::{Values, render};
 use crate::store::contacts::{Contact, Evidence};
+use crate::store::conversations::{self, RanOut};
 use crate::store::notices::{self, Published};
 use crate::store::{self, Tx, campaigns, contacts, erase, handed, inbound, intakes, ledger, messages, screenings, suppressions};
 
@@ -36,6 +37,8 @@ pub struct Dossier {
     /// What the pages said on which they chose: hash, `page` or `form`, language, text.
     pub pages: Vec<(String, String, String, String)>,
     pub sent: Vec<Sent>,
+    /// Questions to them that they left without an answer.
+    pub ran_out: Vec<RanOut>,
     /// When a link to their page was handed over to them.
     pub links: Vec<i64>,
     pub received: Vec<Received>,
@@ -137,8 +140,15 @@ pub struct Decision {
     pub code: String,
     /// `plan`, `claim`, …
     pub stage: String,
-    /// What it saw, label and value, as operators read it; empty where an earlier version kept nothing.
-    pub facts: Vec<(&'static str, String)>,
+    /// What it saw; none where an earlier version kept nothing.
+    pub seen: Option<Seen>,
+}
+
+impl Decision {
+    /// What it saw, label and value, as operators read it.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        self.seen.as_ref().map(Seen::lines).unwrap_or_default()
+    }
 }
 
 /// The person's data for an operator who hands them over, noted as a request that is done once they are written: a file that cannot be
@@ -290,8 +300,7 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
             continue;
         }
         asked_for = engine.revision(tx, revision).await?.asks_for.clone();
-        let facts = Seen::read(&facts).map(|seen| seen.lines()).unwrap_or_default();
-        decisions.push(Decision { at, campaign, outcome, code, stage, facts });
+        decisions.push(Decision { at, campaign, outcome, code, stage, seen: Seen::read(&facts) });
     }
     let mut asked = Vec::new();
     for row in store::requests::of_number(tx, controller, &keyed).await? {
@@ -325,6 +334,7 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
         permissions: ledger::preferences(tx, controller, &contact.subject).await?,
         noes,
         said_on: suppressions::said_on(tx, controller, &keyed).await?,
+        ran_out: conversations::ran_out(tx, &[contact.id]).await?.into_iter().filter(|ask| ask.closed_at <= until).collect(),
         links: handed::of_contact(tx, contact.id).await?.into_iter().map(|(at, _)| at).filter(|at| *at <= until).collect(),
         registers: screenings::of(tx, &[contact.id]).await?.remove(&contact.id).unwrap_or_default(),
         zone: engine.zone_of(contact.zone.as_deref(), contact.country.as_deref()),

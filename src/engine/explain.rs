@@ -333,12 +333,8 @@ async fn tell(
     }
     let hashes: BTreeSet<&str> = bodies.iter().filter_map(|b| b.page_hash.as_deref()).collect();
     let said = ledger::wordings(tx, &engine.controller, &hashes.into_iter().collect::<Vec<_>>()).await?;
-    story.pages = said
-        .iter()
-        .map(|(hash, name, locale, text)| {
-            format!("{name} in {locale}, {}, with the boxes that were offered there: “{text}”", short(hash))
-        })
-        .collect();
+    story.pages =
+        said.iter().map(|(hash, name, locale, text)| format!("{name} in {locale}, {}: “{text}”", short(hash))).collect();
     for (campaign, stage, outcome, code, facts, at, revision) in decided {
         let sentence = eligibility::sentence(code).unwrap_or_default();
         let by = match &contact.country {

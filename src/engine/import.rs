@@ -18,6 +18,7 @@ use crate::domain::answer::By;
 use crate::domain::channel::Channel;
 use crate::domain::contact::{AskBasis, BoxDefault, Kind, SoftOptIn};
 use crate::domain::country;
+use crate::domain::language;
 use crate::domain::phone::{PhoneError, PhoneNumber};
 use crate::domain::plural::{counted, word};
 use crate::domain::suppression::Reason;
@@ -465,9 +466,9 @@ fn read_row(
     };
     let locale = match row.get("locale") {
         None => None,
-        Some(text) => match text.get(..2).map(str::to_lowercase) {
-            Some(l) if l.bytes().all(|b| b.is_ascii_lowercase()) => Some(l),
-            _ => return reject("locale", "is not a language such as it or it-IT"),
+        Some(text) => match language::of(text) {
+            Some(language) => Some(language.to_owned()),
+            None => return reject("locale", "is not a language such as it or it-IT"),
         },
     };
     let source = row.get("source").unwrap_or("").to_owned();

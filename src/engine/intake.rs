@@ -59,7 +59,8 @@ pub async fn choose(engine: &Engine, form: &Form, ticked: &BTreeSet<Permission>,
         return Ok(None);
     }
     let (notice, notice_hash) = notice(engine, shown.locale).await?;
-    let (form, locale, page_hash) = (form.name.clone(), shown.locale.to_owned(), shown.page.map(str::to_owned));
+    let (form, locale, page_hash) =
+        (form.name.clone(), shown.locale.to_owned(), shown.page.as_ref().map(|words| words.hash.clone()));
     let consent = Consent { form, permissions, notice, notice_hash, locale, page_hash, at: engine.now(), nonce: vault::token() };
     let text = consent.write();
     Ok(Some(format!("{text}.{}", engine.vault.intake_seal(&text))))

@@ -402,22 +402,12 @@ async fn respond(
     new_no: bool,
     confirm_again: bool,
 ) -> Result<()> {
-    let contact = situation.contact.clone();
-    let asked = situation.asked_by.as_ref();
-    let locale = asked.map(|a| a.locale.clone()).or_else(|| contact.locale.clone());
-    let locale = locale.unwrap_or_else(|| engine.config.default_locale.clone());
-    let from = answer::From {
-        gateway: heard.gateway,
-        sender: heard.to,
-        channel: heard.channel.code(),
-        campaign: asked.and_then(|a| a.campaign_id),
-        revision: asked.and_then(|a| a.revision_id),
-        locale: &locale,
-    };
-    let late = heard.channel == Channel::WhatsApp && heard.said_at.is_some_and(|at| engine.now() > at + FREE_TEXT);
+    let contact = &situation.contact;
+    let from = answer::From::heard(engine, (heard.gateway, heard.to, heard.channel), situation.asked_by.as_ref(), contact);
+    let late = is_late(engine, heard.channel, heard.said_at);
     let cause = format!("{}:{}:{}", if late { "late" } else { "event" }, heard.gateway, heard.event_id);
     if outcome.send_confirmation {
-        let message = answer::plan(tx, engine, &contact, &from, Kind::Confirm, conversations::CONFIRM, &cause).await?;
+        let message = answer::plan(tx, engine, contact, &from, Kind::Confirm, conversations::CONFIRM, &cause).await?;
         if let Some(conversation) = &mut situation.conversation {
             conversation.confirm_message_id = message;
             conversations::save(tx, conversation).await?;
@@ -429,17 +419,22 @@ async fn respond(
     if let Some(wording) = outcome.acknowledge {
         // Told apart from a no said again, which shares the one answer a day.
         let new = new_no.then(|| format!("{}{}:{}", messages::NEW_NO, heard.gateway, heard.event_id));
-        answer::plan(tx, engine, &contact, &from, Kind::Ack, wording, new.as_ref().unwrap_or(&cause)).await?;
+        answer::plan(tx, engine, contact, &from, Kind::Ack, wording, new.as_ref().unwrap_or(&cause)).await?;
     }
     if confirm_again {
-        answer::plan(tx, engine, &contact, &from, Kind::Help, conversations::CONFIRM, &cause).await?;
+        answer::plan(tx, engine, contact, &from, Kind::Help, conversations::CONFIRM, &cause).await?;
     }
     if outcome.help {
         // Who said yes and is answered with help may believe to have consented.
         let wording = if heard.intent == Intent::OptIn { "early_yes" } else { "help" };
-        answer::plan(tx, engine, &contact, &from, Kind::Help, wording, &cause).await?;
+        answer::plan(tx, engine, contact, &from, Kind::Help, wording, &cause).await?;
     }
     Ok(())
+}
+
+/// Whether what was said then is too old for free text to answer it.
+pub(super) fn is_late(engine: &Engine, channel: Channel, said_at: Option<i64>) -> bool {
+    channel == Channel::WhatsApp && said_at.is_some_and(|at| engine.now() > at + FREE_TEXT)
 }
 
 /// A number we do not know: a no needs no contact and no open ask, and its number is kept only as a keyed hash. The company's CRM

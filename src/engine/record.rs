@@ -280,6 +280,11 @@ fn statuses(engine: &Engine, d: &Dossier, permission: Permission) -> Vec<Value> 
         ];
         all.push((sent.at, status(&["dpv:ConsentRequested"], &us, sent.at, &how, more)));
     }
+    for ask in &d.ran_out {
+        let more = [("ev:campaign", json!(ask.campaign)), ("ev:messageRef", json!(ask.reference))];
+        let how = "no answer in time";
+        all.push((ask.closed_at, status(&["dpv:ConsentRequestDeferred"], &us, ask.closed_at, how, more)));
+    }
     let mut before = std::collections::BTreeMap::new();
     for Entry { body, .. } in &d.entries {
         let was = before.get(&permission).copied();
@@ -406,7 +411,7 @@ fn rest(engine: &Engine, d: &Dossier) -> Value {
             "@id": decision_ref(d, decision),
             "ev:at": time(decision.at), "ev:campaign": decision.campaign, "ev:outcome": decision.outcome, "ev:rule": decision.code,
             "ev:because": crate::domain::eligibility::sentence(&decision.code),
-            "ev:facts": decision.facts.iter().map(|(label, value)| format!("{label}: {value}")).collect::<Vec<_>>(),
+            "ev:facts": decision.facts().iter().map(|(label, value)| format!("{label}: {value}")).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "ev:suppressions": d.noes.iter().map(|(reason, at, lifted)| json!({
             "ev:reason": reason, "ev:at": time(*at), "ev:liftedAt": lifted.map(time),

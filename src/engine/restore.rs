@@ -12,9 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use super::confirm::{self, Deed, Situation};
 use super::{Engine, LEASE_DB, erase, import, receive, rights};
+use crate::clock::SECOND;
 use crate::domain::answer::By;
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::consent::Act;
+use crate::domain::plural::counted;
 use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
 use crate::store::humans::{self, Tie};
@@ -66,12 +68,15 @@ pub struct Replayed {
 /// Fails while a permesso uses the database, or did so within half a minute.
 pub async fn nobody_runs(store: &Store, controller: &str) -> Result<()> {
     let mut tx = store.read().await?;
-    let lately = |ago: Option<i64>| ago.is_some_and(|ago| ago < LEASE_DB);
     let (web, worker) = (control::heard_ago(&mut tx, controller).await?, keep::worked_ago(&mut tx).await?);
     tx.rollback().await?;
-    if lately(web) || lately(worker) {
+    // One that was killed leaves its lease to run out, and looks like one that runs.
+    let left = LEASE_DB - [web, worker].into_iter().flatten().min().unwrap_or(LEASE_DB);
+    if left > 0 {
+        let seconds = (left + SECOND - 1) / SECOND;
         bail!(
-            "a permesso uses this database, or did until a moment ago; remedy: stop it, wait for half a minute, and restore again"
+            "a permesso uses this database, or did within the last half minute; remedy: stop it if it runs, wait {}, and restore again",
+            counted(seconds.unsigned_abs(), "second", "seconds")
         );
     }
     Ok(())

@@ -91,6 +91,32 @@ impl Seen {
         serde_json::from_str(json).ok().filter(|_| json != "{}")
     }
 
+    /// Each right to ask in its parts: basis, day, and the box of a consent.
+    pub fn rights(&self) -> impl Iterator<Item = (&str, &str, Option<&str>)> {
+        self.evidence.iter().map(|row| {
+            let (basis, rest) = row.split_once(" of ").unwrap_or((row, ""));
+            match rest.split_once(" (") {
+                Some((day, ticked)) => (basis, day, Some(ticked.trim_end_matches(')'))),
+                None => (basis, rest, None),
+            }
+        })
+    }
+
+    /// Each no in its parts: reason and day.
+    pub fn noes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.suppressed.iter().map(|no| no.split_once(" since ").unwrap_or((no, "")))
+    }
+
+    /// Each register that lists the number, and since when.
+    pub fn listed(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.registers.iter().map(|line| line.trim_start_matches("listed in ").rsplit_once(" since ").unwrap_or((line, "")))
+    }
+
+    /// Each channel that was impossible, and the rule.
+    pub fn impossible(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.not_by.iter().map(|line| line.split_once(": ").unwrap_or((line, "")))
+    }
+
     /// Label and value, a line each.
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         let country = self.country.as_deref().unwrap_or("an unknown country");
@@ -148,8 +174,7 @@ impl Seen {
         if !self.registers.is_empty() {
             lines.push(("Opposition registers", self.registers.join("; ")));
         }
-        for passed in &self.not_by {
-            let (channel, code) = passed.split_once(": ").unwrap_or((passed, ""));
+        for (channel, code) in self.impossible() {
             lines.push(("Not possible", format!("by {}: {}", by(channel), told(code))));
         }
         lines

@@ -5,11 +5,12 @@
 use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
-use super::receive::ignored;
-use super::{Engine, code};
+use super::receive::{ignored, is_late};
+use super::{Engine, answer, code};
 use crate::domain::campaign::Mode;
 use crate::domain::channel::Channel;
 use crate::domain::consent::{Act, State, counts_at};
+use crate::domain::message::Kind;
 use crate::store::inbound::{self, TAP_WAITS, WaitingYes, YES_WAITS};
 use crate::store::{Tx, contacts};
 
@@ -46,7 +47,7 @@ fn counts(situation: &Situation, yes: &WaitingYes) -> Option<i64> {
 }
 
 /// Nothing of this person is unclear any more: what they said meanwhile counts, in its order. After a stop their question is closed,
-/// and a yes finds none. No acknowledgement goes out, since it would come late.
+/// and a yes finds none. One that completes something is acknowledged as it would have been at once, within minutes of the operator's word.
 pub(super) async fn go_on(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<()> {
     for yes in inbound::waiting_yes(tx, contact).await? {
         let mut situation = Situation::read(tx, engine, contact, Vec::new()).await?;
@@ -59,14 +60,22 @@ pub(super) async fn go_on(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<
 async fn grant(tx: &mut Tx, engine: &Engine, situation: &mut Situation, yes: &WaitingYes) -> Result<&'static str> {
     let Some(at) = counts(situation, yes) else { return Ok("ignored: no open question") };
     let text = engine.vault.decrypt("inbound", &yes.body_enc)?;
+    let channel = Channel::parse(&yes.channel).unwrap_or(Channel::Sms);
     let deed = Deed {
         at,
-        channel: Channel::parse(&yes.channel).unwrap_or(Channel::Sms).code(),
+        channel: channel.code(),
         action: if yes.effect == TAP_WAITS { "button" } else { "reply" },
         evidence: yes.event_id.clone(),
         text_hash: Some(engine.vault.fingerprint("reply", &text)),
     };
     let outcome = confirm::act(tx, engine, situation, Act::SaidYes { second: true }, &deed, &[]).await?;
+    if let Some(wording) = outcome.acknowledge.filter(|_| !is_late(engine, channel, Some(yes.at))) {
+        let to = (yes.gateway.as_str(), yes.to_sender.as_str(), channel);
+        let from = answer::From::heard(engine, to, situation.asked_by.as_ref(), &situation.contact);
+        // The cause of a yes that is taken at once, so that one event is answered once.
+        let cause = format!("event:{}:{}", yes.gateway, yes.event_id);
+        answer::plan(tx, engine, &situation.contact, &from, Kind::Ack, wording, &cause).await?;
+    }
     Ok(match (outcome.outdated, outcome.barred) {
         (true, _) => "ignored: a newer no stands",
         (false, Some(why)) => ignored(why),

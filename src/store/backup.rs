@@ -3,7 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -23,14 +23,16 @@ use super::{Error, Result};
 pub async fn copy_into(url: &str, folder: &Path, version: i64) -> Result<PathBuf> {
     let kind = if url.starts_with("sqlite:") { "db" } else { "dump" };
     let name = format!("permesso-{version:04}-{}.{kind}", Utc::now().format("%Y%m%dT%H%M%S%3fZ"));
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|e| Error::Folder(folder.display().to_string(), e))?;
+    make(folder)?;
     let path = folder.join(name);
     copy_to(url, &path).await?;
     Ok(path)
+}
+
+/// Makes a folder for copies, which its owner alone may look into, where there is none.
+pub fn make(folder: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|e| Error::Folder(folder.display().to_string(), e))
 }
 
 /// Copies the database into a new file, mode 0600.
@@ -116,7 +118,8 @@ pub async fn unpack(copy: &Path, to: &Path) -> Result<()> {
     }
 }
 
-/// Puts a file that is ready in the place of the database, and leaves that one under the name `aside`. There is no moment without one.
+/// Puts a file that is ready in the place of the database, and leaves that one under the name `aside`, mode 0600. There is no moment without
+/// one.
 ///
 /// # Errors
 /// Something still writes to the database, or the files lie on two disks; then nothing has changed.
@@ -127,6 +130,7 @@ pub fn swap(ready: &Path, database: &Path, aside: &Path) -> Result<()> {
     }
     let swapped = || -> std::io::Result<()> {
         if database.exists() {
+            fs::set_permissions(database, fs::Permissions::from_mode(0o600))?;
             fs::hard_link(database, aside)?;
         }
         fs::rename(ready, database)?;

@@ -118,6 +118,36 @@ pub async fn expired(tx: &mut Tx, controller: &str, now: i64, limit: i64) -> Res
     )
 }
 
+/// A question that was left without any answer until its time was over.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct RanOut {
+    pub contact_id: i64,
+    pub revision_id: Option<i64>,
+    pub closed_at: i64,
+    pub campaign: Option<String>,
+    /// The contact's language.
+    pub locale: Option<String>,
+    /// Of the ask, by the newest way it went.
+    pub reference: Option<String>,
+    pub basis: Option<String>,
+    pub wording_hash: Option<String>,
+}
+
+/// Those of these contacts, oldest first. An ask that reached nobody is none (as in `consents`).
+pub async fn ran_out(tx: &mut Tx, contacts: &[i64]) -> Result<Vec<RanOut>> {
+    fetch_all!(
+        tx,
+        "SELECT v.contact_id, v.revision_id, v.closed_at, c.name AS campaign, p.locale, a.reference, a.basis, a.wording_hash
+         FROM EACH($1) THEN JOIN conversations v ON v.contact_id = CAST(j.value AS BIGINT) AND v.state = 'expired' AND v.first_yes_at IS NULL
+         THEN JOIN messages m ON m.id = v.message_id AND m.answer IS NULL AND m.state NOT IN ('failed', 'undelivered', 'expired')
+         THEN JOIN contacts p ON p.id = v.contact_id
+         LEFT JOIN campaigns c ON c.id = v.campaign_id
+         LEFT JOIN attempts a ON a.id = (SELECT MAX(n.id) FROM attempts n WHERE n.message_id = m.id)
+         WHERE v.closed_at IS NOT NULL ORDER BY v.id",
+        &json(contacts)
+    )
+}
+
 /// The confirmation is known to have been taken: a yes counts as the second step from `now` on, if no earlier time stands there. Where its
 /// wording went once more, to the same first yes, it is counted from that.
 pub async fn confirmation_arrived(tx: &mut Tx, message: i64, now: i64) -> Result<()> {

@@ -325,7 +325,9 @@ pub const TAP_WAITS: &str = "waits, tapped";
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct WaitingYes {
     pub id: i64,
+    pub gateway: String,
     pub event_id: String,
+    pub to_sender: String,
     pub channel: String,
     pub body_enc: String,
     pub effect: String,
@@ -336,7 +338,7 @@ pub struct WaitingYes {
 pub async fn waiting_yes(tx: &mut Tx, contact: i64) -> Result<Vec<WaitingYes>> {
     fetch_all!(
         tx,
-        "SELECT id, event_id, channel, body_enc, effect, at, received_at FROM inbound_events
+        "SELECT id, gateway, event_id, to_sender, channel, body_enc, effect, at, received_at FROM inbound_events
          WHERE contact_id = $1 AND effect IN ($2, $3) ORDER BY id",
         contact,
         YES_WAITS,

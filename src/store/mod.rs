@@ -36,6 +36,8 @@ pub mod retention;
 pub mod screenings;
 pub mod suppressions;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -144,6 +146,11 @@ impl Store {
             }
             if let Some(folder) = std::path::Path::new(path).parent().filter(|_| create) {
                 std::fs::create_dir_all(folder).map_err(|e| Error::Folder(folder.display().to_string(), e))?;
+            }
+            if create {
+                // Its owner's alone, like every copy of it; SQLite gives its log the same mode. An empty file is an empty database, and why
+                // none can be made SQLite says.
+                let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
             }
             let options = SqliteConnectOptions::new()
                 .filename(path)

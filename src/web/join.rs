@@ -139,7 +139,7 @@ async fn take(web: &Web, peer: &Peer, name: &str, lang: Lang, headers: &HeaderMa
         None => stale(),
     };
     match answer.as_str() {
-        "chosen" => match intake::choose(engine, form, &ticked, &lang.form()).await {
+        "chosen" => match intake::choose(engine, form, &ticked, &lang.form(form)).await {
             Ok(Some(token)) => number_page(token, String::new(), false, StatusCode::OK),
             Ok(None) => page(web, form, lang, Step::Declined, Vec::new(), StatusCode::OK),
             Err(error) => failed(web, lang, &error),

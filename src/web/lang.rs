@@ -6,10 +6,11 @@ use std::sync::LazyLock;
 use chrono::NaiveDate;
 use serde::Deserialize;
 
+use crate::config::Form;
 use crate::domain::channel::{Channel, Purpose};
 use crate::domain::ledger::body_hash;
 use crate::domain::times::{Day, Often, Part, Times};
-use crate::engine::confirm::Shown;
+use crate::engine::confirm::{Shown, Words};
 
 /// The language of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,26 +44,29 @@ impl Lang {
         chosen.or_else(|| Lang::parse(message)).unwrap_or(Lang::EN)
     }
 
-    /// What the preference page says about the choice, and what a form does, for the proof (Art. 7(1) GDPR): what each box, the buttons and
-    /// silence mean. `{brand}` stands as it does in the file, so that one hash is everybody's.
-    pub fn words(self) -> &'static [Words; 2] {
-        static WORDS: LazyLock<[[Words; 2]; 6]> = LazyLock::new(|| {
-            Lang::ALL.map(Lang::t).map(|t| {
-                let page = Words::of(t, "page", [&t.title, &t.intro, &t.silence]);
-                [page, Words::of(t, "form", [&t.join_title, &t.intro, &t.join_first])]
-            })
-        });
-        &WORDS[self.0]
-    }
-
-    /// The preference page in this language.
-    pub fn page(self) -> Shown<'static> {
-        Shown { locale: self.code(), page: Some(&self.words()[0].hash) }
+    /// The preference page in this language, which offers each of these purposes by each of these channels.
+    pub fn page(self, purposes: &[Purpose], channels: &[Channel]) -> Shown<'static> {
+        let t = self.t();
+        self.shown("page", [&t.title, &t.intro, &t.silence], purposes, channels)
     }
 
     /// A form's page in this language.
-    pub fn form(self) -> Shown<'static> {
-        Shown { locale: self.code(), page: Some(&self.words()[1].hash) }
+    pub fn form(self, form: &Form) -> Shown<'static> {
+        let t = self.t();
+        self.shown("form", [&t.join_title, &t.intro, &t.join_first], &form.purposes, &form.channels)
+    }
+
+    /// What a page says about the choice, for the proof (Art. 7(1) GDPR): what each box on it, the buttons and silence mean. `{brand}` stands
+    /// as it does in the file, so that one hash is that of everybody to whom the same was offered.
+    fn shown(self, name: &'static str, first: [&String; 3], purposes: &[Purpose], channels: &[Channel]) -> Shown<'static> {
+        let t = self.t();
+        let channels = channels.iter().map(|channel| self.channel(*channel)).collect::<Vec<_>>().join(", ");
+        let boxes =
+            purposes.iter().map(|p| format!("[ ] {} ({channels}){} {}", self.purpose(*p), t.colon, self.purpose_hint(*p)));
+        let buttons = format!("[{}] [{}] {}", t.chosen, t.none, t.nothing_ticked);
+        let lines = first.into_iter().cloned().chain(boxes).chain([buttons, t.notice_short.clone()]);
+        let text = lines.collect::<Vec<_>>().join("\n");
+        Shown { locale: self.code(), page: Some(Words { name, hash: body_hash(&text), text }) }
     }
 
     pub fn channel(self, channel: Channel) -> &'static str {
@@ -142,27 +146,6 @@ impl Lang {
     }
 }
 
-/// The words of a page about the choice.
-#[derive(Debug)]
-pub struct Words {
-    pub name: &'static str,
-    pub text: String,
-    pub hash: String,
-}
-
-impl Words {
-    fn of(t: &Texts, name: &'static str, first: [&String; 3]) -> Words {
-        let channels = format!("SMS, WhatsApp, {}", t.call);
-        let purposes =
-            [(&t.product_info, &t.product_info_hint), (&t.promotions, &t.promotions_hint), (&t.profiling, &t.profiling_hint)];
-        let purposes = purposes.map(|(name, hint)| format!("[ ] {name} ({channels}){} {hint}", t.colon));
-        let buttons = format!("[{}] [{}] {}", t.chosen, t.none, t.nothing_ticked);
-        let lines = first.into_iter().cloned().chain(purposes).chain([buttons, t.notice_short.clone()]);
-        let text = lines.collect::<Vec<_>>().join("\n");
-        Words { name, hash: body_hash(&text), text }
-    }
-}
-
 const FILES: [(&str, &str); 6] = [
     ("it", include_str!("../../templates/pages/texts/it.toml")),
     ("pl", include_str!("../../templates/pages/texts/pl.toml")),
@@ -194,7 +177,7 @@ texts! {
     code_label code_button wrong_code tries_left code_dead code_expired code_not_sent code_waits yes_waits code_none code_again code_again_in
     seconds minutes hours expired_title expired_text expired_allowed take_back expired_take_back expired_nothing new_link source
     notice_link version controller privacy_contact
-    unknown_title unknown_text gone_title gone_text too_many_title too_many_text stale_title stale_text bad_title bad_text
+    unknown_title unknown_text gone_title gone_text too_many_title too_many_text stale_title stale_text bad_title bad_text bad_origin
     error_title error_text open_again stop_title stop_reply_before stop_reply_to stop_write stop_free new_link_title
     notice_title notice_short notice_elsewhere notice_rights_text
     join_title join_first join_declined join_number_title join_number_label join_number_hint join_number_button join_unfit

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::lang::Lang;
 use crate::config::Retention;
 use crate::domain::channel::Purpose;
-use crate::domain::{eligibility, suppression};
+use crate::domain::{eligibility, span, suppression};
 
 const FILES: [&str; 6] = [
     include_str!("../../templates/pages/mydata/it.toml"),
@@ -35,11 +35,12 @@ macro_rules! mine {
 
 mine! {
     link title intro send closed open_for clock about number since country language zone kind last_action times sources imported moved basis
-    registers listed consents no_consents history sent sent_how received nothing former decisions decisions_how requests due done recipients
+    registers listed consents no_consents history sent sent_how received nothing former decisions decisions_how facts facts_right facts_asked
+    facts_never facts_noted requests due done recipients
     recipients_how passed keeps noes no_said no_lifted links kept
     kept_consent kept_silent kept_replies kept_proof take json csv erase_title erase_text erase_sure erase_button erased_title erased_text
     restrict_title restrict_text restrict_button lift_text lift_button object_title object_text object_button objected change_text;
-    kinds bases states entries messages outcomes rights reasons spans
+    kinds bases boxes states entries messages outcomes rights reasons
 }
 
 impl Lang {
@@ -52,21 +53,6 @@ impl Lang {
 }
 
 impl Mine {
-    /// A length of time in days as `[retention]` was written: in years, where it is whole ones of 365 days.
-    pub fn span(&self, days: i64) -> String {
-        let (n, key) = match (days, days / 365, days % 365) {
-            (1, ..) => (1, "day"),
-            (_, 1, 0) => (1, "year"),
-            // As Polish counts: 2 to 4, 22 to 24, but 12 to 14.
-            (_, years @ 2.., 0) if matches!(years % 10, 2..=4) && !matches!(years % 100, 12..=14) => (years, "years_few"),
-            (_, years @ 2.., 0) => (years, "years"),
-            _ => (days, "days"),
-        };
-        word(&self.spans, key).replace("{n}", &n.to_string())
-    }
-}
-
-impl Mine {
     /// Why nobody writes to them, by the code of a no.
     pub fn no<'a>(&'a self, code: &'a str) -> &'a str {
         match suppression::Reason::parse(code) {
@@ -75,24 +61,35 @@ impl Mine {
         }
     }
 
+    /// That a register lists the number.
+    pub fn listed(&self, register: &str, since: &str) -> String {
+        self.listed.replace("{register}", register).replace("{date}", since)
+    }
+
     /// What somebody does with the data of theirs that they have.
     pub fn recipient(&self, what: &str, who: &str) -> String {
         let text = if what == "passed" { &self.passed } else { &self.keeps };
         text.replace("{who}", who)
     }
+}
 
+impl Lang {
     /// How long what is kept: what it is, the time in figures, and the sentence.
-    pub fn kept(&self, keep: &Retention) -> [(&'static str, String, String); 4] {
+    pub fn kept(self, keep: &Retention) -> [(&'static str, String, String); 4] {
+        let m = self.mine();
         let (marketing, profiling) = (keep.marketing_months(), keep.months(Purpose::Profiling));
-        let consent = self.kept_consent.replace("{consent_months}", &marketing.to_string());
+        let consent = m.kept_consent.replace("{consent_months}", &marketing.to_string());
         let consent = consent.replace("{profiling_months}", &profiling.to_string());
-        let days =
-            |what: &'static str, text: &str, days: i64| (what, format!("{days} days"), text.replace("{time}", &self.span(days)));
+        let days = |what: &'static str, text: &str, days: i64| {
+            let figures = format!("{days} days");
+            let said = span::words(self.code(), days);
+            (what, figures.clone(), text.replace("{time}", &said.unwrap_or(figures)))
+        };
         [
             ("consent", format!("{marketing} months; profiling {profiling} months"), consent),
-            days("silent", &self.kept_silent, keep.silent_days),
-            days("replies", &self.kept_replies, keep.replies_days),
-            days("proof", &self.kept_proof, keep.proof_days),
+            days("silent", &m.kept_silent, keep.silent_days),
+            days("replies", &m.kept_replies, keep.replies_days),
+            days("proof", &m.kept_proof, keep.proof_days),
         ]
     }
 }
@@ -141,8 +138,7 @@ mod tests {
             for (key, value) in own {
                 assert!(!value.trim().is_empty(), "{code}.toml: {key} is empty");
                 assert_eq!(placeholders(&value), placeholders(&italian[&key]), "{code}.toml: {key}");
-                // Where Italian and Spanish or French count in one word.
-                let same = key.starts_with("spans.") || ["kinds.customer"].contains(&key.as_str());
+                let same = ["kinds.customer"].contains(&key.as_str());
                 assert!(code == "it" || same || value != italian[&key], "{code}.toml: {key} is still Italian");
             }
         }
@@ -160,13 +156,7 @@ mod tests {
         assert_eq!(codes(&mine.messages), kinds.map(str::to_owned).into());
         let bases = crate::domain::contact::AskBasis::ALL.map(|b| b.code().to_owned());
         assert_eq!(codes(&mine.bases), bases.into());
-    }
-
-    #[test]
-    fn a_length_of_time_is_told_in_years_where_it_is_whole_ones() {
-        let told = |lang: &str| [1, 90, 365, 730, 12 * 365, 5 * 365].map(|days| Lang::parse(lang).unwrap().mine().span(days));
-        assert_eq!(told("it"), ["1 giorno", "90 giorni", "1 anno", "2 anni", "12 anni", "5 anni"]);
-        assert_eq!(told("pl"), ["1 dzień", "90 dni", "1 rok", "2 lata", "12 lat", "5 lat"]);
+        assert_eq!(codes(&mine.boxes), ["unticked", "pre_ticked", "bundled"].map(str::to_owned).into());
     }
 
     #[test]

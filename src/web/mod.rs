@@ -167,11 +167,14 @@ impl Doors {
     }
 }
 
-/// What the pages say about the choice is on record before anybody chooses: the ledger names it by its hash.
+/// What the forms say about the choice is on record before anybody chooses: the ledger names it by its hash, and the first thing that is
+/// stored of a choice comes a step later. What a preference page says is published with the choice (`Situation::on_page`).
 async fn publish_words(engine: &Engine) -> Result<()> {
-    let words = Lang::ALL.into_iter().flat_map(|lang| lang.words().iter().map(move |w| (lang, w)));
-    let texts: Vec<_> =
-        words.map(|(lang, w)| (w.hash.clone(), w.name.to_owned(), lang.code().to_owned(), w.text.clone())).collect();
+    let shown = engine.config.forms.iter().flat_map(|form| Lang::ALL.map(|lang| lang.form(form)));
+    let texts: Vec<_> = shown.filter_map(|shown| shown.wording()).collect();
+    if texts.is_empty() {
+        return Ok(());
+    }
     let mut tx = engine.store.write().await?;
     ledger::publish_wording(&mut tx, &engine.controller, &texts, engine.now()).await?;
     Ok(tx.commit().await?)

@@ -17,9 +17,12 @@ use super::mytable;
 use super::pages::{CodeView, StateKind};
 use super::people::{checked, failed, no_such_link, nonce, preferred, render, state_page};
 use crate::clock::{DAY, SECOND, instant};
+use crate::domain::channel::{Channel, Permission};
+use crate::domain::times::Times;
 use crate::engine::dossier::{Dossier, Former, NOT_KEPT};
 use crate::engine::mydata::{self, Door, Typed};
 use crate::engine::record;
+use crate::engine::seen::Seen;
 
 type Peer = ConnectInfo<SocketAddr>;
 
@@ -58,7 +61,26 @@ struct Opened {
 struct Section {
     title: String,
     how: Option<String>,
-    lines: Vec<String>,
+    lines: Vec<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    text: String,
+    /// Of a decision: what stood on record then. Folded, since it is long and stands at each.
+    facts: Vec<String>,
+}
+
+impl From<String> for Line {
+    fn from(text: String) -> Line {
+        Line { text, facts: Vec::new() }
+    }
+}
+
+impl Section {
+    fn new(title: &str, how: Option<String>, lines: impl IntoIterator<Item = impl Into<Line>>) -> Section {
+        Section { title: title.to_owned(), how, lines: lines.into_iter().map(Into::into).collect() }
+    }
 }
 
 /// What stands in the place of a page that is gone.
@@ -242,10 +264,59 @@ fn sections(web: &Web, lang: Lang, d: &Dossier) -> Vec<Section> {
             recipients.push(line);
         }
     }
-    let kept = m.kept(&web.engine.config.retention).map(|(_, _, sentence)| sentence).to_vec();
-    all.push(Section { title: m.recipients.clone(), how: Some(m.recipients_how.clone()), lines: recipients });
-    all.push(Section { title: m.kept.clone(), how: None, lines: kept });
+    let kept = lang.kept(&web.engine.config.retention).map(|(_, _, sentence)| sentence).to_vec();
+    all.push(Section::new(&m.recipients, Some(m.recipients_how.clone()), recipients));
+    all.push(Section::new(&m.kept, None, kept));
     all
+}
+
+/// A day that is stored as one, as the language writes it.
+fn written(lang: Lang, day: &str) -> String {
+    day.parse().map_or_else(|_| day.to_owned(), |day| lang.date(day))
+}
+
+fn channel(lang: Lang, code: &str) -> String {
+    Channel::parse(code).map_or_else(|| code.to_owned(), |c| lang.channel(c).to_owned())
+}
+
+fn permission(lang: Lang, p: Permission) -> String {
+    format!("{} ({})", lang.purpose(p.purpose), lang.channel(p.channel))
+}
+
+/// What a decision saw (S52): the same as operators read.
+fn facts(lang: Lang, seen: &Seen) -> Vec<String> {
+    let (m, colon) = (lang.mine(), &lang.t().colon);
+    let day = |day: &str| written(lang, day);
+    let pair = |label: &str, value: &str| format!("{label}{colon} {value}");
+    let list = |label: &str, values: Vec<String>| match values.is_empty() {
+        true => pair(label, m.nothing.trim_end_matches('.')),
+        false => pair(label, &values.join("; ")),
+    };
+    let rule = |holds: bool, code: &'static str| holds.then(|| word(&m.reasons, code).to_owned());
+    let right = |(basis, on, ticked): (&str, &str, Option<&str>)| {
+        let ticked = ticked.map_or(String::new(), |ticked| format!(", {}", word(&m.boxes, ticked)));
+        format!("{}, {}{ticked}", word(&m.bases, basis), day(on))
+    };
+    let no = |(code, on): (&str, &str)| format!("{}, {}", m.no(code).trim_end_matches('.'), day(on));
+    let granted = seen.granted.iter().filter_map(|code| Some(permission(lang, Permission::parse(code)?)));
+    let mut lines: Vec<String> = Vec::new();
+    lines.extend(seen.country.as_deref().map(|country| pair(&m.country, country)));
+    lines.extend(rule(!seen.mobile, "BAD_NUMBER"));
+    lines.extend(seen.kind.as_deref().map(|kind| pair(&m.kind, word(&m.kinds, kind))));
+    lines.extend(seen.last_action.map(|on| pair(&m.last_action, &lang.date(on))));
+    lines.push(list(&m.facts_right, seen.rights().map(right).collect()));
+    lines.extend(rule(seen.only_quarantined, "SOURCE_QUARANTINED"));
+    lines.push(list(&m.noes, seen.noes().map(no).collect()));
+    lines.push(pair(&m.facts_asked, &seen.asked.map_or_else(|| m.facts_never.clone(), |on| lang.date(on))));
+    lines.push(list(&m.consents, granted.collect()));
+    lines.extend(rule(seen.in_conversation, "IN_CONVERSATION"));
+    lines.extend(rule(seen.held, "HELD_FOR_OPERATOR"));
+    lines.extend(seen.times.as_deref().and_then(|times| lang.times(&Times::read(times))).map(|times| pair(&m.times, &times)));
+    lines.extend(rule(seen.restricted, "RESTRICTED"));
+    lines.extend(seen.noted.then(|| m.facts_noted.clone()));
+    lines.extend(seen.listed().map(|(register, since)| m.listed(register, &day(since))));
+    lines.extend(seen.impossible().map(|(code, rule)| pair(&channel(lang, code), word(&m.reasons, rule))));
+    lines
 }
 
 /// What is known of one number.
@@ -255,15 +326,13 @@ fn known(lang: Lang, d: &Dossier) -> Vec<Section> {
     let local = |at: i64| instant(at).with_timezone(&d.zone);
     let day = |at: i64| lang.date(local(at).date_naive());
     let time = |at: i64| format!("{} {}", day(at), local(at).format("%H:%M"));
-    // Days that are stored as such.
-    let written = |day: &str| day.parse().map_or_else(|_| day.to_owned(), |day| lang.date(day));
-    let channel =
-        |code: &str| crate::domain::channel::Channel::parse(code).map_or_else(|| code.to_owned(), |c| lang.channel(c).to_owned());
+    let written = |day: &str| written(lang, day);
+    let channel = |code: &str| channel(lang, code);
     let section = |title: &str, how: Option<String>, mut lines: Vec<String>| {
         if lines.is_empty() {
             lines.push(m.nothing.clone());
         }
-        Section { title: title.to_owned(), how, lines }
+        Section::new(title, how, lines)
     };
     let pair = |label: &str, value: String| format!("{label}{colon} {value}");
 
@@ -292,7 +361,7 @@ fn known(lang: Lang, d: &Dossier) -> Vec<Section> {
         }
         sources.push(line);
     }
-    let permission = |p: crate::domain::channel::Permission| format!("{} ({})", lang.purpose(p.purpose), lang.channel(p.channel));
+    let permission = |p: Permission| permission(lang, p);
     let mut permissions: Vec<String> =
         d.permissions.iter().map(|(p, state)| pair(&permission(*p), word(&m.states, state.code()).to_owned())).collect();
     if permissions.is_empty() {
@@ -321,10 +390,11 @@ fn known(lang: Lang, d: &Dossier) -> Vec<Section> {
     let decisions = d.decisions.iter().map(|x| {
         format!("{} {}{colon} {}. {}", time(x.at), x.campaign, word(&m.outcomes, &x.outcome), word(&m.reasons, &x.code))
     });
-    let listed = d
-        .registers
-        .iter()
-        .filter_map(|r| Some(m.listed.replace("{register}", &r.register).replace("{date}", &day(r.listed_since?))));
+    let mut decided = section(&m.decisions, Some(m.decisions_how.clone()), decisions.collect());
+    for (line, x) in decided.lines.iter_mut().zip(&d.decisions) {
+        line.facts = x.seen.as_ref().map(|seen| facts(lang, seen)).unwrap_or_default();
+    }
+    let listed = d.registers.iter().filter_map(|r| Some(m.listed(&r.register, &day(r.listed_since?))));
     let requests = d.requests.iter().map(|r| {
         let due = || m.due.replace("{date}", &written(&r.due));
         let state = r.done.as_ref().map_or_else(due, |day| m.done.replace("{date}", &written(day)));
@@ -340,7 +410,7 @@ fn known(lang: Lang, d: &Dossier) -> Vec<Section> {
         section(&m.sent, Some(m.sent_how.replace("{left_out}", NOT_KEPT)), sent.collect()),
         section(&m.links, None, d.links.iter().map(|at| time(*at)).collect()),
         section(&m.received, None, received.collect()),
-        section(&m.decisions, Some(m.decisions_how.clone()), decisions.collect()),
+        decided,
         section(&m.requests, None, requests.collect()),
     ]
 }

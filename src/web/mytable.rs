@@ -18,7 +18,7 @@ pub fn rows(lang: Lang, keep: &Retention, d: &Dossier) -> Vec<[String; 8]> {
     if let Some(head) = rows.first_mut() {
         head[7] = "in_words".to_owned();
     }
-    rows.extend(lang.mine().kept(keep).map(|(what, time, sentence)| {
+    rows.extend(lang.kept(keep).map(|(what, time, sentence)| {
         let mut row = <[String; 8]>::default();
         (row[0], row[2], row[6], row[7]) = ("retention".to_owned(), what.to_owned(), time, sentence);
         row
@@ -118,7 +118,7 @@ fn codes(d: &Dossier) -> Vec<[String; 7]> {
     }
     for x in &d.decisions {
         let because = crate::domain::eligibility::sentence(&x.code).unwrap_or_default();
-        let facts: String = x.facts.iter().map(|(label, value)| format!(" {label}: {value}.")).collect();
+        let facts: String = x.facts().iter().map(|(label, value)| format!(" {label}: {value}.")).collect();
         rows.push(row("decision", time(x.at), &x.outcome, "", "", &x.campaign, format!("{}: {because}{facts}", x.code)));
     }
     for (reason, at, lifted) in &d.noes {

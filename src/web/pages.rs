@@ -335,8 +335,10 @@ pub enum StateKind {
     TooMany,
     /// The form was open for more than a day, or the notice changed meanwhile: open it again.
     NonceStale,
-    /// The form was sent from elsewhere or is not ours.
+    /// The form is not ours.
     BadRequest,
+    /// The form was sent from elsewhere, or the browser does not say where from.
+    Elsewhere,
     Error,
 }
 
@@ -353,7 +355,7 @@ impl StateKind {
             StateKind::Expired => &t.gone_title,
             StateKind::TooMany => &t.too_many_title,
             StateKind::NonceStale => &t.stale_title,
-            StateKind::BadRequest => &t.bad_title,
+            StateKind::BadRequest | StateKind::Elsewhere => &t.bad_title,
             StateKind::Error => &t.error_title,
         }
     }
@@ -366,6 +368,7 @@ impl StateKind {
             StateKind::TooMany => &t.too_many_text,
             StateKind::NonceStale => &t.stale_text,
             StateKind::BadRequest => &t.bad_text,
+            StateKind::Elsewhere => &t.bad_origin,
             StateKind::Error => &t.error_text,
         }
     }
@@ -380,7 +383,7 @@ pub struct StatePage {
     pub lang_base: Option<String>,
     pub brand: String,
     pub kind: StateKind,
-    /// Where the page can be opened again, for `NonceStale`.
+    /// Where the page can be opened again.
     pub back_url: Option<String>,
     /// E.164, where STOP is understood.
     pub reply_number: Option<String>,

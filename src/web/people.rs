@@ -14,7 +14,7 @@ use super::pages::{Banner, CodeView, NoticePage, PendingView, PreferencesPage, S
 use super::{Web, address, may_try};
 use crate::clock::{DAY, HOUR, SECOND};
 use crate::domain::campaign::Mode;
-use crate::domain::channel::Permission;
+use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::consent;
 use crate::domain::ledger::Entry;
 use crate::domain::notice::blocks;
@@ -190,7 +190,8 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
             Err(error) => return failed(web, shown, &error),
         }
     }
-    let spoken = |message: &str| Lang::of_page(lang, message).page();
+    let spoken =
+        |message: &str, purposes: &[Purpose], channels: &[Channel]| Lang::of_page(lang, message).page(purposes, channels);
     match choose::submit(engine, token, &choice, &spoken).await {
         Ok(Submitted::Done) => {
             let to = lang.map_or_else(|| format!("/p/{token}"), |l| format!("/p/{token}/{}", l.code()));
@@ -213,13 +214,14 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
 /// What is wrong with a submission before its fields are read.
 pub(super) fn checked(web: &Web, headers: &HeaderMap, body: &Bytes) -> Option<(StateKind, StatusCode)> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let status = match () {
-        () if !same_origin(web, headers) => StatusCode::FORBIDDEN,
-        () if body.len() > FORM => StatusCode::PAYLOAD_TOO_LARGE,
-        () if !kind.starts_with("application/x-www-form-urlencoded") => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        () => return None,
-    };
-    Some((StateKind::BadRequest, status))
+    match () {
+        () if !same_origin(web, headers) => Some((StateKind::Elsewhere, StatusCode::FORBIDDEN)),
+        () if body.len() > FORM => Some((StateKind::BadRequest, StatusCode::PAYLOAD_TOO_LARGE)),
+        () if !kind.starts_with("application/x-www-form-urlencoded") => {
+            Some((StateKind::BadRequest, StatusCode::UNSUPPORTED_MEDIA_TYPE))
+        }
+        () => None,
+    }
 }
 
 /// Our own form says `Sec-Fetch-Site: same-origin`. Browsers that do not say it send their origin with a POST, and older ones still, which

@@ -447,6 +447,7 @@ async fn ones_own_data_until_they_are_erased(tour: &mut Tour<'_>) {
         tour.look("data-wrong", lang, "#code[aria-invalid=true]").await;
         hand.fill("#code", &code).await;
         hand.press("code", "button[value=json]").await;
+        client.execute("document.querySelector('li details').open = true", Vec::new()).await.expect("unfolded");
         tour.look("data-open", lang, "button[value=restrict]").await;
         if hand.keys {
             hand.press("json", "button[value=json]").await;
@@ -546,6 +547,10 @@ async fn a_page_of_somebody_else_and_a_page_that_only_loads_can_do_nothing(brows
     assert!(browser.client.current_url().await.expect("an address").as_str().starts_with(&link), "the form was sent");
     let bad = [Lang::EN.t().bad_title.as_str()];
     assert!(bad.contains(&heading.text().await.expect("text").as_str()), "refused, in the browser's language");
+    browser.screen(320, false).await;
+    let why = browser.client.find(Locator::Css("main h1 + p")).await.expect("why").text().await.expect("text");
+    assert!(why == Lang::EN.t().bad_origin && browser.overflow(320).await <= 0.0, "{why}");
+    browser.long_picture("elsewhere").await;
     // It cannot show our page in a frame and lead a finger over it.
     browser.client.goto(&format!("{elsewhere}/framed")).await.expect("the page");
     browser.client.wait().for_element(Locator::Css("#done")).await.expect("loaded");

@@ -1441,6 +1441,7 @@ both!(a_person_has_one_open_conversation, |app| {
     assert!(conversations::expired(&mut tx, C, 100, 9).await.unwrap().is_empty());
     let newest = conversations::newest_of(&mut tx, person).await.unwrap().unwrap();
     assert_eq!(format!("{newest:?}"), format!("{first:?}"), "everything the machine may change was written");
+    assert!(conversations::ran_out(&mut tx, &[person]).await.unwrap().is_empty(), "its message is gone, and it had a first yes");
     conversations::open(&mut tx, C, Some(id), None, "link", &[opening(3)], 101).await.unwrap();
     assert_eq!(conversations::newest_of(&mut tx, person).await.unwrap().unwrap().message_id, 3);
     let counted = report::conversations(&mut tx, id).await.unwrap();

@@ -170,6 +170,11 @@ both!(a_country_is_understood_by_its_name_or_the_row_is_named, |app| {
         rejected.contains("names no country we know") && rejected.contains("remedy: write the country's ISO code"),
         "{rejected}"
     );
+    // Nor is a language what begins with the letters of one.
+    let summary = app.import_file("number;locale\n+393000000007;klingon\n+393000000008;it-IT\n").await;
+    assert_eq!((summary.new, summary.rejected), (1, 1), "{summary:?}");
+    let rejected = std::fs::read_to_string(summary.rejected_file.unwrap()).unwrap();
+    assert!(rejected.contains("2,locale,") && rejected.contains("is not a language such as it or it-IT"), "{rejected}");
 });
 
 both!(a_workbook_or_other_binary_is_named_and_not_read_as_a_list, |app| {

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use permesso::engine::requests as wishes;
-use permesso::engine::{hand, notice, verify};
+use permesso::engine::{expire, hand, notice, verify};
 use permesso::gateway::mock::faults::Faults;
 use serde_json::Value;
 
 use crate::app::{HEADER, LINK, REPLY_NUMBER, TestApp, field};
+use crate::between::DAY;
 use crate::both;
 use crate::erasure::grants;
 use crate::run::ask;
@@ -222,9 +223,9 @@ fn states(record: &Value) -> Vec<String> {
 }
 
 both!(what_a_person_takes_along_is_true_of_them, |app| {
-    let [person, stranger, silent, refused, listed, late] = [1, 2, 3, 4, 5, 6].map(TestApp::it);
+    let [person, stranger, silent, refused, listed, late, quiet] = [1, 2, 3, 4, 5, 6, 7].map(TestApp::it);
     app.gateway.set_faults(Faults { refused_numbers: [refused.clone()].into(), ..Faults::default() });
-    app.people(&[person.clone(), stranger.clone(), silent.clone(), refused.clone()]).await;
+    app.people(&[person.clone(), stranger.clone(), silent.clone(), refused.clone(), quiet.clone()]).await;
     app.import(&TestApp::good(&listed).replace("unticked,", "unticked,2025-05-01")).await;
     app.send(LINK).await;
     let link = grants(app, &person).await;
@@ -312,6 +313,12 @@ both!(what_a_person_takes_along_is_true_of_them, |app| {
     for shown in [
         "Che cosa ci vieta di scriverti",
         "01/12/2026: Ti eri già disiscritto o disiscritta (detto il 01/05/2025)",
+        // What the decision about them saw, in their words.
+        "<summary>Che cosa risultava</summary>",
+        "<li>Motivo per chiedertelo: un consenso precedente, 10/01/2026, casella non spuntata</li>",
+        "<li>Che cosa ci vieta di scriverti: Ti eri già disiscritto o disiscritta, 01/12/2026</li>",
+        "<li>Domanda precedente: nessuna</li>",
+        "<li>I tuoi permessi: Niente</li>",
         "Link alla tua pagina consegnati su tua richiesta",
         "Mock gateway: ha trasmesso",
         "CRM S.p.A., EU: gestisce il nostro archivio clienti",
@@ -333,6 +340,26 @@ both!(what_a_person_takes_along_is_true_of_them, |app| {
         assert_eq!(of("retention")[..2], [("consent", "24 months; profiling 12 months"), ("silent", "730 days")]);
         assert!(of("decision")[0].1.contains("A no on record: unsubscribed, by a list imported on 2026-12-01."), "{file}");
     }
+
+    // Whoever says nothing is asked no more once the time is over, and both files say so, of nobody else.
+    let export = async |since: &str| {
+        let (code, csv, err) = ask(app.dir.path(), &["consents", "export", "--since", since]).await;
+        assert_eq!(code, 0, "{err}");
+        csv
+    };
+    assert_eq!(export("2026-01-01").await.matches(",silent,").count(), 0, "their questions are open");
+    app.advance(31 * DAY);
+    expire::expire(&app.engine).await.unwrap();
+    let csv = export("2027-01-01").await;
+    let silent: Vec<&str> = csv.lines().filter(|line| line.contains(",silent,")).collect();
+    let first = format!("{quiet},IT,,sms,product_info,silent,2027-01-01T");
+    assert!(silent.len() == 6 && silent[0].starts_with(&first), "what the campaign offers, each by each: {csv}");
+    assert!(silent.iter().all(|line| line.contains(&format!(",{LINK},prior_consent,")) && line.contains(",ask-")), "{csv}");
+    assert_eq!(export("2027-01-02").await.matches(",silent,").count(), 0);
+    let record = about(&exported(app, &quiet).await, "promotions");
+    assert_eq!(states(&record).last().map(String::as_str), Some("\"dpv:ConsentRequestDeferred\""), "{record:#}");
+    let whoever_answered = about(&exported(app, &person).await, "promotions");
+    assert!(!states(&whoever_answered).iter().any(|state| state.contains("Deferred")), "{whoever_answered:#}");
 });
 
 /// Every term of an export is in the vocabulary, and used as what it is there.

@@ -87,7 +87,7 @@ both!(without_its_notice_a_campaign_is_blocked_and_what_was_published_stays, |ap
         "reclamo",
         "STOP con un SMS al numero +393001234567. Il tuo operatore può addebitare",
         "Che te lo chiediamo si fonda su altro",
-        "senza il tuo numero, per altri 60 mesi",
+        "senza il tuo numero, per altri 5 anni",
     ] {
         assert!(page.contains(what), "{what}: {page}");
     }

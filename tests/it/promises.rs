@@ -770,6 +770,10 @@ both!(a_grant_carries_its_whole_proof, |app| {
     for part in ["Sconti, offerte e iniziative commerciali.", "No a tutto"] {
         assert!(words.contains(part) && shown.contains(part), "{part}: {words}");
     }
+    // Each box that stood there, and no other.
+    let boxes: Vec<&str> = words.lines().filter(|line| line.starts_with("[ ]")).collect();
+    assert!(boxes.len() == 2 && boxes[1].starts_with("[ ] Promozioni e offerte (SMS, WhatsApp, Telefonata):"), "{words}");
+    assert_eq!(shown.matches("name=\"grant\"").count(), 6);
     assert_ne!(text(&hash).3, *words);
     let story = app.story(&number).await;
     assert!(story.pages.len() == 1 && story.pages[0].contains(words) && story.ledger[1].contains(&page[..12]), "{story:?}");

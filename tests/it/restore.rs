@@ -1,6 +1,7 @@
 //! An old copy of the database in the place of the newer one: nobody who said no since, or was asked since, is written to (T21).
 
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use permesso::domain::ledger::Preference;
@@ -12,7 +13,7 @@ use permesso::vault::Keyed;
 use tokio_util::sync::CancellationToken;
 
 use crate::after::preferences_are_the_ledgers_replay;
-use crate::app::{LINK, REPLY, REPLY_NUMBER, TestApp, WHATSAPP_FIRST, field};
+use crate::app::{Kind, LINK, REPLY, REPLY_NUMBER, TestApp, WHATSAPP_FIRST, field};
 use crate::between::ASKS_FROM;
 use crate::both;
 use crate::erasure::{by_letter, with_id};
@@ -32,6 +33,20 @@ pub async fn stop_all(app: &mut TestApp) {
     app.execute("UPDATE listening SET heard_db = 0").await.unwrap();
     app.execute("UPDATE leases SET renewed_db = 0").await.unwrap();
     app.engine.store.close().await;
+}
+
+fn mode(file: &Path) -> u32 {
+    std::fs::metadata(file).expect("a file").permissions().mode() & 0o777
+}
+
+/// What lies in the folder of copies, and who may read it.
+fn backups(app: &TestApp) -> Vec<(String, u32)> {
+    let folder = match app.engine.config.database.strip_prefix("sqlite:") {
+        Some(path) => Path::new(path).with_file_name("backups"),
+        None => app.engine.config.beside("data/backups"),
+    };
+    let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    files.map(|path| (path.file_name().expect("a name").to_string_lossy().into_owned(), mode(&path))).collect()
 }
 
 /// Opens the database anew, since another lies in its place.
@@ -76,12 +91,28 @@ both!(after_an_old_copy_is_restored_nobody_who_said_no_or_was_asked_since_is_wri
     assert_eq!((app.asks(&asked), app.asks(&later)), (1, 0), "one was asked since, one was not");
 
     let command = ["db", "restore", copy.to_str().expect("text")];
+    // As if it had gone silent three seconds ago.
+    app.hang_up().await;
+    app.execute("UPDATE leases SET renewed_db = 0").await.unwrap();
+    app.execute("UPDATE listening SET heard_db = heard_db - 3000000").await.unwrap();
     let (code, _, err) = ask(app.dir.path(), &command).await;
-    assert!(code == 1 && err.contains("uses this database") && err.contains("remedy"), "not while it listens: {err}");
+    let wait = err.split("wait ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|seconds| seconds.parse().ok());
+    assert!(code == 1 && err.contains("uses this database") && wait.is_some_and(|s: u32| (1..=27).contains(&s)), "{err}");
     stop_all(app).await;
+    let database = app.engine.config.database.strip_prefix("sqlite:").map(PathBuf::from);
+    if let Some(file) = &database {
+        assert_eq!(mode(file), 0o600);
+        // As earlier versions made it.
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
     let (code, out, err) = ask(app.dir.path(), &command).await;
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("halted"), "{out}");
+    // The database of before has the noes too, and nobody else reads it; what the copy learned from has served.
+    let backups = backups(app);
+    assert!(!backups.iter().any(|(name, _)| name.starts_with("kept-")), "{backups:?}");
+    assert_eq!(backups.iter().map(|(_, mode)| *mode).collect::<Vec<_>>(), [0o600], "{backups:?}");
+    assert!(database.is_none_or(|file| mode(&file) == 0o600));
     open(app).await;
     assert_eq!(app.granted(&withdraws).await, Vec::<String>::new(), "what was withdrawn since is withdrawn");
     assert_eq!(app.granted(&stops).await, Vec::<String>::new());
@@ -329,6 +360,9 @@ both!(a_copy_that_cannot_be_made_ready_leaves_the_database_as_it_was, |app| {
     assert!(code == 1 && err.contains("as it was") && err.contains("remedy"), "{err}");
     let (code, _, err) = restore(&["no-such-copy"]).await;
     assert!(code == 1 && err.contains("no copy no-such-copy"), "{err}");
+    // Where it changes at one stroke it is as it was, and what was kept for the try is of no use.
+    let kept_of_tries = backups(app).iter().filter(|(name, _)| name.starts_with("kept-")).count();
+    assert_eq!(kept_of_tries, usize::from(app.kind == Kind::Postgres));
     open(app).await;
     assert_eq!(app.count("SELECT COUNT(*) FROM contacts").await, 2);
     app.engine.store.close().await;

@@ -7,6 +7,7 @@ use permesso::domain::consent;
 use permesso::engine::{expire, import, plan};
 use permesso::gateway::mock::faults::Faults;
 use permesso::gateway::mock::protocol;
+use permesso::web::lang::Lang;
 
 use crate::app::{HEADER, LINK, REPLY, REPLY_NUMBER, TestApp};
 use crate::both;
@@ -366,7 +367,9 @@ both!(no_to_everything_needs_one_step_and_works_with_an_old_link, |app| {
     // Not even a fresh form is needed.
     assert_eq!(app.post(&link, "", "none", &[]).await, 303);
     assert_eq!(app.post(&link, "", "none", &[]).await, 303);
-    assert!(app.story(&number).await.verdict.contains("refused"));
+    let story = app.story(&number).await;
+    assert!(story.verdict.contains("refused"));
+    assert!(story.pages.is_empty(), "no box stood on that page: {story:?}");
     assert_eq!(app.count("SELECT COUNT(*) FROM ledger").await, 1, "sent twice, said once");
 });
 
@@ -469,6 +472,19 @@ both!(forged_and_foreign_forms_are_refused, |app| {
         &[],
     ] {
         assert_eq!(send(foreign).await, 403, "{foreign:?}");
+    }
+    // Whoever is refused learns why, and what to do, in the language of the page.
+    for lang in Lang::ALL {
+        let request =
+            app.http.post(format!("{link}/{}", lang.code())).header("content-type", "application/x-www-form-urlencoded");
+        let answer = request.body(form.clone()).send().await.unwrap();
+        assert_eq!(answer.status(), 403);
+        let page = answer.text().await.unwrap();
+        for part in
+            [lang.t().bad_origin.as_str(), REPLY_NUMBER, "STOP", &format!("href=\"/p/{}\"", link.rsplit('/').next().unwrap())]
+        {
+            assert!(page.contains(part), "{part}: {page}");
+        }
     }
     assert_eq!(app.count("SELECT COUNT(*) FROM ledger").await, 0);
     assert_eq!(send(&[("origin", base)]).await, 303);

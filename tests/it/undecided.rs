@@ -33,11 +33,19 @@ both!(a_second_yes_grants_once_the_operator_has_read_nothing_in_the_unclear_repl
     let number = TestApp::it(1);
     let unclear = yes_unclear_yes(app, &number).await;
     app.reply(&number, "acme-wa", UNCLEAR).await;
+    let said = || app.inbox(&number).iter().filter(|m| m.text.contains("la tua scelta è registrata")).count();
     inbox::resolve(&app.engine, unclear, false, "op").await.unwrap();
-    assert!(app.granted(&number).await.is_empty(), "another one waits");
+    app.settle().await;
+    assert!(app.granted(&number).await.is_empty() && said() == 0, "another one waits");
     let other = app.count("SELECT id FROM inbound_events WHERE effect = 'held' AND resolved_at IS NULL").await;
     inbox::resolve(&app.engine, other, false, "op").await.unwrap();
     assert_eq!(app.granted(&number).await.len(), 2);
+    // Acknowledged as a yes that is read at once, and once.
+    assert!(inbox::resolve(&app.engine, other, false, "op").await.is_err());
+    for _ in 0..2 {
+        app.settle().await;
+        assert_eq!(said(), 1, "{:?}", app.inbox(&number));
+    }
     let sentence = &app.story(&number).await.campaigns[0].sentence;
     assert!(sentence.ends_with("by SMS and WhatsApp on 2026-12-01 10:47 (Europe/Rome)."), "as of when it was said: {sentence}");
     assert!(permesso::engine::verify::ledger(&app.engine).await.unwrap().1.is_empty());

@@ -191,10 +191,13 @@ async fn a_new_folder_has_a_list_to_try_everything_with() {
 both!(a_test_message_that_cannot_leave_says_why_at_once, |app| {
     let test = ["--json", "campaign", "test", LINK, "--to", "+39 300 123 4500", "--wait"];
     steer::halt(&app.engine, "a test").await.expect("halted");
-    let json: serde_json::Value = serde_json::from_str(&said(app, &test).await).expect("JSON");
-    assert_eq!(json["state"], "planned");
+    let (code, out, err) = ask(app.dir.path(), &test).await;
+    let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, json["state"].as_str()), (1, Some("planned")), "it waited for what did not come");
     assert!(json["held_back"].as_str().is_some_and(|why| why.contains("permesso resume")), "{json}");
-    let out = said(app, &test[1..]).await;
+    assert!(err.contains("the message was not sent: halted by the operator; `permesso resume`"), "{err}");
+    // Whoever did not want to wait for it is told, and that is all.
+    let out = said(app, &test[1..6]).await;
     assert!(out.contains("nothing leaves at the moment: halted") && out.contains("lapses"), "{out}");
 });
 
