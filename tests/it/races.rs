@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use permesso::domain::campaign::CampaignState;
-use permesso::engine::{deliver, import, plan, receive};
+use permesso::engine::{deliver, expire, import, plan, receive};
 use permesso::gateway::mock::faults::Faults;
-use permesso::store::{Store, Tx, campaigns, contacts, control, messages};
+use permesso::store::{Tx, campaigns, contacts, control, messages};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{Kind, LINK, REPLY, REPLY_NUMBER, TestApp, field};
@@ -35,6 +35,12 @@ async fn half_way(app: &TestApp, number: &str) -> Tx {
     let mut tx = app.engine.store.write().await.unwrap();
     receive::receive(&mut tx, &app.engine, "mock", &[&yes]).await.unwrap();
     tx
+}
+
+/// Until so many at this database, which is a Postgres, wait for a lock.
+async fn waiting(app: &TestApp, many: i64) {
+    let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    crate::run::until("they wait for a lock", async || app.count(waits).await == many).await;
 }
 
 async fn commit(tx: Tx) {
@@ -93,12 +99,8 @@ async fn an_import_that_meets_an_answer_head_on_is_done_again_postgres() {
     }
     ids.sort_unstable();
     contacts::lock(&mut answer, ids[1]).await.unwrap();
-    let Store::Postgres { pool, .. } = &app.engine.store else { panic!("Postgres") };
     let (imported, ()) = tokio::join!(import::suppressions(&app.engine, &file, |_| {}), async {
-        let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        while sqlx::query_scalar::<_, i64>(waits).fetch_one(pool).await.unwrap() == 0 {
-            tokio::task::yield_now().await;
-        }
+        waiting(&app, 1).await;
         contacts::lock(&mut answer, ids[0]).await.unwrap();
         answer.commit().await.unwrap();
     });
@@ -115,18 +117,62 @@ async fn a_campaign_cancelled_while_it_is_started_anew_stays_cancelled_postgres(
     let campaign = app.engine.config.campaign(LINK).unwrap();
     let counts = plan::preview(&app.engine, &campaign, |_| {}).await.unwrap();
     let again = plan::save(&app.engine, &campaign, &counts).await.unwrap();
-    let Store::Postgres { pool, .. } = &app.engine.store else { panic!("Postgres") };
     let mut cancel = app.engine.store.write().await.unwrap();
     control::take_turn(&mut cancel, &app.engine.controller).await.unwrap();
     let (started, ()) = tokio::join!(plan::start(&app.engine, LINK, &again), async {
-        let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        let waiting = async || sqlx::query_scalar::<_, i64>(waits).fetch_one(pool).await.unwrap() > 0;
-        crate::run::until("the start waits", waiting).await;
+        waiting(&app, 1).await;
         campaigns::set_state(&mut cancel, id, CampaignState::Cancelled, None).await.unwrap();
         cancel.commit().await.unwrap();
     });
     assert!(started.unwrap_err().to_string().contains("was cancelled, which is final"));
     assert_eq!(app.count("SELECT COUNT(*) FROM campaigns WHERE state = 'cancelled'").await, 1);
+    app.end().await;
+}
+
+/// Whom to remind is looked for without a lock.
+#[tokio::test]
+async fn a_start_and_a_stop_between_the_look_for_reminders_and_their_plan_count_postgres() {
+    let mut app = TestApp::new(Kind::Postgres).await;
+    let (a, b) = (TestApp::it(1), TestApp::it(2));
+    app.people(&[a.clone(), b]).await;
+    let id = app.plan_as(LINK, |c| c.reminder_after_days = Some(1)).await;
+    app.settle().await;
+    app.advance(24 * 60 * MINUTE);
+    let mut campaign = app.engine.config.campaign(LINK).unwrap();
+    (campaign.reminder_after_days, campaign.limits.rate) = (Some(1), 1.0);
+    let counts = plan::preview(&app.engine, &campaign, |_| {}).await.unwrap();
+    let again = plan::save(&app.engine, &campaign, &counts).await.unwrap();
+    let held = async || {
+        let mut tx = app.engine.store.write().await.unwrap();
+        campaigns::lock(&mut tx, id).await.unwrap();
+        tx
+    };
+    let reminders = "SELECT COUNT(*) FROM messages WHERE kind = 'reminder' AND state = 'planned'";
+
+    let first = held().await;
+    let (started, expired, ()) = tokio::join!(
+        plan::start(&app.engine, LINK, &again),
+        async {
+            waiting(&app, 1).await;
+            expire::expire(&app.engine).await
+        },
+        async {
+            waiting(&app, 2).await;
+            first.rollback().await.unwrap();
+        }
+    );
+    assert_eq!((started.unwrap().campaign_id, expired.unwrap()), (id, 0));
+    assert_eq!(app.count(reminders).await, 0, "they would be of the revision that was");
+    while plan::plan_next(&app.engine, id).await.unwrap() {}
+
+    let second = held().await;
+    let (expired, ()) = tokio::join!(expire::expire(&app.engine), async {
+        waiting(&app, 1).await;
+        let no = said("no", &a, REPLY_NUMBER, "STOP", app.clock.now());
+        receive::store(&app.engine, "mock", &[no]).await.unwrap();
+        second.rollback().await.unwrap();
+    });
+    assert_eq!((expired.unwrap(), app.count(reminders).await), (0, 1), "of the other alone");
     app.end().await;
 }
 
@@ -172,7 +218,6 @@ async fn what_is_read_of_a_person_is_one_picture_postgres() {
     let page = format!("{link}/data");
     let ticket = field(&crate::mydata::open(&app, &page, &number).await, "ticket");
     let nonce = field(&app.get(&page).await.1, "nonce");
-    let Store::Postgres { pool, .. } = &app.engine.store else { panic!("Postgres") };
     let mut stop = app.engine.store.write().await.unwrap();
     // The ledger is read before these, the noes after them.
     let Tx::Postgres(held) = &mut stop else { panic!("Postgres") };
@@ -184,9 +229,7 @@ async fn what_is_read_of_a_person_is_one_picture_postgres() {
         request.body(body).send().await.unwrap().text().await.unwrap()
     };
     let (before, ()) = tokio::join!(data(), async {
-        let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        let waiting = async || sqlx::query_scalar::<_, i64>(waits).fetch_one(pool).await.unwrap() > 0;
-        crate::run::until("the reader waits", waiting).await;
+        waiting(&app, 1).await;
         let no = said("stop", &number, REPLY_NUMBER, "STOP", app.clock.now());
         receive::receive(&mut stop, &app.engine, "mock", &[&no]).await.unwrap();
         stop.commit().await.unwrap();
