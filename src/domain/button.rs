@@ -123,6 +123,9 @@ mod tests {
         for bad in [
             "Sì\nNo\nSTOP",
             "Sì\nSì\nSTOP\nOk",
+            "STOP\nNo\nSTOP\nOk",
+            "Sì\nSTOP\nSTOP\nOk",
+            "Sì\nNo\nSTOP\nSTOP",
             "Sì\nNo\nSTOP\n",
             "Sì\nNo\nSTOP\nun titolo molto, molto lungo",
             "{{ brand }}\nNo\nSTOP\nOk",

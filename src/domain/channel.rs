@@ -72,3 +72,26 @@ impl Permission {
         Some(Permission { channel: Channel::parse(channel)?, purpose: Purpose::parse(purpose)? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pages post these words, configurations are written with them, and the ledger holds them.
+    #[test]
+    fn each_permission_is_read_as_what_it_says() {
+        let all: Vec<Permission> = Channel::ALL
+            .iter()
+            .flat_map(|channel| Purpose::ALL.map(|purpose| Permission { channel: *channel, purpose }))
+            .collect();
+        let codes: Vec<String> = all.iter().map(|permission| permission.code()).collect();
+        assert_eq!(codes[..4], ["sms.product_info", "sms.promotions", "sms.profiling", "whatsapp.product_info"]);
+        assert_eq!(
+            codes.iter().map(|code| Permission::parse(code)).collect::<Vec<_>>(),
+            all.into_iter().map(Some).collect::<Vec<_>>()
+        );
+        for other in ["", "sms", "sms.", "fax.promotions", "sms.prizes", "SMS.promotions"] {
+            assert_eq!(Permission::parse(other), None);
+        }
+    }
+}

@@ -142,3 +142,35 @@ pub struct BasisEvidence {
     #[serde(default)]
     pub conditions: Vec<SoftOptIn>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lists are written with these words and databases hold them.
+    #[test]
+    fn each_word_is_read_as_what_it_says() {
+        let kinds = [("prospect", Kind::Prospect), ("dormant", Kind::Dormant), ("customer", Kind::Customer)];
+        assert!(kinds.iter().all(|(code, kind)| kind.code() == *code && Kind::parse(code) == Some(*kind)));
+        let bases = ["prior_consent", "soft_opt_in", "inbound_request", "end_of_retention_fr", "other_approved"];
+        assert_eq!(AskBasis::ALL.map(AskBasis::code), bases);
+        assert_eq!(bases.map(AskBasis::parse), AskBasis::ALL.map(Some));
+        let boxes = ["unticked", "pre_ticked", "bundled"];
+        assert_eq!(boxes.map(|code| BoxDefault::parse(code).map(BoxDefault::code)), boxes.map(Some));
+        let conditions = ["sale", "similar", "opt_out_then", "opt_out_since"];
+        assert_eq!(SoftOptIn::ALL.map(SoftOptIn::code), conditions);
+        assert_eq!(conditions.map(SoftOptIn::parse), SoftOptIn::ALL.map(Some));
+        assert_eq!((Kind::parse("Prospect"), AskBasis::parse(""), SoftOptIn::parse("sales")), (None, None, None));
+    }
+
+    #[test]
+    fn dates_say_who_is_dormant_and_where_there_are_none_the_strict_reading_does() {
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        let on = |stated, last: Option<&str>| Kind::on(day("2026-12-01"), stated, last.map(day), 365);
+        for stated in [None, Some(Kind::Prospect), Some(Kind::Dormant), Some(Kind::Customer)] {
+            assert_eq!(on(stated, Some("2025-12-01")), Kind::Customer, "365 days ago");
+            assert_eq!(on(stated, Some("2025-11-30")), Kind::Dormant, "366 days ago");
+            assert_eq!(on(stated, None), stated.unwrap_or(Kind::Prospect));
+        }
+    }
+}

@@ -241,6 +241,8 @@ mod tests {
         assert_eq!(italy("02:30-05:00", before), Opening::Opens { at: after });
         assert_eq!(italy("01:00-02:30", before), Opening::Open { until: after });
         assert_eq!(italy("02:10-02:50", before), Opening::Opens { at: utc("2027-03-29 00:10") });
+        let half_past = NaiveDateTime::parse_from_str("2027-03-28 02:30:30", "%Y-%m-%d %H:%M:%S").unwrap();
+        assert_eq!(earliest(Rome, half_past), Some(after), "to the second");
     }
 
     #[test]
@@ -274,6 +276,8 @@ mod tests {
         assert_eq!(opening(&[], &[], now), Opening::Never);
         let (days, nights) = (Hours::parse("09:00-20:00", None).unwrap(), Hours::parse("20:00-24:00", None).unwrap());
         assert_eq!(opening(&[&days, &nights], &[London], now), Opening::Never);
+        assert_eq!(italy("24/7 \"all of it\"", now), italy("24/7", now));
+        assert_eq!(italy("09:00-12:00 \"desk\", 12:00-18:00 \"post\"", now), Opening::Open { until: utc("2026-11-23 17:00") });
         assert_eq!(italy("22:00-02:00", at(Rome, "2026-11-24 01:00")), Opening::Open { until: at(Rome, "2026-11-24 02:00") });
     }
 
@@ -286,6 +290,9 @@ mod tests {
         assert!(matches!(Hours::parse(WEEK, None), Err(HoursError::NoHolidays(_))));
         assert_eq!(Hours::parse("Mo-Fr 09:00-18:00; SH off", Some("IT")), Err(HoursError::SchoolHolidays));
         assert!(matches!(Hours::parse("nine to five", None), Err(HoursError::Syntax(_))));
+        let hours = |osm: &str, country| Hours::parse(osm, Some(country)).unwrap();
+        assert_eq!(hours(WEEK, "IT"), hours(WEEK, "IT"));
+        assert_ne!(hours(WEEK, "IT"), hours("09:00-20:00", "IT"));
     }
 
     #[test]
