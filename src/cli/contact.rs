@@ -36,6 +36,9 @@ pub enum Command {
         /// `jsonld` or `csv`.
         #[arg(long, value_enum, default_value = "jsonld")]
         format: Format,
+        /// Language of the table's words: the person's own as far as it is known, or else the company's, if left out.
+        #[arg(long, value_parser = lang)]
+        locale: Option<Lang>,
         /// A new file, for its owner alone; standard output if left out.
         #[arg(long)]
         out: Option<PathBuf>,
@@ -147,6 +150,9 @@ pub enum Requests {
         /// The provider's account, as in permesso.toml; left out for a request that was only noted.
         #[arg(long)]
         gateway: Option<String>,
+        /// How and when the person was told why their wish is not carried out, for the record; an objection is never refused.
+        #[arg(long, value_name = "WORDS", conflicts_with = "gateway")]
+        told: Option<String>,
     },
 }
 
@@ -154,14 +160,16 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     let engine = context.engine().await?;
     match command {
         Command::Explain { number } => explain(context, &engine, number).await,
-        Command::Export { number, format, out, force, received } => {
+        Command::Export { number, format, locale, out, force, received } => {
             let asked = asked(&engine, *received, "contact export")?;
             let write = |dossier: &Dossier| {
                 let mut target = super::out::open(out.as_deref(), *force)?;
                 match format {
                     Format::Jsonld => writeln!(target, "{:#}", record::json_ld(&engine, dossier))?,
                     Format::Csv => {
-                        let lang = dossier.contact.locale.as_deref().and_then(Lang::parse).unwrap_or(Lang::EN);
+                        let theirs = || dossier.locale().and_then(|locale| Lang::parse(&locale));
+                        let ours = || Lang::parse(&engine.config.default_locale);
+                        let lang = locale.or_else(theirs).or_else(ours).unwrap_or(Lang::EN);
                         target.write_all(&sheet::csv(mytable::rows(lang, &engine.config.retention, dossier)))?;
                     }
                 }
@@ -194,11 +202,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             Ok(())
         }
         Command::Unrestrict { number, told } => {
-            if told.trim().is_empty() {
-                bail!(
-                    "--told: is empty; remedy: how and when the person was told, as in --told \"letter of 2026-12-01\" (Art. 18(3) GDPR)"
-                );
-            }
+            let told = words(told)?;
             let asked = Asked { evidence: format!("the person was told: {told}"), ..asked(&engine, None, "contact unrestrict")? };
             match rights::restrict_number(&engine, &parsed(&engine, number)?, false, &asked).await? {
                 0 => println!("not restricted"),
@@ -244,16 +248,30 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             println!("request {id} is noted; it is due {}", requests::due_on(&asked));
             Ok(())
         }
-        Command::Requests(Requests::Done { id, gateway: Some(gateway) }) => {
+        Command::Requests(Requests::Done { id, gateway: Some(gateway), .. }) => {
             requests::done(&engine, *id, gateway, &run::operator()).await?;
             println!("request {id}: {gateway} has done its part");
             Ok(())
         }
-        Command::Requests(Requests::Done { id, gateway: None }) => {
-            requests::answered(&engine, *id).await?;
+        Command::Requests(Requests::Done { id, gateway: None, told }) => {
+            requests::answered(&engine, *id, told.as_deref().map(words).transpose()?).await?;
             println!("request {id} is answered");
             Ok(())
         }
+    }
+}
+
+fn lang(code: &str) -> Result<Lang, String> {
+    Lang::parse(code).ok_or_else(|| format!("it is one of {}", Lang::ALL.map(Lang::code).join(", ")))
+}
+
+/// How and when somebody was told something.
+fn words(told: &str) -> Result<&str> {
+    match told.trim() {
+        "" => bail!(
+            "--told: is empty; remedy: how and when the person was told, as in --told \"letter of 2026-12-01\" (Art. 12(4) and 18(3) GDPR)"
+        ),
+        told => Ok(told),
     }
 }
 
@@ -305,15 +323,16 @@ fn print_erased(erased: &Erased, rehearsal: bool) {
         println!("{gateway} has to do its part ({}), by {}", counted(*messages, "message", "messages"), erased.due);
     }
     println!("yours: take the number out of your CRM and lists; no export names it any more (a [[webhook]] tells the CRM)");
-    let requests: Vec<String> = erased.requests.iter().map(|id| format!("request {id}")).collect();
-    match (rehearsal, requests.is_empty(), erased.gateways.is_empty()) {
-        (true, ..) => println!("nothing was changed"),
-        (false, true, _) => println!("done"),
-        (false, false, true) => println!("done; on record as {}", requests.join(", ")),
-        (false, false, false) => println!(
-            "done here; {} {} open until the providers have done their part: `permesso contact requests list --open` says what to ask of them",
-            requests.join(", "),
-            word(requests.len() as u64, "is", "are")
+    let (open, done): (Vec<i64>, Vec<i64>) = erased.requests.iter().partition(|id| erased.open.contains(id));
+    let named = |ids: &[i64]| ids.iter().map(|id| format!("request {id}")).collect::<Vec<_>>().join(", ");
+    let (open, done) = (named(&open), named(&done));
+    let on_record = if done.is_empty() { String::new() } else { format!("; on record as {done}") };
+    match (rehearsal, open.is_empty()) {
+        (true, _) => println!("nothing was changed"),
+        (false, true) => println!("done{on_record}"),
+        (false, false) => println!(
+            "done here{on_record}; {open} {} open until the providers have done their part: `permesso contact requests list --open` says what to ask of them",
+            word(erased.open.len() as u64, "is", "are")
         ),
     }
 }

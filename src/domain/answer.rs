@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use super::rights::Right;
+
 /// The person's last word on an ask, or what stands in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Answer {
@@ -112,7 +114,9 @@ impl By {
     /// by letter is theirs, whoever carries it out.
     pub fn of(channel: &str, action: &str) -> Option<By> {
         match channel {
-            "operator" if action == OBJECTION => Some(By::Person),
+            "operator" if matches!(Right::parse(action), Some(Right::Objection | Right::Restriction | Right::Erasure)) => {
+                Some(By::Person)
+            }
             "operator" => Some(By::Operator),
             "gateway" => Some(By::Gateway),
             "import" => Some(By::List),

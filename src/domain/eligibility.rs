@@ -10,6 +10,7 @@ use super::code;
 use super::contact::{AskBasis, BasisEvidence, BoxDefault, Kind, SoftOptIn};
 use super::country::{CountryPack, Freshness, freshness};
 use super::hours::Opening;
+use super::ledger::NUMBER_CHANGED;
 use super::message;
 use super::register::Screened;
 use super::suppression;
@@ -42,6 +43,8 @@ pub struct Facts {
     pub times: Option<Times>,
     /// The live suppressions of this number and of every number of the same human: reason and time.
     pub suppressions: Vec<(suppression::Reason, i64)>,
+    /// The number is closed because its person has another one: nobody said that it is somebody else's.
+    pub number_changed: bool,
     /// Every ask of this person or the same human, whatever the campaign's name: when, and the message it was. A message that is
     /// sent by its second leg has a mark of its own here, which must hide nobody else's.
     pub asked: Vec<(i64, i64)>,
@@ -153,6 +156,7 @@ pub enum Reason {
     SuppressedUnsub,
     AlreadyRefused,
     WrongPerson,
+    NumberChanged,
     Erased,
     Restricted,
     HeldForOperator,
@@ -191,11 +195,12 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 39] = [
+    pub const ALL: [Reason; 40] = [
         Reason::SuppressedObjection,
         Reason::SuppressedUnsub,
         Reason::AlreadyRefused,
         Reason::WrongPerson,
+        Reason::NumberChanged,
         Reason::Erased,
         Reason::Restricted,
         Reason::HeldForOperator,
@@ -248,6 +253,7 @@ impl Reason {
             Reason::SuppressedUnsub => ("SUPPRESSED_UNSUB", "The person had unsubscribed before."),
             Reason::AlreadyRefused => ("ALREADY_REFUSED", "The person said no when asked; nobody is asked twice."),
             Reason::WrongPerson => ("WRONG_PERSON", "Whoever has this number now is not the person we knew."),
+            Reason::NumberChanged => ("NUMBER_CHANGED", "The person has another number, and this one is closed."),
             Reason::Erased => ("ERASED", "The person asked to be erased; only a keyed note not to write remains."),
             Reason::Restricted => ("RESTRICTED", "Processing of this person's data is restricted (Art. 18 GDPR)."),
             Reason::HeldForOperator => {
@@ -370,7 +376,8 @@ pub fn told(reason: &str) -> String {
 
 /// The rule that a reason names. A message that a no cancelled carries the suppression's own code.
 pub fn rule(reason: &str) -> Option<Reason> {
-    Reason::parse(reason).or_else(|| suppression::Reason::parse(reason).map(Reason::of))
+    let changed = (reason == NUMBER_CHANGED).then_some(Reason::NumberChanged);
+    Reason::parse(reason).or(changed).or_else(|| suppression::Reason::parse(reason).map(Reason::of))
 }
 
 /// The verdict about one message to one person at `now` (microseconds UTC), from the first rule that decides.
@@ -388,8 +395,8 @@ pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
         Cause::Confirm => {
             let yes = facts.conversation.as_ref().and_then(|c| c.first_yes_at);
             let newest_no = facts.suppressions.iter().map(|(_, at)| *at).max();
-            if let Some((reason, _)) = strictest(facts).filter(|_| newest_no >= yes) {
-                return Decision::Skip(Reason::of(reason));
+            if let Some(no) = strictest(facts).filter(|_| newest_no >= yes) {
+                return Decision::Skip(no);
             }
             match () {
                 _ if barred => Decision::Skip(Reason::Restricted),
@@ -423,7 +430,7 @@ pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
                     && facts.screened.iter().any(|s| Some(&s.register) == pack.register.name.as_ref() && s.listed_since.is_some())
             };
             match (strictest(facts), pack) {
-                (Some((reason, _)), _) => Decision::Skip(Reason::of(reason)),
+                (Some(no), _) => Decision::Skip(no),
                 _ if barred => Decision::Skip(Reason::Restricted),
                 _ if facts.held => Decision::Skip(Reason::HeldForOperator),
                 _ if !facts.mobile => Decision::Skip(Reason::BadNumber),
@@ -459,8 +466,8 @@ fn plan(cause: Cause<'_>, facts: &Facts, now: i64) -> Result<(i64, AskBasis), De
     let channel = ask.channel;
 
     // No is final (promise 2).
-    if let Some((reason, _)) = strictest(facts) {
-        return skip(Reason::of(reason));
+    if let Some(no) = strictest(facts) {
+        return skip(no);
     }
     if facts.restricted || facts.noted {
         return skip(Reason::Restricted);
@@ -610,8 +617,12 @@ fn right_to_ask(facts: &Facts, pack: &CountryPack, channel: Channel, today: Naiv
     })
 }
 
-fn strictest(facts: &Facts) -> Option<(suppression::Reason, i64)> {
-    facts.suppressions.iter().copied().max()
+fn strictest(facts: &Facts) -> Option<Reason> {
+    let (no, _) = facts.suppressions.iter().copied().max()?;
+    match no {
+        suppression::Reason::WrongPerson if facts.number_changed => Some(Reason::NumberChanged),
+        no => Some(Reason::of(no)),
+    }
 }
 
 fn window(opening: &Opening) -> Result<i64, Decision> {

@@ -30,6 +30,11 @@ pub enum Line {
 }
 
 impl Line {
+    /// Whether it may be a mobile number: any other takes no message.
+    pub fn is_mobile(self) -> bool {
+        matches!(self, Line::Mobile | Line::MobileOrLandline)
+    }
+
     /// As a contact keeps it: whatever may be a mobile number counts as one.
     pub fn code(self) -> &'static str {
         match self {

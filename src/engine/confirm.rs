@@ -453,17 +453,17 @@ pub async fn no_of_number(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], reason:
 /// theirs, under their ids, for whatever number comes under one.
 pub(super) async fn untie(tx: &mut Tx, engine: &Engine, keyed: &[Keyed]) -> Result<()> {
     let (controller, now) = (engine.controller.as_str(), engine.now());
-    let (_, mut ids) = suppressions::reach(tx, controller, keyed).await?;
+    let (reached, mut ids) = suppressions::reach(tx, controller, keyed).await?;
     ids.retain(|id| keyed.iter().all(|own| own.mac != id.mac));
     let noes = suppressions::of(tx, controller, keyed).await?;
     for (reason, at) in suppressions::live_at(&noes).filter(|(reason, _)| *reason != Reason::WrongPerson) {
         suppressions::suppress_alone(tx, controller, &ids, reason, By::List, at, now).await?;
     }
     // What it wrote, and nobody could read yet, holds the others no more.
-    let wrote = contacts::by_number(tx, controller, keyed).await?.filter(|contact| contact.held_at.is_some());
-    let held = match wrote {
-        Some(contact) => contacts::lock_human(tx, contact.id).await?,
-        None => Vec::new(),
+    let held = match contacts::by_number(tx, controller, keyed).await? {
+        Some(contact) if contact.held_at.is_some() => contacts::lock_human(tx, contact.id).await?,
+        Some(_) => Vec::new(),
+        None => reached,
     };
     humans::untie(tx, controller, keyed).await?;
     for number in held {
@@ -640,6 +640,14 @@ pub async fn object(tx: &mut Tx, engine: &Engine, contact: i64, deed: &Deed) -> 
 /// The number is not the person's any more.
 pub async fn number_changed(tx: &mut Tx, engine: &Engine, contact: i64, deed: &Deed) -> Result<()> {
     close_by(tx, engine, contact, Act::WrongPerson, deed).await
+}
+
+/// As [`number_changed`], of a number that somebody else has said to be theirs: that closed it, and stays on record as what did.
+pub async fn number_changed_since(tx: &mut Tx, engine: &Engine, contact: i64, deed: &Deed) -> Result<()> {
+    let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+    let body = situation.body(Entry::WrongPerson, deed, Vec::new());
+    engine.append(tx, &body).await?;
+    Ok(())
 }
 
 async fn close_by(tx: &mut Tx, engine: &Engine, contact: i64, said: Act, deed: &Deed) -> Result<()> {

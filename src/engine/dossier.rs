@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::requests::{self, Asked, Listed};
 use super::seen::Seen;
-use super::{Engine, notice, rights};
+use super::{Engine, entry, notice, rights};
 use crate::config::{Config, GatewayConfig};
 use crate::domain::channel::{Channel, Permission};
 use crate::domain::ledger::{self as proof, Body, NUMBER_CHANGED, Preference};
@@ -20,8 +20,10 @@ use crate::domain::suppression;
 use crate::domain::wording::{Values, render};
 use crate::store::contacts::{Contact, Evidence};
 use crate::store::conversations::{self, RanOut};
+use crate::store::inbound::Inbound;
 use crate::store::notices::{self, Published};
 use crate::store::{self, Tx, campaigns, contacts, erase, handed, inbound, intakes, ledger, messages, screenings, suppressions};
+use crate::vault::Keyed;
 
 /// Times are microseconds UTC.
 #[derive(Debug, Clone)]
@@ -59,6 +61,8 @@ pub struct Dossier {
     pub zone: chrono_tz::Tz,
     /// Their numbers before this one, newest first.
     pub former: Vec<Former>,
+    /// The human's other numbers, for who asks for all by letter: a page is behind the code of one.
+    pub others: Vec<Dossier>,
 }
 
 /// A number that gave way to the person's next one, with what is known of it while it was theirs.
@@ -70,6 +74,28 @@ pub struct Former {
 }
 
 impl Dossier {
+    /// This, and what is known of the human's numbers before it and beside it, each by itself.
+    pub fn all(&self) -> Vec<&Dossier> {
+        let mut all = vec![self];
+        all.extend(self.former.iter().map(|former| &former.dossier));
+        all.extend(self.others.iter().flat_map(Dossier::all));
+        all
+    }
+
+    /// Whether the number is a contact. Of any other its noes and what it wrote are known, under keyed hashes.
+    pub fn is_contact(&self) -> bool {
+        self.contact.id != NOBODY
+    }
+
+    /// The language they read: as a list says, or else of what they chose last, or were sent last.
+    pub fn locale(&self) -> Option<String> {
+        let own = |d: &Dossier| {
+            let chosen = || d.entries.iter().rev().find_map(|entry| entry.body.locale.clone());
+            d.contact.locale.clone().or_else(chosen).or_else(|| d.sent.last().map(|sent| sent.locale.clone()))
+        };
+        self.all().into_iter().find_map(own)
+    }
+
     /// The asks that a gateway took, as far as is known: whoever was sent nothing was asked nothing.
     pub fn asks(&self) -> impl DoubleEndedIterator<Item = &Sent> {
         self.sent.iter().filter(|s| matches!(s.kind.as_str(), "ask" | "reminder") && !s.was_refused)
@@ -128,7 +154,12 @@ pub struct Received {
     pub at: i64,
     pub channel: String,
     pub text: String,
+    /// Where they wrote first by an entry's link or word, which is no consent: its form, empty where an earlier version did not keep it.
+    pub entry: Option<String>,
 }
+
+/// The id of no contact.
+const NOBODY: i64 = 0;
 
 #[derive(Debug, Clone)]
 pub struct Decision {
@@ -154,8 +185,10 @@ impl Decision {
 /// The person's data for an operator who hands them over, noted as a request that is done once they are written: a file that cannot be
 /// written answers nobody.
 ///
+/// They are the human's, under every number of theirs, as far as an erasure goes; of a number that is no contact its noes, and what it wrote.
+///
 /// # Errors
-/// The number is no contact, or `write` failed; then nothing is noted.
+/// Nothing is known of the number, or `write` failed; then nothing is noted.
 pub async fn hand_over(
     engine: &Engine,
     number: &PhoneNumber,
@@ -164,27 +197,104 @@ pub async fn hand_over(
 ) -> Result<()> {
     let keyed = engine.vault.keyed_all(number);
     let mut tx = engine.store.write().await?;
-    let contact = contacts::by_number(&mut tx, &engine.controller, &keyed).await?;
-    let Some(contact) = contact else {
-        let noes = suppressions::of(&mut tx, &engine.controller, &keyed).await?;
-        if suppressions::live(&noes).any(|no| no == suppression::Reason::Erased) {
-            bail!(
-                "this person was erased: what is left is the no, and the proof and the requests that `permesso contact explain` shows; remedy: tell them so, then `permesso contact requests done ID`"
-            );
-        }
-        bail!(
-            "nothing is known of this number; remedy: tell them so, then `permesso contact requests done ID` ends a noted request"
-        );
-    };
-    let subject = contact.subject.clone();
     // They hold this request too, and whoever reads them page by page keeps nobody waiting.
-    requests::add(&mut tx, engine, Right::Access, &keyed, Some(&subject), asked, &[]).await?;
-    let dossier = gather(&mut tx, engine, contact).await?;
+    note(&mut tx, engine, number, asked).await?;
+    let dossier = of_human(&mut tx, engine, number, &keyed).await?;
     tx.rollback().await?;
     write(&dossier)?;
     let mut tx = engine.store.write().await?;
-    requests::add(&mut tx, engine, Right::Access, &keyed, Some(&subject), asked, &[]).await?;
+    note(&mut tx, engine, number, asked).await?;
     Ok(tx.commit().await?)
+}
+
+/// Puts the request for the data on record, of this number; a letter that names another one of the human is answered by it, too.
+async fn note(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<()> {
+    let keyed = engine.vault.keyed_all(number);
+    let contact = contacts::by_number(tx, &engine.controller, &keyed).await?;
+    let subject = contact.map(|contact| contact.subject);
+    requests::add(tx, engine, Right::Access, &keyed, subject.as_deref(), asked, &[]).await?;
+    for id in suppressions::reach(tx, &engine.controller, &keyed).await?.0 {
+        if let Some(other) = contacts::by_id(tx, id).await?.filter(|c| !c.is_erased()) {
+            let own = engine.vault.keyed_all(&engine.vault.decrypt_number(&other.number_enc)?);
+            requests::settle(tx, engine, Right::Access, &own, Some(&other.subject)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What is known of the human with this number.
+async fn of_human(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, keyed: &[Keyed]) -> Result<Dossier> {
+    let controller = engine.controller.as_str();
+    let (reached, aliases) = suppressions::reach(tx, controller, keyed).await?;
+    let contact = contacts::by_number(tx, controller, keyed).await?;
+    let own = contact.as_ref().map(|contact| contact.id);
+    let mut all = match contact {
+        Some(contact) => gather(tx, engine, contact).await?,
+        None => of_stranger(tx, engine, number, keyed).await?,
+    };
+    let mut known = keyed.to_vec();
+    for id in reached.into_iter().filter(|id| Some(*id) != own) {
+        let Some(contact) = contacts::by_id(tx, id).await?.filter(|c| !c.is_erased()) else { continue };
+        let other = gather(tx, engine, contact).await?;
+        known.extend(engine.vault.keyed_all(&other.number));
+        // Whoever has a wrong number now wrote for themselves.
+        let wrong = |(no, _, lifted): &(String, i64, Option<i64>)| {
+            lifted.is_none() && (no == suppression::Reason::WrongPerson.code() || no == NUMBER_CHANGED)
+        };
+        if !other.noes.iter().any(wrong) {
+            all.others.push(other);
+        }
+    }
+    // Of a number that a list's row tied to them, and that is no contact, there are hashes alone.
+    let tied: Vec<Keyed> = aliases.into_iter().filter(|alias| known.iter().all(|own| own.mac != alias.mac)).collect();
+    all.received.extend(received(engine, inbound::of_strangers(tx, controller, &tied).await?)?);
+    let nothing = !all.is_contact() && all.others.is_empty() && all.noes.is_empty() && all.received.is_empty();
+    if nothing && all.requests.iter().all(|request| request.kind == Right::Access.code()) {
+        bail!(
+            "nothing is known of this number; remedy: tell them so, then `permesso contact requests done ID` ends a noted request"
+        );
+    }
+    Ok(all)
+}
+
+/// What is kept of a number that is no contact: noes, which stand under its keyed hashes, what it wrote, and what was asked for.
+async fn of_stranger(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, keyed: &[Keyed]) -> Result<Dossier> {
+    let noes = suppressions::of(tx, &engine.controller, keyed).await?;
+    if suppressions::live(&noes).any(|no| no == suppression::Reason::Erased) {
+        bail!(
+            "this person was erased: what is left is the no, and the proof and the requests that `permesso contact explain` shows; remedy: tell them so, then `permesso contact requests done ID`"
+        );
+    }
+    let wrote = inbound::of_strangers(tx, &engine.controller, keyed).await?;
+    let since = wrote.iter().map(|row| row.received_at).chain(noes.iter().map(|(_, at, _)| *at)).min();
+    let nobody = Contact {
+        id: NOBODY,
+        // Of the oldest key, which never goes, so that two exports name them alike.
+        subject: keyed.first().map(|k| k.mac.clone()).unwrap_or_default(),
+        number_enc: engine.vault.encrypt_number(number)?,
+        country: number.country().map(str::to_owned),
+        line: number.line().code().to_owned(),
+        locale: None,
+        zone: None,
+        kind: None,
+        last_action: None,
+        restricted: 0,
+        held_at: None,
+        created_at: since.unwrap_or(engine.now()),
+        times: None,
+    };
+    of_number(tx, engine, nobody, i64::MAX).await
+}
+
+/// What people wrote, as far as its words are kept.
+fn received(engine: &Engine, rows: Vec<Inbound>) -> Result<Vec<Received>> {
+    let kept = rows.into_iter().filter(|row| !row.body_enc.is_empty());
+    let read = kept.map(|row| {
+        let text = engine.vault.decrypt("inbound", &row.body_enc)?;
+        let entry = entry::became(&row.effect).map(|(form, _)| form.to_owned());
+        Ok(Received { at: row.at, channel: row.channel, text, entry })
+    });
+    read.collect()
 }
 
 /// All that is known of a contact, in one picture; `None` of somebody erased.
@@ -289,11 +399,11 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
             });
         }
     }
-    let mut received = Vec::new();
-    for row in inbound::of_contact(tx, contact.id).await?.into_iter().filter(|row| row.at <= until && !row.body_enc.is_empty()) {
-        let text = engine.vault.decrypt("inbound", &row.body_enc)?;
-        received.push(Received { at: row.at, channel: row.channel, text });
-    }
+    let mut wrote = inbound::of_strangers(tx, controller, &keyed).await?;
+    wrote.extend(inbound::of_contact(tx, contact.id).await?);
+    wrote.retain(|row| row.at <= until);
+    let brought: Vec<String> = wrote.iter().map(|row| row.gateway.clone()).collect();
+    let received = received(engine, wrote)?;
     let (mut decisions, mut asked_for) = (Vec::new(), Vec::new());
     for (campaign, stage, outcome, code, facts, at, revision) in campaigns::decisions_of(tx, contact.id).await? {
         if at > until {
@@ -324,7 +434,7 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
     for version in shown.collect::<BTreeSet<_>>() {
         texts.extend(notices::of_version(tx, controller, version).await?);
     }
-    let passed = erase::passed(tx, contact.id).await?.into_iter().map(|(gateway, ..)| gateway).collect();
+    let passed = erase::passed(tx, contact.id).await?.into_iter().map(|(gateway, ..)| gateway).chain(brought).collect();
     Ok(Dossier {
         recipients: recipients(&engine.config, passed),
         notice_version,
@@ -348,5 +458,6 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
         requests: asked,
         asked_for,
         former: Vec::new(),
+        others: Vec::new(),
     })
 }

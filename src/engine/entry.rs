@@ -18,20 +18,20 @@ use crate::vault::{self, Keyed};
 pub const WORDING: &str = "join_link:";
 /// Its name among the texts.
 pub const TEXT: &str = templates::ENTRY;
-/// Effect of an inbound message by which somebody came.
+/// Begins the effect of an inbound message by which somebody came; its form follows, and why it was not answered.
 const ENTRY: &str = "entry";
-const UNANSWERED: &str = "entry, not answered: a no stands";
+const UNANSWERED: &str = "not answered: a no stands";
 
-/// What became of such a message, in words; `None` where `effect` is that of another one.
-pub(super) fn became(effect: &str) -> Option<&str> {
-    match effect {
-        ENTRY => Some("the link of the form’s page is the answer"),
-        other => other.strip_prefix("entry, "),
-    }
+/// By which form's entry somebody came with such a message (empty where an earlier version did not keep it), and what became of it, in
+/// words; `None` where `effect` is that of another one.
+pub(super) fn became(effect: &str) -> Option<(&str, &str)> {
+    let rest = effect.strip_prefix(ENTRY).filter(|rest| rest.is_empty() || rest.starts_with([' ', ',']))?;
+    let (form, became) = rest.split_once(", ").unwrap_or((rest, "the link of the form’s page is the answer"));
+    Some((form.trim_start(), became))
 }
 
-/// What becomes of such a message, as a word for the record: the person is a contact only so that they can be answered, on no list and in
-/// no campaign's audience; whoever said no, restricted their data or was erased is not answered.
+/// What becomes of such a message, as a word for the record, and whose it is where that was nobody's before: the person is a contact only so
+/// that they can be answered, on no list and in no campaign's audience; whoever said no, restricted their data or was erased is not answered.
 pub(super) async fn come(
     tx: &mut Tx,
     engine: &Engine,
@@ -40,16 +40,17 @@ pub(super) async fn come(
     keyed: &[Keyed],
     entry: &Entry,
     heard: &Heard<'_>,
-) -> Result<&'static str> {
+) -> Result<(Option<i64>, String)> {
+    let unanswered = |why: &str| format!("{ENTRY} {}, {why}", entry.form);
     if !suppressions::erased_among(tx, &engine.controller, keyed.iter().map(|k| k.mac.as_str())).await?.is_empty() {
-        return Ok(ERASED);
+        return Ok((None, ERASED.to_owned()));
     }
     let no = match &contact {
         Some(contact) => suppressions::newest_since(tx, contact.id, i64::MIN).await?.is_some(),
         None => !suppressions::live_among(tx, &engine.controller, keyed).await?.is_empty(),
     };
     if no {
-        return Ok(UNANSWERED);
+        return Ok((None, unanswered(UNANSWERED)));
     }
     let country = number.country().unwrap_or_default();
     let contact = match contact {
@@ -67,19 +68,20 @@ pub(super) async fn come(
             // So that they are forgotten like whoever does not finish on the form itself (`intake::tidy`).
             intakes::came(tx, &engine.controller, &entry.form, &vault::token_hash(&vault::token()), id, now).await?;
             if suppressions::newest_since(tx, id, i64::MIN).await?.is_some() {
-                return Ok(UNANSWERED);
+                return Ok((Some(id), unanswered(UNANSWERED)));
             }
             id
         }
     };
+    let whose = Some(contact);
     let Some(contact) = contacts::lock(tx, contact).await?.filter(|c| c.restricted == 0 && !c.is_erased()) else {
-        return Ok("entry, not answered: restricted");
+        return Ok((whose, unanswered("not answered: restricted")));
     };
     if engine.config.form(&entry.form).is_none() {
-        return Ok("entry, not answered: the form is closed");
+        return Ok((whose, unanswered("not answered: the form is closed")));
     }
     if heard.answered {
-        return Ok(ENTRY);
+        return Ok((whose, format!("{ENTRY} {}", entry.form)));
     }
     let pack = engine.config.packs.get(country).map(|pack| pack.default_locale.clone());
     let locale = contact.locale.clone().or(pack).unwrap_or_else(|| engine.config.default_locale.clone());
@@ -93,5 +95,5 @@ pub(super) async fn come(
     };
     let cause = format!("event:{}:{}", heard.gateway, heard.event_id);
     answer::plan(tx, engine, &contact, &from, Kind::Help, &format!("{WORDING}{}", entry.form), &cause).await?;
-    Ok(ENTRY)
+    Ok((whose, format!("{ENTRY} {}", entry.form)))
 }

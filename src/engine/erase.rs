@@ -32,6 +32,8 @@ pub struct Erased {
     pub replies: u64,
     /// The requests recorded, one a number.
     pub requests: Vec<i64>,
+    /// Those of them in which a provider has a part to do yet.
+    pub open: Vec<i64>,
     /// The providers that have to do their part, with how many messages each has had.
     pub gateways: BTreeMap<String, u64>,
     /// The day by which all that has to be done.
@@ -65,7 +67,8 @@ pub async fn within(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &
     let before = suppressions::erased_among(tx, controller, keyed.iter().map(|k| k.mac.as_str())).await?;
     let (reached, aliases) = suppressions::reach(tx, controller, &keyed).await?;
     keyed.extend(aliases);
-    let deed = Deed { at: now, channel: asked.channel, action: "erasure", evidence: asked.evidence.clone(), text_hash: None };
+    let mut deed =
+        Deed { at: now, channel: asked.channel, action: Right::Erasure.code(), evidence: asked.proof(), text_hash: None };
     suppressions::suppress(tx, controller, &keyed, Reason::Erased, deed.by(), now, now).await?;
     crash::point("between-no-and-erasure");
     let mut erased = Erased {
@@ -83,11 +86,19 @@ pub async fn within(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &
             all.push(newer);
         }
     }
+    let mut people = Vec::new();
     for &id in &all {
         let Some(contact) = contacts::lock(tx, id).await?.filter(|c| !c.is_erased()) else { continue };
-        let number = engine.vault.decrypt_number(&contact.number_enc)?;
-        let own = engine.vault.keyed_all(&number);
+        let own = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
         keyed.extend(own.iter().cloned());
+        people.push((contact, own));
+    }
+    // One letter, whichever of their numbers it names.
+    let asked = &requests::letter(tx, engine, Right::Erasure, &keyed, asked).await?;
+    deed.evidence = asked.proof();
+    erased.due = requests::due_on(asked);
+    for (contact, own) in people {
+        let id = contact.id;
         if !reached.contains(&id) {
             // No human ties it to them any more, and no list may bring it back either. It is no answer: what its asks came to stays.
             suppressions::suppress_alone(tx, controller, &own, Reason::Erased, By::Operator, now, now).await?;
@@ -95,6 +106,7 @@ pub async fn within(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &
         let parts = parts(tx, id, &mut erased.gateways).await?;
         if let Some(request) = requests::add(tx, engine, Right::Erasure, &own, Some(&contact.subject), asked, &parts).await? {
             erased.requests.push(request);
+            erased.open.extend((!parts.is_empty()).then_some(request));
         }
         erased.rows += one(tx, engine, &contact, &deed).await?;
         erased.numbers += 1;

@@ -153,16 +153,24 @@ pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
         pages: Vec::new(),
     };
     let mut others = Vec::new();
+    let mut waits = "";
     if let Some(contact) = &contact {
         tell(engine, &mut tx, &mut story, contact, &decided, times).await?;
         others = humans::noes_of_others(&mut tx, contact.id).await?;
+    } else {
+        let wrote = Sent::of_stranger(&mut tx, &engine.controller, &keyed).await?;
+        story.history = in_order(wrote.heard(times));
+        if wrote.waits() {
+            waits = " An unclear reply from it waits for an operator, and nothing is sent until it is read.";
+            story.verdict += waits;
+        }
     }
     let own = suppressions::of(&mut tx, &engine.controller, &keyed).await?;
     let changed = rights::gave_way(&mut tx, engine, &keyed, &own).await?;
     let said_on = suppressions::said_on(&mut tx, &engine.controller, &keyed).await?;
     let told = noes(engine, times, &own, &others, changed, said_on.as_deref())?;
     if let Some(forbids) = told.forbids {
-        story.verdict = format!("Nobody may write to this number: {forbids}.");
+        story.verdict = format!("Nobody may write to this number: {forbids}.{waits}");
     } else if let Some(forbids) = told.forbids_asking {
         story.verdict = format!("No ask goes to this person: {forbids}. {}", story.verdict);
     }
@@ -253,6 +261,11 @@ fn noes(
         }
     }
     Ok(told)
+}
+
+fn in_order(mut moments: Vec<(i64, Moment)>) -> Vec<Moment> {
+    moments.sort_by_key(|(at, _)| *at);
+    moments.into_iter().map(|(_, moment)| moment).collect()
 }
 
 /// A ledger entry on one line.
@@ -386,8 +399,7 @@ async fn tell(
     moments.extend(sent.heard(times));
     let answered = keep::answered(tx, contact.id).await?;
     moments.extend(answered.map(|at| moment(times, at, "reply", None, format!("Answered {SINCE_COPY}"))));
-    moments.sort_by_key(|(at, _)| *at);
-    story.history = moments.into_iter().map(|(_, moment)| moment).collect();
+    story.history = in_order(moments);
     let preferences = ledger::preferences(tx, &engine.controller, &contact.subject).await?;
     let granted: Vec<Permission> = preferences.iter().filter(|(_, s)| **s == Preference::Granted).map(|(p, _)| *p).collect();
     for (permission, state) in preferences {

@@ -19,13 +19,14 @@ use crate::gateway::driver::Class;
 use crate::store::inbound::{Inbound, ReceiptOf};
 use crate::store::messages::Story as Row;
 use crate::store::{Tx, inbound, legs, messages};
+use crate::vault::Keyed;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Moment {
     /// RFC 3339, in the story's time zone.
     pub at: String,
-    /// `imported`, `decided`, `message`, `attempt`, `receipt`, `settled`, `reply`, `operator`, `consent`
+    /// `imported`, `decided`, `message`, `attempt`, `receipt`, `settled`, `reply`, `entry`, `operator`, `consent`
     pub kind: &'static str,
     pub campaign: Option<String>,
     /// A sentence. It holds no number and no reply's text.
@@ -134,6 +135,17 @@ impl Sent {
             receipts: inbound::receipts_of(tx, contact).await?,
             replies: inbound::of_contact(tx, contact).await?,
         })
+    }
+
+    /// Of a number that is no contact: what it wrote.
+    pub async fn of_stranger(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Sent> {
+        let replies = inbound::of_strangers(tx, controller, keyed).await?;
+        Ok(Sent { rows: Vec::new(), receipts: Vec::new(), replies })
+    }
+
+    /// Whether something that nobody could read waits for an operator.
+    pub fn waits(&self) -> bool {
+        self.replies.iter().any(|reply| reply.effect == "held" && reply.resolved_at.is_none())
     }
 
     fn legs(&self) -> Vec<Leg<'_>> {
@@ -272,13 +284,15 @@ impl Sent {
                 inbound::YES_WAITS | inbound::TAP_WAITS => "it waits until an operator has read what is unclear",
                 other => other,
             };
-            let what = match entry::became(&reply.effect) {
-                Some(became) => {
-                    format!("Came by an entry’s link or word, by {}, which is no consent: {became}", by(&reply.channel))
+            let channel = by(&reply.channel);
+            let (kind, what) = match entry::became(&reply.effect) {
+                Some((form, became)) => {
+                    let form = if form.is_empty() { String::new() } else { format!(" of form {form}") };
+                    ("entry", format!("Came by an entry’s link or word{form}, by {channel}, which is no consent: {became}"))
                 }
-                None => format!("Reply by {}, read as {}: {followed}", by(&reply.channel), read_as(&reply.intent)),
+                None => ("reply", format!("Reply by {channel}, read as {}: {followed}", read_as(&reply.intent))),
             };
-            out.push(moment(times, reply.received_at, "reply", None, what));
+            out.push(moment(times, reply.received_at, kind, None, what));
             if let (Some(verdict), Some(at)) = (verdict(times, reply), reply.resolved_at) {
                 let of = times.minute(reply.received_at);
                 out.push(moment(times, at, "operator", None, format!("The reply of {of}: {verdict}")));
@@ -413,6 +427,11 @@ pub(super) fn said(body: &Body, times: Times) -> Option<String> {
         None | Some(By::Person) => String::new(),
         Some(by) => format!(" {}", by.words()),
     };
+    // What they asked for about their data, not what a list or a restored copy made of it.
+    let asked = match By::of(&body.channel, &body.action) {
+        Some(By::Person) => " at the person's request",
+        _ => by.as_str(),
+    };
     // What came by letter: whose hand it was, and when it came.
     let hand = match (body.channel.as_str(), &body.evidence) {
         ("operator", Some(evidence)) => format!(", carried out by an operator ({evidence})"),
@@ -433,12 +452,12 @@ pub(super) fn said(body: &Body, times: Times) -> Option<String> {
         Entry::Expired if body.action == "replaced" => format!("a first yes to {what}, replaced by a choice on a form on {on}"),
         Entry::Expired => format!("a first yes to {what}, whose second step never came; expired on {on}"),
         Entry::OperatorStop => format!("in a reply of which an operator said: stop, on {on}"),
-        Entry::Erased => format!("erased on {on}"),
+        Entry::Erased => format!("erased{asked} on {on}{hand}"),
         Entry::Restricted if body.action == NUMBER_CHANGED => {
             let since = body.evidence.as_deref().unwrap_or_default();
             format!("the use of the data is restricted as that of the old number was ({since}), carried over on {on}")
         }
-        Entry::Restricted => format!("the use of the data restricted{by} on {on}"),
+        Entry::Restricted => format!("the use of the data restricted{asked} on {on}{hand}"),
         Entry::Unrestricted => format!("the restriction lifted{by} on {on}"),
         Entry::ConsentExpired => format!("{what} expired on {on}, since nothing is allowed for ever"),
         Entry::Times => {

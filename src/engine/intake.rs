@@ -20,7 +20,7 @@ use crate::domain::eligibility::{Cause, Decision, Facts, decide};
 use crate::domain::intake::{A_DAY, CODE_LIFE, Consent, LIFE};
 use crate::domain::ledger::body_hash;
 use crate::domain::message::{self, Kind};
-use crate::domain::phone::{Line, PhoneNumber};
+use crate::domain::phone::PhoneNumber;
 use crate::store::codes::Code;
 use crate::store::consents::bits;
 use crate::store::contacts::Contact;
@@ -95,9 +95,8 @@ pub enum Given {
 pub async fn give(engine: &Engine, form: &Form, token: &str, number: &str) -> Result<Given> {
     let Some(consent) = open(engine, form, token, LIFE) else { return Ok(Given::BadToken) };
     let number = PhoneNumber::parse(number, form.countries.first().map(String::as_str), engine.fiction());
-    let mobile = |n: &PhoneNumber| matches!(n.line(), Line::Mobile | Line::MobileOrLandline);
     let here = |n: &PhoneNumber| n.country().is_some_and(|country| form.countries.iter().any(|known| known == country));
-    let Some(number) = number.ok().filter(|n| mobile(n) && here(n)) else { return Ok(Given::UnfitNumber) };
+    let Some(number) = number.ok().filter(|n| n.line().is_mobile() && here(n)) else { return Ok(Given::UnfitNumber) };
     // On disk before anything is decided: whatever becomes of this number, the one before can be completed no more, and whoever has that
     // phone learns nothing of this one.
     let token_hash = vault::token_hash(&consent.nonce);

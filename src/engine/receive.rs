@@ -20,7 +20,7 @@ use crate::gateway::driver::OF_CONTENT;
 use crate::gateway::{self, Event, Handled};
 use crate::store::contacts::Barred;
 use crate::store::inbound::{ERASED, NewInbound};
-use crate::store::{Tx, answers, contacts, conversations, inbound, messages, suppressions};
+use crate::store::{Tx, answers, contacts, conversations, humans, inbound, messages, suppressions};
 use crate::vault::Keyed;
 
 /// Begins the id of a message at WhatsApp.
@@ -216,13 +216,20 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                 };
                 // Words that say neither yes nor no, with one of ours in them: somebody comes by a link or a QR code.
                 let neither = button.is_none() && matches!(intent, Intent::Unclear | Intent::Help);
-                let effect = match (&from, contact, engine.config.entry_of(text).filter(|_| neither)) {
+                let unknown = contact.is_none();
+                let (whose, effect) = match (&from, contact, engine.config.entry_of(text).filter(|_| neither)) {
                     (Some(from), contact, Some(entry)) => entry::come(tx, engine, contact, from, &keyed, entry, &heard).await?,
-                    (Some(from), Some(contact), None) => reply(tx, engine, contact.id, from, keyed, &heard).await?,
+                    (Some(from), Some(contact), None) => {
+                        (None, reply(tx, engine, contact.id, from, keyed, &heard).await?.to_owned())
+                    }
                     // Of a number that is hidden there is no contact, and nothing can be sent to it.
-                    (from, _, _) => reply_of_stranger(tx, engine, from.as_ref(), &keyed, &heard).await?,
+                    (from, _, _) => (None, reply_of_stranger(tx, engine, from.as_ref(), &keyed, &heard).await?.to_owned()),
                 };
-                inbound::set_effect(tx, id, effect).await?;
+                // By which they came is theirs, too.
+                if let Some(contact) = whose.filter(|_| unknown) {
+                    inbound::give(tx, id, contact).await?;
+                }
+                inbound::set_effect(tx, id, &effect).await?;
                 if effect == ERASED {
                     inbound::blank(tx, id).await?;
                 }
@@ -439,8 +446,8 @@ pub(super) fn is_late(engine: &Engine, channel: Channel, said_at: Option<i64>) -
 
 /// A number we do not know: a no needs no contact and no open ask, and its number is kept only as a keyed hash. The company's CRM
 /// may know it all the same, so it is told. What nobody could read waits for an operator, and holds the number if it is imported
-/// meanwhile: it may be a no. Where the number is hidden a no stands under the user's id, and what they said waits until we learn whose
-/// that is (`hidden::adopt`), or an operator knows.
+/// meanwhile, or the human to whom a list's row tied it: it may be a no. Where the number is hidden a no stands under the user's id, and
+/// what they said waits until we learn whose that is (`hidden::adopt`), or an operator knows.
 async fn reply_of_stranger(
     tx: &mut Tx,
     engine: &Engine,
@@ -453,7 +460,11 @@ async fn reply_of_stranger(
         (Some(reason), _) => reason,
         // They are written to by nobody, whatever they say: there is nothing for an operator to decide.
         _ if erased => return Ok(ERASED),
-        (None, Intent::Unclear) => return Ok("held"),
+        (None, Intent::Unclear) => {
+            // It holds the human to whom a list's row tied the number, whatever key that was under.
+            humans::known_by(tx, &engine.controller, keyed).await?;
+            return Ok("held");
+        }
         (None, Intent::OptIn) if number.is_none() => return Ok("held"),
         (None, _) => return Ok("ignored: unknown number"),
     };
@@ -488,8 +499,16 @@ pub async fn resolve(tx: &mut Tx, engine: &Engine, inbound_id: i64, stop: bool, 
         Some((Some(contact), _)) => contact,
         Some((None, keyed)) if keyed.mac.is_empty() => return Ok(Resolved::Nobody),
         Some((None, keyed)) => {
+            // Whoever a list's row ties it to waited for this, too.
+            let (held, _) = suppressions::reach(tx, &engine.controller, std::slice::from_ref(&keyed)).await?;
+            for &number in &held {
+                contacts::lock(tx, number).await?;
+            }
             if stop {
                 confirm::no_of_number(tx, engine, &[keyed], Reason::Stopped, By::Operator).await?;
+            }
+            for number in held {
+                waiting::go_on_unless_held(tx, engine, number).await?;
             }
             return Ok(Resolved::Done);
         }

@@ -19,8 +19,7 @@ const FORM: &str = "https://w3id.org/dpv/schema/dpv-27560#record-eu-gdpr";
 /// The whole as JSON-LD.
 pub fn json_ld(engine: &Engine, d: &Dossier) -> Value {
     // Each number has a pseudonym of its own, and its consents are its own.
-    let graph: Vec<Value> =
-        [d].into_iter().chain(d.former.iter().map(|f| &f.dossier)).flat_map(|d| of_number(engine, d)).collect();
+    let graph: Vec<Value> = d.all().into_iter().flat_map(|d| of_number(engine, d)).collect();
     json!({ "@context": context(), "@graph": graph })
 }
 
@@ -122,7 +121,7 @@ fn parties(engine: &Engine, d: &Dossier, kind: &str, id: &str, rights: &[&str]) 
     let is_other = |r: &&Recipient| r.what != "passed" || engine.config.gateways.iter().all(|g| g.name() != r.name);
     let others = d.recipients.iter().filter(is_other);
     let others = others.map(|r| json!({ "@id": recipient(r), "@type": "dpv:DataProcessor", "dpv:hasName": r.who }));
-    let subject_is = if d.contact.kind.as_deref() == Some("prospect") {
+    let subject_is = if d.contact.kind.as_deref() == Some("prospect") || !d.is_contact() {
         json!("dpv:DataSubject")
     } else {
         json!(["dpv:DataSubject", "dpv:Customer"])
@@ -379,6 +378,7 @@ fn rest(engine: &Engine, d: &Dossier) -> Value {
         "@type": "dpv:DataSubject",
         "ev:telephoneNumber": d.number.e164(),
         "ev:knownSince": time(c.created_at),
+        "ev:keptAs": (!d.is_contact()).then_some("keyed hash of the number"),
         "ev:country": c.country,
         "ev:language": c.locale,
         "ev:timeZone": c.zone,
@@ -394,6 +394,9 @@ fn rest(engine: &Engine, d: &Dossier) -> Value {
         "ev:formerNumbers": d.former.iter().map(|f| json!({
             "@id": subject(&f.dossier), "ev:telephoneNumber": f.dossier.number.e164(), "ev:until": time(f.until),
         })).collect::<Vec<_>>(),
+        "ev:otherNumbers": d.others.iter().map(|other| json!({
+            "@id": subject(other), "ev:telephoneNumber": other.number.e164(),
+        })).collect::<Vec<_>>(),
         "ev:given": d.joined.iter().map(|(source, at)| json!({ "ev:at": time(*at), "ev:source": source })).collect::<Vec<_>>(),
         "ev:messages": d.sent.iter().map(|sent| json!({
             "ev:at": time(sent.at), "ev:kind": sent.kind, "ev:channel": sent.channel, "ev:senderId": sent.sender,
@@ -406,6 +409,7 @@ fn rest(engine: &Engine, d: &Dossier) -> Value {
         "ev:links": d.links.iter().map(|at| time(*at)).collect::<Vec<_>>(),
         "ev:replies": d.received.iter().map(|reply| json!({
             "ev:at": time(reply.at), "ev:channel": reply.channel, "ev:text": reply.text,
+            "ev:entry": reply.entry.as_ref().map(|form| json!({ "ev:form": form, "ev:isConsent": false })),
         })).collect::<Vec<_>>(),
         "ev:decisions": d.decisions.iter().map(|decision| json!({
             "@id": decision_ref(d, decision),

@@ -160,6 +160,14 @@ pub(super) async fn settle(tx: &mut Tx, engine: &Engine, right: Right, keyed: &[
     Ok(!noted.is_empty())
 }
 
+/// The letter that this carries out: where one of this kind is noted of these numbers and waits, it came on its own day, whatever day the
+/// command was given.
+pub(super) async fn letter(tx: &mut Tx, engine: &Engine, right: Right, keyed: &[Keyed], asked: &Asked) -> Result<Asked> {
+    let noted = requests::noted(tx, &engine.controller, right.code(), keyed).await?;
+    let received_at = noted.first().map_or(asked.received_at, |first| first.received_at);
+    Ok(Asked { received_at, ..asked.clone() })
+}
+
 /// Whether a request of this kind stands on record for this number, done.
 pub(super) async fn is_done(tx: &mut Tx, engine: &Engine, right: Right, keyed: &[Keyed]) -> Result<bool> {
     let all = requests::of_number(tx, &engine.controller, keyed).await?;
@@ -244,18 +252,45 @@ pub async fn page(engine: &Engine, open_only: bool, mut after: i64, limit: usize
     Ok(all)
 }
 
-/// What was only noted is answered, in another way than by a command of ours.
+/// What was only noted is answered, in another way than by a command of ours. `told`: how and when the person heard why their wish is not
+/// carried out, which the list shows from then on.
 ///
 /// # Errors
-/// There is no such request, or it is done, or it waits for a provider.
-pub async fn answered(engine: &Engine, request: i64) -> Result<()> {
+/// There is no such request, or it is done, or it waits for a provider. An objection to marketing is absolute (Art. 21(3) GDPR), so nothing
+/// but carrying it out ends it; nor does anything else end a restriction or an erasure, unless the person was told why not (Art. 12(4)).
+pub async fn answered(engine: &Engine, request: i64, told: Option<&str>) -> Result<()> {
     let mut tx = engine.store.write().await?;
-    if !requests::answered(&mut tx, &engine.controller, request, engine.now()).await? {
-        bail!(
-            "request {request} does not wait for you: it is done, or waits for a provider; remedy: `permesso contact requests list` shows for which, and `--gateway` names it"
-        );
+    let row = existing(&mut tx, engine, request).await?;
+    let (kind, open) = (row.request.kind.clone(), row.request.done_at.is_none());
+    let with_provider = !requests::parts(&mut tx, &engine.controller, request).await?.is_empty();
+    let listed = listed(&mut tx, engine, row).await?;
+    if let (Some(command), Some(right), true) = (&listed.left, Right::parse(&kind), open) {
+        // Of whoever is no contact there is nothing to restrict: they are told so.
+        let holds = right == Right::Erasure || (right == Right::Restriction && listed.subject.is_some());
+        match right {
+            Right::Objection => bail!(
+                "request {request} is an objection, which is absolute (Art. 21(3) GDPR): it ends by being carried out; remedy: `{command}`"
+            ),
+            _ if holds && told.is_none() => bail!(
+                "request {request} ({kind}) is not carried out; remedy: `{command}`, or `permesso contact requests done {request} --told \"letter of …\"` once the person was told why not (Art. 12(4) GDPR)"
+            ),
+            _ => {}
+        }
+    }
+    if !requests::answered(&mut tx, &engine.controller, request, told, engine.now()).await? {
+        match with_provider && open {
+            true => bail!(
+                "request {request} waits for a provider; remedy: `permesso contact requests list` shows for which, and `--gateway` names it"
+            ),
+            false => bail!("request {request} is done already; remedy: `permesso contact requests list` shows since when"),
+        }
     }
     Ok(tx.commit().await?)
+}
+
+async fn existing(tx: &mut Tx, engine: &Engine, request: i64) -> Result<Row> {
+    let row = requests::after(tx, &engine.controller, request.saturating_sub(1), 1).await?.pop().filter(|row| row.id == request);
+    row.with_context(|| format!("there is no request {request}; remedy: `permesso contact requests list` shows those there are"))
 }
 
 /// A provider has done its part.
@@ -264,6 +299,7 @@ pub async fn answered(engine: &Engine, request: i64) -> Result<()> {
 /// There is no such request, or the provider has no open part in it.
 pub async fn done(engine: &Engine, request: i64, gateway: &str, by: &str) -> Result<()> {
     let mut tx = engine.store.write().await?;
+    existing(&mut tx, engine, request).await?;
     if !requests::part_done(&mut tx, &engine.controller, request, gateway, by, engine.now()).await? {
         bail!("request {request} waits for nothing of `{gateway}`; remedy: `permesso contact requests list` shows what is open");
     }

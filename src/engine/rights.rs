@@ -44,21 +44,27 @@ pub(super) async fn restrict(tx: &mut Tx, engine: &Engine, number: &PhoneNumber,
     if reached.is_empty() {
         bail!("this number is no contact, so nothing of it is used; remedy: `permesso contact explain` says what is known");
     }
-    let (right, action) = match restricted {
-        true => (Right::Restriction, "restriction"),
-        false => (Right::Lifting, "restriction_lifted"),
-    };
-    let mut changed = 0;
+    let right = if restricted { Right::Restriction } else { Right::Lifting };
+    let action = right.code();
+    let mut people = Vec::new();
     for id in reached {
-        let Some(contact) = contacts::lock(tx, id).await?.filter(|c| !c.is_erased()) else { continue };
-        let own = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
-        if contacts::restrict(tx, &[id], restricted).await?.is_empty() {
+        if let Some(contact) = contacts::lock(tx, id).await?.filter(|c| !c.is_erased()) {
+            let own = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+            people.push((contact, own));
+        }
+    }
+    // One letter, whichever of their numbers it names.
+    let theirs: Vec<Keyed> = people.iter().flat_map(|(_, own)| own.iter().cloned()).collect();
+    let asked = &requests::letter(tx, engine, right, &theirs, asked).await?;
+    let mut changed = 0;
+    for (contact, own) in people {
+        if contacts::restrict(tx, &[contact.id], restricted).await?.is_empty() {
             // What stands already answers what was noted.
             requests::settle(tx, engine, right, &own, Some(&contact.subject)).await?;
             continue;
         }
         requests::add(tx, engine, right, &own, Some(&contact.subject), asked, &[]).await?;
-        confirm::restricted(tx, engine, id, restricted, &deed(engine, action, asked)).await?;
+        confirm::restricted(tx, engine, contact.id, restricted, &deed(engine, action, asked)).await?;
         changed += 1;
     }
     Ok(changed)
@@ -173,7 +179,8 @@ pub(super) async fn object_of(
     asked: &Asked,
 ) -> Result<()> {
     let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
-    confirm::object(tx, engine, contact.id, &deed(engine, action, asked)).await?;
+    let letter = requests::letter(tx, engine, Right::Objection, &keyed, asked).await?;
+    confirm::object(tx, engine, contact.id, &deed(engine, action, &letter)).await?;
     requests::add(tx, engine, Right::Objection, &keyed, Some(&contact.subject), asked, &[]).await?;
     Ok(())
 }
@@ -182,8 +189,8 @@ pub(super) async fn object_of(
 /// and the mark of every ask, and no consent and no right to ask. The old number is closed, since it may be somebody else's by now.
 ///
 /// # Errors
-/// The old number is no contact, or the new one is one already, or the same; or what came from the old one, a reply or a letter, waits to be
-/// read or carried out.
+/// The old number is no contact, or gave way already; the new one is the same, a contact already, no mobile number, or known to be somebody
+/// else's or of somebody erased; or what came from the old one, a reply or a letter, waits to be read or carried out.
 pub async fn change_number(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked: &Asked) -> Result<()> {
     let mut tries = Tries::default();
     loop {
@@ -213,14 +220,42 @@ pub(super) async fn gave_way(
 async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked: &Asked) -> Result<()> {
     let (controller, now) = (engine.controller.as_str(), engine.now());
     let (was, is) = (engine.vault.keyed_all(old), engine.vault.keyed_all(new));
+    if old.e164() == new.e164() {
+        bail!("the old and the new number are the same, so nothing changes; remedy: give the number that the person has now");
+    }
     let mut tx = engine.store.write().await?;
     humans::take_turn(&mut tx, controller).await?;
     let contact = contacts::by_number(&mut tx, controller, &was).await?;
     let contact = contact.context("the old number is no contact; remedy: look at it by `permesso contact explain`")?;
+    let noes = suppressions::of(&mut tx, controller, &was).await?;
+    if let Some(at) = gave_way(&mut tx, engine, &was, &noes).await? {
+        let day = requests::day(at);
+        bail!(
+            "the old number gave way to another one on {day} already; remedy: change that one, which `permesso contact explain` of this names"
+        );
+    }
     if contacts::by_number(&mut tx, controller, &is).await?.is_some() {
         bail!(
             "the new number is a contact already; remedy: `permesso contact object` or `erase` ends what is known of the old one"
         );
+    }
+    // As for a row of a list: such a number is never asked (`BAD_NUMBER`).
+    if !new.line().is_mobile() {
+        bail!(
+            "the new number is not a mobile number, and takes no message; remedy: give one that does, or end what is known of the old one by `permesso contact object` or `erase`"
+        );
+    }
+    for (no, at) in suppressions::live_at(&suppressions::of(&mut tx, controller, &is).await?) {
+        let day = requests::day(at);
+        match no {
+            Reason::WrongPerson => bail!(
+                "the new number is closed: on {day} whoever has it said that it is a wrong one; remedy: ask the person for the number again"
+            ),
+            Reason::Erased => bail!(
+                "whoever had the new number was erased on {day}, and nobody is written to there; remedy: ask the person for another number"
+            ),
+            Reason::Refused | Reason::UnsubscribedBefore | Reason::Stopped => {}
+        }
     }
     let contact = contacts::lock(&mut tx, contact.id).await?.context("the contact is gone")?;
     if contact.held_at.is_some() {
@@ -237,7 +272,8 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
     let (id, subject) = enroll::add(&mut tx, engine, new, new.country().unwrap_or_default(), &is).await?;
     contacts::describe_as(&mut tx, contact.id, id).await?;
     // What the person has chosen and asked for goes along, with a proof of its own under the new pseudonym.
-    let changed = Deed { at: now, ..deed(engine, NUMBER_CHANGED, asked) };
+    let letter = requests::letter(&mut tx, engine, Right::Rectification, &was, asked).await?;
+    let changed = Deed { at: now, ..deed(engine, NUMBER_CHANGED, &letter) };
     let mut new = Situation::read(&mut tx, engine, id, is.clone()).await?;
     confirm::set_times(&mut tx, engine, &mut new, &changed, &contact.times()).await?;
     if contact.restricted != 0 && !contacts::restrict(&mut tx, &[id], true).await?.is_empty() {
@@ -248,7 +284,6 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
         let carried = Deed { at: now, channel: asked.channel, ..deed(engine, NUMBER_CHANGED, asked) };
         confirm::restricted(&mut tx, engine, id, true, &carried).await?;
     }
-    let noes = suppressions::of(&mut tx, controller, &was).await?;
     // A number that is closed says nothing about the person's next one.
     for (reason, at) in suppressions::live_at(&noes).filter(|(reason, _)| *reason != Reason::WrongPerson) {
         late::learned(&mut tx, engine, &is, reason, at, &confirm::inherited(now)).await?;
@@ -259,10 +294,23 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
         let tied = humans::tie(&mut tx, controller, &[Tie { number: is.clone(), id: Some(human) }]).await?;
         import::spread(&mut tx, engine, &tied, now).await?;
     }
-    confirm::number_changed(&mut tx, engine, contact.id, &changed).await?;
+    // Whoever has the old number may have said so before this letter came: that is what closed it.
+    let wrong = suppressions::live(&noes).any(|no| no == Reason::WrongPerson);
+    if wrong {
+        confirm::number_changed_since(&mut tx, engine, contact.id, &changed).await?;
+    } else {
+        suppressions::cancel(&mut tx, controller, &was, NUMBER_CHANGED, now).await?;
+        confirm::number_changed(&mut tx, engine, contact.id, &changed).await?;
+    }
     // Last: a claim on the old number, which that waited for, has left its mark by now.
     contacts::carry_marks(&mut tx, controller, contact.id, &is).await?;
     store::requests::number_changed(&mut tx, controller, contact.id, id, &asked.by, now).await?;
-    requests::add(&mut tx, engine, Right::Rectification, &was, Some(&contact.subject), asked, &[]).await?;
+    if wrong {
+        // On record of the new number alone: by that of the old one it would be told as the reason why that is closed.
+        requests::settle(&mut tx, engine, Right::Rectification, &was, None).await?;
+        requests::add(&mut tx, engine, Right::Rectification, &is, Some(&subject), &letter, &[]).await?;
+    } else {
+        requests::add(&mut tx, engine, Right::Rectification, &was, Some(&contact.subject), asked, &[]).await?;
+    }
     Ok(tx.commit().await?)
 }

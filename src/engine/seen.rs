@@ -8,6 +8,8 @@ use crate::clock::instant;
 use crate::domain::channel::{Channel, Permission};
 use crate::domain::contact::{AskBasis, Kind};
 use crate::domain::eligibility::{Reason, told};
+use crate::domain::ledger::NUMBER_CHANGED;
+use crate::domain::suppression;
 use crate::domain::times::Times;
 use crate::store::facts::Person;
 
@@ -49,6 +51,10 @@ impl Seen {
     pub fn of(person: &Person, passed_over: &[(Channel, Reason)]) -> Seen {
         let f = &person.facts;
         let day = |at: i64| instant(at).date_naive();
+        let word = |no: suppression::Reason| match no {
+            suppression::Reason::WrongPerson if f.number_changed => NUMBER_CHANGED,
+            no => no.code(),
+        };
         Seen {
             mobile: f.mobile,
             country: f.country.clone(),
@@ -68,7 +74,7 @@ impl Seen {
             noted: f.noted,
             held: f.held,
             times: f.times.as_ref().map(Times::words),
-            suppressed: f.suppressions.iter().map(|(reason, at)| format!("{} since {}", reason.code(), day(*at))).collect(),
+            suppressed: f.suppressions.iter().map(|(no, at)| format!("{} since {}", word(*no), day(*at))).collect(),
             asked: f.asked.iter().map(|(at, _)| *at).max().map(day),
             granted: f.granted.iter().map(|p| p.code()).collect(),
             in_conversation: f.conversation.is_some(),

@@ -412,6 +412,28 @@ macro_rules! of_human {
 }
 pub(super) use of_human;
 
+/// 1 where an unclear reply waits for an operator that came from a contact (by the name it has in the statement), from another number of the
+/// human, or from one that is no contact and that a list's row tied to them; else 0. Where no reply waits nobody's numbers are gone through.
+macro_rules! human_is_held {
+    ($contact:literal) => {
+        concat!(
+            "CASE WHEN EXISTS (SELECT 1 FROM inbound_events u WHERE u.controller = ",
+            $contact,
+            ".controller AND u.effect = 'held' AND u.resolved_at IS NULL) AND EXISTS (SELECT 1 FROM humans h
+               THEN JOIN inbound_events i ON i.controller = h.controller AND i.mac = h.alias AND i.contact_id IS NULL
+                 AND i.effect = 'held' AND i.resolved_at IS NULL
+               WHERE h.controller = ",
+            $contact,
+            ".controller AND h.human = ",
+            $contact,
+            ".human) THEN 1 ELSE ",
+            of_human!($contact, "held_at IS NOT NULL"),
+            " END"
+        )
+    };
+}
+pub(super) use human_is_held;
+
 /// Why no yes of a person counts, and nothing invites them to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Barred {
@@ -438,7 +460,7 @@ pub async fn barred(tx: &mut Tx, id: i64) -> Result<Option<Barred>> {
 /// Whether an unclear reply of this contact, or of another number of the human, waits for an operator.
 pub async fn is_held(tx: &mut Tx, id: i64) -> Result<bool> {
     let row: Option<(i64,)> =
-        fetch_optional!(tx, concat!("SELECT ", of_human!("c", "held_at IS NOT NULL"), " FROM contacts c WHERE c.id = $1"), id)?;
+        fetch_optional!(tx, concat!("SELECT CAST(", human_is_held!("c"), " AS BIGINT) FROM contacts c WHERE c.id = $1"), id)?;
     Ok(row.is_some_and(|(held,)| held != 0))
 }
 

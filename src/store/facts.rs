@@ -4,14 +4,16 @@ use std::collections::HashMap;
 
 use chrono::NaiveDate;
 
-use super::contacts::of_human;
+use super::contacts::{human_is_held, of_human};
 use super::keep::ANSWERED;
 use super::requests::is_noted;
+use super::suppressions::told_reason;
 use super::{Error, Result, Tx, fetch_all, json, screenings};
 use crate::clock::DAY;
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::contact::{AskBasis, BasisEvidence, BoxDefault, Kind, SoftOptIn};
 use crate::domain::eligibility::{Conversation, Facts};
+use crate::domain::ledger::NUMBER_CHANGED;
 use crate::domain::suppression::Reason;
 use crate::vault::USER;
 
@@ -58,10 +60,10 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
             of_human!("contacts", "restricted <> 0"),
             ", ",
             is_noted!("contacts"),
-            ", ",
+            ", CAST(",
             // What is doubtful may be a no, and a no is the whole human's.
-            of_human!("contacts", "held_at IS NOT NULL"),
-            ", human, times FROM contacts WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))"
+            human_is_held!("contacts"),
+            " AS BIGINT), human, times FROM contacts WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))"
         ),
         &ids
     )?;
@@ -110,7 +112,10 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
     // Every no for all the numbers of one human (design section 1). A wrong number is wrong by itself.
     let suppressed: Vec<(i64, String, i64)> = fetch_all!(
         tx,
-        "SELECT n.contact_id, s.reason, s.at FROM EACH($1)
+        concat!(
+            "SELECT n.contact_id, ",
+            told_reason!(),
+            ", s.at FROM EACH($1)
          THEN JOIN number_macs n ON n.contact_id = CAST(j.value AS BIGINT)
          THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
          UNION
@@ -125,13 +130,16 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
          THEN JOIN contacts c ON c.id = CAST(j.value AS BIGINT) AND c.human IS NOT NULL
          THEN JOIN humans h ON h.controller = c.controller AND h.human = c.human
          THEN JOIN suppressions s ON s.controller = h.controller AND s.mac = h.alias AND s.lifted_at IS NULL
-           AND s.reason <> 'wrong_person'",
+           AND s.reason <> 'wrong_person'"
+        ),
         &ids
     )?;
     for (id, reason, at) in suppressed {
-        if let (Some(person), Some(reason)) = (people.get_mut(&id), Reason::parse(&reason)) {
-            person.facts.suppressions.push((reason, at));
-        }
+        let Some(person) = people.get_mut(&id) else { continue };
+        let changed = reason == NUMBER_CHANGED;
+        person.facts.number_changed |= changed;
+        let reason = if changed { Some(Reason::WrongPerson) } else { Reason::parse(&reason) };
+        person.facts.suppressions.extend(reason.map(|reason| (reason, at)));
     }
 
     let marks: Vec<(i64, String, String, i64, i64)> = fetch_all!(

@@ -174,6 +174,21 @@ pub async fn untie(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<()>
     Ok(())
 }
 
+/// A number that is no contact, and that a row under an older key tied to a human, is known there by these hashes too.
+pub async fn known_by(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<()> {
+    execute!(
+        tx,
+        "INSERT INTO humans (controller, alias, human)
+         SELECT $2, j.value->>'mac', w.human FROM EACH($1)
+         JOIN (SELECT MIN(h.human) AS human FROM humans h
+           WHERE h.controller = $2 AND h.alias IN (SELECT j.value->>'mac' FROM EACH($1))) AS w ON w.human IS NOT NULL
+         WHERE true ON CONFLICT DO NOTHING",
+        json(keyed),
+        controller
+    )?;
+    Ok(())
+}
+
 /// The human a contact belongs to.
 pub async fn of_contact(tx: &mut Tx, id: i64) -> Result<Option<String>> {
     let row: Option<(Option<String>,)> = fetch_optional!(tx, "SELECT human FROM contacts WHERE id = $1", id)?;

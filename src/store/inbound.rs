@@ -188,6 +188,8 @@ pub async fn set_effect(tx: &mut Tx, id: i64, effect: &str) -> Result<()> {
 pub struct Inbound {
     pub id: i64,
     pub contact_id: Option<i64>,
+    /// The account it came by.
+    pub gateway: String,
     pub channel: String,
     pub to_sender: String,
     pub body_enc: String,
@@ -204,9 +206,21 @@ pub struct Inbound {
 pub async fn of_contact(tx: &mut Tx, contact: i64) -> Result<Vec<Inbound>> {
     fetch_all!(
         tx,
-        "SELECT id, contact_id, channel, to_sender, body_enc, intent, effect, at, received_at, resolved_at, resolved_by, verdict
+        "SELECT id, contact_id, gateway, channel, to_sender, body_enc, intent, effect, at, received_at, resolved_at, resolved_by, verdict
          FROM inbound_events WHERE contact_id = $1 ORDER BY id",
         contact
+    )
+}
+
+/// What these numbers wrote without being a contact, or before they were one, in the order it came.
+pub async fn of_strangers(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<Inbound>> {
+    fetch_all!(
+        tx,
+        "SELECT i.id, i.contact_id, i.gateway, i.channel, i.to_sender, i.body_enc, i.intent, i.effect, i.at, i.received_at, i.resolved_at,
+           i.resolved_by, i.verdict
+         FROM EACH($1) THEN JOIN inbound_events i ON i.controller = $2 AND i.mac = j.value->>'mac' AND i.contact_id IS NULL ORDER BY i.id",
+        json(keyed),
+        controller
     )
 }
 
@@ -214,7 +228,7 @@ pub async fn of_contact(tx: &mut Tx, contact: i64) -> Result<Vec<Inbound>> {
 pub async fn held(tx: &mut Tx, controller: &str) -> Result<Vec<Inbound>> {
     fetch_all!(
         tx,
-        "SELECT id, contact_id, channel, to_sender, body_enc, intent, effect, at, received_at, resolved_at, resolved_by, verdict
+        "SELECT id, contact_id, gateway, channel, to_sender, body_enc, intent, effect, at, received_at, resolved_at, resolved_by, verdict
          FROM inbound_events WHERE controller = $1 AND effect = 'held' AND resolved_at IS NULL ORDER BY id",
         controller
     )

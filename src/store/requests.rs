@@ -120,15 +120,19 @@ pub async fn noted(tx: &mut Tx, controller: &str, kind: &str, keyed: &[Keyed]) -
     )
 }
 
-/// What was noted is answered, in whatever other way. False where it is done, or with a provider, or nowhere.
-pub async fn answered(tx: &mut Tx, controller: &str, request: i64, now: i64) -> Result<bool> {
+/// What was noted is answered, in whatever other way; `told` is how the person heard of it, and stands with who noted it. False where it is
+/// done, or with a provider, or nowhere.
+pub async fn answered(tx: &mut Tx, controller: &str, request: i64, told: Option<&str>, now: i64) -> Result<bool> {
+    let told = told.map_or(String::new(), |told| format!("; the person was told: {told}"));
     let done = execute!(
         tx,
-        "UPDATE requests SET done_at = $3 WHERE controller = $1 AND id = $2 AND done_at IS NULL AND NOT EXISTS (
+        "UPDATE requests SET done_at = $3, by_whom = by_whom || $4
+         WHERE controller = $1 AND id = $2 AND done_at IS NULL AND NOT EXISTS (
            SELECT 1 FROM request_gateways g WHERE g.controller = $1 AND g.request_id = $2)",
         controller,
         request,
-        now
+        now,
+        &told
     )?;
     Ok(done > 0)
 }

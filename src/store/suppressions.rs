@@ -46,6 +46,18 @@ macro_rules! inherited {
     };
 }
 
+/// As what the no `s` of the contact of the keyed number `n` is told: a number that gave way to its person's new one is nobody's wrong one;
+/// as in `requests::number_changed_at`.
+macro_rules! told_reason {
+    () => {
+        "CASE WHEN s.reason = 'wrong_person' AND EXISTS (
+             SELECT 1 FROM number_macs o JOIN requests r ON r.controller = o.controller AND r.kind = 'rectification' AND r.mac = o.mac
+               AND r.key_id = o.key_id AND r.subject IS NOT NULL AND r.done_at >= s.at
+             WHERE o.contact_id = n.contact_id) THEN 'number_changed' ELSE s.reason END"
+    };
+}
+pub(super) use told_reason;
+
 /// The keyed numbers as `reached!` wants them.
 fn rows(keyed: &[Keyed], alone: bool) -> String {
     let alone = alone.then_some(true);
@@ -150,7 +162,7 @@ async fn suppress_rows(
         at,
         now
     )?;
-    let cancelled = cancel_planned(tx, controller, &rows, reason, now).await?;
+    let cancelled = cancel_planned(tx, controller, &rows, reason.code(), now).await?;
     answered(tx, controller, &rows, answer(reason), by, now).await?;
     close(tx, controller, &rows, answer(reason), now).await?;
     Ok((added, cancelled))
@@ -302,7 +314,7 @@ async fn answered(tx: &mut Tx, controller: &str, rows: &str, answer: Answer, by:
 }
 
 /// Cancels everything planned that invites to a yes of these numbers and their humans.
-async fn cancel_planned(tx: &mut Tx, controller: &str, rows: &str, reason: Reason, now: i64) -> Result<u64> {
+async fn cancel_planned(tx: &mut Tx, controller: &str, rows: &str, reason: &str, now: i64) -> Result<u64> {
     execute!(
         tx,
         concat!(
@@ -314,9 +326,14 @@ async fn cancel_planned(tx: &mut Tx, controller: &str, rows: &str, reason: Reaso
         ),
         rows,
         controller,
-        reason.code(),
+        reason,
         now
     )
+}
+
+/// As [`suppress_alone`] cancels, for a reason that is no suppression of its own.
+pub async fn cancel(tx: &mut Tx, controller: &str, keyed: &[Keyed], reason: &str, now: i64) -> Result<u64> {
+    cancel_planned(tx, controller, &rows(keyed, true), reason, now).await
 }
 
 /// Closes the open conversations of these numbers and their humans: a yes counts only in one opened after the last no. After their
@@ -634,14 +651,14 @@ pub async fn known_since(
 ) -> Result<Vec<(String, Option<String>, Option<String>, String, i64)>> {
     fetch_all!(
         tx,
-        // A number that gave way to its person's new one is nobody's wrong one; as in `requests::number_changed_at`.
-        "SELECT DISTINCT c.number_enc, c.country, c.locale, CASE WHEN s.reason = 'wrong_person' AND EXISTS (
-             SELECT 1 FROM number_macs o JOIN requests r ON r.controller = o.controller AND r.kind = 'rectification' AND r.mac = o.mac
-               AND r.key_id = o.key_id AND r.subject IS NOT NULL AND r.done_at >= s.at
-             WHERE o.contact_id = c.id) THEN 'number_changed' ELSE s.reason END, s.at FROM suppressions s
+        concat!(
+            "SELECT DISTINCT c.number_enc, c.country, c.locale, ",
+            told_reason!(),
+            ", s.at FROM suppressions s
          JOIN number_macs n ON n.controller = s.controller AND n.mac = s.mac AND n.key_id = s.key_id
          JOIN contacts c ON c.id = n.contact_id
-         WHERE s.controller = $1 AND (s.learned_at >= $2 OR c.created_at >= $2) AND s.lifted_at IS NULL ORDER BY s.at, c.number_enc",
+         WHERE s.controller = $1 AND (s.learned_at >= $2 OR c.created_at >= $2) AND s.lifted_at IS NULL ORDER BY s.at, c.number_enc"
+        ),
         controller,
         since
     )

@@ -35,7 +35,7 @@ macro_rules! mine {
 
 mine! {
     link title intro send closed open_for clock about number since country language zone kind last_action times sources imported moved basis
-    registers listed consents no_consents history sent sent_how received nothing former decisions decisions_how facts facts_right facts_asked
+    registers listed consents no_consents history sent sent_how received entered nothing former decisions decisions_how facts facts_right facts_asked
     facts_never facts_noted requests due done recipients
     recipients_how passed keeps noes no_said no_lifted links kept
     kept_consent kept_silent kept_replies kept_proof take json csv erase_title erase_text erase_sure erase_button erased_title erased_text

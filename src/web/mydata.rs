@@ -348,9 +348,15 @@ fn known(lang: Lang, d: &Dossier) -> Vec<Section> {
     if c.restricted != 0 {
         about.push(word(&m.reasons, "RESTRICTED").to_owned());
     }
+    let came = |form: &str| if form.is_empty() { m.entered.clone() } else { format!("{} ({form})", m.entered) };
     let given = |(source, at): &(String, i64)| m.imported.replace("{date}", &day(*at)).replace("{source}", source);
     let moved = |f: &Former| m.moved.replace("{date}", &day(f.until)).replace("{number}", f.dossier.number.e164());
     let mut sources: Vec<String> = d.former.iter().take(1).map(moved).chain(d.joined.iter().map(given)).collect();
+    // Nothing else says where the number of somebody is from who came by an entry.
+    if sources.is_empty() && d.imported.is_empty() {
+        let first = d.received.iter().find_map(|r| Some((came(r.entry.as_deref()?), r.at)));
+        sources.extend(first.as_ref().map(given));
+    }
     for row in &d.imported {
         let source = if row.source.is_empty() { "-" } else { &row.source };
         let mut line = m.imported.replace("{date}", &day(row.at)).replace("{source}", source);
@@ -386,7 +392,10 @@ fn known(lang: Lang, d: &Dossier) -> Vec<Section> {
         let line = format!("{} {} {}", time(s.at), channel(&s.channel), word(&m.messages, &s.kind));
         s.text.clone().map_or_else(|| line.clone(), |text| pair(&line, text))
     });
-    let received = d.received.iter().map(|r| format!("{} {}{colon} {}", time(r.at), channel(&r.channel), r.text));
+    let received = d.received.iter().map(|r| {
+        let came = r.entry.as_deref().map_or(String::new(), |form| format!(" ({})", came(form)));
+        format!("{} {}{colon} {}{came}", time(r.at), channel(&r.channel), r.text)
+    });
     let decisions = d.decisions.iter().map(|x| {
         format!("{} {}{colon} {}. {}", time(x.at), x.campaign, word(&m.outcomes, &x.outcome), word(&m.reasons, &x.code))
     });

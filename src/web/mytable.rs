@@ -7,6 +7,9 @@ use crate::config::Retention;
 use crate::domain::channel::Permission;
 use crate::engine::dossier::Dossier;
 
+/// What a message was by which somebody came by an entry; its form follows.
+const ENTRY: &str = "entry";
+
 /// The dossier as a table: what kind of thing, when, and what it is; in codes, which programs read in any language, and in words.
 pub fn rows(lang: Lang, keep: &Retention, d: &Dossier) -> Vec<[String; 8]> {
     let said = |row: [String; 7]| {
@@ -29,7 +32,7 @@ pub fn rows(lang: Lang, keep: &Retention, d: &Dossier) -> Vec<[String; 8]> {
 /// What the codes of a row mean; empty where they are none, as of a text.
 fn in_words(lang: Lang, [kind, _, what, channel, purpose, _, detail]: &[String; 7]) -> String {
     let (m, colon) = (lang.mine(), &lang.t().colon);
-    match kind.trim_start_matches("former_") {
+    match kind.trim_start_matches("other_").trim_start_matches("former_") {
         "known" => match what.as_str() {
             "number" => m.number.clone(),
             "country" => m.country.clone(),
@@ -49,6 +52,7 @@ fn in_words(lang: Lang, [kind, _, what, channel, purpose, _, detail]: &[String; 
         "said" => word(&m.entries, what).to_owned(),
         "sent" => word(&m.messages, what).to_owned(),
         "link" => m.links.clone(),
+        "received" if what.starts_with(ENTRY) => m.entered.clone(),
         "received" => m.received.clone(),
         "decision" => {
             let code = detail.split(':').next().unwrap_or_default();
@@ -56,6 +60,7 @@ fn in_words(lang: Lang, [kind, _, what, channel, purpose, _, detail]: &[String; 
         }
         "suppression" => m.no(what).to_owned(),
         "recipient" => m.recipient(what, detail),
+        "another_number" => m.number.clone(),
         "number_changed" => word(&m.entries, "number_changed").to_owned(),
         "register" => m.registers.clone(),
         "request" => word(&m.rights, what).to_owned(),
@@ -114,7 +119,8 @@ fn codes(d: &Dossier) -> Vec<[String; 7]> {
         rows.push(row("link", time(*at), "handed over", "", "", "", String::new()));
     }
     for r in &d.received {
-        rows.push(row("received", time(r.at), "", &r.channel, "", "", r.text.clone()));
+        let what = r.entry.as_ref().map_or(String::new(), |form| format!("{ENTRY} {form}"));
+        rows.push(row("received", time(r.at), what.trim_end(), &r.channel, "", "", r.text.clone()));
     }
     for x in &d.decisions {
         let because = crate::domain::eligibility::sentence(&x.code).unwrap_or_default();
@@ -145,14 +151,20 @@ fn codes(d: &Dossier) -> Vec<[String; 7]> {
     for r in &d.recipients {
         rows.push(row("recipient", String::new(), r.what, "", "", "", r.who.clone()));
     }
-    // What was known of the numbers before this one, under kinds of its own.
+    // What was known of the numbers before this one, and is of the human's others, under kinds of its own.
     for former in &d.former {
         rows.push(row("number_changed", time(former.until), "", "", "", "", former.dossier.number.e164().to_owned()));
-        let own = codes(&former.dossier).into_iter().skip(1);
-        rows.extend(own.map(|[kind, rest @ ..]| {
-            let [at, what, channel, purpose, campaign, detail] = rest;
-            [format!("former_{kind}"), at, what, channel, purpose, campaign, detail]
-        }));
+        rows.extend(under("former_", &former.dossier));
+    }
+    for other in &d.others {
+        rows.push(row("another_number", String::new(), "", "", "", "", other.number.e164().to_owned()));
+        rows.extend(under("other_", other));
     }
     rows
+}
+
+fn under<'a>(heading: &'a str, d: &Dossier) -> impl Iterator<Item = [String; 7]> + use<'a> {
+    codes(d).into_iter().skip(1).map(move |[kind, at, what, channel, purpose, campaign, detail]| {
+        [format!("{heading}{kind}"), at, what, channel, purpose, campaign, detail]
+    })
 }

@@ -130,15 +130,43 @@ both!(whoever_writes_first_is_answered_once_and_has_consented_to_nothing, |app| 
         assert!(app.story(number).await.consents.iter().all(|line| line.starts_with("unknown: ")), "no consent");
     }
     let told = app.history(&known).await.concat();
-    let came = "Came by an entry’s link or word, by SMS, which is no consent: the link of the form’s page is the answer";
+    let came = "entry Came by an entry’s link or word of form newsletter, by SMS, which is no consent: the link of the form’s page is the answer";
     assert!(told.contains(came) && !told.contains("unclear"), "{told}");
+    // By which somebody new came is theirs as well: in their story, and in what they get of themselves.
+    assert_eq!(app.history(&stranger).await.iter().filter(|line| *line == came).count(), 1, "{:?}", app.history(&stranger).await);
+    let export = async |number: &str, more: &[&str]| {
+        let (code, out, err) = ask(app.dir.path(), &[&["contact", "export", number], more].concat()).await;
+        assert_eq!(code, 0, "{err}");
+        out
+    };
+    let csv = export(&stranger, &["--format", "csv"]).await;
+    assert!(csv.contains(",entry newsletter,sms,,,Ciao! newsletter,\"un tuo messaggio, da un nostro link"), "{csv}");
+    let file: serde_json::Value = serde_json::from_str(&export(&stranger, &[]).await).unwrap();
+    crate::mydata::is_of_the_vocabulary(&file);
+    let about = file["@graph"].as_array().unwrap().iter().find(|part| part["ev:replies"].is_array()).unwrap();
+    assert_eq!(about["ev:replies"][0]["ev:entry"], serde_json::json!({ "ev:form": "newsletter", "ev:isConsent": false }));
+    let handed = permesso::engine::hand::link(&app.engine, &TestApp::number(&stranger), "ann").await.unwrap();
+    let mine = crate::mydata::open(app, &format!("{}/data", handed.address), &stranger).await;
+    let came = "un nostro link o codice; non è un consenso (newsletter)";
+    assert!(mine.contains(&format!("Ciao! newsletter (un tuo messaggio, da {came})")), "{mine}");
+    assert!(mine.contains(&format!("fonte: un tuo messaggio, da {came}")), "where the number is from: {mine}");
     nothing_consented(app).await;
-    let entries = "SELECT COUNT(*) FROM inbound_events WHERE effect = 'entry' AND body_enc <> ''";
+    let entries = "SELECT COUNT(*) FROM inbound_events WHERE effect = 'entry newsletter' AND body_enc <> ''";
     assert_eq!(app.count(entries).await, 3, "each is on record");
     assert_eq!(report::overview(&app.engine).await.unwrap().inbox_waiting, 0, "and none waits for an operator");
     // What else people write may be a no: it waits for an operator, as from anybody.
     app.reply(&TestApp::it(5), REPLY_NUMBER, "NEWSLETTER? mah, non so").await;
-    assert_eq!((app.inbox(&TestApp::it(5)).len(), report::overview(&app.engine).await.unwrap().inbox_waiting), (0, 1));
+    let unclear = TestApp::it(5);
+    assert_eq!((app.inbox(&unclear).len(), report::overview(&app.engine).await.unwrap().inbox_waiting), (0, 1));
+    // In no list, and yet something is held: whoever asks hears of it.
+    let waits = app.story(&unclear).await;
+    assert!(!waits.known && waits.verdict.contains("An unclear reply from it waits for an operator"), "{waits:?}");
+    assert!(waits.history[0].what.contains("it waits for an operator"), "{waits:?}");
+    for format in ["csv", "jsonld"] {
+        let file = export(&unclear, &["--format", format]).await;
+        assert!(file.contains("NEWSLETTER? mah, non so") && file.contains("Mock gateway"), "{file}");
+    }
+    assert!(app.story(&unclear).await.requests.concat().contains("access"), "on record as any other");
     // No right to ask comes of it.
     app.advance(Duration::from_secs(3600));
     app.send(LINK).await;
@@ -146,6 +174,12 @@ both!(whoever_writes_first_is_answered_once_and_has_consented_to_nothing, |app| 
     // A no as the first message is a no as ever, and then nobody is answered, whatever they scan.
     app.reply(&refuser, REPLY_NUMBER, "STOP").await;
     app.reply(&refuser, REPLY_NUMBER, "NEWSLETTER").await;
+    let kept: serde_json::Value = serde_json::from_str(&export(&refuser, &[]).await).unwrap();
+    crate::mydata::is_of_the_vocabulary(&kept);
+    let kept = kept["@graph"].as_array().unwrap().iter().find(|part| part["ev:suppressions"].is_array()).unwrap();
+    let no = &kept["ev:suppressions"][0];
+    assert!(no["ev:reason"] == "stopped" && no["ev:at"].as_str().unwrap().starts_with("2026-12-01T10:"), "{kept:#}");
+    assert_eq!((kept["ev:keptAs"].as_str(), kept["@type"].as_str()), (Some("keyed hash of the number"), Some("dpv:DataSubject")));
     app.reply(&known, REPLY_NUMBER, "NEWSLETTER STOP").await;
     assert!(app.story(&known).await.verdict.contains("stopped"));
     app.advance(Duration::from_secs(2 * 86_400));

@@ -91,6 +91,8 @@ both!(who_is_erased_is_gone_stays_out_and_the_proof_still_holds, |app| {
     // By the one number or the other: they are one human.
     let erased = erase(app, &person).await;
     assert_eq!((erased.numbers, erased.rows, erased.requests.len()), (2, 2, 2), "{erased:?}");
+    let open: Vec<i64> = wishes::list(&app.engine, true).await.unwrap().iter().map(|request| request.id).collect();
+    assert!(open.len() == 1 && erased.open == open, "of a number that was never written to it is done: {erased:?}");
     assert!(erased.replies >= 2 && erased.gateways["mock"] >= 2 && !erased.already, "{erased:?}");
     assert_eq!((erased.due.as_str(), erased.proof_until.as_str()), ("2027-01-01", "2031-11-30"));
     assert_eq!(left(app).await, [0; 12]);
@@ -267,12 +269,26 @@ both!(a_letter_is_due_from_its_day_until_it_is_carried_out_also_in_an_old_copy, 
     let open = wishes::list(&app.engine, true).await.unwrap();
     assert_eq!((open.len(), open[0].due.as_str(), open[0].left.as_deref()), (2, "2026-12-20", None), "{open:?}");
     assert_eq!(open[0].providers.len(), 1);
-    assert!(wishes::answered(&app.engine, open[0].id).await.is_err(), "a provider has to");
-    let (code, _, err) = ask(app.dir.path(), &["contact", "requests", "done", &open[1].id.to_string()]).await;
+    let with_provider = wishes::answered(&app.engine, open[0].id, None).await.unwrap_err().to_string();
+    assert!(with_provider.contains("waits for a provider"), "{with_provider}");
+    let restriction = open[1].id.to_string();
+    let (code, _, err) = ask(app.dir.path(), &["contact", "requests", "done", &restriction]).await;
+    assert!(code == 1 && err.contains("remedy: `permesso contact restrict NUMBER`") && err.contains("--told"), "{err}");
+    let (code, _, err) = ask(app.dir.path(), &["contact", "requests", "done", &restriction, "--told", " "]).await;
+    assert!(code == 1 && err.contains("--told: is empty"), "{err}");
+    let (code, _, err) = ask(app.dir.path(), &["contact", "requests", "done", &restriction, "--told", "letter of today"]).await;
     assert_eq!(code, 0, "{err}");
+    let (_, out, _) = ask(app.dir.path(), &["contact", "requests", "list"]).await;
+    assert!(out.contains("; the person was told: letter of today"), "{out}");
     app.people(std::slice::from_ref(&other)).await;
     assert!(!app.story(&other).await.verdict.contains("so they are sent nothing"), "answered is not carried out");
-    assert!(wishes::answered(&app.engine, open[1].id).await.unwrap_err().to_string().contains("remedy"), "once");
+    assert!(wishes::answered(&app.engine, open[1].id, None).await.unwrap_err().to_string().contains("is done already"), "once");
+    for more in [&[][..], &["--gateway", "mock"]] {
+        let (code, _, err) = ask(app.dir.path(), &[&["contact", "requests", "done", "99"], more].concat()).await;
+        assert!(code == 1 && err.contains("there is no request 99; remedy: `permesso contact requests list`"), "{err}");
+    }
+    let ledger = app.story(&person).await.ledger.concat();
+    assert!(ledger.contains(" erased by operator (erasure)") && ledger.contains("letter 1; received 2026-11-20"), "{ledger}");
     crate::restore::stop_all(app).await;
     let (code, out, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().unwrap()]).await;
     assert!(code == 0 && out.contains("1 erased"), "{out}{err}");
@@ -337,9 +353,13 @@ both!(what_the_store_keeps_of_a_request, |app| {
     assert_eq!(requests::noted(&mut tx, C, "erasure", &keyed).await.unwrap(), std::slice::from_ref(&note));
     assert_eq!(requests::add(&mut tx, C, &note, &[part("one")]).await.unwrap(), Some(noted), "carried out");
     assert!(requests::noted(&mut tx, C, "erasure", &keyed).await.unwrap().is_empty());
-    assert!(!requests::answered(&mut tx, C, noted, 9).await.unwrap(), "with a provider");
+    assert!(!requests::answered(&mut tx, C, noted, None, 9).await.unwrap(), "with a provider");
     let other = requests::add(&mut tx, C, &Request { received_at: 10, ..note }, &[]).await.unwrap().unwrap();
-    assert!(requests::answered(&mut tx, C, other, 9).await.unwrap() && !requests::answered(&mut tx, C, other, 9).await.unwrap());
+    let told = Some("a letter");
+    assert!(requests::answered(&mut tx, C, other, told, 9).await.unwrap());
+    assert!(!requests::answered(&mut tx, C, other, told, 9).await.unwrap(), "once");
+    let noted_by = requests::after(&mut tx, C, other - 1, 1).await.unwrap()[0].request.by_whom.clone();
+    assert_eq!(noted_by, "the person; the person was told: a letter");
     tx.rollback().await.unwrap();
 
     // One that other stories do not meet: a claim that took the message before, and a reply that came between.

@@ -611,6 +611,7 @@ both!(a_token_is_of_one_form_and_one_half_hour_and_a_form_of_one_origin, |app| {
     assert_eq!(intakes::of_contact(&mut tx, contact.id).await.unwrap()[0].0, "Shop <b> of ACME");
     let known = dossier::gather(&mut tx, &app.engine, contact).await.unwrap();
     assert_eq!((known.joined.len(), known.entries.len()), (1, 2), "and in the copy of their data");
+    assert_eq!((known.contact.locale.as_deref(), known.locale().as_deref()), (None, Some("it")), "in the form's language");
     let text = known.sent.iter().find_map(|sent| sent.text.clone()).expect("the text that the proof names by its hash");
     assert!(text.contains(dossier::NOT_KEPT) && text.contains("ACME"), "{text}");
     tx.rollback().await.unwrap();

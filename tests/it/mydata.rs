@@ -155,6 +155,9 @@ both!(one_s_data_open_by_a_fresh_code_alone_and_go_for_good, |app| {
     assert_eq!((code, serde_json::from_str::<Value>(&out).unwrap()["@graph"][0].clone()), (0, record.clone()), "{err}");
     let (code, out, _) = ask(app.dir.path(), &["contact", "export", &person, "--format", "csv"]).await;
     assert!(code == 0 && out.starts_with("kind,at,what,") && out.contains("'=HYPERLINK"), "{out}");
+    assert!(out.contains("Promozioni e offerte (SMS): permesso"), "in their language: {out}");
+    let (code, out, _) = ask(app.dir.path(), &["contact", "export", &person, "--format", "csv", "--locale", "de"]).await;
+    assert!(code == 0 && out.contains(",Nummer\n") && !out.contains("Promozioni e offerte"), "{out}");
     // A file that cannot be written answers nobody: the request goes on waiting.
     let noted = wishes::list(&app.engine, false).await.unwrap().len();
     let there = app.dir.path().join("contacts.csv");

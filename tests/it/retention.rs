@@ -68,7 +68,7 @@ both!(whoever_waits_for_an_answer_is_not_forgotten, |app| {
     assert_eq!(run(app).await.forgotten, 1);
     let open = requests::list(&app.engine, true).await.unwrap();
     assert!(open[0].id == noted && open[0].subject.is_some(), "it says whose it is: {open:?}");
-    requests::answered(&app.engine, noted).await.unwrap();
+    requests::answered(&app.engine, noted, None).await.unwrap();
     assert_eq!(run(app).await.forgotten, 1);
     // Of a stranger the no alone is kept; and of what was asked for nothing, once the proof would be too old.
     assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events WHERE mac <> ''").await, 0);

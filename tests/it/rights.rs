@@ -7,7 +7,7 @@ use permesso::engine::requests::Asked;
 use permesso::engine::rights::{self, Objected};
 use permesso::engine::{self, explain, report, verify};
 use permesso::store::contacts::Barred;
-use permesso::store::{contacts, humans, requests};
+use permesso::store::{contacts, humans, inbound, requests, suppressions};
 use serde_json::Value;
 
 use crate::after::preferences_are_the_ledgers_replay;
@@ -380,11 +380,29 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     };
     assert!(change(&old, &known).await.unwrap_err().to_string().contains("remedy"));
     assert!(change(&TestApp::it(8), &new).await.unwrap_err().to_string().contains("remedy"));
+    // No message reaches a landline; and a number that is somebody else's, or of somebody erased, is not theirs.
+    let [strange, erased] = [14, 15].map(TestApp::it);
+    app.reply(&strange, REPLY_NUMBER, "numero sbagliato").await;
+    crate::erasure::erase(app, &erased).await;
+    let written = async || (app.dump("contacts").await, app.dump("requests").await, app.dump("suppressions").await);
+    let before = written().await;
+    for (to, says) in [
+        (old.as_str(), "the old and the new number are the same"),
+        ("+442079460001", "the new number is not a mobile number"),
+        (&strange, "the new number is closed: on 2026-12-01 whoever has it said"),
+        (&erased, "whoever had the new number was erased on 2026-12-01"),
+    ] {
+        let refused = change(&old, to).await.unwrap_err().to_string();
+        assert!(refused.contains(says) && refused.contains("; remedy: "), "{refused}");
+    }
+    assert_eq!(written().await, before, "nothing is written");
     // What waits to be read may be a no.
     app.reply(&old, REPLY_NUMBER, "mah, vediamo un po").await;
     assert!(change(&old, &new).await.unwrap_err().to_string().contains("remedy: `permesso inbox resolve`"));
     app.execute("UPDATE contacts SET held_at = NULL").await.unwrap();
     change(&old, &new).await.unwrap();
+    let again = change(&old, &TestApp::it(16)).await.unwrap_err().to_string();
+    assert!(again.contains("gave way to another one on 2026-12-01 already; remedy: change that one"), "{again}");
     // Carried out after the change, a letter would reach the old number alone.
     engine::requests::note(&app.engine, Right::Objection, &TestApp::number(&stopped), &by_letter(app)).await.unwrap();
     let refused = change(&stopped, &next).await.unwrap_err().to_string();
@@ -466,6 +484,13 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     app.plan_as(LINK, another_family).await;
     app.settle().await;
     assert!(app.decisions(&new).await.is_empty(), "{:?}", app.decisions(&new).await);
+    let closed = app.decisions(&old).await.concat();
+    assert!(
+        closed.contains("NUMBER_CHANGED") && closed.contains("number_changed since ") && !closed.contains("rong"),
+        "{closed}"
+    );
+    let told = &app.story(&old).await.campaigns[1].sentence;
+    assert!(told.ends_with("The person has another number, and this one is closed (NUMBER_CHANGED)."), "{told}");
     app.people(&[new.clone(), next.clone(), alone.clone()]).await;
     app.plan_as(LINK, |c| (c.name, c.family) = ("third".into(), "third".into())).await;
     app.advance(Duration::from_secs(3600));
@@ -510,11 +535,15 @@ async fn what_the_new_holder_of_a_number_wrote_is_not_handed_to_whoever_gave_it_
     // The letter of our customer comes later.
     app.advance(Duration::from_secs(86_400));
     rights::change_number(&app.engine, &TestApp::number(&old), &TestApp::number(&new), &by_letter(&app)).await.unwrap();
+    // What closed the old number is what its holder said; that its person has another one stands beside it.
+    let closed = app.story(&old).await;
+    assert!(closed.verdict.contains("wrong person since 2026-12-01") && !closed.verdict.contains("number changed"), "{closed:?}");
+    assert!(closed.history.iter().any(|m| m.what.contains("the person has another number since 2026-12-02")), "{closed:?}");
     for format in ["csv", "jsonld"] {
         let (code, file, err) = ask(app.dir.path(), &["contact", "export", &new, "--format", format]).await;
         assert_eq!(code, 0, "{err}");
         assert!(!file.contains("Mario") && !file.contains("their shop") && !file.contains("ack-"), "{file}");
-        for own in ["AIUTO", "web shop", "number_changed", "rectification", "2026-12-02T"] {
+        for own in ["AIUTO", "web shop", "rectification", "2026-12-02T"] {
             assert!(file.contains(own), "{own}: {file}");
         }
     }
@@ -532,6 +561,17 @@ both!(what_the_store_does_for_a_restriction_and_a_new_number, |app| {
     assert!(contacts::restrict(&mut tx, &[one], true).await.unwrap().is_empty(), "it is already");
     assert_eq!(contacts::restrict(&mut tx, &[one], false).await.unwrap(), [one]);
     assert!(humans::of_contact(&mut tx, one).await.unwrap().is_some());
+    let human = humans::of_contact(&mut tx, one).await.unwrap();
+    // A number that is no contact, under an older key and a newer one.
+    let [older, newer] = [3, 4].map(|key_id| permesso::vault::Keyed { key_id, mac: format!("of key {key_id}") });
+    humans::tie(&mut tx, &ours, &[humans::Tie { number: vec![older.clone()], id: human }]).await.unwrap();
+    assert!(suppressions::reach(&mut tx, &ours, std::slice::from_ref(&newer)).await.unwrap().0.is_empty());
+    humans::known_by(&mut tx, &ours, &[older, newer.clone()]).await.unwrap();
+    assert_eq!(suppressions::reach(&mut tx, &ours, &[newer]).await.unwrap().0, [one]);
+    humans::known_by(&mut tx, &ours, &keyed(9)).await.unwrap();
+    assert!(suppressions::reach(&mut tx, &ours, &keyed(9)).await.unwrap().0.is_empty(), "nobody tied it");
+    assert_eq!(suppressions::cancel(&mut tx, &ours, &keyed(1), "number_changed", 7).await.unwrap(), 0, "nothing is planned");
+    assert!(inbound::of_strangers(&mut tx, &ours, &keyed(1)).await.unwrap().is_empty(), "it wrote nothing");
     humans::untie(&mut tx, &ours, &keyed(1)).await.unwrap();
     assert_eq!(humans::of_contact(&mut tx, one).await.unwrap(), None);
     contacts::describe_as(&mut tx, one, two).await.unwrap();
@@ -611,7 +651,7 @@ both!(whoever_objects_by_letter_is_asked_nothing_from_the_day_it_is_noted, |app|
     }
     let note = async |number: &str| {
         let number = TestApp::number(number);
-        engine::requests::note(&app.engine, Right::Objection, &number, &by_letter(app)).await.unwrap()
+        engine::requests::note(&app.engine, Right::Restriction, &number, &by_letter(app)).await.unwrap()
     };
     let named = if app.decisions(&one).await.concat().contains("OTHER_NUMBER") { &one } else { &two };
     let (named, _) = (note(named).await, note(&TestApp::it(8)).await);
@@ -623,11 +663,13 @@ both!(whoever_objects_by_letter_is_asked_nothing_from_the_day_it_is_noted, |app|
         let decided = app.decisions(number).await.concat();
         assert!(decided.contains("RESTRICTED") && decided.contains("\"noted\":true"), "{decided}");
     }
-    // Three were answered in another way.
+    // Three were answered in another way, of which the person heard; an objection never is.
     for id in ["2", "3"] {
-        requests(&["done", id]).await;
+        requests(&["done", id, "--told", "letter of 2026-12-01"]).await;
     }
-    engine::requests::answered(&app.engine, named).await.unwrap();
+    let absolute = engine::requests::answered(&app.engine, 1, Some("a letter")).await.unwrap_err().to_string();
+    assert!(absolute.contains("absolute") && absolute.contains("remedy: `permesso contact object NUMBER`"), "{absolute}");
+    engine::requests::answered(&app.engine, named, Some("a letter")).await.unwrap();
     app.plan_as(LINK, another_family).await;
     app.settle().await;
     assert_eq!((asked(), app.asks(&one) + app.asks(&two), app.asks(&kin)), ([0, 1, 1, 1], 1, 0));
@@ -653,10 +695,24 @@ both!(whoever_objects_by_letter_is_asked_nothing_from_the_day_it_is_noted, |app|
     app.reply(&typed, REPLY_NUMBER, "STOP").await;
     assert_eq!([chose, &typed].map(|number| app.inbox(number).len()), [got[0], got[1] + 1]);
     // Answered in another way in time, the same yes completes the choice.
-    engine::requests::answered(&app.engine, noted[0]).await.unwrap();
+    engine::requests::answered(&app.engine, noted[0], Some("a letter")).await.unwrap();
     app.advance(Duration::from_secs(60));
     app.reply(chose, REPLY_NUMBER, "SI").await;
     assert_eq!(app.granted(chose).await, ["sms.promotions"]);
+    // Carried out, each is the letter of the day it came, and the person's own wish.
+    requests(&["note", chose, "--right", "restriction", "--received", "2026-11-21"]).await;
+    for (right, number, received) in [("object", &people[0], "2026-11-20"), ("restrict", chose, "2026-11-21")] {
+        let (code, _, err) = ask(app.dir.path(), &["contact", right, number]).await;
+        assert_eq!(code, 0, "{err}");
+        let ledger = app.story(number).await.ledger.concat();
+        assert!(
+            ledger.contains(&format!("evidence contact {right}, by ")) && ledger.contains(&format!("; received {received};")),
+            "{ledger}"
+        );
+    }
+    let told = &app.story(chose).await.campaigns[0].sentence;
+    let restricted = "the use of the data restricted at the person's request on 2026-12-01 ";
+    assert!(told.contains(restricted) && told.contains(", carried out by an operator (contact restrict, by "), "{told}");
     audited(app).await;
 });
 
@@ -676,4 +732,68 @@ both!(a_letter_under_a_newer_key_is_found_for_whoever_came_under_an_older_one, |
     assert_eq!([&objects, &asked].map(|number| app.asks(number)), [0, 1]);
     let csv = exported(app).await;
     assert!(csv.contains(&format!("{moves},IT,,all,all,number_changed,")), "{csv}");
+});
+
+both!(who_asks_by_letter_gets_what_is_known_of_all_their_numbers_and_what_a_tied_number_wrote_holds_them_all, |app| {
+    let [one, two, tied, wrong] = [1, 2, 3, 4].map(TestApp::it);
+    let rows = with_id(&one, "H1") + &with_id(&two, "H1") + &crate::humans::rejected(3, "H1", "") + &with_id(&wrong, "H1");
+    app.import(&rows).await;
+    app.reply(&wrong, REPLY_NUMBER, "numero sbagliato, sono Mario Rossi").await;
+    // Of a number that is no contact there is a hash, and what it wrote may be a no of theirs.
+    app.reply(&tied, REPLY_NUMBER, "mah, vediamo un po").await;
+    app.send(LINK).await;
+    assert_eq!((app.asks(&one), app.asks(&two)), (0, 0));
+    let decided = app.decisions(&one).await.concat() + &app.decisions(&two).await.concat();
+    assert!(decided.contains("HELD_FOR_OPERATOR") && decided.contains("\"held\":true"), "{decided}");
+    assert!(app.story(&one).await.verdict.contains("An unclear reply by another number of the same human waits"));
+    let read = async |stop: bool| {
+        let waiting = engine::inbox::waiting(&app.engine, 0, 9).await.unwrap();
+        assert_eq!(waiting.len(), 1, "{waiting:?}");
+        engine::inbox::resolve(&app.engine, waiting[0].id, stop, "op").await.unwrap();
+    };
+    read(false).await;
+    app.plan_as(LINK, another_family).await;
+    app.settle().await;
+    assert_eq!(app.asks(&one) + app.asks(&two), 1);
+    // Between the two steps of a yes, too: it waits until that is read.
+    let (asked, other) = if app.asks(&one) == 1 { (&one, &two) } else { (&two, &one) };
+    assert_eq!(app.submit(&app.link(asked), "chosen", &["sms.promotions"]).await, 303);
+    app.advance(Duration::from_secs(60));
+    app.reply(&tied, REPLY_NUMBER, "ma chi siete voi").await;
+    app.reply(asked, REPLY_NUMBER, "SI").await;
+    assert!(app.granted(asked).await.is_empty(), "what is unclear may be a no");
+    read(false).await;
+    assert_eq!(app.granted(asked).await, ["sms.promotions"]);
+
+    // All of it, by whichever of their numbers the letter comes, and nothing of what a stranger wrote.
+    engine::requests::note(&app.engine, Right::Access, &TestApp::number(other), &by_letter(app)).await.unwrap();
+    for number in [asked, &tied] {
+        let export = async |format: &str| {
+            let (code, out, err) = ask(app.dir.path(), &["contact", "export", number, "--format", format]).await;
+            assert!(code == 0 && !out.contains("Mario") && !out.contains(&wrong), "{out}{err}");
+            out
+        };
+        let file: Value = serde_json::from_str(&export("jsonld").await).unwrap();
+        crate::mydata::is_of_the_vocabulary(&file);
+        let graph = file["@graph"].as_array().unwrap();
+        let of = |number: &str| graph.iter().find(|part| part["ev:telephoneNumber"] == number).expect("its own part");
+        let others: Vec<&Value> = of(number)["ev:otherNumbers"].as_array().unwrap().iter().map(|o| &o["@id"]).collect();
+        assert!(others.contains(&&of(other)["@id"]), "{file:#}");
+        assert_eq!(of(other)["ev:imported"][0]["ev:source"], "web shop");
+        assert!(of(number)["ev:replies"].to_string().contains("ma chi siete voi"), "what their tied number wrote: {file:#}");
+        let csv = export("csv").await;
+        for told in [&format!("another_number,,,,,,'{other},"), "\nother_imported,", "ma chi siete voi", "mah, vediamo un po"] {
+            assert!(csv.contains(told), "{told}: {csv}");
+        }
+    }
+    assert!(engine::requests::list(&app.engine, true).await.unwrap().is_empty(), "one answer to who asked by another number");
+    // What a provider has to do is open, and nothing else.
+    let (code, out, err) = ask(app.dir.path(), &["contact", "erase", other]).await;
+    assert!(code == 0, "{err}");
+    let open = engine::requests::list(&app.engine, true).await.unwrap();
+    let done = engine::requests::list(&app.engine, false).await.unwrap();
+    let done = done.iter().find(|r| r.kind == "erasure" && r.done.is_some()).expect("of the number that got nothing");
+    let says = format!("done here; on record as request {}; request {} is open until", done.id, open[0].id);
+    assert!(open.len() == 1 && out.contains(&says), "{says}: {out}");
+    audited(app).await;
 });

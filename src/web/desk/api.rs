@@ -381,9 +381,11 @@ async fn request_list(State(web): State<Web>, Query(which): Query<Which>, Query(
 struct Done {
     /// The provider that has done its part; without it, a request that was only noted is answered.
     gateway: Option<String>,
+    /// How and when the person was told why a restriction or an erasure that was only noted is not carried out.
+    told: Option<String>,
 }
 
-/// A provider has done its part in a request, or what was only noted is answered in another way than by a command.
+/// A provider has done its part in a request, or what was only noted is answered in another way than by a command; an objection never is.
 #[utoipa::path(post, path = "/api/v1/requests/{id}/done", params(("id" = i64, Path,)), request_body = Done,
     responses((status = 200, body = Resolved), (status = 409, body = Problem)))]
 async fn request_done(
@@ -394,7 +396,10 @@ async fn request_done(
 ) -> Answer<Resolved> {
     match done.gateway {
         Some(gateway) => requests::done(&web.engine, id, &gateway, &by).await?,
-        None => requests::answered(&web.engine, id).await?,
+        None => {
+            let told = done.told.as_deref().map(str::trim).filter(|told| !told.is_empty());
+            requests::answered(&web.engine, id, told).await?;
+        }
     }
     Ok(Json(Resolved { by }))
 }

@@ -123,7 +123,7 @@ pub async fn find(State(web): State<Web>, Form(search): Form<Search>) -> Page {
         Err(problem) => format!("{}; {}.", problem.what, problem.remedy),
         Ok(number) => match explain::subject_of(engine, &number).await? {
             Some(subject) => return back_to(&format!("/contacts/{subject}")),
-            // Only a STOP by somebody never imported can be known of such a number.
+            // What somebody never imported wrote: a no of theirs, or what waits to be read.
             None => explain::explain(engine, &number).await?.verdict,
         },
     };
