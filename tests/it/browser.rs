@@ -447,7 +447,6 @@ async fn ones_own_data_until_they_are_erased(tour: &mut Tour<'_>) {
         tour.look("data-wrong", lang, "#code[aria-invalid=true]").await;
         hand.fill("#code", &code).await;
         hand.press("code", "button[value=json]").await;
-        client.execute("document.querySelector('li details').open = true", Vec::new()).await.expect("unfolded");
         tour.look("data-open", lang, "button[value=restrict]").await;
         if hand.keys {
             hand.press("json", "button[value=json]").await;

@@ -65,8 +65,11 @@ both!(a_second_yes_that_waits_is_not_too_late_for_having_waited, |app| {
     let unclear = yes_unclear_yes(app, &number).await;
     app.advance(DAY * 60);
     expire::expire(&app.engine).await.unwrap();
+    let before = app.inbox(&number).len();
     inbox::resolve(&app.engine, unclear, false, "op").await.unwrap();
+    app.settle().await;
     assert_eq!(app.granted(&number).await.len(), 2);
+    assert_eq!(app.inbox(&number).len(), before, "WhatsApp takes no free text so long after they wrote");
 });
 
 both!(a_yes_that_waits_does_not_answer_what_was_chosen_after_it, |app| {
