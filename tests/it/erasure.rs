@@ -283,9 +283,10 @@ both!(a_letter_is_due_from_its_day_until_it_is_carried_out_also_in_an_old_copy, 
     app.people(std::slice::from_ref(&other)).await;
     assert!(!app.story(&other).await.verdict.contains("so they are sent nothing"), "answered is not carried out");
     assert!(wishes::answered(&app.engine, open[1].id, None).await.unwrap_err().to_string().contains("is done already"), "once");
-    for more in [&[][..], &["--gateway", "mock"]] {
-        let (code, _, err) = ask(app.dir.path(), &[&["contact", "requests", "done", "99"], more].concat()).await;
-        assert!(code == 1 && err.contains("there is no request 99; remedy: `permesso contact requests list`"), "{err}");
+    for (id, more) in [("99", &[][..]), ("0", &[]), ("0", &["--gateway", "mock"])] {
+        let (code, _, err) = ask(app.dir.path(), &[&["contact", "requests", "done", id], more].concat()).await;
+        let says = format!("there is no request {id}; remedy: `permesso contact requests list`");
+        assert!(code == 1 && err.contains(&says), "{err}");
     }
     let ledger = app.story(&person).await.ledger.concat();
     assert!(ledger.contains(" erased by operator (erasure)") && ledger.contains("letter 1; received 2026-11-20"), "{ledger}");

@@ -547,6 +547,14 @@ async fn what_the_new_holder_of_a_number_wrote_is_not_handed_to_whoever_gave_it_
             assert!(file.contains(own), "{own}: {file}");
         }
     }
+    // What was planned for a number that changes is told as that, too.
+    let [planned, next] = [3, 4].map(TestApp::it);
+    app.people(std::slice::from_ref(&planned)).await;
+    app.plan_as(LINK, another_family).await;
+    rights::change_number(&app.engine, &TestApp::number(&planned), &TestApp::number(&next), &by_letter(&app)).await.unwrap();
+    let told = app.history(&planned).await.join("\n");
+    let cancelled = "Ask by SMS cancelled: The person has another number, and this one is closed (NUMBER_CHANGED).";
+    assert!(told.contains(cancelled), "{told}");
     app.end().await;
 }
 
