@@ -119,14 +119,17 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
     if !stays {
         control::save_health(&mut tx, &engine.controller, &health).await?;
     }
-    messages::settle(&mut tx, &settled, now).await?;
+    // All of it again: the answer to an earlier COMMIT was lost, and another process may have claimed since what was given back.
+    let fresh = messages::settle(&mut tx, &settled, now).await?;
+    settled.retain(|row| fresh.contains(&row.attempt));
+    let sent: Vec<&(Due, i64, Sent)> = sent.iter().filter(|(_, attempt, _)| fresh.contains(attempt)).collect();
     super::budget::release(&mut tx, &settled).await?;
     if let Some(campaign) = batch.campaign_id {
         // Whoever was not asked has used up nothing of the ramp-up.
-        let again = |(row, (due, ..)): &(&Settled, &(Due, i64, Sent))| {
+        let again = |(row, (due, ..)): &(&Settled, &&(Due, i64, Sent))| {
             row.state == State::Planned.code() && due.kind().is_some_and(Kind::is_asking)
         };
-        let unused = settled.iter().zip(sent).filter(again).count();
+        let unused = settled.iter().zip(&sent).filter(again).count();
         campaigns::return_allowance(&mut tx, campaign, i64::try_from(unused).unwrap_or(0)).await?;
     }
     super::receipts::match_late(&mut tx, engine, &batch.gateway, &settled).await?;

@@ -1,6 +1,6 @@
 //! Messages, their attempts and the batches a job carries: planned, claimed by compare-and-set, settled.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Result, Tx, conversations, execute, fetch_all, fetch_optional, handed, json};
 use crate::clock::DAY;
@@ -328,28 +328,31 @@ pub struct Settled {
 }
 
 /// Stores outcomes. A state that a receipt or reply has moved on meanwhile stays; a late answer still settles an `unknown`, and where it proves
-/// that nothing of the message was ever accepted, the message is planned again.
-pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<()> {
-    let all = json(rows);
-    execute!(
+/// that nothing of the message was ever accepted, the message is planned again. Answers the attempts that had no outcome until now: of any other
+/// this is said again, after a COMMIT whose answer was lost, and what its message is doing meanwhile is another attempt's.
+pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<HashSet<i64>> {
+    let settled: Vec<(i64,)> = fetch_all!(
         tx,
         "UPDATE attempts SET outcome = w.outcome, provider_id = COALESCE(w.provider_id, attempts.provider_id), error = w.error, outcome_at = $2
-         FROM (SELECT CAST(j.value->>'attempt' AS BIGINT) AS id, j.value->>'outcome' AS outcome, j.value->>'provider_id' AS provider_id,
+         FROM (SELECT CAST(j.value->>'attempt' AS BIGINT) AS attempt, j.value->>'outcome' AS outcome, j.value->>'provider_id' AS provider_id,
                  j.value->>'error' AS error FROM EACH($1)) AS w
-         WHERE attempts.id = w.id AND (attempts.outcome IS NULL OR attempts.outcome = 'unknown')",
-        &all,
+         WHERE attempts.id = w.attempt AND (attempts.outcome IS NULL OR attempts.outcome = 'unknown') RETURNING id",
+        json(rows),
         now
     )?;
+    let settled: HashSet<i64> = settled.into_iter().map(|(attempt,)| attempt).collect();
+    let rows: Vec<&Settled> = rows.iter().filter(|row| settled.contains(&row.attempt)).collect();
     execute!(
         tx,
         "UPDATE messages SET state = w.state, reason = w.error, changed_at = $2, tries = messages.tries - w.uncounted,
            due_at = CASE WHEN w.state = 'planned' THEN w.due_at ELSE messages.due_at END
-         FROM (SELECT CAST(j.value->>'message' AS BIGINT) AS id, j.value->>'state' AS state, j.value->>'error' AS error,
-                 CAST(j.value->>'uncounted' AS BIGINT) AS uncounted, CAST(j.value->>'due_at' AS BIGINT) AS due_at FROM EACH($1)) AS w
-         WHERE messages.id = w.id AND (messages.state = 'sending' OR (messages.state = 'unknown' AND (w.state <> 'planned'
+         FROM (SELECT CAST(j.value->>'message' AS BIGINT) AS id, CAST(j.value->>'attempt' AS BIGINT) AS attempt,
+                 j.value->>'state' AS state, j.value->>'error' AS error, CAST(j.value->>'uncounted' AS BIGINT) AS uncounted,
+                 CAST(j.value->>'due_at' AS BIGINT) AS due_at FROM EACH($1)) AS w
+         WHERE messages.id = w.id AND w.attempt = (SELECT MAX(a.id) FROM attempts a WHERE a.message_id = messages.id) AND (messages.state = 'sending' OR (messages.state = 'unknown' AND (w.state <> 'planned'
            OR NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = messages.id
              AND COALESCE(a.outcome, 'unknown') NOT IN ('not_accepted', 'refused')))))",
-        &all,
+        json(&rows),
         now
     )?;
     // Proved not accepted: the person was not asked. Marks and the conversation that the claim opened go with it.
@@ -366,7 +369,7 @@ pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<()> {
     for (confirm,) in confirms {
         conversations::confirmation_arrived(tx, confirm, now).await?;
     }
-    Ok(())
+    Ok(settled)
 }
 
 /// Nobody was asked by these messages.

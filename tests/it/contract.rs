@@ -1193,6 +1193,30 @@ both!(outcomes_are_settled_once, |app| {
     assert_eq!(app.count("SELECT COUNT(*) FROM asked_marks").await, 2);
 });
 
+both!(an_outcome_said_again_leaves_the_next_attempt_alone, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", None).await;
+    let person = contact(&mut tx, app, 1).await;
+    let first = sending(&mut tx, id, person).await;
+    let proved = [settled(first, "not_accepted", State::Planned)];
+    assert_eq!(messages::settle(&mut tx, &proved, 20).await.unwrap(), [first.1].into());
+    // Another process claims what was given back, and its request is under way when the first one, whose COMMIT went unanswered, tries again.
+    let claim = Claim { reference: "again".into(), token_hash: Some("again".into()), ..claim_of(person, first.0) };
+    let second = messages::claim(&mut tx, C, &WHO, std::slice::from_ref(&claim), 30).await.unwrap()[0];
+    messages::mark_asked(&mut tx, C, "spring", MessageKind::Ask, &[&claim], 30).await.unwrap();
+    let opening = Opening { contact: person, message: first.0, expires_at: 100 };
+    conversations::open(&mut tx, C, Some(id), None, "link", &[opening], 30).await.unwrap();
+    assert!(messages::settle(&mut tx, &proved, 31).await.unwrap().is_empty(), "it is settled");
+    // So may one whose outcome is not known.
+    messages::settle(&mut tx, &[settled(first, "unknown", State::Unknown)], 31).await.unwrap();
+    assert_eq!(state(&mut tx, first.0).await, State::Sending);
+    messages::settle(&mut tx, &[settled(second, "accepted", State::Accepted)], 32).await.unwrap();
+    assert_eq!(state(&mut tx, first.0).await, State::Accepted);
+    assert!(conversations::open_of(&mut tx, person).await.unwrap().is_some());
+    tx.commit().await.unwrap();
+    assert_eq!(app.count("SELECT COUNT(*) FROM asked_marks").await, 1);
+});
+
 both!(a_lost_worker_leaves_unknowns, |app| {
     let mut tx = write(app).await;
     let id = campaign(&mut tx, "spring", None).await;
