@@ -348,7 +348,7 @@ pub async fn gather(tx: &mut Tx, engine: &Engine, contact: Contact) -> Result<Do
 
 /// Until when what is known of a number that was given up is of the person who had it. Whoever has it now may have told us so before they did:
 /// that message is theirs, and what came after it. Its entry stands up to two minutes later than it was said.
-async fn theirs_until(tx: &mut Tx, engine: &Engine, contact: &Contact, changed: i64) -> Result<i64> {
+pub(super) async fn theirs_until(tx: &mut Tx, engine: &Engine, contact: &Contact, changed: i64) -> Result<i64> {
     let entries = ledger::entries_of(tx, &engine.controller, &contact.subject).await?;
     let closed = entries.iter().filter(|(_, _, kind, ..)| kind == proof::Entry::WrongPerson.code()).map(|entry| entry.3);
     let replies = inbound::of_contact(tx, contact.id).await?;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 
 use super::confirm::{self, Deed, Situation};
 use super::requests::{self, Asked};
-use super::{Engine, Tries, enroll, import, late};
+use super::{Engine, Tries, dossier, enroll, import, late};
 use crate::domain::answer::{By, OBJECTION};
 use crate::domain::ledger::NUMBER_CHANGED;
 use crate::domain::phone::PhoneNumber;
@@ -284,18 +284,21 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
         let carried = Deed { at: now, channel: asked.channel, ..deed(engine, NUMBER_CHANGED, asked) };
         confirm::restricted(&mut tx, engine, id, true, &carried).await?;
     }
-    // A number that is closed says nothing about the person's next one.
-    for (reason, at) in suppressions::live_at(&noes).filter(|(reason, _)| *reason != Reason::WrongPerson) {
-        late::learned(&mut tx, engine, &is, reason, at, &confirm::inherited(now)).await?;
+    // Whoever has the old number may have said so before this letter came: that is what closed it.
+    let wrong = suppressions::live(&noes).any(|no| no == Reason::WrongPerson);
+    // A number that is closed says nothing about the person's next one, nor does what its new holder said since.
+    let theirs = if wrong { dossier::theirs_until(&mut tx, engine, &contact, now).await? } else { now };
+    for (reason, at) in suppressions::said_by(&mut tx, controller, &was, theirs).await? {
+        if let Some(reason) = Reason::parse(&reason) {
+            late::learned(&mut tx, engine, &is, reason, at, &confirm::inherited(now)).await?;
+        }
     }
-    // The new number takes the old one's place in the human; what closes the old one closes that alone.
-    if let Some(human) = humans::of_contact(&mut tx, contact.id).await? {
+    // The new number takes the old one's place in the human, which the old one may have left as a wrong one; what closes it closes that alone.
+    if let Some(human) = humans::ever_of_contact(&mut tx, contact.id).await? {
         humans::untie(&mut tx, controller, &was).await?;
         let tied = humans::tie(&mut tx, controller, &[Tie { number: is.clone(), id: Some(human) }]).await?;
         import::spread(&mut tx, engine, &tied, now).await?;
     }
-    // Whoever has the old number may have said so before this letter came: that is what closed it.
-    let wrong = suppressions::live(&noes).any(|no| no == Reason::WrongPerson);
     if wrong {
         confirm::number_changed_since(&mut tx, engine, contact.id, &changed).await?;
     } else {

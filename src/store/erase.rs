@@ -137,7 +137,7 @@ pub async fn contact(tx: &mut Tx, controller: &str, contact: i64, subject: &str,
     execute!(
         tx,
         "UPDATE contacts SET number_enc = '', country = NULL, line = 'other', locale = NULL, zone = NULL, times = NULL, kind = NULL,
-           last_action = NULL, human = NULL, restricted = 1, held_at = NULL WHERE id = $1",
+           last_action = NULL, human = NULL, was_human = NULL, restricted = 1, held_at = NULL WHERE id = $1",
         contact
     )?;
     Ok(rows)

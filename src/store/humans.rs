@@ -149,7 +149,7 @@ pub async fn tie(tx: &mut Tx, controller: &str, ties: &[Tie]) -> Result<Vec<Stri
 }
 
 /// Takes these numbers out of their humans, whether they are contacts or a row alone tied them: they are somebody else's by now, and say
-/// nothing about the others.
+/// nothing about the others. Whose a contact was stays on its row, for the number that its person has now.
 pub async fn untie(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<()> {
     let keyed = json(keyed);
     execute!(
@@ -165,7 +165,7 @@ pub async fn untie(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<()>
     )?;
     execute!(
         tx,
-        "UPDATE contacts SET human = NULL WHERE human IS NOT NULL AND id IN (
+        "UPDATE contacts SET human = NULL, was_human = human WHERE human IS NOT NULL AND id IN (
            SELECT n.contact_id FROM EACH($1)
            THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT))",
         &keyed,
@@ -192,6 +192,13 @@ pub async fn known_by(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<
 /// The human a contact belongs to.
 pub async fn of_contact(tx: &mut Tx, id: i64) -> Result<Option<String>> {
     let row: Option<(Option<String>,)> = fetch_optional!(tx, "SELECT human FROM contacts WHERE id = $1", id)?;
+    Ok(row.and_then(|(human,)| human))
+}
+
+/// The human a contact belongs to, or belonged to until its number turned out to be somebody else's.
+pub async fn ever_of_contact(tx: &mut Tx, id: i64) -> Result<Option<String>> {
+    let row: Option<(Option<String>,)> =
+        fetch_optional!(tx, "SELECT COALESCE(human, was_human) FROM contacts WHERE id = $1", id)?;
     Ok(row.and_then(|(human,)| human))
 }
 

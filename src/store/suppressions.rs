@@ -600,6 +600,21 @@ pub async fn of(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<(S
     )
 }
 
+/// Every live no of these keyed numbers that stood by `until`, and when it was said: one said again since is as old as it was known by then.
+/// That a number is a wrong one is none.
+pub async fn said_by(tx: &mut Tx, controller: &str, keyed: &[Keyed], until: i64) -> Result<Vec<(String, i64)>> {
+    fetch_all!(
+        tx,
+        "SELECT s.reason, MIN(CASE WHEN s.at <= $3 THEN s.at ELSE s.learned_at END) FROM EACH($1)
+         THEN JOIN suppressions s ON s.controller = $2 AND s.mac = j.value->>'mac' AND s.key_id = CAST(j.value->>'key' AS BIGINT)
+           AND s.lifted_at IS NULL AND s.reason <> 'wrong_person' AND (s.at <= $3 OR s.learned_at <= $3)
+         GROUP BY s.reason ORDER BY 2, 1",
+        json(keyed),
+        controller,
+        until
+    )
+}
+
 /// The days on which lists say that these noes were said, each for its keyed number; the earliest stays.
 pub async fn date(tx: &mut Tx, controller: &str, days: &[(Keyed, String)]) -> Result<()> {
     let rows =

@@ -431,6 +431,12 @@ both!(ties_go_on_through_contacts_and_numbers_that_are_none, |app| {
     }
     assert_eq!(humans::tie(&mut tx, C, &[tie(9, None)]).await.unwrap(), Vec::<String>::new());
     assert_eq!(humans::of_contact(&mut tx, two).await.unwrap(), None);
+    assert_eq!(humans::ever_of_contact(&mut tx, two).await.unwrap().as_deref(), Some("x"), "it was");
+    let own = keyed(app, 1);
+    assert!(suppressions::said_by(&mut tx, C, &own, 3).await.unwrap().is_empty());
+    assert_eq!(suppressions::said_by(&mut tx, C, &own, 4).await.unwrap(), [("stopped".to_owned(), 4)]);
+    suppressions::suppress_alone(&mut tx, C, &own, Reason::Stopped, By::Person, 9, 9).await.unwrap();
+    assert_eq!(suppressions::said_by(&mut tx, C, &own, 8).await.unwrap(), [("stopped".to_owned(), 4)], "said again");
     let one = known(&mut tx, app, 1).await.id;
     assert_eq!(humans::of_contact(&mut tx, one).await.unwrap().as_deref(), Some("x"));
     tx.rollback().await.unwrap();

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use permesso::engine::import::{self, Summary};
+use permesso::engine::rights;
 use permesso::gateway::mock::protocol::Status;
 use permesso::store::Store;
 
 use crate::app::{LINK, ON_CHANNELS, REPLY_NUMBER, TestApp};
 use crate::both;
+use crate::erasure::by_letter;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -368,6 +370,37 @@ both!(a_number_tied_later_has_every_no_that_its_yes_does_not_answer, |app| {
     assert_eq!(granted().await, [1, 0, 0, 1]);
     assert_eq!(app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'withdrawn'").await, 2);
     assert_eq!(permesso::engine::verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+});
+
+both!(a_number_called_wrong_gives_its_place_to_the_next_one_and_what_its_new_holder_says_is_nobody_elses, |app| {
+    let alone = [7, 9].map(|n| TestApp::good(&it(n))).concat();
+    app.import(&(row(1, "H1") + &row(2, "H1") + &row(4, "H2") + &row(5, "H2") + &alone)).await;
+    // The last had said no before somebody else had the number, who says it once more.
+    let mut said = vec![(9, "STOP")];
+    said.extend([2, 5, 7, 9].map(|n| (n, "numero sbagliato")));
+    said.extend([7, 9, 1].map(|n| (n, "STOP")));
+    for (n, word) in said {
+        app.reply(&it(n), REPLY_NUMBER, word).await;
+        app.advance(MINUTE);
+    }
+    for (old, new) in [(2, 3), (5, 6), (7, 8), (9, 10)] {
+        let [old, new] = [old, new].map(|n| TestApp::number(&it(n)));
+        rights::change_number(&app.engine, &old, &new, &by_letter(app)).await.unwrap();
+    }
+    app.people(&[3, 6, 8, 10].map(it)).await;
+    app.send(LINK).await;
+    app.advance(MINUTE);
+    app.settle().await;
+    assert_eq!([3, 8, 10].map(|n| app.asks(&it(n))), [0, 1, 0], "{:?}", app.decisions(&it(8)).await);
+    assert_eq!(app.asks(&it(4)) + app.asks(&it(6)), 1, "one human");
+    assert!(app.story(&it(8)).await.suppressions.is_empty(), "{:?}", app.story(&it(8)).await);
+    app.reply(&it(4), REPLY_NUMBER, "STOP").await;
+    for n in [3, 6, 10] {
+        let verdict = app.story(&it(n)).await.verdict;
+        assert!(verdict.contains("stopped since"), "{n}: {verdict}");
+    }
+    crate::erasure::erase(app, &it(4)).await;
+    assert_eq!([app.story(&it(6)).await.known, app.story(&it(5)).await.known], [false; 2]);
 });
 
 fn migration(app: &TestApp) -> &'static str {
