@@ -242,17 +242,19 @@ impl Vault {
         Ok(PhoneNumber::from_e164_trusted(self.decrypt("number", stored)?))
     }
 
-    /// Stateless form nonce: bound to the token, the notice version and the day (design section 9).
-    pub fn nonce(&self, token: &str, notice_version: &str, day: i64) -> String {
+    /// Stateless form nonce: bound to the token, what was shown (the notice's version, the hash of the page's words) and the day
+    /// (design section 9).
+    pub fn nonce(&self, token: &str, shown: (&str, &str), day: i64) -> String {
         let mut mac = self.newest().nonce_mac.clone();
-        mac.update(format!("{token}\n{notice_version}\n{day}").as_bytes());
+        let (notice_version, words) = shown;
+        mac.update(format!("{token}\n{notice_version}\n{words}\n{day}").as_bytes());
         hex(&mac.finalize().into_bytes())
     }
 
-    pub fn nonce_is_valid(&self, given: &str, token: &str, notice_version: &str, day: i64) -> bool {
+    pub fn nonce_is_valid(&self, given: &str, token: &str, shown: (&str, &str), day: i64) -> bool {
         use subtle::ConstantTimeEq;
         // A form opened before midnight is good the day after.
-        [day, day - 1].iter().any(|d| self.nonce(token, notice_version, *d).as_bytes().ct_eq(given.as_bytes()).into())
+        [day, day - 1].iter().any(|d| self.nonce(token, shown, *d).as_bytes().ct_eq(given.as_bytes()).into())
     }
 }
 

@@ -101,6 +101,8 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
     let mut claims: Vec<Claim> = Vec::with_capacity(due.len());
     let mut codes: Vec<Made> = Vec::new();
     let mut by_family: BTreeMap<String, Vec<Due>> = BTreeMap::new();
+    let ended: Vec<i64> = due.iter().filter(|d| d.kind() == Some(Kind::Code)).map(|d| d.id).collect();
+    let ended = store::codes::ended(&mut tx, &engine.controller, &ended).await?;
     for row in due {
         by_family.entry(row.family.clone()).or_default().push(row);
     }
@@ -123,6 +125,8 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
             let decision = match row.kind() {
                 // It came back from the gateway after its person was erased.
                 _ if person.number_enc.is_empty() => Decision::Skip(Reason::Erased),
+                // It came back from the gateway after another code had taken its place: it would complete nothing.
+                Some(Kind::Code) if ended.contains(&row.id) => Decision::Skip(Reason::TooLate),
                 Some(Kind::Test) => trial::verdict(engine, revision.as_deref(), person, openings, now)?,
                 Some(Kind::Code) if row.wording.as_deref() == Some(intake::WORDING) => {
                     intake::verdict(engine, &person.facts, row.created_at, now)

@@ -2,6 +2,7 @@
 //! consent records.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 
@@ -9,6 +10,7 @@ use super::requests::{self, Asked, Listed};
 use super::seen::Seen;
 use super::{Engine, entry, notice, rights};
 use crate::config::{Config, GatewayConfig};
+use crate::domain::campaign::Campaign;
 use crate::domain::channel::{Channel, Permission};
 use crate::domain::ledger::{self as proof, Body, NUMBER_CHANGED, Preference};
 use crate::domain::message;
@@ -51,8 +53,8 @@ pub struct Dossier {
     pub said_on: Option<String>,
     pub registers: Vec<Screened>,
     pub requests: Vec<Listed>,
-    /// What the newest campaign asks for, where the person has said nothing yet.
-    pub asked_for: Vec<Permission>,
+    /// The frozen plans by which they were sent something.
+    pub plans: BTreeMap<i64, Arc<Campaign>>,
     /// Who has data of theirs.
     pub recipients: Vec<Recipient>,
     /// The notice that is shown today, and every published text of it and of those that were shown to them.
@@ -100,6 +102,17 @@ impl Dossier {
     pub fn asks(&self) -> impl DoubleEndedIterator<Item = &Sent> {
         self.sent.iter().filter(|s| matches!(s.kind.as_str(), "ask" | "reminder") && !s.was_refused)
     }
+
+    /// Whether a question of this frozen plan was about the permission: asked for it, or offers it on its page (as in `consents`). One whose
+    /// plan is not known was about all.
+    pub fn was_about(&self, revision: Option<i64>, permission: Permission) -> bool {
+        revision.and_then(|id| self.plans.get(&id)).is_none_or(|plan| plan.permissions().contains(&permission))
+    }
+
+    /// What was really asked for: nothing by a campaign that left them out.
+    pub fn asked_for(&self) -> impl Iterator<Item = Permission> {
+        self.asks().filter_map(|ask| self.plans.get(&ask.revision?)).flat_map(|plan| plan.asks_for.iter().copied())
+    }
 }
 
 /// Somebody who works for the company and has data of this person (Art. 15(1)(c) GDPR: by name where it is known, C-154/21).
@@ -129,6 +142,8 @@ pub struct Sent {
     pub channel: String,
     pub sender: String,
     pub campaign: Option<String>,
+    /// Its plan as it was frozen.
+    pub revision: Option<i64>,
     /// The gateway it went by.
     pub gateway: String,
     /// Of an ask: the recorded reason why the person could be asked.
@@ -368,7 +383,7 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
     }
     let hashes: BTreeSet<&str> = entries.iter().filter_map(|e| e.body.page_hash.as_deref()).collect();
     let pages = ledger::wordings(tx, controller, &hashes.into_iter().collect::<Vec<_>>()).await?;
-    let mut sent = Vec::new();
+    let (mut sent, mut plans) = (Vec::new(), BTreeMap::new());
     for row in messages::story_of(tx, contact.id).await? {
         if let (Some(at), Some(reference)) = (row.claimed_at.filter(|at| *at <= until), row.reference) {
             let text = match &row.wording {
@@ -376,7 +391,11 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
                 None => None,
             };
             let campaign = match row.revision {
-                Some(id) => Some(engine.revision(tx, id).await?),
+                Some(id) => {
+                    let campaign = engine.revision(tx, id).await?;
+                    plans.insert(id, campaign.clone());
+                    Some(campaign)
+                }
                 None => None,
             };
             let notice = campaign.as_deref().and_then(|c| c.notice.as_ref());
@@ -386,6 +405,7 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
                 channel: row.channel,
                 sender: row.sender,
                 campaign: row.campaign,
+                revision: row.revision,
                 gateway: row.gateway.unwrap_or_default(),
                 basis: row.basis,
                 wording_hash: row.wording_hash,
@@ -404,12 +424,11 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
     wrote.retain(|row| row.at <= until);
     let brought: Vec<String> = wrote.iter().map(|row| row.gateway.clone()).collect();
     let received = received(engine, wrote)?;
-    let (mut decisions, mut asked_for) = (Vec::new(), Vec::new());
-    for (campaign, stage, outcome, code, facts, at, revision) in campaigns::decisions_of(tx, contact.id).await? {
+    let mut decisions = Vec::new();
+    for (campaign, stage, outcome, code, facts, at, _) in campaigns::decisions_of(tx, contact.id).await? {
         if at > until {
             continue;
         }
-        asked_for = engine.revision(tx, revision).await?.asks_for.clone();
         decisions.push(Decision { at, campaign, outcome, code, stage, seen: Seen::read(&facts) });
     }
     let mut asked = Vec::new();
@@ -427,6 +446,8 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
         }
     }
     noes.retain(|(reason, at, _)| *at <= until || reason == NUMBER_CHANGED);
+    let mut ran_out = conversations::ran_out(tx, &[contact.id]).await?;
+    ran_out.retain(|ask| ask.closed_at <= until);
     let notice_version = notice::standing(tx, engine).await?;
     let shown = entries.iter().filter_map(|e| e.body.notice_version.as_ref());
     let shown = shown.chain(sent.iter().filter_map(|s| s.notice.as_ref().map(|(version, _)| version))).chain([&notice_version]);
@@ -444,7 +465,7 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
         permissions: ledger::preferences(tx, controller, &contact.subject).await?,
         noes,
         said_on: suppressions::said_on(tx, controller, &keyed).await?,
-        ran_out: conversations::ran_out(tx, &[contact.id]).await?.into_iter().filter(|ask| ask.closed_at <= until).collect(),
+        ran_out,
         links: handed::of_contact(tx, contact.id).await?.into_iter().map(|(at, _)| at).filter(|at| *at <= until).collect(),
         registers: screenings::of(tx, &[contact.id]).await?.remove(&contact.id).unwrap_or_default(),
         zone: engine.zone_of(contact.zone.as_deref(), contact.country.as_deref()),
@@ -456,7 +477,7 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
         received,
         decisions,
         requests: asked,
-        asked_for,
+        plans,
         former: Vec::new(),
         others: Vec::new(),
     })

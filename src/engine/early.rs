@@ -1,10 +1,13 @@
 //! A yes by message that completes nothing: it came too soon after the confirmation, or before there was a choice to confirm. The record says
 //! why, and who may believe to have confirmed hears once what is left to do.
 
+use anyhow::Result;
+
 use super::confirm::Situation;
 use crate::clock::MINUTE;
 use crate::domain::campaign::Mode;
 use crate::domain::consent::State;
+use crate::store::{Tx, contacts};
 
 /// Why a yes completes nothing.
 pub(super) struct Early {
@@ -16,7 +19,13 @@ pub(super) struct Early {
 }
 
 /// `None` where the yes is taken. `second`: late enough to be another act than the first; `at`: when it counts.
-pub(super) fn of(situation: &Situation, second: bool, tapped: bool, at: i64) -> Option<Early> {
+pub(super) async fn of(tx: &mut Tx, situation: &Situation, second: bool, tapped: bool, at: i64) -> Result<Option<Early>> {
+    let Some(early) = unheld(situation, second, tapped, at) else { return Ok(None) };
+    // What is unclear, by whatever number of theirs, may be a no.
+    Ok(Some(Early { tell: early.tell && !contacts::is_held(tx, situation.contact.id).await?, ..early }))
+}
+
+fn unheld(situation: &Situation, second: bool, tapped: bool, at: i64) -> Option<Early> {
     let conversation = situation.conversation.as_ref()?;
     let (effect, tell) = match (situation.mode(), situation.state()?) {
         (Mode::LinkReply | Mode::LinkCode, State::Asked) => ("not taken as a yes: nothing was chosen on the page yet", false),
@@ -34,5 +43,5 @@ pub(super) fn of(situation: &Situation, second: bool, tapped: bool, at: i64) -> 
         }
         _ => return None,
     };
-    Some(Early { effect, tell: tell && situation.contact.held_at.is_none() })
+    Some(Early { effect, tell })
 }

@@ -363,7 +363,7 @@ pub(super) async fn reply(
         deed.at = at.min(now);
     }
     let early = match act {
-        Act::SaidYes { second } => early::of(&situation, second, heard.tapped.is_some(), at),
+        Act::SaidYes { second } => early::of(tx, &situation, second, heard.tapped.is_some(), at).await?,
         _ => None,
     };
     let new_no = match no_by(heard.intent) {

@@ -24,9 +24,8 @@ pub fn json_ld(engine: &Engine, d: &Dossier) -> Value {
 }
 
 fn of_number(engine: &Engine, d: &Dossier) -> Vec<Value> {
-    let said: BTreeSet<Permission> =
-        d.entries.iter().flat_map(|e| e.body.permissions.iter().copied()).chain(d.permissions.keys().copied()).collect();
-    let about = if said.is_empty() { d.asked_for.iter().copied().collect() } else { said };
+    let said = d.entries.iter().flat_map(|e| e.body.permissions.iter().copied()).chain(d.permissions.keys().copied());
+    let about: BTreeSet<Permission> = said.chain(d.asked_for()).collect();
     let mut graph: Vec<Value> = about.into_iter().map(|permission| record(engine, d, permission)).collect();
     graph.extend([keeping(engine, d), rest(engine, d)]);
     graph
@@ -219,7 +218,10 @@ fn notice_of(engine: &Engine, d: &Dossier, permission: Option<Permission>) -> Va
     };
     let chosen = newest(&|body| body.entry == Granted || (!stands && body.entry == Pending));
     let said = || newest(&|body| !is_aside(body.entry));
-    let asked = || permission.and(d.asks().next_back()).and_then(|ask| Some((ask.notice.clone()?, Some(ask.locale.clone()))));
+    let asked = || {
+        let ask = d.asks().rfind(|ask| permission.is_some_and(|p| d.was_about(ask.revision, p)))?;
+        Some((ask.notice.clone()?, Some(ask.locale.clone())))
+    };
     let today = || ((d.notice_version.clone(), None), d.contact.locale.clone());
     let ((version, hash), locale) = chosen.or_else(said).or_else(asked).unwrap_or_else(today);
     let of_version: Vec<_> = d.notices.iter().filter(|text| text.version == version).collect();
@@ -264,7 +266,7 @@ fn statuses(engine: &Engine, d: &Dossier, permission: Permission) -> Vec<Value> 
         let how = format!("import {} row {}", row.file, row.import_line);
         all.push((row.at, status(&["dpv:ConsentUnknown"], &us, row.at, &how, [("ev:source", json!(row.source))])));
     }
-    for sent in d.asks() {
+    for sent in d.asks().filter(|sent| d.was_about(sent.revision, permission)) {
         let how = format!("outbound {}", sent.channel);
         let decision = d.decisions.iter().rev().find(|x| Some(&x.campaign) == sent.campaign.as_ref() && x.at <= sent.at);
         let more = [
@@ -279,7 +281,7 @@ fn statuses(engine: &Engine, d: &Dossier, permission: Permission) -> Vec<Value> 
         ];
         all.push((sent.at, status(&["dpv:ConsentRequested"], &us, sent.at, &how, more)));
     }
-    for ask in &d.ran_out {
+    for ask in d.ran_out.iter().filter(|ask| d.was_about(ask.revision_id, permission)) {
         let more = [("ev:campaign", json!(ask.campaign)), ("ev:messageRef", json!(ask.reference))];
         let how = "no answer in time";
         all.push((ask.closed_at, status(&["dpv:ConsentRequestDeferred"], &us, ask.closed_at, how, more)));

@@ -47,6 +47,11 @@ fn nonce_of(form: &Form) -> String {
     format!("join/{}", form.name)
 }
 
+/// The hash of what the form's page says: the settings may offer something else by the time it comes back.
+fn words(form: &Form, lang: Lang) -> String {
+    lang.form(form).page.map(|words| words.hash).unwrap_or_default()
+}
+
 fn page(web: &Web, form: &Form, lang: Lang, step: Step, chosen: Vec<Permission>, status: StatusCode) -> Response {
     let (engine, config) = (&web.engine, &web.engine.config);
     let version = &config.controller.notice_version;
@@ -63,7 +68,7 @@ fn page(web: &Web, form: &Form, lang: Lang, step: Step, chosen: Vec<Permission>,
         purposes: form.purposes.clone(),
         chosen,
         prefixes: prefixes.join(", "),
-        nonce: engine.vault.nonce(&nonce_of(form), version, engine.now().div_euclid(DAY)),
+        nonce: engine.vault.nonce(&nonce_of(form), (version, &words(form, lang)), engine.now().div_euclid(DAY)),
         notice_url: format!("/notice/{}", lang.code()),
         notice_version: version.clone(),
         controller: config.controller.identity(),
@@ -126,7 +131,7 @@ async fn take(web: &Web, peer: &Peer, name: &str, lang: Lang, headers: &HeaderMa
         return page(web, form, lang, Step::Declined, Vec::new(), StatusCode::OK);
     }
     let (version, day) = (&engine.config.controller.notice_version, engine.now().div_euclid(DAY));
-    if !engine.vault.nonce_is_valid(&given, &nonce_of(form), version, day) {
+    if !engine.vault.nonce_is_valid(&given, &nonce_of(form), (version, &words(form, lang)), day) {
         return refused(StateKind::NonceStale, StatusCode::CONFLICT);
     }
     // A number or a code of somebody's is no guess at a link, but as many of them come from one address.

@@ -50,6 +50,16 @@ impl Lang {
         self.shown("page", [&t.title, &t.intro, &t.silence], purposes, channels)
     }
 
+    /// The hash of all that preference pages say about a choice, in every language: of another build they may say it otherwise, and then a
+    /// page that was opened before is no proof of what this one says.
+    pub fn words() -> &'static str {
+        static WORDS: LazyLock<String> = LazyLock::new(|| {
+            let hashes = Lang::ALL.iter().filter_map(|lang| lang.page(&Purpose::ALL, &Channel::ALL).page);
+            body_hash(&hashes.map(|words| words.hash).collect::<String>())
+        });
+        &WORDS
+    }
+
     /// A form's page in this language.
     pub fn form(self, form: &Form) -> Shown<'static> {
         let t = self.t();

@@ -15,8 +15,8 @@ use super::lang::Lang;
 use super::mine::word;
 use super::mytable;
 use super::pages::{CodeView, StateKind};
-use super::people::{checked, failed, no_such_link, nonce, preferred, render, state_page};
-use crate::clock::{DAY, SECOND, instant};
+use super::people::{checked, failed, no_such_link, nonce, nonce_is_valid, preferred, render, state_page};
+use crate::clock::{SECOND, instant};
 use crate::domain::channel::{Channel, Permission};
 use crate::domain::times::Times;
 use crate::engine::dossier::{Dossier, Former, NOT_KEPT};
@@ -165,8 +165,7 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
     }
     let fields: Vec<(String, String)> = url::form_urlencoded::parse(body).into_owned().collect();
     let field = |name: &str| fields.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value.as_str());
-    let day = engine.now().div_euclid(DAY);
-    if !engine.vault.nonce_is_valid(field("nonce"), token, &engine.config.controller.notice_version, day) {
+    if !nonce_is_valid(web, field("nonce"), token, &engine.config.controller.notice_version) {
         return refused(StateKind::NonceStale, StatusCode::CONFLICT);
     }
     let done = match field("answer") {

@@ -130,7 +130,11 @@ fn banner(view: &View) -> Option<Banner> {
 }
 
 pub(super) fn nonce(web: &Web, token: &str, notice: &str) -> String {
-    web.engine.vault.nonce(token, notice, web.engine.now().div_euclid(DAY))
+    web.engine.vault.nonce(token, (notice, Lang::words()), web.engine.now().div_euclid(DAY))
+}
+
+pub(super) fn nonce_is_valid(web: &Web, given: &str, token: &str, notice: &str) -> bool {
+    web.engine.vault.nonce_is_valid(given, token, (notice, Lang::words()), web.engine.now().div_euclid(DAY))
 }
 
 pub async fn submit(state: State<Web>, peer: Peer, Path(token): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
@@ -172,7 +176,6 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
         }
     }
     let engine = &web.engine;
-    let day = engine.now().div_euclid(DAY);
     let choice = match (answer.as_str(), withdrawn) {
         ("", Some(permission)) => Choice::Withdraw(permission),
         ("none", _) => Choice::Nothing,
@@ -182,10 +185,10 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
         ("another", _) => Choice::AnotherCode,
         _ => return refused(StateKind::BadRequest, StatusCode::BAD_REQUEST),
     };
-    // Saying no must work whatever happened to the form; only a yes needs a fresh one, and the notice that was shown with it.
+    // Saying no must work whatever happened to the form; only a yes needs a fresh one, with the notice and the words that were shown.
     if !matches!(choice, Choice::Nothing | Choice::Withdraw(_) | Choice::WrongNumber) {
         match notice::version(engine).await {
-            Ok(version) if engine.vault.nonce_is_valid(&given, token, &version, day) => {}
+            Ok(version) if nonce_is_valid(web, &given, token, &version) => {}
             Ok(_) => return refused(StateKind::NonceStale, StatusCode::CONFLICT),
             Err(error) => return failed(web, shown, &error),
         }

@@ -431,6 +431,25 @@ both!(a_code_that_was_not_taken_is_made_anew, |app| {
     assert_eq!(app.granted(&number).await, PROMO);
 });
 
+both!(a_code_that_comes_back_after_it_was_replaced_does_not_leave, |app| {
+    let number = de(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(CODE).await;
+    let link = app.link(&number);
+    app.submit(&link, "chosen", PROMO).await;
+    // On its way while other boxes are ticked, and then the gateway has not taken it.
+    app.execute("UPDATE messages SET state = 'sending' WHERE kind = 'code'").await.unwrap();
+    app.submit(&link, "chosen", &["sms.promotions", "call.promotions"]).await;
+    app.execute("UPDATE messages SET state = 'planned' WHERE kind = 'code'").await.unwrap();
+    for _ in 0..2 {
+        settle(app).await;
+        app.advance(MINUTE);
+    }
+    assert_eq!(codes(app, &number).len(), 1, "the newest on the phone is the one that counts");
+    enter(app, &link, &newest(app, &number)).await;
+    assert_eq!(app.granted(&number).await, ["sms.promotions", "call.promotions"]);
+});
+
 both!(a_code_that_nobody_waits_for_any_more_does_not_leave, |app| {
     let number = de(1);
     app.people(std::slice::from_ref(&number)).await;

@@ -478,7 +478,10 @@ both!(a_conversation_has_one_code_that_can_be_typed, |app| {
     let live = codes::live(&mut tx, C, 7).await.unwrap().unwrap();
     assert_eq!((live.typed_at, live.typed_locale.as_deref()), (Some(6), Some("it")));
     // A newer one ends it, and its message where that has not left.
+    assert!(codes::ended(&mut tx, C, &ids).await.unwrap().is_empty());
     codes::end(&mut tx, C, 7, 6).await.unwrap();
+    assert_eq!(codes::ended(&mut tx, C, &ids).await.unwrap(), [ids[0]]);
+    assert!(codes::ended(&mut tx, "another", &ids).await.unwrap().is_empty());
     assert!(codes::live(&mut tx, C, 7).await.unwrap().is_none());
     assert_eq!(messages::state(&mut tx, ids[0]).await.unwrap(), Some(State::Cancelled));
     codes::add(&mut tx, C, ids[1], 7, "token", 7).await.unwrap();

@@ -584,6 +584,17 @@ both!(a_token_is_of_one_form_and_one_half_hour_and_a_form_of_one_origin, |app| {
         let answer = request.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
         assert_eq!(answer.status().as_u16(), status, "{site}");
     }
+    // A page that offered something else: its words are not those on record.
+    let file = app.engine.config.dir.join("forms/shop.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let fewer = text.replace("purposes = [\"product_info\", \"promotions\"]", "purposes = [\"promotions\"]");
+    assert_ne!(fewer, text);
+    std::fs::write(&file, fewer).unwrap();
+    app.reconfigure("").await;
+    let address = format!("{}/join/shop/it", app.base);
+    let request = app.http.post(&address).header("sec-fetch-site", "same-origin").body(body.clone());
+    let answer = request.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 409, "a page that offered something else");
     let body = body.replace(&nonce, "0");
     let request = app.http.post(&address).header("sec-fetch-site", "same-origin").body(body);
     let answer = request.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();

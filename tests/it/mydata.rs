@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use permesso::domain::channel::{Channel, Purpose};
 use permesso::engine::requests as wishes;
 use permesso::engine::{expire, hand, notice, verify};
 use permesso::gateway::mock::faults::Faults;
@@ -363,6 +364,33 @@ both!(what_a_person_takes_along_is_true_of_them, |app| {
     assert_eq!(states(&record).last().map(String::as_str), Some("\"dpv:ConsentRequestDeferred\""), "{record:#}");
     let whoever_answered = about(&exported(app, &person).await, "promotions");
     assert!(!states(&whoever_answered).iter().any(|state| state.contains("Deferred")), "{whoever_answered:#}");
+
+    // A permission's record tells of the questions about it alone, and there is none of what a campaign asked that left them out.
+    let asks = async |app: &TestApp, name: &str, purpose, cap_days| {
+        app.plan_as(LINK, |c| {
+            (c.name, c.family, c.cap_days) = (name.into(), name.into(), cap_days);
+            (c.page_purposes, c.page_channels) = (vec![purpose], vec![Channel::Sms]);
+            c.asks_for = c.permissions().into_iter().filter(|p| p.purpose == purpose && p.channel == Channel::Sms).collect();
+            c.deadline += chrono::TimeDelta::days(90);
+        })
+        .await;
+        app.settle().await;
+    };
+    let told = async |app: &TestApp| {
+        let file = exported(app, &late).await;
+        let records = file["@graph"].as_array().unwrap().iter().filter(|r| r["@type"] == "dpv:ConsentRecord");
+        let of = |record: &Value| format!("{} {}", record["dpv:hasProcess"][0]["ev:purposeKey"], states(record).join(" "));
+        records.map(|record| of(record).replace(['"', '\\'], "").replace("dpv:Consent", "")).collect::<Vec<_>>()
+    };
+    app.advance(3 * DAY);
+    asks(app, "offers", Purpose::Promotions, 720).await;
+    assert_eq!(told(app).await, ["promotions Unknown Requested"]);
+    app.advance(31 * DAY);
+    expire::expire(&app.engine).await.unwrap();
+    asks(app, "profiles", Purpose::Profiling, 720).await;
+    assert_eq!(told(app).await, ["promotions Unknown Requested RequestDeferred"]);
+    asks(app, "profiles again", Purpose::Profiling, 0).await;
+    assert_eq!(told(app).await, ["promotions Unknown Requested RequestDeferred", "profiling Unknown Requested"]);
 });
 
 /// Every term of an export is in the vocabulary, and used as what it is there.

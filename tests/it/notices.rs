@@ -169,6 +169,10 @@ both!(each_ask_and_each_consent_names_the_notice_that_was_shown, |app| {
     notice::publish(&app.engine).await.unwrap();
     let nonce = crate::app::field(&page, "nonce");
     assert_eq!(app.post(&link, &nonce, "chosen", &["sms.product_info"]).await, 409, "a yes beside the old one comes too late");
+    // Nor a page whose words another build said otherwise.
+    let token = link.rsplit('/').next().unwrap();
+    let nonce = app.engine.vault.nonce(token, ("2026-12", "other words"), app.engine.now().div_euclid(86_400_000_000));
+    assert_eq!(app.post(&link, &nonce, "chosen", &["sms.product_info"]).await, 409);
     assert_eq!(app.post(&link, &nonce, "none", &[]).await, 303, "a no does not");
     assert!(report::overview(&app.engine).await.unwrap().warnings.is_empty());
     app.submit(&app.link(&numbers[1]), "chosen", PROMO).await;

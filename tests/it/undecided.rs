@@ -139,6 +139,14 @@ both!(what_one_number_wrote_and_nobody_could_read_holds_the_whole_human, |app| {
     for number in [kin, other] {
         app.reply(number, REPLY_NUMBER, UNCLEAR).await;
     }
+    // A yes that completes nothing is not answered with the words that invite to another one.
+    assert_eq!(app.submit(&links[0], "chosen", &["sms.promotions", "sms.product_info"]).await, 303);
+    let received = app.inbox(chose).len();
+    app.reply(chose, REPLY_NUMBER, "SI").await;
+    assert!(app.history(chose).await.concat().contains("before the choice was sent from the page"));
+    assert_eq!(app.inbox(chose).len(), received, "{:?}", app.inbox(chose));
+    assert_eq!(app.submit(&links[0], "chosen", &["sms.promotions"]).await, 303);
+    app.advance(minute);
     app.reply(chose, REPLY_NUMBER, "SI").await;
     code::enter(app, &links[1], &code::newest(app, typed)).await;
     assert!(app.granted(chose).await.is_empty() && app.granted(typed).await.is_empty());
