@@ -64,6 +64,12 @@ mod tests {
     use super::*;
     use crate::domain::channel::{Channel, Purpose};
 
+    #[test]
+    fn a_choice_waits_half_an_hour_for_its_number_and_an_hour_for_its_code() {
+        assert_eq!((LIFE, CODE_LIFE), (1_800_000_000, 3_600_000_000));
+        assert_eq!(Consent::read(&"A".repeat(LONGEST + 1)), None);
+    }
+
     fn consent() -> impl Strategy<Value = Consent> {
         let permission = (prop::sample::select(&Channel::ALL[..]), prop::sample::select(&Purpose::ALL[..]));
         let permissions = prop::collection::vec(permission.prop_map(|(channel, purpose)| Permission { channel, purpose }), 0..9);

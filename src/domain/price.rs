@@ -24,3 +24,15 @@ pub fn charged(channel: Channel, text: &str) -> u64 {
         Channel::WhatsApp | Channel::Call => 1,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_charged_by_sms_and_messages_elsewhere() {
+        let long = "A".repeat(161);
+        assert_eq!([Channel::Sms, Channel::WhatsApp].map(|channel| charged(channel, &long)), [2, 1]);
+        assert_eq!(charged(Channel::Sms, "A"), 1);
+    }
+}

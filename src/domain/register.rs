@@ -49,6 +49,11 @@ mod tests {
     use crate::domain::country::{Confidence, Source};
 
     #[test]
+    fn days_are_days() {
+        assert_eq!(DAY, 86_400_000_000);
+    }
+
+    #[test]
     fn a_consent_leaves_the_house_where_it_is_later_than_the_registration_and_the_screening_is_fresh() {
         let source = Source { text: "a test".into(), reviewed: NaiveDate::MIN, confidence: Confidence::Primary };
         let register = Register {

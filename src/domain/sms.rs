@@ -242,6 +242,13 @@ mod tests {
     use super::Encoding::{Gsm7, Ucs2};
     use super::*;
 
+    #[test]
+    fn what_is_too_long_says_by_how_much() {
+        let over = |text: &str, times: usize| parts(&text.repeat(times)).over();
+        assert_eq!([0, 5].map(|more| over("A", MAX_PARTS_GSM7 * 153 + more)), [0, 5]);
+        assert_eq!([0, 7].map(|more| over("ł", MAX_PARTS_UCS2 * 67 + more)), [0, 7]);
+    }
+
     /// Derived from the tables of 3GPP TS 23.038: text, encoding, units, parts.
     #[test]
     fn golden_counts() {
@@ -332,6 +339,7 @@ mod tests {
         assert_eq!(to_gsm7("Reply STOP").unwrap(), b"Reply STOP");
         assert_eq!(to_gsm7("ł"), None);
         assert_eq!(from_gsm7(b"\x1b\x41\x1b"), "A");
+        assert_eq!(from_gsm7(b"\x1b\x1b\x80A"), " \u{fffd}A");
     }
 
     proptest! {

@@ -153,6 +153,19 @@ mod tests {
     use super::*;
     use crate::domain::hours::Hours;
 
+    /// Pages post these words and the database holds them.
+    #[test]
+    fn each_word_is_read_as_what_it_says() {
+        assert_eq!(Part::ALL.map(Part::code), ["morning", "afternoon", "evening"]);
+        assert_eq!(Part::ALL.map(|part| Part::parse(part.code())), Part::ALL.map(Some));
+        assert_eq!(Day::ALL.map(|day| Day::parse(day.code())), Day::ALL.map(Some));
+        assert_eq!(
+            Often::ALL.map(|often| (Often::parse(often.code()), often.days())),
+            [(Some(Often::Week), 7), (Some(Often::Month), 30)]
+        );
+        assert_eq!((Part::parse("night"), Day::parse("mo"), Often::parse("")), (None, None, None));
+    }
+
     #[test]
     fn what_is_chosen_reads_as_opening_hours() {
         let times = |parts: &[Part], days: &[Day]| Times {

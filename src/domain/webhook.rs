@@ -134,6 +134,26 @@ mod tests {
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
+    /// Receivers are written by these words.
+    #[test]
+    fn each_change_has_its_word_and_its_scope() {
+        let told = News::ALL.map(|news| (news.code(), news.scope()));
+        let expected = [
+            ("consent.granted", "permissions"),
+            ("consent.refused", "all"),
+            ("consent.withdrawn", "permissions"),
+            ("consent.stopped", "all"),
+            ("consent.wrong_person", "all"),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(expected.map(|(code, _)| News::parse(code)), News::ALL.map(Some));
+        assert_eq!(News::of_entry(Entry::ConsentExpired), Some(News::Withdrawn));
+        assert_eq!([Entry::Pending, Entry::Times, Entry::Retention].map(News::of_entry), [None; 3]);
+        assert_eq!(reason(News::Stopped, None), "stopped");
+        assert_eq!([0, 1, 2, 9, 10].map(pause_s), [None, Some(5), Some(300), Some(86_400), None]);
+        assert_eq!(PAUSES_S.iter().sum::<i64>(), 75 * 3600 + 35 * 60 + 5, "a weekend");
+    }
+
     #[test]
     fn a_secret_is_base64_of_24_to_64_bytes_behind_its_prefix() {
         let of = |n: usize| format!("whsec_{}", B64.encode(vec![7; n]));
