@@ -25,6 +25,7 @@ use crate::store::campaigns::Decided;
 use crate::store::codes::Made;
 use crate::store::control::Health;
 use crate::store::messages::{Batch, Claim, Claimant, Due, NotNow};
+use crate::store::queue::{self, Job};
 use crate::store::{self, Tx, campaigns, control, conversations, facts, messages};
 use crate::vault;
 
@@ -70,6 +71,9 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
         Some(id) => campaigns::by_id(&mut tx, id).await?,
         None => None,
     };
+    if let Some(row) = campaign.as_ref().filter(|row| row.state() == CampaignState::Running) {
+        leave_replaced(&mut tx, row, &mut due, now).await?;
+    }
     // Only what asks waits for its campaign; an answer to a person's own act does not.
     let mut taken = 0;
     let asking = due.iter().filter(|d| d.kind().is_some_and(Kind::is_asking)).count();
@@ -206,6 +210,23 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
         letters.retain(|l| stored.iter().any(|(_, attempt)| *attempt == l.attempt));
     }
     Ok(Claimed::Letters(letters))
+}
+
+/// A new plan applies to what came back from the gateway after its start, too.
+async fn leave_replaced(tx: &mut Tx, row: &campaigns::Row, due: &mut Vec<Due>, now: i64) -> Result<()> {
+    let asks = due.iter().filter(|d| d.kind().is_some_and(Kind::is_asking));
+    let earlier: Vec<i64> = asks.filter(|d| d.revision_id != Some(row.revision_id)).map(|d| d.id).collect();
+    if earlier.is_empty() {
+        return Ok(());
+    }
+    let replaced = messages::replaced(tx, row.revision_id, &earlier, now).await?;
+    if !replaced.is_empty() {
+        due.retain(|d| !replaced.contains(&d.id));
+        // The planner may have passed them by while they were on their way.
+        campaigns::set_progress(tx, row.id, 0, false).await?;
+        queue::push(tx, &Job::Plan { campaign: row.id }, Duration::ZERO).await?;
+    }
+    Ok(())
 }
 
 /// Pauses the campaign instead of claiming.

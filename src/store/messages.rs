@@ -203,6 +203,23 @@ pub async fn due(tx: &mut Tx, batch: &Batch, now: i64, limit: i64) -> Result<Vec
     )
 }
 
+/// Cancels those of these asks and reminders that are of an earlier revision than the campaign's: they were on their way when the new one
+/// started, and came back. An ask between two legs goes on. Answers which they are.
+pub async fn replaced(tx: &mut Tx, revision: i64, due: &[i64], now: i64) -> Result<Vec<i64>> {
+    let rows: Vec<(i64,)> = fetch_all!(
+        tx,
+        "UPDATE messages SET state = 'cancelled', reason = 'planned anew', changed_at = $3
+         WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND revision_id <> $2
+           AND state = 'planned' AND kind IN ('ask', 'reminder')
+           AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND a.channel <> messages.channel)
+         RETURNING id",
+        json(due),
+        revision,
+        now
+    )?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
 /// One message about to be sent.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Claim {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use permesso::clock;
 use permesso::domain::channel::Permission;
-use permesso::engine::{expire, inbox};
+use permesso::engine::{expire, inbox, plan};
 use permesso::gateway::mock::faults::Faults;
 use permesso::gateway::mock::protocol::{self, Channel, Status};
 
@@ -234,6 +234,31 @@ both!(the_confirmation_once_more_does_not_follow_a_no, |app| {
     assert_eq!(app.count(waits).await, 1);
     assert_eq!(app.submit(&app.link(&number), "none", &[]).await, 303);
     assert_eq!(app.count(waits).await, 0);
+});
+
+both!(what_comes_back_from_the_gateway_after_a_new_start_goes_out_under_it, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.plan(LINK).await;
+    // On its way at the new start, passed by by its planner, and then proved not taken.
+    app.execute("UPDATE messages SET state = 'sending'").await.unwrap();
+    let id = app
+        .plan_as(LINK, |c| {
+            c.asks
+                .iter_mut()
+                .flat_map(|ask| ask.texts.values_mut())
+                .for_each(|text| *text = text.replace("{{ brand }}:", "{{ brand }} SpA:"))
+        })
+        .await;
+    assert_eq!(app.count("SELECT COUNT(*) FROM messages").await, 1);
+    app.execute("UPDATE messages SET state = 'planned'").await.unwrap();
+    for _ in 0..2 {
+        app.settle().await;
+        while plan::plan_next(&app.engine, id).await.unwrap() {}
+    }
+    let [got] = &app.inbox(&number)[..] else { panic!("{:?}", app.inbox(&number)) };
+    assert!(got.text.starts_with("ACME SpA: "), "{}", got.text);
+    assert_eq!(app.count("SELECT COUNT(*) FROM messages WHERE state = 'cancelled' AND reason = 'planned anew'").await, 1);
 });
 
 both!(a_reminder_asks_for_what_the_ask_asked_for, |app| {

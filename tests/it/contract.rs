@@ -787,6 +787,13 @@ both!(a_campaign_moves_to_its_new_revision, |app| {
     assert_eq!(campaigns::revision(&mut tx, new.revision_id).await.unwrap().as_deref(), Some("{}"));
     assert_eq!(campaigns::revision(&mut tx, -1).await.unwrap(), None);
     assert!(messages::due(&mut tx, &batch, LATE, 9).await.unwrap().is_empty(), "what is not claimed yet is planned anew");
+    // What was on its way meanwhile, and came back.
+    let other = contact(&mut tx, app, 2).await;
+    let (_, back) = planned(&mut tx, Some(id), &[message(other, MessageKind::Ask, 0)]).await;
+    give_revision(&mut tx, back[0]).await;
+    assert!(messages::replaced(&mut tx, 1, &back, 9).await.unwrap().is_empty());
+    assert_eq!(messages::replaced(&mut tx, 2, &back, 9).await.unwrap(), back);
+    assert!(messages::replaced(&mut tx, 2, &back, 9).await.unwrap().is_empty(), "once");
     let summer = campaign(&mut tx, "summer", None).await;
     let all = campaigns::all(&mut tx, C).await.unwrap();
     assert_eq!(all.iter().map(|r| r.id).collect::<Vec<_>>(), [id, summer]);
