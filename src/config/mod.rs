@@ -21,7 +21,7 @@ mod values;
 mod webhooks;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -448,6 +448,11 @@ impl Config {
     /// A text names what does not exist, or what the settings do not say.
     pub fn notices(&self) -> Result<Vec<Notice>, Problems> {
         notices::read(self)
+    }
+
+    /// What campaigns and forms let people choose, all of them together.
+    pub fn offered(&self) -> (BTreeSet<Channel>, BTreeSet<Purpose>) {
+        notices::offered(self)
     }
 
     /// Where a STOP is understood.

@@ -1,5 +1,7 @@
 //! The privacy notices of the settings: `notice.LOCALE.txt`, the ones that ship or one's own, with what they say of the company filled in.
 
+use std::collections::BTreeSet;
+
 use super::problem::{Problem, Problems};
 use super::{Config, campaign, templates};
 use crate::domain::channel::{Channel, Purpose};
@@ -103,25 +105,27 @@ fn values(config: &Config) -> Values {
         replies_days: kept.replies_days.to_string(),
         // Rounded up: whole years of 365 days are twelve months each.
         proof_months: ((kept.proof_days * 12 + 364) / 365).to_string(),
-        offered: offered(config),
+        offered: {
+            let (channels, purposes) = offered(config);
+            channels.into_iter().map(Channel::code).chain(purposes.into_iter().map(Purpose::code)).collect()
+        },
         ..Values::default()
     }
 }
 
-/// Every purpose and channel that some campaign or form lets people choose, also one that something else is wrong with; all there are
-/// where there is none yet.
-fn offered(config: &Config) -> Vec<&'static str> {
-    let mut codes: Vec<&str> = Vec::new();
+/// Every channel and purpose that some campaign or form lets people choose, also one that something else is wrong with; all there are
+/// where there is none yet. No page offers more, and the notice speaks of no less.
+pub(super) fn offered(config: &Config) -> (BTreeSet<Channel>, BTreeSet<Purpose>) {
+    let (mut channels, mut purposes) = (BTreeSet::new(), BTreeSet::new());
     for path in
         ["campaigns", "forms"].iter().flat_map(|folder| templates::files(&config.dir.join(folder), "toml").unwrap_or_default())
     {
-        let (channels, purposes) = campaign::offers(&path);
-        codes.extend(channels.into_iter().map(Channel::code).chain(purposes.into_iter().map(Purpose::code)));
+        let of = campaign::offers(&path);
+        channels.extend(of.0);
+        purposes.extend(of.1);
     }
-    if codes.is_empty() {
-        codes = offers().collect();
+    if channels.is_empty() && purposes.is_empty() {
+        return (Channel::ALL.into(), Purpose::ALL.into());
     }
-    codes.sort_unstable();
-    codes.dedup();
-    codes
+    (channels, purposes)
 }

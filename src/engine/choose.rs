@@ -160,7 +160,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         Some(campaign) => campaign.ask(attempt.channel()).cloned(),
         None => ask_of(engine, &situation, &attempt),
     };
-    let (purposes, channels) = offered(campaign.as_deref());
+    let (purposes, channels) = offered(engine, campaign.as_deref());
     let mut view = View {
         masked_number: number.masked(),
         locale: attempt.locale.clone(),
@@ -224,11 +224,15 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     Ok(Some(view))
 }
 
-/// What the page offers behind a link of this campaign's, each purpose by each channel; everything where no campaign sent it.
-fn offered(campaign: Option<&Campaign>) -> (Vec<Purpose>, Vec<Channel>) {
+/// What the page offers behind a link of this campaign's, each purpose by each channel; where no campaign sent it, all that the company
+/// offers, as its notice says.
+fn offered(engine: &Engine, campaign: Option<&Campaign>) -> (Vec<Purpose>, Vec<Channel>) {
     match campaign {
         Some(campaign) => (campaign.page_purposes.clone(), campaign.page_channels.clone()),
-        None => (Purpose::ALL.to_vec(), Channel::ALL.to_vec()),
+        None => {
+            let (channels, purposes) = engine.config.offered();
+            (purposes.into_iter().collect(), channels.into_iter().collect())
+        }
     }
 }
 
@@ -278,7 +282,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
     };
     let barred = contacts::barred(&mut tx, attempt.contact_id).await?.is_some();
     let can_grant = can_grant(engine, &attempt, campaign.as_deref());
-    let (purposes, channels) = offered(campaign.as_deref());
+    let (purposes, channels) = offered(engine, campaign.as_deref());
     let mut shown = spoken(&attempt.locale, &purposes, &channels);
     if barred || !can_grant {
         // The boxes do not stand on it then.

@@ -38,6 +38,8 @@ both!(a_link_handed_over_opens_the_page_sends_nothing_and_a_yes_wants_its_code, 
     let fresh = link(app, &person).await;
     let (status, page) = app.get(&fresh).await;
     assert!(status == 200 && page.contains("value=\"chosen\"") && page.contains("web shop"), "{page}");
+    // What no campaign and no form offers, and the notice does not name, is not to be had here either.
+    assert!(page.contains("value=\"call.promotions\"") && !page.contains("profiling"), "{page}");
     app.settle().await;
     assert_eq!(app.gateway.stats().accepted, sent, "handed over by somebody, and sent by nobody");
     assert!(app.granted(&person).await.is_empty());
