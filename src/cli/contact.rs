@@ -140,9 +140,9 @@ pub enum Requests {
         #[arg(long, value_name = "DAY")]
         received: Option<NaiveDate>,
     },
-    /// A provider has done its part, and with the last one the request is done; or what was noted is answered in another way.
+    /// A provider has done its part, and with the last one the request is done; or what was noted is answered in another way, or a mistake.
     #[command(
-        after_help = "Example: permesso contact requests done 17 --gateway mock\n         permesso contact requests done 18"
+        after_help = "Example: permesso contact requests done 17 --gateway mock\n         permesso contact requests done 18\n         permesso contact requests done 19 --mistaken \"the letter names another number\""
     )]
     Done {
         /// The number at the beginning of its line in `contact requests list`.
@@ -153,6 +153,9 @@ pub enum Requests {
         /// How and when the person was told why their wish is not carried out, for the record; an objection is never refused.
         #[arg(long, value_name = "WORDS", conflicts_with = "gateway")]
         told: Option<String>,
+        /// Why nobody asked for what was noted, for the record: it ends, an objection too.
+        #[arg(long, value_name = "WORDS", conflicts_with_all = ["gateway", "told"])]
+        mistaken: Option<String>,
     },
 }
 
@@ -253,7 +256,18 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             println!("request {id}: {gateway} has done its part");
             Ok(())
         }
-        Command::Requests(Requests::Done { id, gateway: None, told }) => {
+        Command::Requests(Requests::Done { id, mistaken: Some(why), .. }) => {
+            let why = why.trim();
+            if why.is_empty() {
+                bail!(
+                    "--mistaken: is empty; remedy: why nobody asked for it, as in --mistaken \"the letter names another number\""
+                );
+            }
+            requests::mistaken(&engine, *id, why).await?;
+            println!("request {id} is ended as noted by mistake");
+            Ok(())
+        }
+        Command::Requests(Requests::Done { id, gateway: None, told, mistaken: None }) => {
             requests::answered(&engine, *id, told.as_deref().map(words).transpose()?).await?;
             println!("request {id} is answered");
             Ok(())

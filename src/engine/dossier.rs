@@ -24,7 +24,9 @@ use crate::store::contacts::{Contact, Evidence};
 use crate::store::conversations::{self, RanOut};
 use crate::store::inbound::Inbound;
 use crate::store::notices::{self, Published};
-use crate::store::{self, Tx, campaigns, contacts, erase, handed, inbound, intakes, ledger, messages, screenings, suppressions};
+use crate::store::{
+    self, Tx, campaigns, contacts, erase, handed, humans, inbound, intakes, ledger, messages, screenings, suppressions,
+};
 use crate::vault::Keyed;
 
 /// Times are microseconds UTC.
@@ -262,6 +264,8 @@ async fn of_human(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, keyed: &[K
     }
     // Of a number that a list's row tied to them, and that is no contact, there are hashes alone.
     let tied: Vec<Keyed> = aliases.into_iter().filter(|alias| known.iter().all(|own| own.mac != alias.mac)).collect();
+    // Whoever writes by one that was forgotten may have it anew, and gets it by their own letter.
+    let tied = humans::not_forgotten(tx, controller, &tied).await?;
     all.received.extend(received(engine, inbound::of_strangers(tx, controller, &tied).await?)?);
     let nothing = !all.is_contact() && all.others.is_empty() && all.noes.is_empty() && all.received.is_empty();
     if nothing && all.requests.iter().all(|request| request.kind == Right::Access.code()) {
@@ -434,7 +438,9 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
     let mut asked = Vec::new();
     for row in store::requests::of_number(tx, controller, &keyed).await? {
         // The request that gave the number up is of the person who did.
-        if row.request.received_at <= until || row.request.kind == Right::Rectification.code() {
+        let theirs = row.request.received_at <= until || row.request.kind == Right::Rectification.code();
+        // Nor did they ask for what was noted by mistake, whose words may be about somebody else.
+        if theirs && !row.request.is_mistaken() {
             asked.push(requests::listed(tx, engine, row).await?);
         }
     }

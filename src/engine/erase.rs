@@ -116,8 +116,11 @@ pub async fn within(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &
         let own: Vec<Keyed> = engine.vault.keyed_all(number);
         erased.requests.extend(requests::add(tx, engine, Right::Erasure, &own, None, asked, &[]).await?);
     }
-    // Whoever is erased has objected to nothing more than is ended.
-    requests::settle(tx, engine, Right::Objection, &keyed, None).await?;
+    // Whoever is erased has objected to nothing more than is ended, and a letter that names a number that is no contact, or no more, is
+    // answered as well.
+    for right in [Right::Objection, Right::Erasure] {
+        requests::settle(tx, engine, right, &keyed, None).await?;
+    }
     erased.replies = erase::replies(tx, controller, &keyed, &all).await?;
     erase::marks(tx, controller, &keyed).await?;
     Ok(erased)

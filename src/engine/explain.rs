@@ -180,7 +180,7 @@ pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
         let request = &row.request;
         let done = request.done_at.map_or_else(
             || format!("due {}", super::requests::day(request.due_at - 1)),
-            |at| format!("done {}", times.minute(at)),
+            |at| format!("{} {}", if request.is_mistaken() { "noted by mistake, ended" } else { "done" }, times.minute(at)),
         );
         story.requests.push(format!("#{} {}, received {}, {done}", row.id, request.kind, times.minute(request.received_at)));
         // Whoever was erased is no contact any more; their proof is found by the request alone.

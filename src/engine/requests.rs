@@ -10,8 +10,8 @@ use crate::clock::{DAY, instant};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::plural::counted;
 use crate::domain::rights::{Right, due};
-use crate::store::requests::{self, Part, Request, Row};
-use crate::store::{Tx, contacts};
+use crate::store::requests::{self, Ended, Part, Request, Row};
+use crate::store::{Tx, contacts, humans, suppressions};
 use crate::vault::Keyed;
 
 /// Requests read at once.
@@ -137,15 +137,19 @@ pub(super) async fn add(
     Ok(id)
 }
 
-/// A request stands under its number's newest hash alone: a contact that came under an older key is known by that one too from now on, so
+/// A request stands under its number's newest hash alone: a contact, or a number that a row tied to one, that came under an older key is known by that one too from now on, so
 /// that whatever looks for its requests finds this one.
 async fn known_by_all(tx: &mut Tx, engine: &Engine, keyed: &[Keyed]) -> Result<()> {
-    if keyed.len() > 1
-        && let Some(contact) = contacts::by_number(tx, &engine.controller, keyed).await?
-        // Whoever was erased since has no hash any more.
-        && let Some(contact) = contacts::lock(tx, contact.id).await?.filter(|c| !c.is_erased())
-    {
-        contacts::known_by(tx, &engine.controller, contact.id, keyed).await?;
+    if keyed.len() > 1 {
+        match contacts::by_number(tx, &engine.controller, keyed).await? {
+            Some(contact) => {
+                // Whoever was erased since has no hash any more.
+                if let Some(contact) = contacts::lock(tx, contact.id).await?.filter(|c| !c.is_erased()) {
+                    contacts::known_by(tx, &engine.controller, contact.id, keyed).await?;
+                }
+            }
+            None => humans::known_by(tx, &engine.controller, keyed).await?,
+        }
     }
     Ok(())
 }
@@ -171,7 +175,7 @@ pub(super) async fn letter(tx: &mut Tx, engine: &Engine, right: Right, keyed: &[
 /// Whether a request of this kind stands on record for this number, done.
 pub(super) async fn is_done(tx: &mut Tx, engine: &Engine, right: Right, keyed: &[Keyed]) -> Result<bool> {
     let all = requests::of_number(tx, &engine.controller, keyed).await?;
-    Ok(all.iter().any(|row| row.request.kind == right.code() && row.request.done_at.is_some()))
+    Ok(all.iter().any(|row| row.request.kind == right.code() && row.request.done_at.is_some() && !row.request.is_mistaken()))
 }
 
 /// What is noted of this number, keeps its person from being asked, and is not carried out yet, the oldest: its id, its kind and the command
@@ -262,14 +266,14 @@ pub async fn answered(engine: &Engine, request: i64, told: Option<&str>) -> Resu
     let mut tx = engine.store.write().await?;
     let row = existing(&mut tx, engine, request).await?;
     let (kind, open) = (row.request.kind.clone(), row.request.done_at.is_none());
-    let with_provider = !requests::parts(&mut tx, &engine.controller, request).await?.is_empty();
+    let keyed = [Keyed { key_id: row.request.key_id, mac: row.request.mac.clone() }];
     let listed = listed(&mut tx, engine, row).await?;
     if let (Some(command), Some(right), true) = (&listed.left, Right::parse(&kind), open) {
-        // Of whoever is no contact there is nothing to restrict: they are told so.
-        let holds = right == Right::Erasure || (right == Right::Restriction && listed.subject.is_some());
+        // Where nobody is to be restricted they are told so.
+        let holds = right == Right::Erasure || (right == Right::Restriction && is_known(&mut tx, engine, &kind, &keyed).await?);
         match right {
             Right::Objection => bail!(
-                "request {request} is an objection, which is absolute (Art. 21(3) GDPR): it ends by being carried out; remedy: `{command}`"
+                "request {request} is an objection, which is absolute (Art. 21(3) GDPR): it ends by being carried out; remedy: `{command}`, or `permesso contact requests done {request} --mistaken \"the letter names another number\"` where nobody objected"
             ),
             _ if holds && told.is_none() => bail!(
                 "request {request} ({kind}) is not carried out; remedy: `{command}`, or `permesso contact requests done {request} --told \"letter of …\"` once the person was told why not (Art. 12(4) GDPR)"
@@ -277,15 +281,32 @@ pub async fn answered(engine: &Engine, request: i64, told: Option<&str>) -> Resu
             _ => {}
         }
     }
-    if !requests::answered(&mut tx, &engine.controller, request, told, engine.now()).await? {
-        match with_provider && open {
+    end(&mut tx, engine, request, told.map_or(Ended::Answered, Ended::Told)).await?;
+    Ok(tx.commit().await?)
+}
+
+/// What was noted, and nobody asked for: of a mistyped number, or of what the letter does not say. `why` stands in the record from then on;
+/// it holds nobody any more, and is told to nobody as a wish of theirs.
+///
+/// # Errors
+/// There is no such request, or it is done, or it waits for a provider.
+pub async fn mistaken(engine: &Engine, request: i64, why: &str) -> Result<()> {
+    let mut tx = engine.store.write().await?;
+    end(&mut tx, engine, request, Ended::Mistaken(why)).await?;
+    Ok(tx.commit().await?)
+}
+
+async fn end(tx: &mut Tx, engine: &Engine, request: i64, ended: Ended<'_>) -> Result<()> {
+    let open = existing(tx, engine, request).await?.request.done_at.is_none();
+    if !requests::answered(tx, &engine.controller, request, ended, engine.now()).await? {
+        match open {
             true => bail!(
                 "request {request} waits for a provider; remedy: `permesso contact requests list` shows for which, and `--gateway` names it"
             ),
             false => bail!("request {request} is done already; remedy: `permesso contact requests list` shows since when"),
         }
     }
-    Ok(tx.commit().await?)
+    Ok(())
 }
 
 async fn existing(tx: &mut Tx, engine: &Engine, request: i64) -> Result<Row> {
@@ -321,14 +342,18 @@ pub(super) async fn listed(tx: &mut Tx, engine: &Engine, row: Row) -> Result<Lis
         requests::parts(tx, &engine.controller, row.id).await?.into_iter().map(provider).collect::<Result<Vec<_>>>()?;
     let request = row.request;
     // One that was only noted is nobody's yet, so that no restore carries it out; whose it is can be said all the same.
-    let keyed = Keyed { key_id: request.key_id, mac: request.mac };
+    let keyed = [Keyed { key_id: request.key_id, mac: request.mac }];
     let subject = match request.subject {
         Some(subject) => Some(subject),
-        None => contacts::by_number(tx, &engine.controller, &[keyed]).await?.map(|contact| contact.subject),
+        None => contacts::by_number(tx, &engine.controller, &keyed).await?.map(|contact| contact.subject),
     };
     let number = match &subject {
         Some(subject) => contacts::number_of_subject(tx, &engine.controller, subject).await?,
         None => None,
+    };
+    let left = match request.done_at.is_none() && providers.is_empty() {
+        true => Some(left(&request.kind, row.id, is_known(tx, engine, &request.kind, &keyed).await?)),
+        false => None,
     };
     Ok(Listed {
         id: row.id,
@@ -338,7 +363,7 @@ pub(super) async fn listed(tx: &mut Tx, engine: &Engine, row: Row) -> Result<Lis
         received: day(request.received_at),
         due: day(request.due_at - 1),
         overdue: request.done_at.is_none() && engine.now() >= request.due_at,
-        left: (request.done_at.is_none() && providers.is_empty()).then(|| left(&request.kind, row.id, subject.is_some())),
+        left,
         subject,
         done: request.done_at.map(day),
         kind: request.kind,
@@ -346,8 +371,20 @@ pub(super) async fn listed(tx: &mut Tx, engine: &Engine, row: Row) -> Result<Lis
     })
 }
 
-/// What carries out a request of this kind; its number stands in the letter alone. Of whoever is no contact, or erased, there is nothing to
-/// hand over, to change or to restrict: you tell them so.
+/// Whether the command that carries out a request of this kind finds anybody by this number.
+async fn is_known(tx: &mut Tx, engine: &Engine, kind: &str, keyed: &[Keyed]) -> Result<bool> {
+    let controller = engine.controller.as_str();
+    Ok(match Right::parse(kind) {
+        // What is kept of a number in no list is handed over, too.
+        Some(Right::Access) => suppressions::erased_among(tx, controller, keyed.iter().map(|k| k.mac.as_str())).await?.is_empty(),
+        // Whoever a list's row ties to the number is restricted by it.
+        Some(Right::Restriction | Right::Lifting) => !suppressions::reach(tx, controller, keyed).await?.0.is_empty(),
+        _ => contacts::by_number(tx, controller, keyed).await?.is_some(),
+    })
+}
+
+/// What carries out a request of this kind; its number stands in the letter alone. Where nobody is known by it, or they are erased, there is
+/// nothing to hand over, to change or to restrict: you tell them so.
 fn left(kind: &str, id: i64, known: bool) -> String {
     let command = match Right::parse(kind) {
         Some(Right::Access | Right::Rectification | Right::Restriction | Right::Lifting) if !known => {

@@ -215,7 +215,8 @@ pub(super) async fn forget(tx: &mut Tx, engine: &Engine, contact: &Contact, deed
         && (!suppressions::live_among(tx, controller, &keyed).await?.is_empty()
             || messages::is_marked(tx, controller, &keyed).await?)
     {
-        humans::tie(tx, controller, &[Tie { number: keyed, id: Some(human) }]).await?;
+        humans::tie(tx, controller, &[Tie { number: keyed.clone(), id: Some(human) }]).await?;
+        humans::forget(tx, controller, &keyed, now).await?;
     }
     Ok(())
 }

@@ -40,7 +40,7 @@ pub async fn restrict_number(engine: &Engine, number: &PhoneNumber, restricted: 
 /// As [`restrict_number`], in the caller's transaction.
 pub(super) async fn restrict(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, restricted: bool, asked: &Asked) -> Result<u64> {
     let keyed = engine.vault.keyed_all(number);
-    let (reached, _) = suppressions::reach(tx, &engine.controller, &keyed).await?;
+    let (reached, aliases) = suppressions::reach(tx, &engine.controller, &keyed).await?;
     if reached.is_empty() {
         bail!("this number is no contact, so nothing of it is used; remedy: `permesso contact explain` says what is known");
     }
@@ -53,8 +53,9 @@ pub(super) async fn restrict(tx: &mut Tx, engine: &Engine, number: &PhoneNumber,
             people.push((contact, own));
         }
     }
-    // One letter, whichever of their numbers it names.
-    let theirs: Vec<Keyed> = people.iter().flat_map(|(_, own)| own.iter().cloned()).collect();
+    // One letter, whichever of their numbers it names, also one that is tied to them and no contact.
+    let theirs: Vec<Keyed> =
+        keyed.into_iter().chain(aliases).chain(people.iter().flat_map(|(_, own)| own.iter().cloned())).collect();
     let asked = &requests::letter(tx, engine, right, &theirs, asked).await?;
     let mut changed = 0;
     for (contact, own) in people {
@@ -67,6 +68,7 @@ pub(super) async fn restrict(tx: &mut Tx, engine: &Engine, number: &PhoneNumber,
         confirm::restricted(tx, engine, contact.id, restricted, &deed(engine, action, asked)).await?;
         changed += 1;
     }
+    requests::settle(tx, engine, right, &theirs, None).await?;
     Ok(changed)
 }
 

@@ -189,6 +189,30 @@ pub async fn known_by(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<
     Ok(())
 }
 
+/// Their person's data by these numbers are forgotten: what is tied on is noes and marks of asks.
+pub async fn forget(tx: &mut Tx, controller: &str, keyed: &[Keyed], now: i64) -> Result<()> {
+    execute!(
+        tx,
+        "UPDATE humans SET forgotten_at = $3 WHERE controller = $2 AND alias IN (SELECT j.value->>'mac' FROM EACH($1))",
+        json(keyed),
+        controller,
+        now
+    )?;
+    Ok(())
+}
+
+/// Of these ids and numbers, those that were not forgotten.
+pub async fn not_forgotten(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<Keyed>> {
+    let rows: Vec<(String,)> = fetch_all!(
+        tx,
+        "SELECT alias FROM humans WHERE controller = $2 AND forgotten_at IS NULL
+           AND alias IN (SELECT j.value->>'mac' FROM EACH($1)) ORDER BY alias",
+        json(keyed),
+        controller
+    )?;
+    Ok(rows.into_iter().map(|(mac,)| Keyed { key_id: 0, mac }).collect())
+}
+
 /// The human a contact belongs to.
 pub async fn of_contact(tx: &mut Tx, id: i64) -> Result<Option<String>> {
     let row: Option<(Option<String>,)> = fetch_optional!(tx, "SELECT human FROM contacts WHERE id = $1", id)?;

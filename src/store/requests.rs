@@ -20,6 +20,26 @@ pub struct Request {
     pub done_at: Option<i64>,
 }
 
+/// Stands in `by_whom` of what nobody asked for.
+const MISTAKEN: &str = "; noted by mistake: ";
+
+impl Request {
+    /// Whether it was noted by mistake: of a wrong number, or of what no letter says.
+    pub fn is_mistaken(&self) -> bool {
+        self.by_whom.contains(MISTAKEN)
+    }
+}
+
+/// How what was noted ends without being carried out; its words stand with who noted it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended<'a> {
+    Answered,
+    /// How the person heard why not.
+    Told(&'a str),
+    /// Why nobody asked for it.
+    Mistaken(&'a str),
+}
+
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Row {
     pub id: i64,
@@ -120,10 +140,13 @@ pub async fn noted(tx: &mut Tx, controller: &str, kind: &str, keyed: &[Keyed]) -
     )
 }
 
-/// What was noted is answered, in whatever other way; `told` is how the person heard of it, and stands with who noted it. False where it is
-/// done, or with a provider, or nowhere.
-pub async fn answered(tx: &mut Tx, controller: &str, request: i64, told: Option<&str>, now: i64) -> Result<bool> {
-    let told = told.map_or(String::new(), |told| format!("; the person was told: {told}"));
+/// What was noted is answered, in whatever other way. False where it is done, or with a provider, or nowhere.
+pub async fn answered(tx: &mut Tx, controller: &str, request: i64, ended: Ended<'_>, now: i64) -> Result<bool> {
+    let words = match ended {
+        Ended::Answered => String::new(),
+        Ended::Told(how) => format!("; the person was told: {how}"),
+        Ended::Mistaken(why) => format!("{MISTAKEN}{why}"),
+    };
     let done = execute!(
         tx,
         "UPDATE requests SET done_at = $3, by_whom = by_whom || $4
@@ -132,7 +155,7 @@ pub async fn answered(tx: &mut Tx, controller: &str, request: i64, told: Option<
         controller,
         request,
         now,
-        &told
+        &words
     )?;
     Ok(done > 0)
 }

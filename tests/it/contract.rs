@@ -431,6 +431,9 @@ both!(ties_go_on_through_contacts_and_numbers_that_are_none, |app| {
     }
     assert_eq!(humans::tie(&mut tx, C, &[tie(9, None)]).await.unwrap(), Vec::<String>::new());
     assert_eq!(humans::of_contact(&mut tx, two).await.unwrap(), None);
+    let ids = ["x", "y"].map(|id| Keyed { key_id: 0, mac: id.into() });
+    humans::forget(&mut tx, C, &ids[..1], 6).await.unwrap();
+    assert_eq!(humans::not_forgotten(&mut tx, C, &ids).await.unwrap(), ids[1..]);
     assert_eq!(humans::ever_of_contact(&mut tx, two).await.unwrap().as_deref(), Some("x"), "it was");
     let own = keyed(app, 1);
     assert!(suppressions::said_by(&mut tx, C, &own, 3).await.unwrap().is_empty());

@@ -9,7 +9,7 @@ use permesso::engine::requests::{self as wishes, Asked};
 use permesso::engine::{explain, inbox, receive, report, verify};
 use permesso::gateway::driver::OF_CONTENT;
 use permesso::gateway::{Again, Event};
-use permesso::store::requests::{self, Part, Request};
+use permesso::store::requests::{self, Ended, Part, Request};
 use permesso::store::{contacts, inbound, suppressions};
 
 use crate::after::preferences_are_the_ledgers_replay;
@@ -354,13 +354,14 @@ both!(what_the_store_keeps_of_a_request, |app| {
     assert_eq!(requests::noted(&mut tx, C, "erasure", &keyed).await.unwrap(), std::slice::from_ref(&note));
     assert_eq!(requests::add(&mut tx, C, &note, &[part("one")]).await.unwrap(), Some(noted), "carried out");
     assert!(requests::noted(&mut tx, C, "erasure", &keyed).await.unwrap().is_empty());
-    assert!(!requests::answered(&mut tx, C, noted, None, 9).await.unwrap(), "with a provider");
+    assert!(!requests::answered(&mut tx, C, noted, Ended::Answered, 9).await.unwrap(), "with a provider");
     let other = requests::add(&mut tx, C, &Request { received_at: 10, ..note }, &[]).await.unwrap().unwrap();
-    let told = Some("a letter");
+    let told = Ended::Told("a letter");
     assert!(requests::answered(&mut tx, C, other, told, 9).await.unwrap());
     assert!(!requests::answered(&mut tx, C, other, told, 9).await.unwrap(), "once");
     let noted_by = requests::after(&mut tx, C, other - 1, 1).await.unwrap()[0].request.by_whom.clone();
     assert_eq!(noted_by, "the person; the person was told: a letter");
+    assert!(!Request { by_whom: noted_by, ..request }.is_mistaken());
     tx.rollback().await.unwrap();
 
     // One that other stories do not meet: a claim that took the message before, and a reply that came between.

@@ -171,6 +171,12 @@ both!(a_no_outlives_the_forgetting_of_its_number_for_the_whole_human, |app| {
     // People change their phones.
     app.import(&with_id(&new, "H1").replace("2026-01-10", "2028-11-10")).await;
     assert!(app.story(&new).await.verdict.contains("stopped"), "{}", app.story(&new).await.verdict);
+    // And others get their numbers: what these write is nobody's to read but theirs.
+    app.reply(&old, REPLY_NUMBER, "chi siete? sono Mario Rossi").await;
+    for (number, theirs) in [(&new, false), (&old, true)] {
+        let (code, out, err) = ask_then(app, &["contact", "export", number]).await;
+        assert!(code == 0 && out.contains("web shop") && out.contains("Mario") == theirs, "{number}: {out}{err}");
+    }
 });
 
 /// A command at the test's own time.

@@ -724,9 +724,76 @@ both!(whoever_objects_by_letter_is_asked_nothing_from_the_day_it_is_noted, |app|
     audited(app).await;
 });
 
+both!(what_was_noted_ends_by_whichever_number_it_names_and_what_nobody_asked_for_ends_as_a_mistake, |app| {
+    let [one, tied, nobody, mistyped] = [1, 2, 3, 4].map(TestApp::it);
+    app.import(&(with_id(&one, "H1") + &crate::humans::rejected(2, "H1", "") + &TestApp::good(&mistyped))).await;
+    let note = async |number: &str, right: Right, days: i64| {
+        let letter = Asked { received_at: app.clock.now() - days * 86_400_000_000, ..by_letter(app) };
+        engine::requests::note(&app.engine, right, &TestApp::number(number), &letter).await.unwrap()
+    };
+    let open = async || {
+        let open = engine::requests::list(&app.engine, true).await.unwrap();
+        let noted = open.into_iter().filter(|r| r.providers.is_empty());
+        noted.map(|r| (r.id, r.left.unwrap().replace("permesso contact ", ""))).collect::<Vec<_>>()
+    };
+    // What the list says of a number that is no contact can be done, and ends what it is said of.
+    let (letter, wish) = (note(&tied, Right::Restriction, 10).await, note(&nobody, Right::Access, 10).await);
+    let wish = (wish, "export NUMBER".to_owned());
+    assert_eq!(open().await, [(letter, "restrict NUMBER".to_owned()), wish.clone()]);
+    let refused = engine::requests::answered(&app.engine, letter, None).await.unwrap_err().to_string();
+    assert!(refused.contains("is not carried out; remedy: `permesso contact restrict NUMBER`"), "{refused}");
+    assert_eq!(restrict(app, &tied, true).await, 1);
+    assert_eq!(open().await, [wish.clone()]);
+    let ledger = app.story(&one).await.ledger.concat();
+    assert!(ledger.contains("evidence letter 1; received 2026-11-21"), "of the day it came: {ledger}");
+    assert_eq!(restrict(app, &tied, false).await, 1);
+
+    // An objection that is nobody's holds whoever has that number until it is ended as the mistake it was.
+    let objection = note(&mistyped, Right::Objection, 10).await;
+    app.send(LINK).await;
+    assert_eq!([&one, &mistyped].map(|number| app.asks(number)), [1, 0]);
+    let absolute = engine::requests::answered(&app.engine, objection, Some("a letter")).await.unwrap_err().to_string();
+    assert!(absolute.contains("absolute") && absolute.contains(&format!("done {objection} --mistaken")), "{absolute}");
+    let done = async |why: &str| {
+        let id = objection.to_string();
+        ask(app.dir.path(), &["contact", "requests", "done", &id, "--mistaken", why]).await
+    };
+    let (code, _, err) = done(" ").await;
+    assert!(code == 1 && err.contains("--mistaken: is empty; remedy: "), "{err}");
+    let (code, out, err) = done("the letter names another number").await;
+    assert!(code == 0 && out.contains("noted by mistake"), "{out}{err}");
+    assert!(done("again").await.2.contains("is done already; remedy: "));
+    app.plan_as(LINK, another_family).await;
+    app.settle().await;
+    assert_eq!(app.asks(&mistyped), 1, "{:?}", app.decisions(&mistyped).await);
+    let story = app.story(&mistyped).await;
+    assert!(story.suppressions.is_empty() && story.requests.concat().contains("objection, received 2026-11-21"), "{story:?}");
+    assert!(story.requests.concat().contains(", noted by mistake, ended 2026-12-01"), "{story:?}");
+    let all = engine::requests::list(&app.engine, false).await.unwrap();
+    let told = all.iter().find(|r| r.id == objection).unwrap().came();
+    assert_eq!(told, "noted by an operator (ann; noted by mistake: the letter names another number)");
+    let (code, csv, err) = ask(app.dir.path(), &["contact", "export", &mistyped, "--format", "csv"]).await;
+    assert!(code == 0 && !csv.contains("\nrequest,2026-11-21") && !csv.contains("another number"), "{csv}{err}");
+    // Their own, when it comes, is on record as theirs.
+    app.reply(&mistyped, REPLY_NUMBER, "STOP").await;
+    let objected = rights::object(&app.engine, &TestApp::number(&mistyped), &by_letter(app)).await.unwrap();
+    let recorded = app.count("SELECT COUNT(*) FROM requests WHERE kind = 'objection'").await;
+    assert_eq!((objected, recorded), (Objected::Already, 2));
+
+    // Erased by that number too; and whoever is erased and writes once more is answered.
+    note(&tied, Right::Erasure, 9).await;
+    assert_eq!(crate::erasure::erase(app, &tied).await.numbers, 1);
+    assert_eq!(open().await, [wish.clone()]);
+    note(&one, Right::Erasure, 3).await;
+    assert!(crate::erasure::erase(app, &one).await.already);
+    assert_eq!(open().await, [wish]);
+    audited(app).await;
+});
+
 both!(a_letter_under_a_newer_key_is_found_for_whoever_came_under_an_older_one, |app| {
-    let [objects, moves, asked, next] = [1, 2, 3, 4].map(TestApp::it);
+    let [objects, moves, asked, next, kin, tied] = [1, 2, 3, 4, 5, 6].map(TestApp::it);
     app.people(&[objects.clone(), moves.clone(), asked.clone()]).await;
+    app.import(&(with_id(&kin, "H1") + &crate::humans::rejected(6, "H1", ""))).await;
     let mut keys = std::fs::read_to_string(&app.engine.config.key_file).unwrap();
     keys.push_str(&format!("2:{}A\n", "B".repeat(42)));
     std::fs::write(&app.engine.config.key_file, keys).unwrap();
@@ -736,8 +803,9 @@ both!(a_letter_under_a_newer_key_is_found_for_whoever_came_under_an_older_one, |
     rights::change_number(&app.engine, &TestApp::number(&moves), &TestApp::number(&next), &by_letter(app)).await.unwrap();
     let open = engine::requests::list(&app.engine, true).await.unwrap();
     assert!(matches!(&open[..], [objection] if objection.subject.is_some()), "{open:?}");
+    engine::requests::note(&app.engine, Right::Objection, &TestApp::number(&tied), &by_letter(app)).await.unwrap();
     app.send(LINK).await;
-    assert_eq!([&objects, &asked].map(|number| app.asks(number)), [0, 1]);
+    assert_eq!([&objects, &asked, &kin].map(|number| app.asks(number)), [0, 1, 0]);
     let csv = exported(app).await;
     assert!(csv.contains(&format!("{moves},IT,,all,all,number_changed,")), "{csv}");
 });

@@ -383,6 +383,8 @@ struct Done {
     gateway: Option<String>,
     /// How and when the person was told why a restriction or an erasure that was only noted is not carried out.
     told: Option<String>,
+    /// Why nobody asked for what was noted: it ends, an objection too.
+    mistaken: Option<String>,
 }
 
 /// A provider has done its part in a request, or what was only noted is answered in another way than by a command; an objection never is.
@@ -394,12 +396,11 @@ async fn request_done(
     Path(id): Path<i64>,
     Json(done): Json<Done>,
 ) -> Answer<Resolved> {
-    match done.gateway {
-        Some(gateway) => requests::done(&web.engine, id, &gateway, &by).await?,
-        None => {
-            let told = done.told.as_deref().map(str::trim).filter(|told| !told.is_empty());
-            requests::answered(&web.engine, id, told).await?;
-        }
+    let [told, mistaken] = [&done.told, &done.mistaken].map(|words| words.as_deref().map(str::trim).filter(|w| !w.is_empty()));
+    match (done.gateway, mistaken) {
+        (Some(gateway), _) => requests::done(&web.engine, id, &gateway, &by).await?,
+        (None, Some(why)) => requests::mistaken(&web.engine, id, why).await?,
+        (None, None) => requests::answered(&web.engine, id, told).await?,
     }
     Ok(Json(Resolved { by }))
 }
