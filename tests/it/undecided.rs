@@ -145,6 +145,7 @@ both!(what_one_number_wrote_and_nobody_could_read_holds_the_whole_human, |app| {
     app.reply(chose, REPLY_NUMBER, "SI").await;
     assert!(app.history(chose).await.concat().contains("before the choice was sent from the page"));
     assert_eq!(app.inbox(chose).len(), received, "{:?}", app.inbox(chose));
+    assert_eq!(app.count("SELECT COUNT(*) FROM messages WHERE kind = 'help' AND wording = 'confirm'").await, 0, "nor planned");
     assert_eq!(app.submit(&links[0], "chosen", &["sms.promotions"]).await, 303);
     app.advance(minute);
     app.reply(chose, REPLY_NUMBER, "SI").await;
