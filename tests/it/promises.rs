@@ -240,12 +240,24 @@ both!(what_a_receipt_proves_to_be_taken_is_not_sent_again, |app| {
         ids.push((told.id, told.reference.unwrap()));
     }
     tx.rollback().await.unwrap();
-    // The third try of one is on its way when its first one is told about.
+    // Another try of two is on its way when their first ones are told about.
+    let now = app.clock.now();
+    let again = ids[3..].iter().map(|(message, reference)| messages::Claim {
+        message: *message,
+        contact: 0,
+        reference: format!("{reference}-again"),
+        token_hash: None,
+        wording_hash: None,
+        send_before: now,
+        marks: Vec::new(),
+        cost: 0,
+        basis: None,
+    });
+    let who = messages::Claimant { slice: "again", worker: &app.engine.worker, gateway: "mock" };
     let mut tx = app.engine.store.write().await.unwrap();
-    for (message, _) in &ids[3..] {
-        assert!(messages::set_state(&mut tx, *message, State::Planned, State::Sending, None, app.clock.now()).await.unwrap());
-    }
+    let tries = messages::claim(&mut tx, &app.engine.controller, &who, &again.collect::<Vec<_>>(), now).await.unwrap();
     tx.commit().await.unwrap();
+    assert_eq!(tries.len(), 2);
     let told = [Status::Delivered, Status::Undelivered, Status::Failed, Status::Sent, Status::Failed];
     let receipts = std::iter::zip(&ids, told).map(|((_, reference), status)| {
         let (event_id, id) = (format!("r-{reference}"), format!("p-{reference}"));
@@ -264,8 +276,8 @@ both!(what_a_receipt_proves_to_be_taken_is_not_sent_again, |app| {
     assert_eq!(states().await, ["delivered", "undelivered", "planned", "sent", "sending"]);
     // The answers to the tries under way: not taken, again.
     let mut tx = app.engine.store.write().await.unwrap();
-    let settled = ids[3..].iter().map(|(message, _)| messages::Settled {
-        attempt: 0,
+    let settled = tries.iter().map(|(message, attempt)| messages::Settled {
+        attempt: *attempt,
         message: *message,
         outcome: "not_accepted",
         provider_id: None,
