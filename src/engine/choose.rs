@@ -298,6 +298,10 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
         // What the page does not offer cannot be granted by asking for it.
         Choice::Ticked(ticked, _) => ticked.iter().copied().filter(offered).collect(),
     };
+    if matches!(choice, Choice::Ticked(wanted, _) if !wanted.is_empty()) && ticked.is_empty() {
+        // Whoever wants only what is not to be had has said yes to nothing, and no to nothing either.
+        return Ok(Submitted::NothingChosen);
+    }
     let token_hash = vault::token_hash(token);
     let deed = Deed::on_page(now, "form_post", &token_hash);
 

@@ -34,7 +34,7 @@ pub async fn link(engine: &Engine, number: &PhoneNumber, by: &str) -> Result<Han
     let Some(contact) = contact else {
         if stands(Reason::Erased) {
             bail!(
-                "the person of this number was erased, so there is no page to open; remedy: whoever comes back does so by a form (`permesso link page`)"
+                "the person of this number was erased, so there is no page to open; and nothing is sent to it any more; remedy: none here, since nobody comes back after an erasure"
             );
         }
         bail!(

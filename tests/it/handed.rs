@@ -40,6 +40,8 @@ both!(a_link_handed_over_opens_the_page_sends_nothing_and_a_yes_wants_its_code, 
     assert!(status == 200 && page.contains("value=\"chosen\"") && page.contains("web shop"), "{page}");
     // What no campaign and no form offers, and the notice does not name, is not to be had here either.
     assert!(page.contains("value=\"call.promotions\"") && !page.contains("profiling"), "{page}");
+    assert_eq!(app.submit(&fresh, "chosen", &["sms.profiling"]).await, 422);
+    assert_eq!(app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'refused'").await, 0, "nor is it a no to ask for that");
     app.settle().await;
     assert_eq!(app.gateway.stats().accepted, sent, "handed over by somebody, and sent by nobody");
     assert!(app.granted(&person).await.is_empty());

@@ -743,7 +743,7 @@ both!(what_was_noted_ends_by_whichever_number_it_names_and_what_nobody_asked_for
     let refused = engine::requests::answered(&app.engine, letter, None).await.unwrap_err().to_string();
     assert!(refused.contains("is not carried out; remedy: `permesso contact restrict NUMBER`"), "{refused}");
     assert_eq!(restrict(app, &tied, true).await, 1);
-    assert_eq!(open().await, [wish.clone()]);
+    assert_eq!(open().await, std::slice::from_ref(&wish));
     let ledger = app.story(&one).await.ledger.concat();
     assert!(ledger.contains("evidence letter 1; received 2026-11-21"), "of the day it came: {ledger}");
     assert_eq!(restrict(app, &tied, false).await, 1);
@@ -783,7 +783,7 @@ both!(what_was_noted_ends_by_whichever_number_it_names_and_what_nobody_asked_for
     // Erased by that number too; and whoever is erased and writes once more is answered.
     note(&tied, Right::Erasure, 9).await;
     assert_eq!(crate::erasure::erase(app, &tied).await.numbers, 1);
-    assert_eq!(open().await, [wish.clone()]);
+    assert_eq!(open().await, std::slice::from_ref(&wish));
     note(&one, Right::Erasure, 3).await;
     assert!(crate::erasure::erase(app, &one).await.already);
     assert_eq!(open().await, [wish]);
