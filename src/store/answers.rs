@@ -14,11 +14,9 @@ macro_rules! left {
             $m,
             ".kind = 'ask' AND (",
             $m,
-            ".state NOT IN ('planned', 'cancelled', 'lapsed') OR EXISTS (
-               SELECT 1 FROM attempts a WHERE a.message_id = ",
-            $m,
-            ".id
-                 AND COALESCE(a.outcome, 'unknown') NOT IN ('not_accepted', 'refused')))"
+            ".state NOT IN ('planned', 'cancelled', 'lapsed') OR ",
+            $crate::store::messages::may_have_left!($m),
+            ")"
         )
     };
 }

@@ -8,6 +8,18 @@ use crate::domain::channel::Channel;
 use crate::domain::message::{Kind, State};
 use crate::vault::{Keyed, USER};
 
+/// Whether some attempt of a message (by the name it has in the statement) was accepted, or may have been.
+macro_rules! may_have_left {
+    ($m:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = ",
+            $m,
+            ".id AND COALESCE(a.outcome, 'unknown') NOT IN ('not_accepted', 'refused'))"
+        )
+    };
+}
+pub(super) use may_have_left;
+
 /// A message to be planned.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct New {
@@ -361,14 +373,17 @@ pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<HashSet<i
     let rows: Vec<&Settled> = rows.iter().filter(|row| settled.contains(&row.attempt)).collect();
     execute!(
         tx,
-        "UPDATE messages SET state = w.state, reason = w.error, changed_at = $2, tries = messages.tries - w.uncounted,
+        concat!(
+            "UPDATE messages SET state = w.state, reason = w.error, changed_at = $2, tries = messages.tries - w.uncounted,
            due_at = CASE WHEN w.state = 'planned' THEN w.due_at ELSE messages.due_at END
          FROM (SELECT CAST(j.value->>'message' AS BIGINT) AS id, CAST(j.value->>'attempt' AS BIGINT) AS attempt,
                  j.value->>'state' AS state, j.value->>'error' AS error, CAST(j.value->>'uncounted' AS BIGINT) AS uncounted,
                  CAST(j.value->>'due_at' AS BIGINT) AS due_at FROM EACH($1)) AS w
-         WHERE messages.id = w.id AND w.attempt = (SELECT MAX(a.id) FROM attempts a WHERE a.message_id = messages.id) AND (messages.state = 'sending' OR (messages.state = 'unknown' AND (w.state <> 'planned'
-           OR NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = messages.id
-             AND COALESCE(a.outcome, 'unknown') NOT IN ('not_accepted', 'refused')))))",
+         WHERE messages.id = w.id AND w.attempt = (SELECT MAX(a.id) FROM attempts a WHERE a.message_id = messages.id)
+           AND (messages.state = 'sending' OR (messages.state = 'unknown' AND (w.state <> 'planned' OR NOT ",
+            may_have_left!("messages"),
+            ")))"
+        ),
         json(&rows),
         now
     )?;
@@ -393,10 +408,13 @@ pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<HashSet<i
 async fn undo(tx: &mut Tx, undone: &str) -> Result<()> {
     execute!(
         tx,
-        "DELETE FROM asked_marks WHERE message_id IN (
+        concat!(
+            "DELETE FROM asked_marks WHERE message_id IN (
            SELECT m.id FROM messages m WHERE m.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND m.state IN ('planned', 'failed')
-             AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = m.id
-               AND COALESCE(a.outcome, 'unknown') NOT IN ('not_accepted', 'refused')))",
+             AND NOT ",
+            may_have_left!("m"),
+            ")"
+        ),
         undone
     )?;
     execute!(
