@@ -72,7 +72,7 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
         None => None,
     };
     if let Some(row) = campaign.as_ref().filter(|row| row.state() == CampaignState::Running) {
-        leave_replaced(&mut tx, row, &mut due, now).await?;
+        leave_replaced(&mut tx, engine, row, &mut due, now).await?;
     }
     // Only what asks waits for its campaign; an answer to a person's own act does not.
     let mut taken = 0;
@@ -212,21 +212,20 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
     Ok(Claimed::Letters(letters))
 }
 
-/// A new plan applies to what came back from the gateway after its start, too.
-async fn leave_replaced(tx: &mut Tx, row: &campaigns::Row, due: &mut Vec<Due>, now: i64) -> Result<()> {
+/// A new plan applies to what came back from the gateway after its start, too: to be planned by it, or sent on by its other channel.
+async fn leave_replaced(tx: &mut Tx, engine: &Engine, row: &campaigns::Row, due: &mut Vec<Due>, now: i64) -> Result<()> {
     let asks = due.iter().filter(|d| d.kind().is_some_and(Kind::is_asking));
-    let earlier: Vec<i64> = asks.filter(|d| d.revision_id != Some(row.revision_id)).map(|d| d.id).collect();
+    let earlier: Vec<i64> = asks.filter(|d| d.revision_id.is_some_and(|of| of != row.revision_id)).map(|d| d.id).collect();
     if earlier.is_empty() {
         return Ok(());
     }
-    let replaced = messages::replaced(tx, row.revision_id, &earlier, now).await?;
-    if !replaced.is_empty() {
-        due.retain(|d| !replaced.contains(&d.id));
+    due.retain(|d| !earlier.contains(&d.id));
+    if !messages::replaced(tx, row.revision_id, &earlier, now).await?.is_empty() {
         // The planner may have passed them by while they were on their way.
         campaigns::set_progress(tx, row.id, 0, false).await?;
         queue::push(tx, &Job::Plan { campaign: row.id }, Duration::ZERO).await?;
     }
-    Ok(())
+    legs::carry_over(tx, engine, row.id).await
 }
 
 /// Pauses the campaign instead of claiming.

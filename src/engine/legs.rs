@@ -27,8 +27,8 @@ pub async fn fall_back(tx: &mut Tx, engine: &Engine, failed: &[i64]) -> Result<(
     move_on(tx, engine, failed, after).await
 }
 
-/// A new start finds asks between two legs: they never arrived and go on, by the first channel of the new revision that is another.
-/// Where it has none, they stay with the leg that failed.
+/// A new start finds asks between two legs, and a claim finds those that were at the gateway then: they never arrived and go on, by the first
+/// channel of the new revision that is another. Where it has none, they stay with the leg that failed.
 pub async fn carry_over(tx: &mut Tx, engine: &Engine, campaign: i64) -> Result<()> {
     let open = legs::take_back(tx, campaign, engine.now()).await?;
     let other = |campaign: &Campaign, failed| campaign.asks.iter().map(|ask| ask.channel).find(|channel| *channel != failed);

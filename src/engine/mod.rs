@@ -35,7 +35,7 @@ pub mod mydata;
 pub mod notice;
 pub mod notify;
 pub mod openings;
-mod outcome;
+pub mod outcome;
 mod pace;
 pub mod plan;
 mod receipts;

@@ -115,14 +115,18 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
         }
         settled.push(row);
     }
-    let turn = turn(&mut health, sent.iter().map(|(_, _, sent)| sent), now);
-    if !stays {
-        control::save_health(&mut tx, &engine.controller, &health).await?;
-    }
     // All of it again: the answer to an earlier COMMIT was lost, and another process may have claimed since what was given back.
     let fresh = messages::settle(&mut tx, &settled, now).await?;
     settled.retain(|row| fresh.contains(&row.attempt));
     let sent: Vec<&(Due, i64, Sent)> = sent.iter().filter(|(_, attempt, _)| fresh.contains(attempt)).collect();
+    // Nor does what was stored already count twice for the breaker, or end a probe that left since.
+    let turn = match sent.is_empty() {
+        true => Turn::Stays,
+        false => turn(&mut health, sent.iter().map(|(_, _, sent)| sent), now),
+    };
+    if !stays && !sent.is_empty() {
+        control::save_health(&mut tx, &engine.controller, &health).await?;
+    }
     super::budget::release(&mut tx, &settled).await?;
     if let Some(campaign) = batch.campaign_id {
         // Whoever was not asked has used up nothing of the ramp-up.

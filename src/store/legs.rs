@@ -30,7 +30,8 @@ pub async fn stranded(tx: &mut Tx, ids: &[i64], now: i64) -> Result<Vec<Stranded
     )
 }
 
-/// Takes asks between two legs back to the leg that failed, for a new revision to say what comes next. Answers which they are.
+/// Takes asks between two legs that are of an earlier revision than the campaign's back to the leg that failed, for the new one to say what
+/// comes next. Answers which they are.
 pub async fn take_back(tx: &mut Tx, campaign: i64, now: i64) -> Result<Vec<i64>> {
     let rows: Vec<(i64,)> = fetch_all!(
         tx,
@@ -38,6 +39,7 @@ pub async fn take_back(tx: &mut Tx, campaign: i64, now: i64) -> Result<Vec<i64>>
          FROM attempts a
          WHERE messages.campaign_id = $1 AND messages.state = 'planned' AND messages.kind = 'ask' AND a.id = (
            SELECT MAX(n.id) FROM attempts n WHERE n.message_id = messages.id AND n.channel <> messages.channel)
+           AND messages.revision_id <> (SELECT c.revision_id FROM campaigns c WHERE c.id = $1)
          RETURNING messages.id",
         campaign,
         now

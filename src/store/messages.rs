@@ -365,7 +365,7 @@ pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<HashSet<i
         "UPDATE attempts SET outcome = w.outcome, provider_id = COALESCE(w.provider_id, attempts.provider_id), error = w.error, outcome_at = $2
          FROM (SELECT CAST(j.value->>'attempt' AS BIGINT) AS attempt, j.value->>'outcome' AS outcome, j.value->>'provider_id' AS provider_id,
                  j.value->>'error' AS error FROM EACH($1)) AS w
-         WHERE attempts.id = w.attempt AND (attempts.outcome IS NULL OR attempts.outcome = 'unknown') RETURNING id",
+         WHERE attempts.id = w.attempt AND (attempts.outcome IS NULL OR (attempts.outcome = 'unknown' AND w.outcome <> 'unknown')) RETURNING id",
         json(rows),
         now
     )?;

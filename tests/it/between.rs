@@ -261,6 +261,27 @@ both!(what_comes_back_from_the_gateway_after_a_new_start_goes_out_under_it, |app
     assert_eq!(app.count("SELECT COUNT(*) FROM messages WHERE state = 'cancelled' AND reason = 'planned anew'").await, 1);
 });
 
+both!(a_second_leg_that_comes_back_after_a_new_start_goes_on_under_it, |app| {
+    let number = TestApp::it(1);
+    let first = app.asked_by_whatsapp(&number).await;
+    assert_eq!(app.gateway.receipt(&first, Status::Failed).await, Some(true));
+    // The second leg is on its way at the new start, and then proved not taken.
+    app.execute("UPDATE messages SET state = 'sending'").await.unwrap();
+    app.plan_as(WHATSAPP_FIRST, |c| {
+        c.asks
+            .iter_mut()
+            .flat_map(|ask| ask.texts.values_mut())
+            .for_each(|text| *text = text.replace("{{ brand }}:", "{{ brand }} SpA:"))
+    })
+    .await;
+    app.execute("UPDATE messages SET state = 'planned'").await.unwrap();
+    app.settle().await;
+    app.settle().await;
+    assert_eq!(channels(app, &number), [Channel::Whatsapp, Channel::Sms]);
+    assert!(app.inbox(&number)[1].text.starts_with("ACME SpA: "), "{}", app.inbox(&number)[1].text);
+    assert_eq!(app.states().await, [("delivered".to_owned(), 1)].into());
+});
+
 both!(a_reminder_asks_for_what_the_ask_asked_for, |app| {
     let number = TestApp::gb(1);
     app.people(std::slice::from_ref(&number)).await;

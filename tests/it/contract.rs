@@ -1003,6 +1003,8 @@ both!(a_failed_ask_takes_its_next_channel_once_and_only_while_nobody_answered, |
     );
     assert!(legs::stranded(&mut tx, &all, 8).await.unwrap().is_empty(), "once");
     assert_eq!(legs::next_leg(&mut tx, C, &route, Channel::WhatsApp, "fr", &[], 8).await.unwrap(), None);
+    assert!(legs::take_back(&mut tx, id, 9).await.unwrap().is_empty(), "only what an earlier start has left");
+    campaign(&mut tx, "spring", None).await;
     let mut back = legs::take_back(&mut tx, id, 9).await.unwrap();
     back.sort_unstable();
     assert_eq!(back, stranded, "back to the leg that failed");
@@ -1200,7 +1202,8 @@ both!(outcomes_are_settled_once, |app| {
     assert_eq!(messages::due(&mut tx, &again, 50, 9).await.unwrap().len(), 1);
     assert_eq!(report::unknown_outcomes(&mut tx, C).await.unwrap(), 1);
     // An unknown is never sent again, and a late answer settles it; what is settled stays.
-    messages::settle(&mut tx, &[settled(unknown, "unknown", State::Planned)], 21).await.unwrap();
+    let again = messages::settle(&mut tx, &[settled(unknown, "unknown", State::Planned)], 21).await.unwrap();
+    assert!(again.is_empty(), "no news");
     assert_eq!(state(&mut tx, unknown.0).await, State::Unknown);
     messages::settle(&mut tx, &[settled(unknown, "accepted", State::Accepted)], 22).await.unwrap();
     messages::settle(&mut tx, &[settled(accepted, "refused", State::Failed)], 22).await.unwrap();

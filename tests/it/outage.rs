@@ -7,8 +7,10 @@ use permesso::clock::Clock;
 use permesso::domain::campaign::CampaignState;
 use permesso::domain::money::Money;
 use permesso::engine::gateways::GatewayReport;
-use permesso::engine::{gateways, plan, report};
-use permesso::gateway::http;
+use permesso::engine::{gateways, outcome, plan, report};
+use permesso::gateway::mock::faults::Faults;
+use permesso::gateway::{Sent, http};
+use permesso::store::messages;
 
 use crate::app::{Kind, LINK, MORNING, TestApp};
 use crate::both;
@@ -91,6 +93,32 @@ both!(a_gateway_out_of_reach_is_probed_alone_and_costs_nothing_but_time, |app| {
     app.settle().await;
     assert_eq!(app.states().await, [("delivered".to_owned(), 20)].into());
     assert_eq!((app.gateway.stats().duplicates, app.gateway.stats().max_per_reference), (0, 1));
+});
+
+both!(outcomes_stored_again_after_a_lost_answer_count_once_for_the_breaker, |app| {
+    app.people(&(1..=4).map(TestApp::it).collect::<Vec<_>>()).await;
+    app.gateway.set_faults(Faults { accept_then_reset: 1.0, lost: 1.0, ..Faults::default() });
+    app.plan(LINK).await;
+    let mut tx = app.engine.store.read().await.unwrap();
+    let batch = messages::due_batches(&mut tx, &app.engine.controller, app.clock.now(), 1).await.unwrap()[0].0;
+    let batch = messages::batch(&mut tx, batch).await.unwrap().unwrap();
+    let due = messages::due(&mut tx, &batch, app.clock.now(), 9).await.unwrap();
+    tx.rollback().await.unwrap();
+    app.deliver().await;
+    assert_eq!((due.len(), app.states().await["unknown"]), (4, 4));
+    let mut slice = Vec::new();
+    for due in due {
+        let attempt = app.count(&format!("SELECT id FROM attempts WHERE message_id = {}", due.id)).await;
+        slice.push((due, attempt, Sent::Unknown { error: "connection reset".into() }));
+    }
+    outcome::store_outcomes(&app.engine, &batch, slice).await;
+    assert_eq!(standing(app).await.breaker_open_since, None, "four in a row, said twice");
+    // The fifth.
+    app.people(&[TestApp::it(5)]).await;
+    app.plan_as(LINK, |c| c.name = "quinta".into()).await;
+    app.deliver().await;
+    assert_eq!(app.states().await["unknown"], 5);
+    assert!(standing(app).await.breaker_open_since.is_some());
 });
 
 both!(a_single_message_opens_the_breaker_too_and_what_stays_unknown_is_another_thing, |app| {
