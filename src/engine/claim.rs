@@ -2,13 +2,13 @@
 //! message here may send it, once and soon; nobody else may.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::deliver::Ended;
 use super::openings::Openings;
+use super::outcome::Unstored;
 use super::pace::Pace;
 use super::seen::Seen;
 use super::{Engine, LEASE_DB, budget, entry, intake, mydata, trial};
@@ -247,20 +247,18 @@ async fn stop_if(tx: &mut Tx, row: &campaigns::Row, campaign: &Campaign) -> Resu
 
 /// What of a slice was stored, asked until the database answers; nothing is claimed meanwhile.
 async fn read_back(engine: &Engine, slice: &str) -> Vec<(i64, i64)> {
-    engine.storing.store(true, Ordering::SeqCst);
-    let stored = loop {
+    let _unstored = Unstored::of(engine);
+    loop {
         let answer = async {
             let mut tx = engine.store.read().await?;
             messages::claimed_by_slice(&mut tx, slice).await
         };
         match answer.await {
-            Ok(stored) => break stored,
+            Ok(stored) => return stored,
             Err(error) => tracing::error!(%error, "A slice in doubt cannot be read back; trying again"),
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
-    };
-    engine.storing.store(false, Ordering::SeqCst);
-    stored
+    }
 }
 
 fn channel_of(due: &Due) -> Option<Channel> {

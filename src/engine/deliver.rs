@@ -119,7 +119,7 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
             tokio::time::sleep(Duration::from_millis(10)).await;
             got.add(permits(most - got.count).await?);
         }
-        if engine.storing.load(Ordering::SeqCst) {
+        if outcome::Unstored::any(engine) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         }

@@ -59,7 +59,7 @@ pub mod verify;
 mod waiting;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context, Result};
@@ -99,8 +99,8 @@ pub struct Engine {
     room: tokio::sync::Semaphore,
     /// This process in leases and attempts.
     pub worker: String,
-    /// An outcome could not be stored yet: nothing is claimed meanwhile.
-    pub storing: AtomicBool,
+    /// Slices whose outcomes could not be stored yet, see [`outcome::Unstored`].
+    unstored: AtomicUsize,
     /// Callbacks that were not taken.
     pub refused: gateways::Refusals,
     /// What gateways told and waits for the next transaction.
@@ -136,7 +136,7 @@ impl Engine {
             slice: deliver::SLICE,
             room: tokio::sync::Semaphore::new(deliver::SLICE),
             worker,
-            storing: AtomicBool::new(false),
+            unstored: AtomicUsize::new(0),
             refused: gateways::Refusals::default(),
             calls: group::Group::default(),
             in_work: Mutex::default(),

@@ -1,6 +1,6 @@
 //! What became of a slice, stored in one transaction: states, retries, the gateway's health, receipts that came early.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -24,8 +24,30 @@ const TRIES: i64 = 8;
 /// As often an account may be refused over one message, each time after the operator went on.
 const ACCOUNT_TRIES: i64 = 3;
 
+/// A slice whose outcomes, or whose claim, the database cannot take or tell: while there is one, whichever it is, this process claims nothing.
+#[derive(Debug)]
+pub struct Unstored<'a>(&'a AtomicUsize);
+
+impl<'a> Unstored<'a> {
+    pub fn of(engine: &'a Engine) -> Unstored<'a> {
+        engine.unstored.fetch_add(1, Ordering::SeqCst);
+        Unstored(&engine.unstored)
+    }
+
+    pub fn any(engine: &Engine) -> bool {
+        engine.unstored.load(Ordering::SeqCst) > 0
+    }
+}
+
+impl Drop for Unstored<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Stores what became of a slice, again and again until it is stored; nothing is claimed meanwhile.
 pub async fn store_outcomes(engine: &Engine, batch: &Batch, sent: Vec<(Due, i64, Sent)>) {
+    let mut unstored = None;
     let mut pause = Duration::from_millis(100);
     loop {
         match try_store_outcomes(engine, batch, &sent).await {
@@ -34,14 +56,13 @@ pub async fn store_outcomes(engine: &Engine, batch: &Batch, sent: Vec<(Due, i64,
                 break;
             }
             Err(error) => {
-                engine.storing.store(true, Ordering::SeqCst);
+                unstored.get_or_insert_with(|| Unstored::of(engine));
                 tracing::error!(%error, messages = sent.len(), "Outcomes could not be stored; trying again, claiming nothing");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(5));
             }
         }
     }
-    engine.storing.store(false, Ordering::SeqCst);
 }
 
 async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, Sent)]) -> Result<Turn> {
@@ -135,6 +156,13 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
         };
         let unused = settled.iter().zip(&sent).filter(again).count();
         campaigns::return_allowance(&mut tx, campaign, i64::try_from(unused).unwrap_or(0)).await?;
+    }
+    let messages: Vec<i64> = settled.iter().map(|row| row.message).collect();
+    let erased = messages::erased_among(&mut tx, &messages).await?;
+    if !erased.is_empty() {
+        let forgotten: Vec<i64> = erased.iter().copied().collect();
+        messages::forget_names(&mut tx, &batch.gateway, &forgotten).await?;
+        settled.retain(|row| !erased.contains(&row.message));
     }
     super::receipts::match_late(&mut tx, engine, &batch.gateway, &settled).await?;
     let mut stranded: Vec<i64> = sent.iter().filter(|(_, _, s)| not_on_channel(s)).map(|(due, _, _)| due.id).collect();

@@ -40,14 +40,25 @@ type Of<'a> = (Told<'a>, Attempt);
 /// Takes in the receipts of one gateway, in the order they came. One known already changes nothing.
 pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, told: &[(NewReceipt<'_>, Told<'_>)]) -> Result<()> {
     let attempts = attempts(tx, engine, gateway, told).await?;
-    let rows: Vec<(&NewReceipt<'_>, Option<i64>)> =
-        std::iter::zip(told, &attempts).map(|((new, _), a)| (new, a.as_ref().map(|a| a.id))).collect();
-    let mut fresh = inbound::add_receipts(tx, &engine.controller, gateway, &rows, engine.now()).await?;
+    let messages: Vec<i64> = attempts.iter().flatten().map(|attempt| attempt.message_id).collect();
+    let erased = messages::erased_among(tx, &messages).await?;
+    let is_erased = |attempt: &Option<Attempt>| attempt.as_ref().is_some_and(|a| erased.contains(&a.message_id));
+    // Of somebody erased a keyed hash of the event is kept, so that it counts once, and nothing that leads back to them.
+    let keyed = |id: &str| engine.vault.fingerprint("receipt", id);
+    let hidden: Vec<Option<String>> =
+        std::iter::zip(told, &attempts).map(|((new, _), a)| is_erased(a).then(|| keyed(new.event_id))).collect();
+    let stored: Vec<(NewReceipt<'_>, Option<i64>)> = std::iter::zip(told, std::iter::zip(&attempts, &hidden))
+        .map(|((new, _), (attempt, hidden))| match hidden.as_deref() {
+            Some(id) => (NewReceipt { event_id: id, provider_id: id, reference: None, error: None, ..*new }, None),
+            None => (*new, attempt.as_ref().map(|a| a.id)),
+        })
+        .collect();
+    let mut fresh = inbound::add_receipts(tx, &engine.controller, gateway, &stored, engine.now()).await?;
     let (mut learned, mut users) = (Vec::new(), Vec::new());
     let mut by_message: BTreeMap<i64, Vec<Of<'_>>> = BTreeMap::new();
-    for ((new, told), attempt) in std::iter::zip(told, attempts) {
+    for ((new, told), (attempt, hidden)) in std::iter::zip(told, std::iter::zip(attempts, &hidden)) {
         // One event twice in one slice is one event.
-        if let (true, Some(attempt)) = (fresh.remove(new.event_id), attempt) {
+        if let (true, Some(attempt)) = (fresh.remove(hidden.as_deref().unwrap_or(new.event_id)), attempt) {
             learned.push((attempt.id, new.provider_id));
             users.extend(told.user.map(|id| (engine.vault.user(id), attempt.contact_id)));
             by_message.entry(attempt.message_id).or_default().push((*told, attempt));

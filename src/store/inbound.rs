@@ -6,7 +6,7 @@ use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
 use crate::clock::MINUTE;
 use crate::vault::{Keyed, USER};
 
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct NewReceipt<'a> {
     pub event_id: &'a str,
     pub provider_id: &'a str,
@@ -23,7 +23,7 @@ pub async fn add_receipts(
     tx: &mut Tx,
     controller: &str,
     gateway: &str,
-    receipts: &[(&NewReceipt<'_>, Option<i64>)],
+    receipts: &[(NewReceipt<'_>, Option<i64>)],
     now: i64,
 ) -> Result<HashSet<String>> {
     let rows: Vec<(String,)> = fetch_all!(

@@ -357,7 +357,8 @@ pub struct Settled {
 }
 
 /// Stores outcomes. A state that a receipt or reply has moved on meanwhile stays; a late answer still settles an `unknown`, and where it proves
-/// that nothing of the message was ever accepted, the message is planned again. Answers the attempts that had no outcome until now: of any other
+/// that nothing of the message was ever accepted, the message is planned again; one whose earlier try a receipt proved to be taken meanwhile is
+/// accepted, whatever became of this one. Answers the attempts that had no outcome until now: of any other
 /// this is said again, after a COMMIT whose answer was lost, and what its message is doing meanwhile is another attempt's.
 pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<HashSet<i64>> {
     let settled: Vec<(i64,)> = fetch_all!(
@@ -374,11 +375,15 @@ pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<HashSet<i
     execute!(
         tx,
         concat!(
-            "UPDATE messages SET state = w.state, reason = w.error, changed_at = $2, tries = messages.tries - w.uncounted,
+            "UPDATE messages SET state = CASE WHEN w.taken THEN 'accepted' ELSE w.state END,
+           reason = CASE WHEN w.taken THEN 'the gateway took an earlier try after all' ELSE w.error END,
+           changed_at = $2, tries = messages.tries - w.uncounted,
            due_at = CASE WHEN w.state = 'planned' THEN w.due_at ELSE messages.due_at END
          FROM (SELECT CAST(j.value->>'message' AS BIGINT) AS id, CAST(j.value->>'attempt' AS BIGINT) AS attempt,
                  j.value->>'state' AS state, j.value->>'error' AS error, CAST(j.value->>'uncounted' AS BIGINT) AS uncounted,
-                 CAST(j.value->>'due_at' AS BIGINT) AS due_at FROM EACH($1)) AS w
+                 CAST(j.value->>'due_at' AS BIGINT) AS due_at, j.value->>'outcome' IN ('not_accepted', 'refused') AND EXISTS (
+                   SELECT 1 FROM attempts a WHERE a.message_id = CAST(j.value->>'message' AS BIGINT) AND a.outcome = 'accepted') AS taken
+               FROM EACH($1)) AS w
          WHERE messages.id = w.id AND w.attempt = (SELECT MAX(a.id) FROM attempts a WHERE a.message_id = messages.id)
            AND (messages.state = 'sending' OR (messages.state = 'unknown' AND (w.state <> 'planned' OR NOT ",
             may_have_left!("messages"),
@@ -402,6 +407,35 @@ pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<HashSet<i
         conversations::confirmation_arrived(tx, confirm, now).await?;
     }
     Ok(settled)
+}
+
+/// Of these messages, those of people who were erased since.
+pub async fn erased_among(tx: &mut Tx, messages: &[i64]) -> Result<HashSet<i64>> {
+    let rows: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT m.id FROM EACH($1) THEN JOIN messages m ON m.id = CAST(j.value AS BIGINT) AND m.person LIKE 'erased-%'",
+        json(messages)
+    )?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+/// What a provider calls these messages, learned by the answer to a send that an erasure overtook, goes again, with what it told under that name.
+pub async fn forget_names(tx: &mut Tx, gateway: &str, messages: &[i64]) -> Result<()> {
+    let messages = json(messages);
+    execute!(
+        tx,
+        "DELETE FROM receipts WHERE gateway = $2 AND attempt_id IS NULL AND provider_id IN (
+           SELECT a.provider_id FROM attempts a WHERE a.provider_id IS NOT NULL
+             AND a.message_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)))",
+        &messages,
+        gateway
+    )?;
+    execute!(
+        tx,
+        "UPDATE attempts SET provider_id = NULL WHERE message_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))",
+        &messages
+    )?;
+    Ok(())
 }
 
 /// Nobody was asked by these messages.

@@ -974,7 +974,7 @@ both!(a_failed_ask_takes_its_next_channel_once_and_only_while_nobody_answered, |
         class: Some("not-on-channel"),
         at: 6,
     };
-    inbound::add_receipts(&mut tx, C, "g", &[(&receipt, Some(three.1))], 6).await.unwrap();
+    inbound::add_receipts(&mut tx, C, "g", &[(receipt, Some(three.1))], 6).await.unwrap();
     let told = inbound::receipts_of(&mut tx, c).await.unwrap();
     assert_eq!(told.iter().map(|r| (r.attempt_id, r.class.as_deref())).collect::<Vec<_>>(), [(three.1, Some("not-on-channel"))]);
     assert_eq!(legs::proved_not_on_channel(&mut tx, &all).await.unwrap(), [three.0]);
@@ -1315,12 +1315,12 @@ both!(receipts_and_inbound_events_are_stored_once, |app| {
         at,
     };
     let (r1, r2) = (receipt("r1", 9), receipt("r2", 8));
-    let both = [(&r1, None), (&r2, None), (&r1, None)];
+    let both = [(r1, None), (r2, None), (r1, None)];
     let mut new: Vec<_> = inbound::add_receipts(&mut tx, C, "g", &both, 10).await.unwrap().into_iter().collect();
     new.sort();
     assert_eq!(new, ["r1", "r2"]);
-    assert!(inbound::add_receipts(&mut tx, C, "g", &[(&r1, None)], 11).await.unwrap().is_empty());
-    assert_eq!(inbound::add_receipts(&mut tx, C, "f", &[(&r1, None)], 11).await.unwrap().len(), 1, "another gateway's");
+    assert!(inbound::add_receipts(&mut tx, C, "g", &[(r1, None)], 11).await.unwrap().is_empty());
+    assert_eq!(inbound::add_receipts(&mut tx, C, "f", &[(r1, None)], 11).await.unwrap().len(), 1, "another gateway's");
     let found = inbound::unmatched(&mut tx, "g", &["x", "y"]).await.unwrap();
     let [early, late] = &found[..] else { panic!("{found:?}") };
     assert!(early.0 > late.0, "by the provider's time, though it came later");

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use permesso::domain::message::Receipt;
 use permesso::domain::phone::PhoneNumber;
 use permesso::domain::rights::Right;
 use permesso::engine::erase::{self, Erased};
 use permesso::engine::requests::{self as wishes, Asked};
-use permesso::engine::{explain, inbox, receive, report, verify};
+use permesso::engine::{explain, inbox, outcome, receive, report, verify};
 use permesso::gateway::driver::OF_CONTENT;
-use permesso::gateway::{Again, Event};
+use permesso::gateway::{Again, Event, Sent};
 use permesso::store::requests::{self, Ended, Part, Request};
-use permesso::store::{contacts, inbound, suppressions};
+use permesso::store::{contacts, inbound, messages, suppressions};
 
 use crate::after::preferences_are_the_ledgers_replay;
 use crate::app::{LINK, REPLY_NUMBER, TestApp, field};
@@ -64,6 +65,47 @@ async fn left(app: &TestApp) -> Vec<i64> {
     }
     left
 }
+
+both!(what_a_gateway_says_after_an_erasure_leads_back_to_nobody, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.plan(LINK).await;
+    let mut tx = app.engine.store.read().await.unwrap();
+    let batch = messages::due_batches(&mut tx, &app.engine.controller, app.clock.now(), 1).await.unwrap()[0].0;
+    let batch = messages::batch(&mut tx, batch).await.unwrap().unwrap();
+    let due = messages::due(&mut tx, &batch, app.clock.now(), 9).await.unwrap().remove(0);
+    tx.rollback().await.unwrap();
+    app.settle().await;
+    let reference = app.inbox(&number)[0].reference.clone();
+    // Its answer is still out, and a receipt has come before it, by the provider's id alone.
+    app.execute("UPDATE attempts SET outcome = NULL, outcome_at = NULL, provider_id = NULL").await.unwrap();
+    app.execute("UPDATE messages SET state = 'sending'").await.unwrap();
+    let told = |event_id: &str, provider_id: &str, reference: Option<&String>, status| Event::Receipt {
+        event_id: event_id.into(),
+        provider_id: provider_id.into(),
+        reference: reference.cloned(),
+        status,
+        error: None,
+        class: None,
+        at: app.clock.now(),
+        user: None,
+    };
+    receive::store(&app.engine, "mock", &[told("early", "P1", None, Receipt::Sent)]).await.unwrap();
+    erase(app, &number).await;
+    let attempt = app.count("SELECT id FROM attempts").await;
+    let accepted = Sent::Accepted { provider_id: Some("P1".into()) };
+    outcome::store_outcomes(&app.engine, &batch, vec![(due, attempt, accepted)]).await;
+    assert_eq!((left(app).await, app.states().await), ([0; 12], [("accepted".to_owned(), 1)].into()));
+    // It still counts, once.
+    let late = told("late", "P1", Some(&reference), Receipt::Delivered);
+    for _ in 0..2 {
+        receive::store(&app.engine, "mock", std::slice::from_ref(&late)).await.unwrap();
+    }
+    assert_eq!((left(app).await, app.states().await), ([0; 12], [("delivered".to_owned(), 1)].into()));
+    let kept = |what| format!("SELECT COUNT(*) FROM receipts WHERE {what}");
+    assert_eq!(app.count(&kept("provider_id = 'P1' OR event_id IN ('early', 'late') OR reference IS NOT NULL")).await, 0);
+    assert_eq!(app.count(&kept("status = 'delivered'")).await, 1);
+});
 
 both!(who_is_erased_is_gone_stays_out_and_the_proof_still_holds, |app| {
     let [person, other, new] = [1, 2, 3].map(TestApp::it);

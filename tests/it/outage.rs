@@ -7,10 +7,12 @@ use permesso::clock::Clock;
 use permesso::domain::campaign::CampaignState;
 use permesso::domain::money::Money;
 use permesso::engine::gateways::GatewayReport;
-use permesso::engine::{gateways, outcome, plan, report};
+use permesso::engine::outcome::{self, Unstored};
+use permesso::engine::{deliver, gateways, plan, report};
 use permesso::gateway::mock::faults::Faults;
 use permesso::gateway::{Sent, http};
 use permesso::store::messages;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::{Kind, LINK, MORNING, TestApp};
 use crate::both;
@@ -119,6 +121,28 @@ both!(outcomes_stored_again_after_a_lost_answer_count_once_for_the_breaker, |app
     app.deliver().await;
     assert_eq!(app.states().await["unknown"], 5);
     assert!(standing(app).await.breaker_open_since.is_some());
+});
+
+both!(while_any_slice_is_not_stored_nothing_is_claimed, |app| {
+    app.people(&[TestApp::it(1)]).await;
+    app.plan(LINK).await;
+    let (one, other) = (Unstored::of(&app.engine), Unstored::of(&app.engine));
+    // What became of one says nothing of the other.
+    drop(one);
+    permesso::web::hear_once(&app.engine).await.unwrap();
+    let (batch, stop) = (app.count("SELECT id FROM batches").await, CancellationToken::new());
+    let looks = async {
+        for _ in 0..50 {
+            assert_eq!(attempts(app).await, 0);
+        }
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(deliver::deliver(&app.engine, batch, &stop), looks);
+    assert!(matches!(ended.unwrap(), deliver::Ended::Stopped));
+    assert_eq!(attempts(app).await, 0);
+    drop(other);
+    app.deliver().await;
+    assert_eq!(attempts(app).await, 1);
 });
 
 both!(a_single_message_opens_the_breaker_too_and_what_stays_unknown_is_another_thing, |app| {
