@@ -8,10 +8,11 @@ use permesso::domain::status::{Status, permissions};
 use permesso::engine::consents::{self as overview, Filter, Standing};
 use permesso::engine::{retention, rights, trial};
 use permesso::gateway::mock::faults::Faults;
+use permesso::store::Store;
 use permesso::store::consents::{self, Wanted};
 use serde_json::Value;
 
-use crate::app::{LINK, REPLY_NUMBER, TestApp};
+use crate::app::{Kind, LINK, REPLY_NUMBER, TestApp};
 use crate::both;
 use crate::erasure::{by_letter, erase, grants, with_id};
 use crate::run::ask;
@@ -227,6 +228,25 @@ both!(every_contact_stands_under_one_word_the_same_in_figures_lists_files_and_st
         }
     }
 });
+
+/// A count that waits: here for a lock, with a million people for itself.
+#[tokio::test]
+async fn whoever_looks_while_everybody_is_counted_is_told_so_postgres() {
+    let mut app = TestApp::new(Kind::Postgres).await;
+    app.people(&[TestApp::it(1)]).await;
+    let Store::Postgres { pool, .. } = &app.engine.store else { unreachable!("asked for") };
+    let mut lock = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE preferences").execute(&mut *lock).await.unwrap();
+    let door = format!("{}/consents", app.operator);
+    for _ in 0..2 {
+        let (status, page) = app.get(&door).await;
+        assert!(status == 200 && page.contains("being counted") && page.contains("http-equiv=\"refresh\""), "{page}");
+    }
+    lock.rollback().await.unwrap();
+    let (status, page) = app.get(&door).await;
+    assert!(status == 200 && page.contains("<p>1 contacts of") && !page.contains("http-equiv=\"refresh\""), "{page}");
+    app.end().await;
+}
 
 both!(a_statement_about_consents_sees_one_controller_and_its_window, |app| {
     one_in_each(app).await;

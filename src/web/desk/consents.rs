@@ -1,6 +1,5 @@
 //! Who consented and who did not: figures by channel, purpose and status, each with its people behind it, and the same as files.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -56,40 +55,65 @@ impl Wanted {
 #[template(path = "desk/consents.html")]
 struct MatrixPage {
     frame: Frame,
-    matrix: Matrix,
+    /// `None` while it is being counted.
+    matrix: Option<Matrix>,
 }
 
 /// A count is one pass over everybody, ten seconds for a million people. One that took longer than this is shown for a minute (it says
 /// as of when it is), and made anew, in the background, for whoever looks after that.
 const SLOW: Duration = Duration::from_millis(250);
 const STANDS: Duration = Duration::from_secs(60);
+/// How long whoever looks first waits for the count, and how soon their page looks again by itself, seconds.
+const PATIENCE: Duration = Duration::from_secs(1);
+const AGAIN: u32 = 3;
 
 /// The last count, if it took long.
 #[derive(Debug, Default)]
 pub struct Figures {
     last: Mutex<Option<(Instant, Matrix)>>,
-    counting: AtomicBool,
+    /// One count at a time, however many look.
+    counting: tokio::sync::Mutex<()>,
 }
 
 impl Figures {
-    /// How many stand under which status: now, or not long ago.
-    pub async fn show(self: &Arc<Figures>, engine: &Arc<Engine>) -> anyhow::Result<Matrix> {
-        let last = self.last.lock().expect("no panic while held").clone();
-        let Some((at, matrix)) = last else { return self.count(engine).await };
-        if at.elapsed() > STANDS && !self.counting.swap(true, Ordering::SeqCst) {
-            let (figures, engine) = (self.clone(), engine.clone());
-            tokio::spawn(async move {
-                let counted = figures.count(&engine).await;
-                figures.counting.store(false, Ordering::SeqCst);
-                if let Err(error) = counted {
-                    tracing::error!(error = format!("{error:#}"), "Consents could not be counted");
-                }
-            });
+    /// How many stand under which status: now, or not long ago. `None`: they are being counted, for longer than `patience`.
+    ///
+    /// # Errors
+    /// The database is gone.
+    pub async fn show(self: &Arc<Figures>, engine: &Arc<Engine>, patience: Duration) -> anyhow::Result<Option<Matrix>> {
+        let last = self.last();
+        if let Some((at, matrix)) = &last
+            && at.elapsed() <= STANDS
+        {
+            return Ok(Some(matrix.clone()));
         }
-        Ok(matrix)
+        let (figures, engine) = (self.clone(), engine.clone());
+        // Goes on whether or not anybody waits.
+        let counted = tokio::spawn(async move {
+            let counted = figures.count(&engine).await;
+            counted.inspect_err(|error| tracing::error!(error = format!("{error:#}"), "Consents could not be counted"))
+        });
+        if let Some((_, matrix)) = last {
+            return Ok(Some(matrix));
+        }
+        match tokio::time::timeout(patience, counted).await {
+            Ok(counted) => counted?.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn last(&self) -> Option<(Instant, Matrix)> {
+        self.last.lock().expect("no panic while held").clone()
     }
 
     async fn count(&self, engine: &Engine) -> anyhow::Result<Matrix> {
+        let _turn = self.counting.lock().await;
+        // Somebody else's, that this one has waited for.
+        if let Some((at, matrix)) = self.last()
+            && at.elapsed() <= STANDS
+        {
+            return Ok(matrix);
+        }
         let began = Instant::now();
         let matrix = consents::matrix(engine, &Filter::default()).await?;
         self.keep(began.elapsed(), &matrix);
@@ -103,8 +127,10 @@ impl Figures {
 }
 
 pub async fn show(State(web): State<Web>) -> Page {
-    let matrix = web.figures.show(&web.engine).await?;
-    html(&MatrixPage { frame: Frame::new(&web.engine, "consents").await?, matrix })
+    let matrix = web.figures.show(&web.engine, PATIENCE).await?;
+    let mut frame = Frame::new(&web.engine, "consents").await?;
+    frame.refresh = matrix.is_none().then_some(AGAIN);
+    html(&MatrixPage { frame, matrix })
 }
 
 #[derive(Debug, Deserialize)]
