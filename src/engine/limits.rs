@@ -117,8 +117,10 @@ async fn leased(engine: &Engine, rates: &Wanted, wanted: usize) -> Result<usize>
     let mut least = rates.iter().map(|rate| rate.burst).min().unwrap_or(wanted).min(wanted);
     loop {
         let mut tx = engine.store.write().await?;
+        let free = rates::hold(&mut tx, &engine.controller, &rates).await?;
+        // Not before they are held.
         let now = tx.db_now().await?;
-        let lease = rates::lease(&mut tx, &engine.controller, &rates, least, wanted, now).await?;
+        let lease = rates::lease(&mut tx, &engine.controller, &rates, &free, least, wanted, now).await?;
         tx.commit().await?;
         match lease {
             Lease::Permits(permits) => return Ok(usize::try_from(permits)?),

@@ -21,19 +21,37 @@ pub enum Lease {
     NotFor(i64),
 }
 
-/// Takes permits of all these rates at once, at most `wanted` and at least `least`, or none. Nothing has to be given back: what a
-/// process that died had taken is a burst of messages that do not leave.
-pub async fn lease(tx: &mut Tx, controller: &str, rates: &[Rate], least: i64, wanted: i64, now_db: i64) -> Result<Lease> {
-    let mut free = locked(tx, controller, rates).await?;
-    if free.len() < rates.len() {
-        execute!(
-            tx,
-            "INSERT INTO rates (controller, name, free_db) SELECT $2, j.value->>'name', 0 FROM EACH($1) WHERE true ON CONFLICT DO NOTHING",
-            &json(rates),
-            controller
-        )?;
-        free = locked(tx, controller, rates).await?;
+/// From when on a rate's next permit is free, by the database's clock, microseconds.
+pub type Free = (String, i64);
+
+/// Holds these rates until the transaction ends, and tells how they stand. Always in one order, so that two processes never wait for one
+/// another.
+pub async fn hold(tx: &mut Tx, controller: &str, rates: &[Rate]) -> Result<Vec<Free>> {
+    let free = locked(tx, controller, rates).await?;
+    if free.len() == rates.len() {
+        return Ok(free);
     }
+    execute!(
+        tx,
+        "INSERT INTO rates (controller, name, free_db) SELECT $2, j.value->>'name', 0 FROM EACH($1) WHERE true ON CONFLICT DO NOTHING",
+        &json(rates),
+        controller
+    )?;
+    locked(tx, controller, rates).await
+}
+
+/// Takes permits of all these rates, which are [held](hold), at most `wanted` and at least `least`, or none. `now_db` is the database's clock
+/// since they are held: to whoever looked at it and then waited for them, what another took meanwhile is a clock that was set back. Nothing
+/// has to be given back: what a process that died had taken is a burst of messages that do not leave.
+pub async fn lease(
+    tx: &mut Tx,
+    controller: &str,
+    rates: &[Rate],
+    free: &[Free],
+    least: i64,
+    wanted: i64,
+    now_db: i64,
+) -> Result<Lease> {
     // Farther ahead than a burst it was never written: the database's clock was set back, or the rate was slower.
     let believed = |rate: &Rate, free: i64| if free > now_db + rate.burst * rate.period { now_db } else { free.max(now_db) };
     let free_of =
@@ -60,7 +78,6 @@ pub async fn lease(tx: &mut Tx, controller: &str, rates: &[Rate], least: i64, wa
     Ok(Lease::Permits(permits))
 }
 
-/// Always in one order, so that two processes never wait for one another.
 async fn locked(tx: &mut Tx, controller: &str, rates: &[Rate]) -> Result<Vec<(String, i64)>> {
     fetch_all!(
         tx,

@@ -1753,6 +1753,11 @@ fn rate(name: &str, a_second: i64, burst: i64) -> Rate {
     Rate { name: name.into(), period: 1_000_000 / a_second, burst }
 }
 
+async fn lease(tx: &mut Tx, controller: &str, rates: &[Rate], least: i64, wanted: i64, now: i64) -> Lease {
+    let free = rates::hold(tx, controller, rates).await.unwrap();
+    rates::lease(tx, controller, rates, &free, least, wanted, now).await.unwrap()
+}
+
 both!(processes_together_are_no_faster_than_a_rate_and_use_it, |app| {
     let rates = [rate("gateway", 100, 25), rate("sender", 50, 12)];
     let mut tx = write(app).await;
@@ -1775,14 +1780,14 @@ both!(processes_together_are_no_faster_than_a_rate_and_use_it, |app| {
         assert!(second <= 62, "{second} in a second");
     }
     // A process that asks for a whole burst is told when there is one.
-    let Lease::NotFor(wait) = rates::lease(&mut tx, C, &rates, 12, 12, now).await.unwrap() else { panic!("there is none") };
-    assert_eq!(rates::lease(&mut tx, C, &rates, 12, 12, now + wait).await.unwrap(), Lease::Permits(12));
+    let Lease::NotFor(wait) = lease(&mut tx, C, &rates, 12, 12, now).await else { panic!("there is none") };
+    assert_eq!(lease(&mut tx, C, &rates, 12, 12, now + wait).await, Lease::Permits(12));
     // After a rest there is one burst and no more, for this controller; another has its own.
-    assert_eq!(rates::lease(&mut tx, C, &rates, 1, 500, now + 60_000_000).await.unwrap(), Lease::Permits(12));
-    assert_eq!(rates::lease(&mut tx, "another", &rates, 1, 500, now).await.unwrap(), Lease::Permits(12));
+    assert_eq!(lease(&mut tx, C, &rates, 1, 500, now + 60_000_000).await, Lease::Permits(12));
+    assert_eq!(lease(&mut tx, "another", &rates, 1, 500, now).await, Lease::Permits(12));
     // The database's clock was set back by an hour: nothing stands still for so long.
-    assert_eq!(rates::lease(&mut tx, C, &rates, 1, 500, now - 3_600_000_000).await.unwrap(), Lease::Permits(12));
-    assert_eq!(rates::lease(&mut tx, C, &[], 1, 500, now).await.unwrap(), Lease::Permits(500), "no rate, no limit");
+    assert_eq!(lease(&mut tx, C, &rates, 1, 500, now - 3_600_000_000).await, Lease::Permits(12));
+    assert_eq!(lease(&mut tx, C, &[], 1, 500, now).await, Lease::Permits(500), "no rate, no limit");
     tx.rollback().await.unwrap();
 });
 
@@ -1791,17 +1796,17 @@ async fn two_processes_that_ask_at_the_same_moment_get_one_burst_postgres() {
     let mut app = TestApp::new(crate::app::Kind::Postgres).await;
     let rates = [rate("gateway", 100, 25)];
     let mut first = write(&app).await;
-    assert_eq!(rates::lease(&mut first, C, &rates, 1, 1, 1_000_000).await.unwrap(), Lease::Permits(1));
+    assert_eq!(lease(&mut first, C, &rates, 1, 1, 1_000_000).await, Lease::Permits(1));
     first.commit().await.unwrap();
     let (mut one, mut other) = (write(&app).await, write(&app).await);
-    assert_eq!(rates::lease(&mut one, C, &rates, 1, 20, 1_000_000).await.unwrap(), Lease::Permits(20));
-    let (second, ()) = tokio::join!(rates::lease(&mut other, C, &rates, 1, 20, 1_000_000), async {
+    assert_eq!(lease(&mut one, C, &rates, 1, 20, 1_000_000).await, Lease::Permits(20));
+    let (second, ()) = tokio::join!(lease(&mut other, C, &rates, 1, 20, 1_000_000), async {
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }
         one.commit().await.unwrap();
     });
-    assert_eq!(second.unwrap(), Lease::Permits(4));
+    assert_eq!(second, Lease::Permits(4));
     other.commit().await.unwrap();
     app.end().await;
 }

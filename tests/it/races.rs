@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use permesso::domain::campaign::CampaignState;
-use permesso::engine::{deliver, expire, import, plan, receive};
+use permesso::engine::{deliver, expire, import, limits, plan, receive};
 use permesso::gateway::mock::faults::Faults;
+use permesso::store::rates::{self, Lease, Rate};
 use permesso::store::{Tx, campaigns, contacts, control, messages};
 use tokio_util::sync::CancellationToken;
 
@@ -105,6 +106,24 @@ async fn an_import_that_meets_an_answer_head_on_is_done_again_postgres() {
         answer.commit().await.unwrap();
     });
     assert_eq!(imported.unwrap().new, 2);
+    app.end().await;
+}
+
+/// One process holds the rate while another asks for it: what the first took meanwhile is no clock that was set back.
+#[tokio::test]
+async fn whoever_waits_for_a_rate_gets_what_is_left_of_it_postgres() {
+    let mut app = TestApp::new(Kind::Postgres).await;
+    let rates = [Rate { name: "campaign 7".into(), period: 1_000_000, burst: 1 }];
+    let mut one = app.engine.store.write().await.unwrap();
+    let free = rates::hold(&mut one, &app.engine.controller, &rates).await.unwrap();
+    let (second, ()) = tokio::join!(limits::permits(&app.engine, "none", "none", Some((7, 1.0)), 1), async {
+        waiting(&app, 1).await;
+        let now = one.db_now().await.unwrap();
+        let first = rates::lease(&mut one, &app.engine.controller, &rates, &free, 1, 1, now).await.unwrap();
+        assert_eq!(first, Lease::Permits(1));
+        one.commit().await.unwrap();
+    });
+    assert_eq!(second.unwrap().count, 0, "one a second");
     app.end().await;
 }
 
