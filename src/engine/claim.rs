@@ -11,7 +11,7 @@ use super::openings::Openings;
 use super::outcome::Unstored;
 use super::pace::Pace;
 use super::seen::Seen;
-use super::{Engine, LEASE_DB, budget, entry, intake, mydata, trial};
+use super::{Engine, LEASE_DB, budget, entry, intake, legs, mydata, trial};
 use crate::clock::{SECOND, instant};
 use crate::domain::campaign::{Campaign, CampaignState};
 use crate::domain::channel::Channel;

@@ -24,8 +24,10 @@ use crate::store::queue::{self, Job};
 use crate::store::{Tx, campaigns, contacts, control, facts, humans, inbound, ledger, messages};
 use crate::vault;
 
-/// Contacts decided a transaction: the SQLite writer is never held long.
+/// Contacts looked at by one statement.
 const CHUNK: i64 = 2000;
+/// Contacts decided a transaction on SQLite, which has one writer: a yes or a no waits for no more than these.
+const CHUNK_OF_ONE_WRITER: i64 = 500;
 /// Messages a batch, so that several jobs share a campaign.
 const BATCH: usize = 1000;
 /// How far the counts may move between the plan and its start, in percent.
@@ -326,8 +328,9 @@ pub async fn plan_next(engine: &Engine, campaign_id: i64) -> Result<bool> {
     let campaign = engine.revision(&mut tx, row.revision_id).await?;
     // Whoever wrote while the import that brought them was not yet committed was a stranger then.
     inbound::adopt(&mut tx, &engine.controller, now).await?;
+    let chunk = if engine.store.is_sqlite() { CHUNK_OF_ONE_WRITER } else { CHUNK };
     let ids: Vec<i64> =
-        contacts::ids_after(&mut tx, &engine.controller, row.planned_to, CHUNK).await?.into_iter().map(|(id,)| id).collect();
+        contacts::ids_after(&mut tx, &engine.controller, row.planned_to, chunk).await?.into_iter().map(|(id,)| id).collect();
     let Some(last) = ids.last().copied() else {
         campaigns::set_progress(&mut tx, row.id, row.planned_to, true).await?;
         let again = campaign.next_repeat(instant(now)).map(|at| at.timestamp_micros());

@@ -179,7 +179,8 @@ impl Store {
             Ok(Store::Sqlite { write, read, queue })
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let options = PgConnectOptions::from_str(url).map_err(|_| Error::Url("postgres://…".into()))?;
-            let options = options.options([("synchronous_commit", "on")]);
+            // To compile a statement costs more than any of ours takes, and a plan over thousands of people looks dear enough to Postgres.
+            let options = options.options([("synchronous_commit", "on"), ("jit", "off")]);
             // apalis ends its worker on a dead connection unless it is tested first, so it has a pool of its own.
             let pool = PgPoolOptions::new().max_connections(12).test_before_acquire(true);
             let queue = PgPoolOptions::new().max_connections(4).test_before_acquire(true);

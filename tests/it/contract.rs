@@ -18,7 +18,7 @@ use permesso::store::messages::{Batch, Claim, Claimant, New, NotNow, Route, Sett
 use permesso::store::queue::{self, Job};
 use permesso::store::rates::{self, Lease, Rate};
 use permesso::store::{
-    Store, Tx, answers, campaigns, contacts, control, conversations, facts, humans, inbound, keys, ledger, legs, messages,
+    Store, Tx, answers, campaigns, contacts, control, conversations, erase, facts, humans, inbound, keys, ledger, legs, messages,
     notices, paces, report, screenings, suppressions,
 };
 use permesso::vault::{Keyed, USER};
@@ -1239,6 +1239,23 @@ both!(an_outcome_said_again_leaves_the_next_attempt_alone, |app| {
     assert_eq!(app.count("SELECT COUNT(*) FROM asked_marks").await, 1);
 });
 
+both!(what_a_provider_calls_a_message_of_somebody_erased_is_forgotten, |app| {
+    let mut tx = write(app).await;
+    let id = campaign(&mut tx, "spring", None).await;
+    let (gone, here) = (contact(&mut tx, app, 1).await, contact(&mut tx, app, 2).await);
+    let (one, two) = (sending(&mut tx, id, gone).await, sending(&mut tx, id, here).await);
+    messages::settle(&mut tx, &[settled(one, "accepted", State::Accepted), settled(two, "accepted", State::Accepted)], 20)
+        .await
+        .unwrap();
+    assert!(messages::erased_among(&mut tx, &[one.0, two.0]).await.unwrap().is_empty());
+    erase::contact(&mut tx, C, gone, "nobody", "", 21).await.unwrap();
+    assert_eq!(messages::erased_among(&mut tx, &[one.0, two.0]).await.unwrap(), [one.0].into());
+    messages::forget_names(&mut tx, "g", &[two.0]).await.unwrap();
+    let name = |n: i64| format!("provider {n}");
+    assert!(messages::attempt_by_provider_id(&mut tx, "g", &name(two.0)).await.unwrap().is_none());
+    tx.rollback().await.unwrap();
+});
+
 both!(a_lost_worker_leaves_unknowns, |app| {
     let mut tx = write(app).await;
     let id = campaign(&mut tx, "spring", None).await;
@@ -1767,7 +1784,7 @@ both!(processes_together_are_no_faster_than_a_rate_and_use_it, |app| {
     while now < 1_010_000_000 {
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let wanted = 1 + i64::try_from(dice >> 60).unwrap();
-        match rates::lease(&mut tx, C, &rates, 1.min(wanted), wanted, now).await.unwrap() {
+        match lease(&mut tx, C, &rates, 1.min(wanted), wanted, now).await {
             Lease::Permits(n) => taken.push((now, n)),
             Lease::NotFor(wait) => assert!((1..=20_000).contains(&wait), "{wait}"),
         }

@@ -101,7 +101,7 @@ both!(outcomes_stored_again_after_a_lost_answer_count_once_for_the_breaker, |app
     app.people(&(1..=4).map(TestApp::it).collect::<Vec<_>>()).await;
     app.gateway.set_faults(Faults { accept_then_reset: 1.0, lost: 1.0, ..Faults::default() });
     app.plan(LINK).await;
-    let mut tx = app.engine.store.read().await.unwrap();
+    let mut tx = app.engine.store.write().await.unwrap();
     let batch = messages::due_batches(&mut tx, &app.engine.controller, app.clock.now(), 1).await.unwrap()[0].0;
     let batch = messages::batch(&mut tx, batch).await.unwrap().unwrap();
     let due = messages::due(&mut tx, &batch, app.clock.now(), 9).await.unwrap();
@@ -109,10 +109,12 @@ both!(outcomes_stored_again_after_a_lost_answer_count_once_for_the_breaker, |app
     app.deliver().await;
     assert_eq!((due.len(), app.states().await["unknown"]), (4, 4));
     let mut slice = Vec::new();
+    let mut tx = app.engine.store.read().await.unwrap();
     for due in due {
-        let attempt = app.count(&format!("SELECT id FROM attempts WHERE message_id = {}", due.id)).await;
+        let attempt = messages::story_of(&mut tx, due.contact_id).await.unwrap()[0].attempt.unwrap();
         slice.push((due, attempt, Sent::Unknown { error: "connection reset".into() }));
     }
+    tx.rollback().await.unwrap();
     outcome::store_outcomes(&app.engine, &batch, slice).await;
     assert_eq!(standing(app).await.breaker_open_since, None, "four in a row, said twice");
     // The fifth.

@@ -262,7 +262,7 @@ async fn cancel(State(web): State<Web>, Path(name): Path<String>, Json(Nothing {
     responses((status = 200, body = Matrix), (status = 400, body = Problem)))]
 async fn consent_counts(State(web): State<Web>, Query(wanted): Query<Wanted>) -> Answer<Matrix> {
     let filter = wanted.read(&web.engine)?;
-    Ok(Json(web.figures.show(&web.engine).await?.only(&filter)))
+    Ok(Json(web.figures.whole(&web.engine).await?.only(&filter)))
 }
 
 /// Contacts by status, channel and purpose, a page at a time. A page looks at 20,000 contacts at most, so it costs the same however many

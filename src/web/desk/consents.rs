@@ -76,11 +76,11 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// How many stand under which status: now, or not long ago. `None`: they are being counted, for longer than `patience`.
+    /// How many stand under which status: now, or not long ago. `None`: they are being counted, for longer than [`PATIENCE`].
     ///
     /// # Errors
     /// The database is gone.
-    pub async fn show(self: &Arc<Figures>, engine: &Arc<Engine>, patience: Duration) -> anyhow::Result<Option<Matrix>> {
+    async fn show(self: &Arc<Figures>, engine: &Arc<Engine>) -> anyhow::Result<Option<Matrix>> {
         let last = self.last();
         if let Some((at, matrix)) = &last
             && at.elapsed() <= STANDS
@@ -96,9 +96,20 @@ impl Figures {
         if let Some((_, matrix)) = last {
             return Ok(Some(matrix));
         }
-        match tokio::time::timeout(patience, counted).await {
+        match tokio::time::timeout(PATIENCE, counted).await {
             Ok(counted) => counted?.map(Some),
             Err(_) => Ok(None),
+        }
+    }
+
+    /// As [`Figures::show`], for who waits as long as it takes.
+    ///
+    /// # Errors
+    /// The database is gone.
+    pub async fn whole(self: &Arc<Figures>, engine: &Arc<Engine>) -> anyhow::Result<Matrix> {
+        match self.show(engine).await? {
+            Some(matrix) => Ok(matrix),
+            None => self.count(engine).await,
         }
     }
 
@@ -127,7 +138,7 @@ impl Figures {
 }
 
 pub async fn show(State(web): State<Web>) -> Page {
-    let matrix = web.figures.show(&web.engine, PATIENCE).await?;
+    let matrix = web.figures.show(&web.engine).await?;
     let mut frame = Frame::new(&web.engine, "consents").await?;
     frame.refresh = matrix.is_none().then_some(AGAIN);
     html(&MatrixPage { frame, matrix })
