@@ -27,7 +27,7 @@ const AT_ONCE: usize = 8;
 /// Microseconds of the database's clock: longer than a round of answers that all come at the last moment (32 / 8 × 20 s).
 const LEASE_DB: i64 = 150_000_000;
 
-/// Events told are kept so long, for whoever asks whether they were.
+/// Events told are kept so long, for whoever asks whether they were; and the number in one that cannot be told.
 const KEPT: i64 = 30 * DAY;
 
 /// What one round did.
@@ -151,7 +151,7 @@ struct Event<'a> {
 
 #[derive(Serialize)]
 struct Data<'a> {
-    /// `null`: a stranger's, and forgotten by now.
+    /// `null`: a stranger's, or that of somebody erased, which could not be told for so long that it is forgotten.
     number: Option<&'a str>,
     scope: &'a str,
     permissions: serde_json::Value,
@@ -172,18 +172,14 @@ struct Data<'a> {
     evidence: Option<&'a str>,
 }
 
-/// Made of what cannot change, so that every try sends the same.
+/// Made of what cannot change, so that every try sends the same, but for a number that is forgotten between two of them.
 fn body(engine: &Engine, event: &Claimed) -> Result<String> {
     let entry: Option<Body> = match (&event.evidence, event.seq) {
         (Some(text), _) => Some(serde_json::from_str(text).context("the ledger entry cannot be read")?),
         (None, Some(_)) => bail!("the ledger entry's evidence is gone"),
         (None, None) => None,
     };
-    let number = match &event.number_enc {
-        Some(stored) => Some(engine.vault.decrypt_number(stored)?),
-        None if event.seq.is_some() => bail!("the contact is gone"),
-        None => None,
-    };
+    let number = event.number_enc.as_ref().map(|stored| engine.vault.decrypt_number(stored)).transpose()?;
     let news = News::parse(&event.kind).context("an unknown kind of event")?;
     let entry = entry.as_ref();
     let of = |field: fn(&Body) -> &Option<String>| entry.and_then(|e| field(e).as_deref());
@@ -270,10 +266,11 @@ pub async fn standings(tx: &mut Tx, engine: &Engine) -> store::Result<Vec<Standi
     Ok(all)
 }
 
-/// Forgets what was told long ago.
+/// Forgets what was told long ago, and the numbers in what could not be for as long.
 pub async fn sweep(engine: &Engine) -> Result<u64> {
+    let configured: Vec<&str> = engine.config.webhooks.iter().map(|webhook| webhook.name.as_str()).collect();
     let mut tx = engine.store.write().await?;
-    let gone = outbox::sweep(&mut tx, &engine.controller, engine.now() - KEPT).await?;
+    let gone = outbox::sweep(&mut tx, &engine.controller, &configured, engine.now() - KEPT).await?;
     tx.commit().await?;
     Ok(gone)
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 
 use super::confirm::{self, Deed, Situation};
 use super::requests::{self, Asked};
-use super::{Engine, Tries, dossier, enroll, import, late};
+use super::{Engine, Tries, dossier, enroll, import, late, notify};
 use crate::domain::answer::{By, OBJECTION};
 use crate::domain::ledger::NUMBER_CHANGED;
 use crate::domain::phone::PhoneNumber;
@@ -164,6 +164,8 @@ async fn try_object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Res
         None => {
             suppressions::suppress(&mut tx, &engine.controller, &keyed, Reason::Stopped, By::Person, now, now).await?;
             confirm::end_grants(&mut tx, engine, &keyed, Reason::Stopped, &confirm::inherited(now)).await?;
+            // The company's CRM may know the number all the same.
+            notify::no_of_stranger(&mut tx, engine, number, Reason::Stopped).await?;
             requests::add(&mut tx, engine, Right::Objection, &keyed, None, asked, &[]).await?;
             Objected::Stranger
         }

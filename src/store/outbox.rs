@@ -65,7 +65,7 @@ pub struct Claimed {
     pub at: i64,
     pub tries: i64,
     pub lease_db: i64,
-    /// Of the contact, else of the row: a stranger's, or that of somebody erased since.
+    /// Of the contact, else of the row: a stranger's, or that of somebody erased since. None where it could not be told for too long.
     pub number_enc: Option<String>,
     /// The ledger entry's body, as long as it is kept.
     pub evidence: Option<String>,
@@ -219,13 +219,18 @@ pub async fn waiting(tx: &mut Tx, controller: &str) -> Result<Vec<(String, Strin
     )
 }
 
-/// Forgets events told before `before`, and the numbers of strangers in those that never could be.
-pub async fn sweep(tx: &mut Tx, controller: &str, before: i64) -> Result<u64> {
+/// Forgets events told before `before`, and the numbers in those that could not be told since: dead letters, and what waits for a webhook
+/// that is closed, or that is none of the `configured` any more.
+pub async fn sweep(tx: &mut Tx, controller: &str, configured: &[&str], before: i64) -> Result<u64> {
     execute!(
         tx,
-        "UPDATE outbox SET number_enc = NULL WHERE state = 'dead' AND controller = $1 AND changed_at < $2 AND number_enc IS NOT NULL",
+        "UPDATE outbox SET number_enc = NULL
+         WHERE state IN ('dead', 'pending') AND controller = $1 AND changed_at < $2 AND number_enc IS NOT NULL AND (state = 'dead'
+           OR webhook NOT IN (SELECT j.value->>'name' FROM EACH($3))
+           OR EXISTS (SELECT 1 FROM webhooks w WHERE w.controller = $1 AND w.name = outbox.webhook AND w.closed_at < $2))",
         controller,
-        before
+        before,
+        json(configured.iter().map(|name| serde_json::json!({ "name": name })).collect::<Vec<_>>())
     )?;
     execute!(tx, "DELETE FROM outbox WHERE state = 'delivered' AND controller = $1 AND changed_at < $2", controller, before)
 }

@@ -16,6 +16,7 @@ use chrono::{DateTime, Utc};
 use hmac::{Hmac, Mac};
 use permesso::clock::Clock;
 use permesso::engine::notify::{self, Round};
+use permesso::engine::rights::{self, Objected};
 use permesso::engine::{receive, report};
 use permesso::store::outbox;
 use serde_json::{Value, json};
@@ -308,6 +309,63 @@ both!(a_receiver_that_is_gone_is_closed_until_an_operator_resumes_it, |app| {
     assert_eq!(round(app).await.delivered, 2);
 });
 
+both!(a_number_that_cannot_be_told_is_forgotten_after_thirty_days, |app| {
+    const NUMBERS: &str = "SELECT COUNT(*) FROM outbox WHERE number_enc IS NOT NULL";
+    let crm = Crm::of(app, "").await;
+    let [erased, late, fresh, waits] = [1, 77, 78, 79].map(TestApp::it);
+    let day = Duration::from_secs(24 * 3600);
+    let sweep = async |app: &TestApp| notify::sweep(&app.engine).await.expect("swept");
+    let tell = async |app: &TestApp| {
+        while round(app).await.delivered > 0 {}
+    };
+    // Nobody was there to tell it, which is no reason to forget it while there is somebody to be told.
+    app.gateway.reply(&waits, REPLY_NUMBER, "STOP").await;
+    app.advance(40 * day);
+    sweep(app).await;
+    assert_eq!(app.count(NUMBERS).await, 1);
+    tell(app).await;
+    assert_eq!((app.count(NUMBERS).await, crm.calls().len()), (0, 1));
+
+    stops(app, 1..2).await;
+    app.gateway.reply(&late, REPLY_NUMBER, "STOP").await;
+    crate::erasure::erase(app, &erased).await;
+    app.advance(40 * day);
+    crm.answers(410);
+    assert!(round(app).await.closed);
+    let before = crm.calls().len();
+    app.advance(29 * day);
+    sweep(app).await;
+    assert_eq!(app.count(NUMBERS).await, 3, "it was closed for 29 days: a stranger's, and two of whoever was erased");
+    app.gateway.reply(&fresh, REPLY_NUMBER, "STOP").await;
+    app.advance(2 * day);
+    sweep(app).await;
+    assert_eq!(app.count(NUMBERS).await, 1, "what came since");
+    // Taken up again it is told what there is to tell.
+    assert_eq!(ask(app.dir.path(), &["webhooks", "resume", "crm"]).await.0, 0);
+    crm.answers(200);
+    tell(app).await;
+    let calls: Vec<Value> = crm.calls()[before..].iter().map(Call::json).collect();
+    assert_eq!(calls.len(), 4, "{calls:?}");
+    let known: Vec<&Value> = calls.iter().map(|call| &call["data"]["number"]).filter(|number| !number.is_null()).collect();
+    assert_eq!(known, [&json!(fresh)]);
+    assert_eq!(calls.iter().filter(|call| call["data"]["reason"] == "erased" && call["data"]["ledger_seq"].is_i64()).count(), 1);
+
+    // So it is once the settings name nobody any more.
+    app.gateway.reply(&waits, REPLY_NUMBER, "NO").await;
+    let file = app.engine.config.dir.join("permesso.toml");
+    let settings = std::fs::read_to_string(&file).expect("the settings");
+    std::fs::write(&file, settings.replace(&crm.settings("crm", ""), "")).expect("written");
+    app.reconfigure("").await;
+    assert!(app.engine.receivers.is_empty());
+    app.advance(29 * day);
+    sweep(app).await;
+    assert_eq!(app.count(NUMBERS).await, 1);
+    app.advance(2 * day);
+    sweep(app).await;
+    assert_eq!(app.count(NUMBERS).await, 0);
+    assert_eq!(app.count("SELECT COUNT(*) FROM outbox WHERE state = 'pending'").await, 1, "the event stays");
+});
+
 both!(what_is_rolled_back_is_not_told, |app| {
     let crm = Crm::of(app, "").await;
     app.people(&[TestApp::it(1)]).await;
@@ -439,8 +497,17 @@ both!(a_strangers_stop_is_told_with_its_number_which_is_then_forgotten, |app| {
     assert_eq!((&event["type"], &event["data"]["number"]), (&json!("consent.stopped"), &json!(stranger)));
     assert_eq!((&event["data"]["scope"], &event["data"]["ledger_seq"]), (&json!("all"), &Value::Null));
     assert_eq!(event["data"]["reason"], "stopped");
+    // Whoever writes a letter instead is told as well, and once.
+    let objector = TestApp::it(78);
+    for (found, told) in [(Objected::Stranger, 1), (Objected::Already, 0)] {
+        let letter = crate::erasure::by_letter(app);
+        assert_eq!(rights::object(&app.engine, &TestApp::number(&objector), &letter).await.expect("noted"), found);
+        assert_eq!(round(app).await.delivered, told);
+    }
+    let event = crm.calls()[1].json();
+    assert_eq!((&event["type"], &event["data"]["number"]), (&json!("consent.stopped"), &json!(objector)));
     assert_eq!(app.count("SELECT COUNT(*) FROM outbox WHERE number_enc IS NOT NULL").await, 0);
-    logs_hold_none_of(&[stranger.trim_start_matches('+').to_owned()]);
+    logs_hold_none_of(&[stranger, objector].map(|number| number.trim_start_matches('+').to_owned()));
 });
 
 /// A row that says whose number this is.
@@ -639,8 +706,8 @@ both!(the_outbox_claims_settles_and_forgets, |app| {
 
     let dead = outbox::untold(&mut tx, C, "dead", 10).await.expect("listed");
     assert_eq!((dead.len(), dead[0].id, dead[0].tries, dead[0].error.as_deref()), (1, first.id, 2, Some("HTTP 500")));
-    assert_eq!(outbox::sweep(&mut tx, C, 12).await.expect("swept"), 0);
-    assert_eq!(outbox::sweep(&mut tx, C, 13).await.expect("swept"), 1, "what was told; never a dead letter");
+    assert_eq!(outbox::sweep(&mut tx, C, &["a", "b"], 12).await.expect("swept"), 0);
+    assert_eq!(outbox::sweep(&mut tx, C, &["a", "b"], 13).await.expect("swept"), 1, "what was told; never a dead letter");
     assert!(!outbox::retry(&mut tx, C, second[0].id, 30).await.expect("retried"), "it is not dead");
     assert!(!outbox::retry(&mut tx, "another", first.id, 30).await.expect("retried"));
     assert!(outbox::retry(&mut tx, C, first.id, 30).await.expect("retried"));
