@@ -268,10 +268,19 @@ fn tie_of(row: &Imported) -> Tie {
     Tie { number: row.other_macs.iter().cloned().chain([newest]).collect(), id: row.human.clone() }
 }
 
-/// Which of these rows are known from an earlier import, by their hashes.
+/// Which of these rows are known from an earlier import, by their hashes, whatever key their number came under.
 pub async fn known_rows(tx: &mut Tx, controller: &str, rows: &[Imported]) -> Result<Vec<String>> {
     let all = json(
-        rows.iter().map(|r| serde_json::json!({"mac": r.mac, "key_id": r.key_id, "row_hash": r.row_hash})).collect::<Vec<_>>(),
+        rows.iter()
+            .flat_map(|r| {
+                let newest = (&r.mac, r.key_id);
+                r.other_macs
+                    .iter()
+                    .map(|o| (&o.mac, o.key_id))
+                    .chain([newest])
+                    .map(|(mac, key)| serde_json::json!({"mac": mac, "key_id": key, "row_hash": r.row_hash}))
+            })
+            .collect::<Vec<_>>(),
     );
     let known: Vec<(String,)> = fetch_all!(
         tx,

@@ -426,8 +426,17 @@ both!(importing_an_old_no_again_does_not_undo_a_fresh_yes, |app| {
     assert_eq!((app.granted(&number).await.len(), app.count(live).await), (1, 0));
     app.import(&said).await;
     assert_eq!(app.count(live).await, 0, "the same old row");
+    // It is the same under a newer key, too.
+    let mut keys = std::fs::read_to_string(&app.engine.config.key_file).unwrap();
+    keys.push_str(&format!("2:{}A\n", "B".repeat(42)));
+    std::fs::write(&app.engine.config.key_file, keys).unwrap();
+    let rotated = app.another().await;
+    let again = import::contacts(&rotated, &app.dir.path().join("contacts.csv"), |_| {}).await.unwrap();
+    assert_eq!((again.new, again.repeated), (0, 1), "{again:?}");
+    assert_eq!((app.granted(&number).await.len(), app.count(live).await), (1, 0));
+    rotated.store.close().await;
     app.import(&said.replace("newsletter", "call centre")).await;
-    assert_eq!(app.count(live).await, 1, "a new row is a new no");
+    assert_eq!(app.count(live).await, 2, "a new row is a new no, by both hashes");
 });
 
 both!(a_first_yes_without_its_second_step_expires, |app| {
