@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 
 use super::contacts::{human_is_held, of_human};
 use super::keep::ANSWERED;
-use super::requests::is_noted;
+use super::requests::{has_open_request, is_noted};
 use super::suppressions::told_reason;
 use super::{Error, Result, Tx, fetch_all, json, screenings};
 use crate::clock::DAY;

@@ -2,6 +2,7 @@
 //! token's, so that each makes one act; of a number that gets no code there is the token and nothing else. And who wrote first by an
 //! entry's word: a row without a message.
 
+use super::requests::has_open_request;
 use super::{Result, Tx, execute, fetch_all, fetch_optional};
 
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -122,24 +123,28 @@ pub async fn of_contact(tx: &mut Tx, contact: i64) -> Result<Vec<(String, i64)>>
 }
 
 /// Contacts that are known by forms and entries alone, who never completed a consent, all of it before `before`. Whoever was imported or
-/// restricted their data stays, and whoever's reply waits to be read; a no lives on without its contact.
+/// restricted their data stays, and whoever's reply waits to be read, or letter to be answered; a no lives on without its contact.
 pub async fn unfinished(tx: &mut Tx, controller: &str, before: i64, limit: i64) -> Result<Vec<(i64,)>> {
     fetch_all!(
         tx,
-        "SELECT c.id FROM contacts c
-         WHERE c.controller = $1 AND c.number_enc <> '' AND c.restricted = 0 AND c.held_at IS NULL
-           AND c.id IN (SELECT i.contact_id FROM intakes i WHERE i.controller = $1 AND i.confirmed_at IS NULL AND i.created_at < $2)
-           AND c.created_at >= (SELECT MIN(i.created_at) FROM intakes i WHERE i.contact_id = c.id)
-           AND NOT EXISTS (SELECT 1 FROM intakes i WHERE i.contact_id = c.id AND (i.confirmed_at IS NOT NULL OR i.created_at >= $2))
-           AND NOT EXISTS (SELECT 1 FROM consent_evidence e WHERE e.controller = $1 AND e.contact_id = c.id)
-           AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.controller = $1 AND l.subject = c.subject AND (l.kind = 'granted' OR l.at >= $2))
-           AND NOT EXISTS (SELECT 1 FROM conversations v WHERE v.contact_id = c.id AND v.closed_at IS NULL)
-           AND NOT EXISTS (SELECT 1 FROM handed_links h WHERE h.contact_id = c.id AND h.at >= $2)
-           AND NOT EXISTS (SELECT 1 FROM inbound_events n WHERE n.contact_id = c.id
-             AND (n.received_at >= $2 OR (n.effect = 'held' AND n.resolved_at IS NULL)))
-           AND NOT EXISTS (SELECT 1 FROM messages m
-             WHERE m.contact_id = c.id AND (m.kind IN ('ask', 'reminder', 'test') OR m.state IN ('planned', 'sending')))
-         ORDER BY c.id LIMIT $3",
+        concat!(
+            "SELECT c.id FROM contacts c
+             WHERE c.controller = $1 AND c.number_enc <> '' AND c.restricted = 0 AND c.held_at IS NULL
+               AND c.id IN (SELECT i.contact_id FROM intakes i WHERE i.controller = $1 AND i.confirmed_at IS NULL AND i.created_at < $2)
+               AND c.created_at >= (SELECT MIN(i.created_at) FROM intakes i WHERE i.contact_id = c.id)
+               AND NOT EXISTS (SELECT 1 FROM intakes i WHERE i.contact_id = c.id AND (i.confirmed_at IS NOT NULL OR i.created_at >= $2))
+               AND NOT EXISTS (SELECT 1 FROM consent_evidence e WHERE e.controller = $1 AND e.contact_id = c.id)
+               AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.controller = $1 AND l.subject = c.subject AND (l.kind = 'granted' OR l.at >= $2))
+               AND NOT EXISTS (SELECT 1 FROM conversations v WHERE v.contact_id = c.id AND v.closed_at IS NULL)
+               AND NOT EXISTS (SELECT 1 FROM handed_links h WHERE h.contact_id = c.id AND h.at >= $2)
+               AND NOT EXISTS (SELECT 1 FROM inbound_events n WHERE n.contact_id = c.id
+                 AND (n.received_at >= $2 OR (n.effect = 'held' AND n.resolved_at IS NULL)))
+               AND NOT EXISTS (SELECT 1 FROM messages m
+                 WHERE m.contact_id = c.id AND (m.kind IN ('ask', 'reminder', 'test') OR m.state IN ('planned', 'sending')))
+               AND NOT ",
+            has_open_request!("c", ""),
+            " ORDER BY c.id LIMIT $3"
+        ),
         controller,
         before,
         limit

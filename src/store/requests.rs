@@ -94,33 +94,45 @@ pub async fn add(tx: &mut Tx, controller: &str, new: &Request, parts: &[Part]) -
     Ok(Some(id))
 }
 
-/// 1 where an objection, a restriction or an erasure is noted of a contact (by the name it has in the statement) and not carried out yet, by
-/// whatever number or id of the human, else 0: whoever objected is not asked meanwhile (Art. 21(3) GDPR), nor while it is looked into
-/// (Art. 18(1)(d)). Where nothing is open, which is found once a statement, nobody's numbers are gone through.
-macro_rules! is_noted {
-    ($contact:literal) => {
+/// Whether a request of a contact (by the name it has in the statement) is open, by whatever number or id of the human; `$of` narrows down
+/// which (`r`). Where nothing is open, which is found once a statement, nobody's numbers are gone through.
+macro_rules! has_open_request {
+    ($contact:literal, $of:literal) => {
         concat!(
-            "CAST(CASE WHEN EXISTS (SELECT 1 FROM requests w WHERE w.done_at IS NULL) AND (EXISTS (SELECT 1 FROM number_macs n
-               THEN JOIN requests r ON r.controller = n.controller AND r.mac = n.mac AND r.done_at IS NULL
-                 AND r.kind IN ('objection', 'restriction', 'erasure')
-               WHERE n.contact_id = ",
+            "(EXISTS (SELECT 1 FROM requests w WHERE w.done_at IS NULL) AND (EXISTS (SELECT 1 FROM number_macs n
+               THEN JOIN requests r ON r.controller = n.controller AND r.mac = n.mac AND r.done_at IS NULL",
+            $of,
+            " WHERE n.contact_id = ",
             $contact,
             ".id) OR EXISTS (SELECT 1 FROM contacts o
                THEN JOIN number_macs n ON n.contact_id = o.id
-               THEN JOIN requests r ON r.controller = n.controller AND r.mac = n.mac AND r.done_at IS NULL
-                 AND r.kind IN ('objection', 'restriction', 'erasure')
-               WHERE o.controller = ",
+               THEN JOIN requests r ON r.controller = n.controller AND r.mac = n.mac AND r.done_at IS NULL",
+            $of,
+            " WHERE o.controller = ",
             $contact,
             ".controller AND o.human = ",
             $contact,
             ".human) OR EXISTS (SELECT 1 FROM humans h
-               THEN JOIN requests r ON r.controller = h.controller AND r.mac = h.alias AND r.done_at IS NULL
-                 AND r.kind IN ('objection', 'restriction', 'erasure')
-               WHERE h.controller = ",
+               THEN JOIN requests r ON r.controller = h.controller AND r.mac = h.alias AND r.done_at IS NULL",
+            $of,
+            " WHERE h.controller = ",
             $contact,
             ".controller AND h.human = ",
             $contact,
-            ".human)) THEN 1 ELSE 0 END AS BIGINT)"
+            ".human)))"
+        )
+    };
+}
+pub(super) use has_open_request;
+
+/// 1 where an objection, a restriction or an erasure is noted of a contact and not carried out yet, else 0: whoever objected is not asked
+/// meanwhile (Art. 21(3) GDPR), nor while it is looked into (Art. 18(1)(d)).
+macro_rules! is_noted {
+    ($contact:literal) => {
+        concat!(
+            "CAST(CASE WHEN ",
+            has_open_request!($contact, " AND r.kind IN ('objection', 'restriction', 'erasure')"),
+            " THEN 1 ELSE 0 END AS BIGINT)"
         )
     };
 }

@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use permesso::domain::rights::Right;
 use permesso::domain::suppression::Reason;
-use permesso::engine::{dossier, expire, inbox, intake, receive, rights, steer};
+use permesso::engine::{dossier, expire, inbox, intake, receive, requests, rights, steer};
 use permesso::store::{codes, contacts, intakes};
 
 use crate::app::{LINK, REPLY_NUMBER, TestApp, field};
@@ -336,6 +337,19 @@ both!(a_number_that_was_known_before_a_form_is_not_forgotten_with_it, |app| {
     let mut tx = app.engine.store.read().await.unwrap();
     assert!(contacts::by_number(&mut tx, &app.engine.controller, &keyed).await.unwrap().is_some());
     tx.rollback().await.unwrap();
+});
+
+both!(whoever_waits_for_an_answer_is_not_forgotten_with_a_form, |app| {
+    forms(app).await;
+    let person = TestApp::it(1);
+    let token = choose(app, "newsletter", PROMO).await;
+    give(app, "newsletter", &token, &person).await;
+    app.settle().await;
+    let noted = requests::note(&app.engine, Right::Access, &TestApp::number(&person), &by_letter(app)).await.unwrap();
+    app.advance(Duration::from_secs(2 * 86_400));
+    assert_eq!(intake::tidy(&app.engine).await.unwrap(), 0);
+    requests::answered(&app.engine, noted, None).await.unwrap();
+    assert_eq!(intake::tidy(&app.engine).await.unwrap(), 1);
 });
 
 both!(a_number_that_was_mistyped_is_corrected_and_the_last_one_given_is_the_one_that_counts, |app| {
