@@ -121,6 +121,7 @@ pub async fn within(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &
     for right in [Right::Objection, Right::Erasure] {
         requests::settle(tx, engine, right, &keyed, None).await?;
     }
+    erased.rows += erase::under_wrong_numbers(tx, controller, &keyed).await?;
     erased.replies = erase::replies(tx, controller, &keyed, &all).await?;
     erase::marks(tx, controller, &keyed).await?;
     Ok(erased)

@@ -69,8 +69,38 @@ pub async fn marks(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<u64
     )
 }
 
+/// Deletes what lists said of a human who is erased under numbers that turned out to be somebody else's, and what decisions saw of it: the
+/// numbers stay, with what their holders said, and so does whose they were, which keeps out a next number of the erased. `keyed`: by what
+/// the human is known. Answers how many imported rows went.
+pub async fn under_wrong_numbers(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<u64> {
+    let wrong: Vec<(i64,)> = fetch_all!(
+        tx,
+        "SELECT c.id FROM contacts c WHERE c.controller = $2 AND c.was_human IN (SELECT j.value->>'mac' FROM EACH($1))
+         ORDER BY c.id FOR NO KEY UPDATE",
+        json(keyed),
+        controller
+    )?;
+    if wrong.is_empty() {
+        return Ok(0);
+    }
+    let wrong = json(wrong.into_iter().map(|(id,)| id).collect::<Vec<_>>());
+    execute!(
+        tx,
+        "UPDATE decisions SET facts = '{}', basis = NULL WHERE contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))",
+        &wrong
+    )?;
+    execute!(
+        tx,
+        "UPDATE contacts SET kind = NULL, last_action = NULL, locale = NULL, zone = NULL, times = NULL
+         WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))",
+        &wrong
+    )?;
+    execute!(tx, "DELETE FROM consent_evidence WHERE contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))", &wrong)
+}
+
 /// Deletes everything personal of a contact. The row stays, of nobody, because messages and decisions that were counted point at it;
-/// nothing selects it any more. Events that the company's CRM was not told yet carry `number_enc` until it is. Answers how many imported
+/// nothing selects it any more. Events that the company's CRM was not told yet carry `number_enc` until it is, or for as long as
+/// a number is kept that cannot be told. Answers how many imported
 /// rows went.
 pub async fn contact(tx: &mut Tx, controller: &str, contact: i64, subject: &str, number_enc: &str, now: i64) -> Result<u64> {
     execute!(

@@ -7,7 +7,7 @@ use permesso::domain::phone::PhoneNumber;
 use permesso::domain::rights::Right;
 use permesso::engine::erase::{self, Erased};
 use permesso::engine::requests::{self as wishes, Asked};
-use permesso::engine::{explain, inbox, outcome, receive, report, verify};
+use permesso::engine::{explain, inbox, outcome, receive, report, rights, verify};
 use permesso::gateway::driver::OF_CONTENT;
 use permesso::gateway::{Again, Event, Sent};
 use permesso::store::requests::{self, Ended, Part, Request};
@@ -214,6 +214,35 @@ both!(who_is_erased_is_gone_stays_out_and_the_proof_still_holds, |app| {
     let stranger = TestApp::it(9);
     assert_eq!(erase(app, &stranger).await.numbers, 0);
     assert_eq!(app.import(&TestApp::good(&stranger)).await.erased, 1);
+});
+
+both!(what_lists_said_of_the_erased_goes_under_a_number_that_was_never_theirs_too, |app| {
+    let [wrong, own, next] = [1, 2, 3].map(TestApp::it);
+    app.import(&format!("{}{}", with_id(&wrong, "H1"), with_id(&own, "H1"))).await;
+    app.send(LINK).await;
+    app.reply(&wrong, REPLY_NUMBER, "numero sbagliato").await;
+    let erased = erase(app, &own).await;
+    assert_eq!((erased.numbers, erased.rows), (1, 2), "{erased:?}");
+    for said in [
+        "SELECT COUNT(*) FROM consent_evidence",
+        "SELECT COUNT(*) FROM decisions WHERE facts <> '{}' OR basis IS NOT NULL",
+        "SELECT COUNT(*) FROM contacts WHERE kind IS NOT NULL",
+    ] {
+        assert_eq!(app.count(said).await, 0, "{said}");
+    }
+    // Its holder was not erased: what they said stands.
+    let story = app.story(&wrong).await;
+    assert!(story.known && story.ledger.concat().contains(" wrong_person "), "{story:?}");
+    assert_eq!(verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
+    let again = app.import(&format!("{}{}", with_id(&wrong, "H1"), TestApp::good(&wrong))).await;
+    assert_eq!((again.erased, again.merged), (1, 1), "{again:?}");
+    let asked = app.asks(&wrong);
+    app.plan_as(LINK, |c| (c.name, c.family) = ("another".into(), "other".into())).await;
+    app.settle().await;
+    assert_eq!(app.asks(&wrong), asked, "closed for good");
+    // An old letter that names it does not bring back whoever was erased.
+    rights::change_number(&app.engine, &TestApp::number(&wrong), &TestApp::number(&next), &by_letter(app)).await.unwrap();
+    assert!(app.story(&next).await.verdict.contains("erased"), "{}", app.story(&next).await.verdict);
 });
 
 both!(no_id_made_of_what_a_person_wrote_can_be_guessed_back, |app| {
@@ -427,6 +456,7 @@ both!(what_the_store_keeps_of_a_request, |app| {
     assert_eq!(rows, 1);
     assert_eq!(permesso::store::erase::replies(&mut tx, &ours, &keyed, &[contact.id]).await.unwrap(), 0);
     assert_eq!(permesso::store::erase::marks(&mut tx, &ours, &keyed).await.unwrap(), 1);
+    assert_eq!(permesso::store::erase::under_wrong_numbers(&mut tx, &ours, &keyed).await.unwrap(), 0);
     let gone = contacts::by_subject(&mut tx, &ours, &contact.subject).await.unwrap().unwrap();
     assert!(gone.is_erased() && gone.restricted == 1, "{gone:?}");
     inbound::blank(&mut tx, 1).await.unwrap();
