@@ -99,9 +99,10 @@ pub async fn under_wrong_numbers(tx: &mut Tx, controller: &str, keyed: &[Keyed])
 }
 
 /// Deletes everything personal of a contact. The row stays, of nobody, because messages and decisions that were counted point at it;
-/// nothing selects it any more. Events that the company's CRM was not told yet carry `number_enc` until it is, or for as long as
-/// a number is kept that cannot be told. Answers how many imported
-/// rows went.
+/// nothing selects it any more. Events that the company's CRM was not told yet carry `number_enc` until it is, or until [`sweep`] forgets
+/// what cannot be told. Answers how many imported rows went.
+///
+/// [`sweep`]: super::outbox::sweep
 pub async fn contact(tx: &mut Tx, controller: &str, contact: i64, subject: &str, number_enc: &str, now: i64) -> Result<u64> {
     execute!(
         tx,
