@@ -392,7 +392,7 @@ fn an_ask_says_who_why_what_where_and_how_to_stop_and_offers_nothing() {
         ),
         ("promozioni?", "promozioni da 5euro?", "`euro` reads as an offer"),
         ("promozioni?", "promozioni con estrazione?", "`estrazione` reads as an offer"),
-        ("promozioni?", "promozioni? Se non rispondi, accetti.", "`se non rispondi, accetti` takes silence for a yes"),
+        ("promozioni?", "promozioni? Se non rispondi, accetti.", "`Se non rispondi, accetti` takes silence for a yes"),
         ("promozioni?", "promozioni? In assenza di risposta continueremo a scriverti.", "takes silence for a yes"),
         ("{{ link }}", "bit.ly/x {{ link }}", "`bit.ly` is a public link shortener"),
         ("{{ brand }}", "{{ brand }} {{ name }}", "the placeholder `name` does not exist"),
@@ -411,6 +411,8 @@ fn an_ask_says_who_why_what_where_and_how_to_stop_and_offers_nothing() {
 fn silence_is_never_a_yes_in_any_language() {
     for (locale, refused, fine) in [
         ("it", "Se non rispondi continueremo a scriverti.", "Se non rispondi, non continueremo a scriverti."),
+        ("it", "Se non rispondi sei iscritto.", "Se non rispondi non ti scriviamo più."),
+        ("it", "Chi non risponde accetta.", "Chi non risponde non riceve nulla."),
         ("en", "If you don’t reply we will assume you agree.", "If you don’t reply we will not continue."),
         ("en", "Unless you reply STOP, we keep writing.", "Unless you reply, nothing is accepted."),
         ("pl", "Brak odpowiedzi oznacza zgode.", "Brak odpowiedzi oznacza brak zgody."),
@@ -469,6 +471,26 @@ fn settings_and_campaigns_are_checked_in_one_go() {
     let found = shown(&folder);
     assert_eq!(found.len(), 2, "{found:#?}");
     assert!(found[0].contains("limits.cap") && found[1].contains("pending_days"), "{found:#?}");
+    // Nor does a value that cannot be read at all, a text that cannot be sent or a phrase that contradicts another hide a campaign's.
+    let short_cap = || Folder::new().edit(CAMPAIGN, "\"24 months\"", "\"6 months\"");
+    let help = "{{ brand }} ".repeat(80);
+    for (folder, expected) in [
+        (short_cap().edit("permesso.toml", "id = \"default\"", "id = \"De Fault\""), "controller.id: "),
+        (short_cap().edit("permesso.toml", "#1f4e79", "#ffff00"), "controller.brand_color: "),
+        (short_cap().edit("permesso.toml", "public_url = \"", "public_url = \"ftp"), "public_url: "),
+        (short_cap().edit("permesso.toml", "public_listen = \"", "public_listen = \"at "), "public_listen: "),
+        (short_cap().edit("permesso.toml", "silent = \"24 months\"", "silent = \"for ever\""), "retention.silent: "),
+        (short_cap().write("../templates/messages/help.it.txt", &help), "help.it: the text fills "),
+        (short_cap().edit("replies/it.toml", "yes = [\n", "yes = [\n  \"annulla\",\n"), "replies/it.toml"),
+        (short_cap().write("../templates/messages/notice.it.txt", "# A\n{nobody}"), "notice.it.txt:2: the placeholder {nobody}"),
+    ] {
+        for found in [shown(&folder), folder.shown(Config::check_campaign(&folder.dir(), "rinnovo-consensi").unwrap_err().0)] {
+            let told = |what: &str| found.iter().filter(|problem| problem.contains(what)).count();
+            assert!(told("limits.cap") == 1, "{expected}: {found:#?}");
+        }
+        let found = shown(&folder);
+        assert!(found.len() == 2 && found.iter().any(|problem| problem.contains(expected)), "{expected}: {found:#?}");
+    }
     // A pack that cannot be read would make every campaign look wrong.
     let folder = Folder::new().edit("countries/it.toml", "zones = [", "zone = [").edit(CAMPAIGN, "\"24 months\"", "\"6 months\"");
     let found = shown(&folder);

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 
-use super::{Context, bar, preview};
+use super::{Context, bar, preview, word_of};
 use crate::clock::instant;
-use crate::config::Problems;
+use crate::config::{Config, Problems};
 use crate::domain::answer::By;
 use crate::domain::campaign::{Campaign, CampaignState, local};
 use crate::domain::channel::Channel;
@@ -66,9 +66,9 @@ pub enum Command {
         /// Language of the text; without it that of the number's country.
         #[arg(long)]
         locale: Option<String>,
-        /// `sms` or `whatsapp`; without it the campaign's first.
-        #[arg(long)]
-        channel: Option<String>,
+        /// How it goes out; without it the campaign's first way.
+        #[arg(long, value_parser = word_of([Channel::Sms, Channel::WhatsApp], Channel::code))]
+        channel: Option<Channel>,
         /// Wait up to a minute for what became of it.
         #[arg(long)]
         wait: bool,
@@ -145,10 +145,8 @@ impl Word {
 pub async fn run(context: &Context, command: &Command) -> Result<()> {
     match command {
         Command::Check { name } => {
-            let config = crate::app::load(&context.dir)?;
-            let campaign = super::config::shown(context, config.campaign(name))?;
+            let (config, campaign) = super::config::shown(context, Config::check_campaign(&context.dir, name))?;
             let warnings = config.warnings(&campaign);
-            super::config::shown(context, config.notices())?;
             // Where there is no database yet, nothing can have been published either, and `plan` will say so.
             if let Ok(engine) = context.engine().await {
                 let mut tx = engine.store.read().await?;
@@ -224,14 +222,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             let engine = context.engine().await?;
             let campaign = engine.config.campaign(name)?;
             let number = tester(&engine, to)?;
-            let channel = match channel.as_deref() {
-                Some(code) => Some(
-                    Channel::parse(code)
-                        .with_context(|| format!("there is no channel `{code}`; remedy: write sms or whatsapp"))?,
-                ),
-                None => None,
-            };
-            let planned = trial::plan(&engine, &campaign, &number, channel, locale.as_deref()).await?;
+            let planned = trial::plan(&engine, &campaign, &number, *channel, locale.as_deref()).await?;
             report_test(context, &engine, &campaign, planned, *wait).await
         }
         Command::Start { name, plan } => {

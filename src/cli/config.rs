@@ -5,13 +5,14 @@ use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use chrono::{Days, NaiveDate};
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 
 use super::Context;
-use crate::config::{Config, Problem, Problems};
+use crate::config::{Config, Problem, Problems, templates};
 use crate::domain::channel::Channel;
 use crate::domain::country::{CountryPack, Freshness, freshness};
 use crate::domain::plural::counted;
@@ -26,9 +27,10 @@ pub enum Command {
     #[command(after_help = "Example: permesso config texts\n         permesso config texts confirm ack_yes --locale it")]
     Texts {
         /// Names without language, as in `confirm`; every text if left out.
+        #[arg(value_parser = shipped(|(name, _)| name))]
         names: Vec<String>,
         /// In this language alone.
-        #[arg(long)]
+        #[arg(long, value_parser = shipped(|(_, locale)| locale))]
         locale: Option<String>,
         /// The folder; without it the one whose texts go before those that ship.
         #[arg(long)]
@@ -50,19 +52,17 @@ pub fn run(context: &Context, command: &Command) -> Result<()> {
     }
 }
 
+/// What the texts that ship are named, each once: by name or by language.
+fn shipped(part: fn((&'static str, &'static str)) -> &'static str) -> PossibleValuesParser {
+    let all: BTreeSet<&str> = templates::built_in().filter_map(|(full, _)| full.split_once('.')).map(part).collect();
+    PossibleValuesParser::new(all)
+}
+
 fn texts(context: &Context, names: &[String], locale: Option<&str>, out: Option<&Path>) -> Result<()> {
     let config = crate::app::load(&context.dir)?;
     let (folder, texts) = config.built_in_texts();
     let texts: Vec<(&str, &str, &str)> =
         texts.filter_map(|(full, text)| full.split_once('.').map(|(name, locale)| (name, locale, text))).collect();
-    let known = |word: &str, of: fn(&(&'static str, &'static str, &'static str)) -> &'static str| {
-        let all: BTreeSet<&str> = texts.iter().map(of).collect();
-        let remedy = all.iter().copied().collect::<Vec<_>>().join(", ");
-        ensure!(all.contains(word), "no text `{word}` ships; remedy: write one of {remedy}");
-        Ok(())
-    };
-    names.iter().try_for_each(|name| known(name, |text| text.0))?;
-    locale.map_or(Ok(()), |locale| known(locale, |text| text.1))?;
     let folder = out.map_or(folder, Path::to_owned);
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make {}; remedy: name another with --out", folder.display()))?;

@@ -9,9 +9,9 @@ use chrono::NaiveDate;
 use clap::Subcommand;
 use futures::TryStreamExt;
 
-use super::Context;
+use super::{Context, word_of};
 use crate::clock::instant;
-use crate::domain::channel::Channel;
+use crate::domain::channel::{Channel, Purpose};
 use crate::domain::eligibility::Reason;
 use crate::domain::ledger::Body;
 use crate::domain::plural::counted;
@@ -56,15 +56,15 @@ const NOT_RELEASABLE: &str = "not_releasable";
 /// Which contacts.
 #[derive(Debug, clap::Args)]
 pub struct Wanted {
-    /// granted, pending, refused, withdrawn, expired, suppressed, restricted, silent, not_given or unknown; all if left out.
-    #[arg(long)]
-    status: Option<String>,
-    /// sms, whatsapp or call; all if left out.
-    #[arg(long)]
-    channel: Option<String>,
-    /// product_info, promotions or profiling; all if left out.
-    #[arg(long)]
-    purpose: Option<String>,
+    /// Under this status alone.
+    #[arg(long, value_parser = word_of(Status::ALL, Status::code))]
+    status: Option<Status>,
+    /// On this channel alone.
+    #[arg(long, value_parser = word_of(Channel::ALL, Channel::code))]
+    channel: Option<Channel>,
+    /// For this purpose alone.
+    #[arg(long, value_parser = word_of(Purpose::ALL, Purpose::code))]
+    purpose: Option<Purpose>,
     /// This folder's controller.id: refuses any other.
     #[arg(long)]
     controller: Option<String>,
@@ -72,9 +72,9 @@ pub struct Wanted {
 
 impl Wanted {
     fn read(&self, engine: &Engine) -> Result<Filter> {
-        let [controller, status, channel, purpose] =
-            [&self.controller, &self.status, &self.channel, &self.purpose].map(Option::as_deref);
-        Ok(Filter::read(engine, controller, status, channel, purpose)?)
+        // Whose people these are, the folder alone knows.
+        Filter::read(engine, self.controller.as_deref(), None, None, None)?;
+        Ok(Filter { status: self.status, channel: self.channel, purpose: self.purpose })
     }
 }
 

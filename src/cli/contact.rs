@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use chrono::NaiveDate;
 use clap::{Subcommand, ValueEnum};
 
-use super::{Context, run};
+use super::{Context, run, word_of};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::plural::{counted, word};
 use crate::domain::rights::Right;
@@ -37,7 +37,7 @@ pub enum Command {
         #[arg(long, value_enum, default_value = "jsonld")]
         format: Format,
         /// Language of the table's words: the person's own as far as it is known, or else the company's, if left out.
-        #[arg(long, value_parser = lang)]
+        #[arg(long, value_parser = word_of(Lang::ALL, Lang::code))]
         locale: Option<Lang>,
         /// A new file, for its owner alone; standard output if left out.
         #[arg(long)]
@@ -133,8 +133,8 @@ pub enum Requests {
     Note {
         /// With its country code, in any spelling.
         number: String,
-        /// `access`, `rectification`, `erasure`, `restriction`, `restriction_lifted`, `objection`.
-        #[arg(long, value_parser = right)]
+        /// What was asked for.
+        #[arg(long, value_parser = word_of(Right::ALL, Right::code))]
         right: Right,
         /// The day it came (UTC), from which its month runs: today if left out.
         #[arg(long, value_name = "DAY")]
@@ -275,10 +275,6 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     }
 }
 
-fn lang(code: &str) -> Result<Lang, String> {
-    Lang::parse(code).ok_or_else(|| format!("it is one of {}", Lang::ALL.map(Lang::code).join(", ")))
-}
-
 /// How and when somebody was told something.
 fn words(told: &str) -> Result<&str> {
     match told.trim() {
@@ -287,10 +283,6 @@ fn words(told: &str) -> Result<&str> {
         ),
         told => Ok(told),
     }
-}
-
-fn right(code: &str) -> Result<Right, String> {
-    Right::parse(code).ok_or_else(|| format!("it is one of {}", Right::ALL.map(Right::code).join(", ")))
 }
 
 fn parsed(engine: &Engine, number: &str) -> Result<PhoneNumber> {

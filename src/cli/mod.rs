@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
 use crate::clock::Clock;
@@ -205,6 +206,15 @@ fn log_to_stderr(service: bool) {
     // A log that cannot be written, on a full disk, must not end the task that wrote it: the fallback is `eprintln!`, which panics there.
     let format = format.log_internal_errors(false);
     let _ = if std::io::stderr().is_terminal() { format.try_init() } else { format.with_ansi(false).try_init() };
+}
+
+/// Takes one of a closed list of words. Any other makes the command a wrong one, and is answered with all there are.
+fn word_of<T: Copy + Send + Sync + 'static, const N: usize>(
+    all: [T; N],
+    code: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T> {
+    let of = move |word: String| all.into_iter().find(|value| code(*value) == word).expect("no other word is taken");
+    PossibleValuesParser::new(all.map(code)).map(of)
 }
 
 /// A progress bar to a terminal, nothing elsewhere.

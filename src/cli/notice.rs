@@ -5,6 +5,7 @@ use clap::Subcommand;
 
 use super::Context;
 use crate::clock::instant;
+use crate::config::meant;
 use crate::engine::notice;
 use crate::store::notices;
 
@@ -75,12 +76,17 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                 return Ok(());
             }
             if wanted != current {
-                bail!("no notice {wanted} was published in `{locale}`; remedy: `permesso notice list` names what was");
+                let there = published.iter().map(|p| p.locale.as_str());
+                let remedy = meant(locale, there, "or take another version: `permesso notice list` names all");
+                bail!("no notice {wanted} was published in `{locale}`; remedy: {remedy}");
             }
             let notices = engine.config.notices()?;
             let text = notices.iter().find(|n| n.locale == locale);
-            let text =
-                text.with_context(|| format!("there is no notice.{locale}.txt; remedy: write it into the folder of texts"))?;
+            let text = text.with_context(|| {
+                let or = format!("or write notice.{locale}.txt into the folder of texts");
+                let remedy = meant(locale, notices.iter().map(|n| n.locale.as_str()), &or);
+                format!("there is no notice in `{locale}`; remedy: {remedy}")
+            })?;
             println!("{}", text.text);
             eprintln!("not published yet");
         }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
-use clap::Args as ClapArgs;
+use anyhow::Result;
+use clap::{Args as ClapArgs, ValueEnum};
 use serde_json::json;
 
 use super::{Context, stop_signal};
@@ -13,9 +13,15 @@ use crate::engine::{report, steer};
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
-    /// What this process does: web, worker, or both.
-    #[arg(long, value_delimiter = ',', default_value = "web,worker")]
-    roles: Vec<String>,
+    /// What this process does.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "web,worker")]
+    roles: Vec<Role>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    Web,
+    Worker,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -26,14 +32,7 @@ pub struct Resume {
 }
 
 pub async fn run(context: &Context, args: &Args) -> Result<()> {
-    let mut roles = Roles { web: false, worker: false };
-    for role in &args.roles {
-        match role.as_str() {
-            "web" => roles.web = true,
-            "worker" => roles.worker = true,
-            other => bail!("there is no role `{other}`; remedy: --roles web,worker"),
-        }
-    }
+    let roles = Roles { web: args.roles.contains(&Role::Web), worker: args.roles.contains(&Role::Worker) };
     let engine = Arc::new(context.engine().await?);
     let mut tx = engine.store.read().await?;
     for warning in report::warnings(&engine, &mut tx).await? {

@@ -124,7 +124,8 @@ pub fn gateways(root: &Table, public_url: Option<&Url>, dir: &Path, env: &dyn Fn
     gateways
 }
 
-fn placeholder() -> Url {
+/// Stands in for an address that cannot be read.
+pub fn placeholder() -> Url {
     Url::parse("https://missing.invalid").expect("it is an address")
 }
 

@@ -1,7 +1,7 @@
 //! Reads `campaigns/NAME.toml` (design section 7) into the value the engine freezes, or into everything that is wrong with it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chrono::{NaiveDate, NaiveTime};
 use chrono_tz::Tz;
@@ -55,15 +55,19 @@ pub fn read_what_can_be(config: &Config, name: &str) -> Result<(Vec<Problem>, Op
     Ok((found, campaign))
 }
 
-/// What does not parse in any campaign's file: all that can be said of them without the settings.
+/// What does not parse in any campaign's or form's file: all that can be said of them without the settings.
 pub fn syntax(dir: &Path) -> Vec<Problem> {
-    let files = templates::files(&dir.join("campaigns"), "toml").unwrap_or_default();
-    let read = files.iter().filter_map(|path| File::open(path).ok());
-    read.flat_map(|file| {
-        let _ = file.parse();
-        file.found()
-    })
-    .collect()
+    let folders = ["campaigns", "forms"].map(|folder| templates::files(&dir.join(folder), "toml").unwrap_or_default());
+    let wrong = |path: &PathBuf| {
+        File::open(path).map_or_else(
+            |Problems(problems)| problems,
+            |file| {
+                let _ = file.parse();
+                file.found()
+            },
+        )
+    };
+    folders.iter().flatten().flat_map(wrong).collect()
 }
 
 fn campaign(root: &Table, config: &Config, name: &str, found: &mut Vec<Problem>) -> Option<Campaign> {

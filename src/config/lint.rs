@@ -2,8 +2,9 @@
 //! placeholders it has, and how many SMS parts it fills. Looks at the text as a phone would show it.
 
 use super::problem::Problem;
+use super::silence::silence_is_yes;
 use super::templates::Wording;
-use super::words::{SHORTENERS, Words, all_said, once, prices, quoted, said, silence_is_yes};
+use super::words::{SHORTENERS, Words, all_said, once, prices, quoted, said};
 use crate::domain::button::Titles;
 use crate::domain::campaign::Mode;
 use crate::domain::channel::{Channel, Permission};
@@ -205,7 +206,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(128))]
         #[test]
         fn no_text_makes_the_check_fail(
-            text in "(\\PC|\n|\\{\\{ ?(brand|link|code|reply_number|name) ?\\}\\}|\\{[{%#]|9,90|se non rispondi|vale|bit\\.ly/|😀|ł){0,30}",
+            text in "(\\PC|\n|\\{\\{ ?(brand|link|code|reply_number|name) ?\\}\\}|\\{[{%#]|9,90|se non rispondi|chi non risponde|, |NO|sei iscritto|vale|bit\\.ly/|😀|ł){0,30}",
             locale in "it|en|pl|de|fr|es|pt|",
         ) {
             let name = format!("repermission.{locale}");

@@ -16,6 +16,7 @@ mod problem;
 mod read;
 mod retention;
 mod settings;
+mod silence;
 pub(crate) mod templates;
 mod values;
 mod webhooks;
@@ -33,7 +34,7 @@ use url::Url;
 pub use crate::gateway::driver::Secret;
 pub use columns::{Columns, List};
 pub use problem::{Problem, Problems};
-pub use read::one_of;
+pub use read::{meant, one_of};
 pub use retention::Retention;
 
 use crate::domain::campaign::{Campaign, Sender};
@@ -96,6 +97,9 @@ pub struct Config {
     pub link_days: i64,
     pub retention: Retention,
     wordings: templates::Wordings,
+    offered: (BTreeSet<Channel>, BTreeSet<Purpose>),
+    /// Whether every pack and every text could be read. Until then whatever names them would seem wrong.
+    is_whole: bool,
 }
 
 /// Who asks (Art. 13(1)(a) GDPR), and how the pages look.
@@ -271,6 +275,11 @@ pub struct Entry {
     pub form: String,
 }
 
+/// All that is wrong; nothing where all is right.
+fn wrong<T>(read: Result<T, Problems>) -> Vec<Problem> {
+    read.err().map(|Problems(problems)| problems).unwrap_or_default()
+}
+
 impl fmt::Debug for WebhookConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebhookConfig").field("name", &self.name).finish_non_exhaustive()
@@ -369,25 +378,47 @@ impl Config {
     }
 
     /// Checks everything in the folder, and answers the warnings too. Campaigns are checked against the settings as far as these
-    /// can be read: what is wrong in both is named at once. Where a pack or a text cannot be read, campaigns are checked only
-    /// once it can, since everything they say would then seem wrong.
+    /// can be read: what is wrong in both is named at once. Where a pack or a text cannot be read, or the settings do not parse, what a
+    /// campaign says is checked only once they do, since all of it would then seem wrong.
     pub fn check_all(dir: &Path) -> Result<(Config, Vec<Problem>), Problems> {
         let (mut found, config) = settings::read_what_can_be(dir, &|name| std::env::var(name).ok())?;
         found.extend(packs::misread(dir));
-        let main = [dir.join("permesso.toml"), dir.join(prices::FILE)].map(|path| path.display().to_string());
         let mut warned = Vec::new();
-        if let Some(config) = config.as_ref().filter(|_| found.iter().all(|problem| main.contains(&problem.file))) {
-            found.extend(config.unfit_forms.iter().cloned());
-            for name in config.campaign_names()? {
-                match config.campaign(&name) {
-                    Ok(campaign) => warned.extend(config.warnings(&campaign)),
-                    Err(Problems(problems)) => found.extend(problems),
+        match config.as_ref().filter(|config| config.is_whole) {
+            Some(config) => {
+                found.extend(config.unfit_forms.iter().cloned());
+                found.extend(wrong(config.notices()));
+                let names = config.campaign_names();
+                for name in names.iter().flatten() {
+                    match config.campaign(name) {
+                        Ok(campaign) => warned.extend(config.warnings(&campaign)),
+                        Err(Problems(problems)) => found.extend(problems),
+                    }
                 }
+                found.extend(wrong(names));
             }
+            None => found.extend(campaign::syntax(dir)),
         }
         warned.sort();
         warned.dedup();
         Ok((Problems::or(found, config)?, warned))
+    }
+
+    /// Checks `campaigns/NAME.toml` and all that it rests on: what is wrong in the settings is named with what is wrong in it, as in
+    /// [`Config::check_all`].
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn check_campaign(dir: &Path, name: &str) -> Result<(Config, Campaign), Problems> {
+        let (mut found, config) = settings::read_what_can_be(dir, &|name| std::env::var(name).ok())?;
+        let campaign = config.as_ref().filter(|config| config.is_whole).and_then(|config| {
+            found.extend(wrong(config.notices()));
+            let read = campaign::read_what_can_be(config, name);
+            let (problems, campaign) = read.unwrap_or_else(|Problems(problems)| (problems, None));
+            found.extend(problems);
+            campaign
+        });
+        Problems::or(found, config.zip(campaign))
     }
 
     /// Whether the settings say under which name we write; until they do, no text can be judged.
@@ -450,9 +481,10 @@ impl Config {
         notices::read(self)
     }
 
-    /// What campaigns and forms let people choose, all of them together.
-    pub fn offered(&self) -> (BTreeSet<Channel>, BTreeSet<Purpose>) {
-        notices::offered(self)
+    /// What campaigns and forms let people choose, all of them together, as their files were when the settings were read: a page that no
+    /// campaign sent and the notice go by the same.
+    pub fn offered(&self) -> &(BTreeSet<Channel>, BTreeSet<Purpose>) {
+        &self.offered
     }
 
     /// Where a STOP is understood.

@@ -1,6 +1,7 @@
 //! The privacy notices of the settings: `notice.LOCALE.txt`, the ones that ship or one's own, with what they say of the company filled in.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::problem::{Problem, Problems};
 use super::{Config, campaign, templates};
@@ -106,8 +107,8 @@ fn values(config: &Config) -> Values {
         // Rounded up: whole years of 365 days are twelve months each.
         proof_months: ((kept.proof_days * 12 + 364) / 365).to_string(),
         offered: {
-            let (channels, purposes) = offered(config);
-            channels.into_iter().map(Channel::code).chain(purposes.into_iter().map(Purpose::code)).collect()
+            let (channels, purposes) = config.offered();
+            channels.iter().map(|c| c.code()).chain(purposes.iter().map(|p| p.code())).collect()
         },
         ..Values::default()
     }
@@ -115,11 +116,9 @@ fn values(config: &Config) -> Values {
 
 /// Every channel and purpose that some campaign or form lets people choose, also one that something else is wrong with; all there are
 /// where there is none yet. No page offers more, and the notice speaks of no less.
-pub(super) fn offered(config: &Config) -> (BTreeSet<Channel>, BTreeSet<Purpose>) {
+pub(super) fn offered(dir: &Path) -> (BTreeSet<Channel>, BTreeSet<Purpose>) {
     let (mut channels, mut purposes) = (BTreeSet::new(), BTreeSet::new());
-    for path in
-        ["campaigns", "forms"].iter().flat_map(|folder| templates::files(&config.dir.join(folder), "toml").unwrap_or_default())
-    {
+    for path in ["campaigns", "forms"].iter().flat_map(|folder| templates::files(&dir.join(folder), "toml").unwrap_or_default()) {
         let of = campaign::offers(&path);
         channels.extend(of.0);
         purposes.extend(of.1);

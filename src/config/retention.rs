@@ -46,7 +46,7 @@ fn at_most<T: PartialOrd>(text: &str, value: T, longest: &T) -> values::Parsed<T
     }
 }
 
-pub fn retention(table: &Table) -> Option<Retention> {
+pub fn retention(table: &Table) -> Retention {
     let months = |text: &str| values::months(text).and_then(|months| at_most(text, months, &LONGEST_MONTHS));
     let days = |text: &str| values::days(text).and_then(|days| at_most(text, days, &LONGEST_DAYS));
     let justification = table.get::<String>("justification").map(|text| text.trim().to_owned());
@@ -79,11 +79,11 @@ pub fn retention(table: &Table) -> Option<Retention> {
     // § 7a UWG: five years from the consent and from each use of it; others expect three (CNIL).
     let proof_days = table.read_or("proof", "5 years", days);
     table.end();
-    Some(Retention {
-        consent: consent.into_iter().collect::<Option<_>>()?,
-        silent_days: silent_days?,
-        replies_days: replies_days?,
-        proof_days: proof_days?,
+    Retention {
+        consent: consent.into_iter().flatten().collect(),
+        silent_days: silent_days.unwrap_or(1),
+        replies_days: replies_days.unwrap_or(1),
+        proof_days: proof_days.unwrap_or(1),
         justification: justification.filter(|text| !text.is_empty()),
-    })
+    }
 }

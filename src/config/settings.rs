@@ -1,6 +1,7 @@
 //! Reads `permesso.toml`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::problem::{Problem, Problems};
@@ -8,7 +9,7 @@ use super::read::{self, File, Table};
 use super::templates::Wording;
 use super::values::{self, web_address};
 use super::{
-    Config, Controller, Logo, accounts, campaign, columns, entries, forms, lint, packs, prices, retention, templates, webhooks,
+    Config, Controller, Logo, accounts, columns, entries, forms, lint, notices, packs, prices, retention, templates, webhooks,
 };
 use crate::domain::country::CountryPack;
 use crate::domain::phone::Fiction;
@@ -25,7 +26,8 @@ pub fn read(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, 
     Problems::or(found, config)
 }
 
-/// Everything that is wrong, and the settings as far as they can be read in spite of it.
+/// Everything that is wrong, and the settings as far as they can be read in spite of it: a value that cannot be is as if nothing were
+/// written, so that what stands in other files is checked all the same.
 ///
 /// # Errors
 /// The file itself cannot be opened.
@@ -48,7 +50,6 @@ pub fn read_what_can_be(dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Res
         } else {
             packs::countries(dir, &mut found);
             packs::phrases(dir, &mut found);
-            found.extend(campaign::syntax(dir));
             None
         }
     };
@@ -131,14 +132,15 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
     let import = columns::import(&root.table("import"));
     let retention = retention::retention(&root.table("retention"));
     root.end();
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut config = Config {
         dir: dir.to_owned(),
-        controller: controller?,
-        database: database?,
+        controller,
+        database: database.unwrap_or_default(),
         key_file,
-        public_url: public_url?,
-        public_listen: public_listen?,
-        operator_listen: operator_listen?,
+        public_url: public_url.unwrap_or_else(accounts::placeholder),
+        public_listen: public_listen.unwrap_or(nowhere),
+        operator_listen: operator_listen.unwrap_or(nowhere),
         operator_token_file,
         operator_hosts,
         trusted_proxies,
@@ -160,8 +162,10 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
         pack_warn_days,
         pending_days,
         link_days,
-        retention: retention?,
+        retention,
         wordings,
+        offered: notices::offered(dir),
+        is_whole: all_packs && all_texts,
     };
     if let Some((what, remedy)) = unfit_brand(&config) {
         root.table("controller").note("brand", what, remedy);
@@ -169,7 +173,7 @@ fn settings(root: &Table, dir: &Path, env: &dyn Fn(&str) -> Option<String>, foun
         config.controller.brand.clear();
     }
     // Senders, packs and texts that cannot be read would seem wrong in every form.
-    if all_packs && all_texts {
+    if config.is_whole {
         (config.forms, config.unfit_forms) = forms::read(&config, env);
     }
     Some(config)
@@ -212,7 +216,7 @@ fn unfit_brand(config: &Config) -> Option<(String, String)> {
     })
 }
 
-fn controller(table: Table, dir: &Path, packs: &BTreeMap<String, CountryPack>, all_packs: bool) -> Option<Controller> {
+fn controller(table: Table, dir: &Path, packs: &BTreeMap<String, CountryPack>, all_packs: bool) -> Controller {
     let text = |key: &str| {
         let text = table.need::<String>(key);
         if table.has(key) && text.trim().is_empty() {
@@ -256,20 +260,20 @@ fn controller(table: Table, dir: &Path, packs: &BTreeMap<String, CountryPack>, a
         table.note("storage", "is empty", "say where the database is, as in \"Milan, Italy (EU)\": the notice names it");
     }
     table.end();
-    Some(Controller {
-        id: id?,
+    Controller {
+        id: id.unwrap_or_default(),
         name,
         address,
         privacy_contact,
         brand,
         sector,
-        brand_color: brand_color?,
+        brand_color: brand_color.unwrap_or_default(),
         logo,
         notice_url,
         notice_version,
         storage: storage.trim().to_owned(),
         storage_line,
-    })
+    }
 }
 
 /// A picture for every page, small enough that a page stays light on an old phone. What it is its content says, whatever its name.

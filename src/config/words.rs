@@ -1,6 +1,7 @@
 //! The words by which the lint sees what a text says, per language: `stem*` starts a word, several words stand anywhere,
 //! anything else is a whole word. A language that is not here cannot be checked, so its texts are refused.
 
+use super::silence::Silence;
 use crate::domain::channel::{Channel, Purpose};
 
 #[derive(Debug)]
@@ -18,14 +19,6 @@ pub struct Words {
     pub silence: Silence,
     /// Guilt and urgency (T24).
     pub pressure: &'static [&'static str],
-}
-
-/// A sentence takes silence for a yes that names silence, goes on to something assumed, and denies nothing after it.
-#[derive(Debug)]
-pub struct Silence {
-    pub named: &'static [&'static str],
-    pub assumed: &'static [&'static str],
-    pub denied: &'static [&'static str],
 }
 
 impl Words {
@@ -103,20 +96,6 @@ pub const SHORTENERS: [&str; 14] = [
     "s.id",
 ];
 
-/// The part of a sentence of `text` that takes silence for a yes, as it stands there.
-pub fn silence_is_yes(text: &str, silence: &Silence) -> Option<String> {
-    let text = text.to_lowercase().replace('’', "'");
-    for sentence in text.split(['.', '!', '?', ';', '\n']) {
-        for named in silence.named {
-            let Some((_, rest)) = sentence.split_once(named) else { continue };
-            if said(rest, silence.assumed).is_some() && said(rest, silence.denied).is_none() {
-                return Some(format!("{named}{rest}").trim().to_owned());
-            }
-        }
-    }
-    None
-}
-
 /// Every number that reads as a price: two decimals after a comma or point, and no digit, point or colon around them.
 pub fn prices(text: &str) -> impl Iterator<Item = String> {
     let is_mark = |c: char| matches!(c, ',' | '.' | ':' | '/' | '-');
@@ -140,9 +119,9 @@ const WORDS: [Words; 6] = [
         call: &["chiam*", "telefon*"],
         offer: &["scont*", "offert*", "gratis", "gratuit*", "omagg*", "regal*", "prezz*", "euro", "eur", "coupon", "voucher", "vinci", "vincere", "concors*", "premio", "saldi", "risparmi*", "convenien*", "estrazion*", "in palio", "bonus", "lotteri*", "buono", "buoni", "premi", "vincit*", "sterlin*"],
         silence: Silence {
-            named: &["se non rispondi", "se non risponde", "se non ci rispondi", "senza risposta", "senza una tua risposta", "senza tua risposta", "in assenza di risposta", "in mancanza di risposta", "il silenzio", "il tuo silenzio", "silenzio"],
-            assumed: &["accett*", "acconsent*", "consens*", "continu*", "consider*", "assenso", "accordo", "vale", "autorizz*", "riceverai", "scriveremo"],
-            denied: &["non", "no", "nessun*", "niente", "rifiut*"],
+            named: &["se non rispond*", "se non ci rispond*", "se non mi rispond*", "se tu non rispond*", "se lei non rispond*", "chi non rispond*", "chi non ci rispond*", "qualora non rispond*", "non rispondendo", "se non riceviamo", "senza risposta", "senza una tua risposta", "senza una sua risposta", "senza tua risposta", "senza sua risposta", "in assenza di risposta", "in mancanza di risposta", "mancata risposta", "nessuna risposta", "silenzio", "chi tace", "se taci", "se non ti opponi", "se non si oppone", "chi non si oppone", "se non rifiut*", "chi non rifiut*", "se non dici no", "se non dici di no", "se non dice no", "se non dici stop", "se non dice stop", "se non scrivi no", "se non scrive no", "se non scrivi stop", "se non scrive stop", "a meno che tu non rispond*", "a meno che non rispond*", "a meno che tu non rifiut*", "a meno che non rifiut*", "salvo rifiuto", "salvo tuo rifiuto", "salvo opposizione"],
+            assumed: &["accett*", "acconsent*", "consens*", "continu*", "consider*", "assenso", "accordo", "vale", "autorizz*", "iscritt*", "iscriv*", "abbonat*", "aderisc*", "aderit*", "ricever*", "ricevi", "scriveremo", "manderemo", "invieremo", "contatteremo", "significa", "sì"],
+            denied: &["non", "no", "nessun*", "niente", "nulla", "mai", "rifiut*", "in pace", "smett*", "finisc*", "cancelliamo", "cancelleremo", "eliminiamo", "elimineremo"],
         },
         pressure: &["subito", "ultima occasione", "ultima possibilità", "ultimo avviso", "urgent*", "affrettat*", "solo oggi", "entro oggi", "sta per scadere", "non perdere", "perderai", "peccato", "ci mancherai", "ci dispiace*"],
     },
@@ -155,9 +134,9 @@ const WORDS: [Words; 6] = [
         call: &["call*", "phone*"],
         offer: &["offer*", "discount*", "free", "price*", "sale", "sales", "deal", "deals", "gift*", "prize*", "coupon*", "voucher*", "win", "bargain*", "cheap*", "euro*", "gbp", "eur", "raffle*", "lotter*", "reward*", "bonus*", "giveaway*", "sweepstake*", "winner*", "jackpot*", "dollar*", "pounds", "quid"],
         silence: Silence {
-            named: &["do not answer", "don't answer", "do not reply", "don't reply", "do not respond", "don't respond", "no reply", "no answer", "without a reply", "without an answer", "silence", "unless you reply", "unless you answer", "unless you object", "unless we hear", "unless you tell"],
-            assumed: &["accept*", "agree*", "consent*", "continue*", "keep", "assume*", "means", "yes", "carry on"],
-            denied: &["not", "no", "never", "nothing", "won't", "stop writing"],
+            named: &["do not answer", "do not reply", "do not respond", "do not object", "don't answer", "don't reply", "don't respond", "don't object", "does not answer", "does not reply", "does not respond", "does not object", "doesn't answer", "doesn't reply", "doesn't respond", "doesn't object", "not answering", "not replying", "not responding", "no reply", "no answer", "no response", "without a reply", "without an answer", "without a response", "silence", "stay silent", "stays silent", "if you say nothing", "if you do nothing", "fail to answer", "fail to reply", "fail to respond", "if we hear nothing", "if we don't hear", "if we do not hear", "unless we hear", "unless you answer", "unless you reply", "unless you respond", "unless you object", "unless you tell", "unless you opt out", "unless you refuse", "unless you decline", "unless you say no", "unless you say stop", "unless you text no", "unless you text stop"],
+            assumed: &["accept*", "agree*", "consent*", "continue*", "keep", "assume*", "means", "yes", "carry on", "subscri*", "sign you up", "signed up", "signs up", "enrol*", "opted in", "opt in", "join*", "will receive", "will get", "will write", "will text", "will send", "will contact"],
+            denied: &["not", "no", "never", "nothing", "t", "cannot", "stop writing", "we stop", "will stop", "end", "ends", "delete", "remove", "leave you"],
         },
         pressure: &["hurry", "urgent*", "last chance", "final notice", "only today", "today only", "about to expire", "don't miss", "do not miss", "miss out", "act now", "now or never", "hate to see", "sorry to see", "we miss you"],
     },
@@ -170,9 +149,9 @@ const WORDS: [Words; 6] = [
         call: &["telefon*", "dzwoni*", "połącz*", "polacz*"],
         offer: &["ofert*", "rabat*", "zniżk*", "znizk*", "gratis*", "darm*", "bezpłatn*", "bezplatn*", "cena", "ceny", "cen", "prezent*", "nagrod*", "kupon*", "voucher*", "konkurs*", "wygra*", "zł", "zl", "pln", "wyprzeda*", "okazj*", "tani*", "losowan*", "loteri*", "bonus*", "upomin*", "zgarnij"],
         silence: Silence {
-            named: &["brak odpowiedzi", "braku odpowiedzi", "brakiem odpowiedzi", "jeśli nie odpowiesz", "jesli nie odpowiesz", "bez odpowiedzi", "milczenie", "o ile nie odpiszesz", "jeśli nie odpiszesz", "jesli nie odpiszesz"],
-            assumed: &["zgod*", "zgadz*", "akcept*", "oznacza", "uznamy", "będziemy", "bedziemy"],
-            denied: &["nie", "brak", "odmow*"],
+            named: &["jeśli nie odpowi*", "jeśli nie odpis*", "jeśli nie zaprotest*", "jeśli nie sprzeciw*", "jesli nie odpowi*", "jesli nie odpis*", "jesli nie zaprotest*", "jesli nie sprzeciw*", "jeżeli nie odpowi*", "jeżeli nie odpis*", "jeżeli nie zaprotest*", "jeżeli nie sprzeciw*", "jezeli nie odpowi*", "jezeli nie odpis*", "jezeli nie zaprotest*", "jezeli nie sprzeciw*", "o ile nie odpowi*", "o ile nie odpis*", "o ile nie zaprotest*", "o ile nie sprzeciw*", "kto nie odpowi*", "kto nie odpis*", "kto nie zaprotest*", "kto nie sprzeciw*", "gdy nie odpowi*", "gdy nie odpis*", "gdy nie zaprotest*", "gdy nie sprzeciw*", "jeśli się nie sprzeciw*", "jesli sie nie sprzeciw*", "kto się nie sprzeciw*", "kto sie nie sprzeciw*", "brak odpowiedzi", "braku odpowiedzi", "brakiem odpowiedzi", "brak sprzeciwu", "braku sprzeciwu", "bez odpowiedzi", "bez sprzeciwu", "milczeni*", "milczy", "milczysz", "chyba że odpowi*", "chyba ze odpowi*", "chyba że odpis*", "chyba ze odpis*", "chyba że odm*", "chyba ze odm*", "chyba że napisz*", "chyba ze napisz*"],
+            assumed: &["zgod*", "zgadz*", "akcept*", "oznacza", "uznamy", "uznajemy", "będziemy", "bedziemy", "zapis*", "zapisz*", "subskryb*", "otrzym*", "dostaniesz", "dostanie", "wyślemy", "wyslemy"],
+            denied: &["nie", "brak", "odmow*", "odmów*", "nic", "żadn*", "zadn*", "nigdy", "usuniemy", "usuwamy", "spokoju", "przestan*", "skończ*", "skoncz*"],
         },
         pressure: &["ostatnia szansa", "pilne", "pilny", "tylko dziś", "tylko dzis", "pospiesz*", "nie przegap", "stracisz", "szkoda"],
     },
@@ -185,9 +164,9 @@ const WORDS: [Words; 6] = [
         call: &["anruf*", "anzurufen", "telefon*"],
         offer: &["angebot*", "sonderangebot*", "rabatt*", "gratis", "kostenlos*", "preis*", "geschenk*", "gutschein*", "gewinn*", "euro", "eur", "coupon*", "günstig*", "schnäppchen*", "verlosung*", "bonus", "prämie*", "lotterie*", "pfund"],
         silence: Silence {
-            named: &["nicht antworten", "ohne antwort", "ohne ihre antwort", "keine antwort", "schweigen", "nicht reagieren", "nicht widersprechen"],
-            assumed: &["zustimm*", "einverstanden", "einwillig*", "gilt", "weiterhin", "akzeptier*"],
-            denied: &["nicht", "kein*", "nichts", "nie"],
+            named: &["nicht antwort*", "nicht mit nein antwort*", "nicht mit stop antwort*", "antworten sie nicht mit nein", "antworten sie nicht mit stop", "nicht reagier*", "nicht widersprech*", "nicht widersprich*", "nicht ablehn*", "ohne antwort", "ohne ihre antwort", "ohne deine antwort", "ohne rückmeldung", "ohne widerspruch", "keine antwort", "keine rückmeldung", "kein widerspruch", "schweig*", "es sei denn sie widersprech*", "es sei denn sie antwort*", "es sei denn du widersprichst", "es sei denn du antwortest"],
+            assumed: &["zustimm*", "einverstanden", "einverständnis", "einwillig*", "willig*", "gilt", "gelten", "weiterhin", "akzeptier*", "stimmen", "stimmst", "stimmt", "angemeldet", "anmeld*", "melden wir", "abonnier*", "eingetragen", "registriert", "erhalten", "erhältst", "bekommen", "bekommst", "heißt", "heisst", "bedeutet"],
+            denied: &["nicht", "kein*", "nichts", "nie", "löschen", "in ruhe", "hören", "endet", "enden"],
         },
         pressure: &["letzte chance", "dringend", "nur heute", "beeilen", "verpassen", "schade", "sofort", "läuft ab"],
     },
@@ -200,9 +179,9 @@ const WORDS: [Words; 6] = [
         call: &["appel*", "téléphon*"],
         offer: &["offre*", "offert*", "réduction*", "remise*", "gratuit*", "prix", "cadeau*", "coupon*", "gagne*", "concours", "soldes", "euro*", "eur", "rabais", "tirage*", "loterie*", "bonus", "lot", "lots", "bon d'achat", "bons d'achat"],
         silence: Silence {
-            named: &["sans réponse", "sans reponse", "vous ne répondez pas", "vous ne repondez pas", "votre silence", "le silence", "sauf refus", "sauf opposition"],
-            assumed: &["accept*", "consent*", "accord", "vaut", "continu*", "considér*", "consider*"],
-            denied: &["ne", "n", "pas", "aucun*", "rien", "refus"],
+            named: &["sans réponse", "sans reponse", "absence de réponse", "absence de reponse", "défaut de réponse", "defaut de reponse", "ne répondez pas", "ne repondez pas", "ne réponds pas", "ne reponds pas", "qui ne répond pas", "qui ne repond pas", "ne vous opposez pas", "ne t'opposes pas", "ne refusez pas", "ne dites pas non", "ne dites pas stop", "ne dites rien", "ne dit rien", "ne dit mot", "silence", "sauf refus", "sauf opposition", "sauf réponse", "sauf reponse", "sauf si vous répond*", "sauf si vous repond*", "sauf si vous refus*", "à moins que vous ne répond*", "à moins que vous ne refus*"],
+            assumed: &["accept*", "consent*", "accord", "vaut", "continu*", "considér*", "consider*", "inscri*", "abonn*", "adhér*", "adher*", "recevrez", "recevez", "recevras", "enverrons", "écrirons", "ecrirons", "signifie", "oui"],
+            denied: &["ne", "n", "pas", "aucun*", "rien", "refus", "jamais", "non", "tranquille", "supprimons", "supprimerons", "arrêt*", "arret*", "cess*"],
         },
         pressure: &["dernière chance", "derniere chance", "urgent*", "dépêchez*", "depechez*", "aujourd'hui seulement", "ne manquez pas", "dommage", "vite"],
     },
@@ -215,9 +194,9 @@ const WORDS: [Words; 6] = [
         call: &["llamad*", "llamar*", "teléfono*", "telefono*"],
         offer: &["oferta*", "descuento*", "gratis", "gratuit*", "precio*", "regal*", "premio*", "cupón*", "cupon*", "vale", "vales", "sorteo*", "gana", "gane", "rebaja*", "ahorr*", "euro*", "eur", "lotería*", "loteria*", "rifa*", "bono", "bonos", "ganar", "ganador*", "premi*"],
         silence: Silence {
-            named: &["si no respondes", "si no responde", "si no contestas", "si no contesta", "sin respuesta", "tu silencio", "su silencio", "el silencio"],
-            assumed: &["acept*", "consient*", "consentimiento", "acuerdo", "segui*", "seguir*", "entender*", "conform*", "autoriz*"],
-            denied: &["no", "nada", "ningún*", "ningun*", "nunca"],
+            named: &["si no respond*", "si no contest*", "si no nos respond*", "si no nos contest*", "quien no respond*", "quien no contest*", "quienes no respond*", "quienes no contest*", "de no responder", "al no responder", "sin respuesta", "falta de respuesta", "silencio", "quien calla", "si no te opones", "si no se opone", "quien no se opone", "si no dices no", "si no dices que no", "si no dices stop", "si no dice no", "si no dice que no", "si no dice stop", "si no rechaz*", "salvo que respond*", "salvo que te opongas", "salvo que se oponga", "a menos que respond*", "a menos que te opongas", "a menos que se oponga", "salvo oposición", "salvo oposicion"],
+            assumed: &["acept*", "consient*", "consentimiento", "acuerdo", "segui*", "seguir*", "entender*", "conform*", "autoriz*", "suscri*", "inscri*", "alta", "apunt*", "recibir*", "recibes", "enviaremos", "escribiremos", "continu*", "significa", "vale", "sí"],
+            denied: &["no", "nada", "ningún*", "ningun*", "nunca", "en paz", "dejamos", "dejaremos", "paramos", "borramos", "borraremos"],
         },
         pressure: &["última oportunidad", "ultima oportunidad", "urgente*", "date prisa", "solo hoy", "sólo hoy", "no te pierdas", "lástima", "lastima", "te echaremos de menos"],
     },

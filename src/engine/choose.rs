@@ -231,7 +231,7 @@ fn offered(engine: &Engine, campaign: Option<&Campaign>) -> (Vec<Purpose>, Vec<C
         Some(campaign) => (campaign.page_purposes.clone(), campaign.page_channels.clone()),
         None => {
             let (channels, purposes) = engine.config.offered();
-            (purposes.into_iter().collect(), channels.into_iter().collect())
+            (purposes.iter().copied().collect(), channels.iter().copied().collect())
         }
     }
 }
@@ -243,7 +243,8 @@ pub type Spoken<'a> = dyn Fn(&str, &[Purpose], &[Channel]) -> Shown<'a> + Sync +
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Submitted {
     Done,
-    /// It says when they want to be written to and ticks nothing, where they allow nothing: neither a yes nor a no. Nothing is kept.
+    /// It ticks only what is not offered, or says when they want to be written to and ticks nothing, where they allow nothing: neither a yes
+    /// nor a no. Nothing is kept.
     NothingChosen,
     /// The link is too old to grant; a no would have been taken.
     TooOld,
@@ -298,10 +299,6 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
         // What the page does not offer cannot be granted by asking for it.
         Choice::Ticked(ticked, _) => ticked.iter().copied().filter(offered).collect(),
     };
-    if matches!(choice, Choice::Ticked(wanted, _) if !wanted.is_empty()) && ticked.is_empty() {
-        // Whoever wants only what is not to be had has said yes to nothing, and no to nothing either.
-        return Ok(Submitted::NothingChosen);
-    }
     let token_hash = vault::token_hash(token);
     let deed = Deed::on_page(now, "form_post", &token_hash);
 
@@ -338,11 +335,11 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
         return Ok(Submitted::Done);
     }
 
-    // Whoever says when has not said no, and a yes of theirs that waits goes on waiting; but whoever unticks what they allow has said no.
-    if let Choice::Ticked(_, Some(times)) = choice
+    // Whoever wants only what is not to be had has said yes to nothing, and no to nothing either. Nor has whoever says when said no, and a yes
+    // of theirs that waits goes on waiting; but whoever unticks what they allow has said no.
+    if let Choice::Ticked(wanted, times) = choice
         && ticked.is_empty()
-        && granted.is_empty()
-        && !times.is_any()
+        && (!wanted.is_empty() || (granted.is_empty() && times.as_ref().is_some_and(|times| !times.is_any())))
     {
         return Ok(if can_grant { Submitted::NothingChosen } else { Submitted::TooOld });
     }

@@ -34,6 +34,7 @@ both!(a_link_handed_over_opens_the_page_sends_nothing_and_a_yes_wants_its_code, 
     expire::expire(&app.engine).await.unwrap();
     let (status, page) = app.get(&old).await;
     assert!(status == 410 && page.contains("chiedi un nuovo link"), "{page}");
+    assert_eq!(app.submit(&old, "chosen", &["sms.profiling"]).await, 410, "nor does what is not offered get another answer");
     let sent = app.gateway.stats().accepted;
     let fresh = link(app, &person).await;
     let (status, page) = app.get(&fresh).await;
@@ -41,6 +42,11 @@ both!(a_link_handed_over_opens_the_page_sends_nothing_and_a_yes_wants_its_code, 
     // What no campaign and no form offers, and the notice does not name, is not to be had here either.
     assert!(page.contains("value=\"call.promotions\"") && !page.contains("profiling"), "{page}");
     assert_eq!(app.submit(&fresh, "chosen", &["sms.profiling"]).await, 422);
+    // It is what the files said when the process began, as with all other settings.
+    let (campaigns, aside) = (app.engine.config.dir.join("campaigns"), app.dir.path().join("aside"));
+    std::fs::rename(&campaigns, &aside).unwrap();
+    assert_eq!(app.get(&fresh).await.1.matches("type=\"checkbox\"").count(), page.matches("type=\"checkbox\"").count());
+    std::fs::rename(&aside, &campaigns).unwrap();
     assert_eq!(app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'refused'").await, 0, "nor is it a no to ask for that");
     app.settle().await;
     assert_eq!(app.gateway.stats().accepted, sent, "handed over by somebody, and sent by nobody");

@@ -61,6 +61,10 @@ both!(without_its_notice_a_campaign_is_blocked_and_what_was_published_stays, |ap
     }
     assert!(permesso::engine::plan::save(&app.engine, &campaign, &counts).await.is_err());
     assert!(said(app, &["notice", "show", "--locale", "pl"]).await.contains("Administratorem danych jest ACME S.p.A."));
+    for version in [None, Some("2026-11")] {
+        let args = ["notice", "show"].into_iter().chain(version).chain(["--locale", "xx"]).collect::<Vec<_>>();
+        refused(app, &args, "in `xx`; remedy: there are de, en, es, fr, it, pl; or ").await;
+    }
 
     // The one that ships says who, for what, by whom, where, and it says that nobody of the company has written it; what it promises to
     // keep longer than usual has its reason.

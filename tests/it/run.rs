@@ -223,6 +223,21 @@ async fn the_command_line_goes_from_a_list_to_consents() {
     assert_eq!(report["confirmed"], 1);
     assert_eq!(ask(&dir, &["ledger", "verify"]).await.0, 0);
     assert_eq!(ask(&dir, &["no-such-command"]).await.0, 2);
+    // A word that no list has makes the command a wrong one, and all the list has is named.
+    for (command, all) in [
+        (["consents", "list", "--status", "silly"].as_slice(), "granted, pending, refused, withdrawn, expired, suppressed"),
+        (&["consents", "overview", "--channel", "post"], "sms, whatsapp, call"),
+        (&["consents", "overview", "--purpose", "gain"], "product_info, promotions, profiling"),
+        (&["campaign", "test", LINK, "--to", "+393001234500", "--channel", "call"], "sms, whatsapp"),
+        (&["contact", "export", "300 000 0001", "--locale", "xx"], "it, "),
+        (&["contact", "requests", "note", "300 000 0001", "--right", "silence"], "access, rectification, erasure"),
+        (&["run", "--roles", "cook"], "web, worker"),
+    ] {
+        let (code, _, err) = ask(&dir, command).await;
+        assert!(code == 2 && err.contains(&format!("[possible values: {all}")), "{command:?}: {code} {err}");
+    }
+    let (code, out, _) = ask(&dir, &["consents", "overview", "--status", "granted", "--channel", "sms"]).await;
+    assert!(code == 0 && out.contains("sms.promotions") && !out.contains("call.promotions"), "{out}");
     app.engine.store.close().await;
 }
 
@@ -269,7 +284,8 @@ async fn the_texts_that_ship_are_written_out_to_be_edited_and_over_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     crate::app::write_config(dir.path(), 1, 2, 3, "sqlite:permesso.db");
     let (code, _, err) = ask(dir.path(), &["config", "texts", "confrim"]).await;
-    assert!(code == 1 && err.contains("no text `confrim` ships; remedy: write one of ack_no, ack_stop"), "{err}");
+    assert!(code == 2 && err.contains("[possible values: ack_no, ack_stop") && err.contains("'confirm'"), "{err}");
+    assert_eq!(ask(dir.path(), &["config", "texts", "--locale", "xx"]).await.0, 2);
     let (code, out, err) = ask(dir.path(), &["config", "texts", "confirm", "repermission", "--locale", "it"]).await;
     let folder = dir.path().join("templates/messages");
     assert_eq!((code, err.as_str()), (0, ""));
