@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::Engine;
 use super::plan::known;
-use super::report::is_delivered;
+use super::report::{gave_way, is_delivered};
 use crate::clock::{HOUR, instant};
 use crate::domain::answer::Answer;
 use crate::store::{Tx, campaigns, report};
@@ -34,6 +34,7 @@ pub struct Hour {
     pub refused: u64,
     /// All marketing stopped.
     pub stopped: u64,
+    /// Somebody else has the number; where its person has another one, that is none.
     pub wrong_person: u64,
 }
 
@@ -65,6 +66,7 @@ pub struct Line {
     pub refused: u64,
     /// All marketing stopped.
     pub stopped: u64,
+    /// Somebody else has the number; where its person has another one, that is none.
     pub wrong_person: u64,
     /// Replied, no decision.
     pub replied: u64,
@@ -119,9 +121,9 @@ async fn hours(tx: &mut Tx, row: &campaigns::Row) -> Result<BTreeMap<i64, Hour>>
     for (hour, n) in report::first_yeses_by_hour(tx, row.id).await? {
         hours.entry(hour).or_default().first_yes += n.unsigned_abs();
     }
-    for (hour, answer, n) in report::answers_by_hour(tx, row.id).await? {
+    for (hour, answer, by, n) in report::answers_by_hour(tx, row.id).await? {
         let decided = |a: &Answer| !matches!(a, Answer::Replied | Answer::Pending | Answer::Unfinished);
-        let Some(answer) = Answer::parse(&answer).filter(decided) else { continue };
+        let Some(answer) = Answer::parse(&answer).filter(decided).filter(|answer| !gave_way(*answer, &by)) else { continue };
         let entry = hours.entry(hour).or_default();
         let field = match answer {
             Answer::Confirmed => &mut entry.confirmed,
@@ -154,7 +156,7 @@ pub async fn breakdown(engine: &Engine, name: &str) -> Result<Breakdown> {
             line.delivered += if is_delivered(&state) { n.unsigned_abs() } else { 0 };
         }
     }
-    for (channel, country, answer, n) in report::answers_by_place(&mut tx, row.id).await? {
+    for (channel, country, answer, by, n) in report::answers_by_place(&mut tx, row.id).await? {
         let n = n.unsigned_abs();
         for line in [channels.of(&channel), countries.of(&country)] {
             line.asked += n;
@@ -167,6 +169,7 @@ pub async fn breakdown(engine: &Engine, name: &str) -> Result<Breakdown> {
                 }
                 Some(Answer::Refused) => &mut line.refused,
                 Some(Answer::Stopped) => &mut line.stopped,
+                Some(said) if gave_way(said, &by) => continue,
                 Some(Answer::WrongPerson) => &mut line.wrong_person,
                 Some(Answer::Replied) => &mut line.replied,
                 None if answer == "silent" => &mut line.silent,

@@ -150,7 +150,7 @@ impl Report {
                         self.stopped += n;
                         *self.stopped_by.entry(by()).or_default() += n;
                     }
-                    Some(Answer::WrongPerson) if by() == By::Operator.code() => self.number_changed += n,
+                    Some(said) if gave_way(said, &by()) => self.number_changed += n,
                     Some(Answer::WrongPerson) => self.wrong_person += n,
                     Some(Answer::Replied) | None => {
                         self.replied += n;
@@ -166,6 +166,11 @@ impl Report {
 /// Whether a message in this state left us, or may have.
 pub(super) fn was_asked(state: &str) -> bool {
     !matches!(state, "planned" | "cancelled" | "replaced" | "lapsed")
+}
+
+/// Whether this answer, said by whom, is that the number gave way to its person's new one: an operator's word, by a letter.
+pub(super) fn gave_way(answer: Answer, by: &str) -> bool {
+    answer == Answer::WrongPerson && by == By::Operator.code()
 }
 
 pub(super) fn is_delivered(state: &str) -> bool {

@@ -115,10 +115,8 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
     loop {
         let page = keep::noes_after(&mut tx, controller, after, PAGE).await?;
         let Some(last) = page.last() else { break };
-        after = last.0;
-        page.into_iter().try_for_each(|(_, mac, key_id, scope, reason, at, said_on)| {
-            write(Line::No(No { mac, key_id, scope, reason, at, said_on }))
-        })?;
+        after = last.id;
+        page.into_iter().try_for_each(|row| write(Line::No(row.no)))?;
     }
     let mut after = (i64::MIN, String::new(), String::new());
     loop {
@@ -314,6 +312,7 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
             confirm::act(tx, engine, &mut situation, Act::TimeOut, &restored(now), &[]).await?;
         }
     }
+    answers::date(tx, controller, &noes, &ended, now).await?;
     for row in times {
         let Some(contact) = contacts::by_subject(tx, controller, &row.subject).await?.filter(|c| !c.is_erased()) else {
             continue;
@@ -328,6 +327,9 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
         let new = requests::add(tx, controller, &request, &parts).await?.is_some();
         if new && request.kind == Right::Erasure.code() {
             done.erased += erase_again(tx, engine, &request).await?;
+        }
+        if new && request.kind == Right::Rectification.code() && request.subject.is_some() {
+            answers::number_changed(tx, controller, &Keyed { key_id: request.key_id, mac: request.mac.clone() }).await?;
         }
         let (restriction, lifting) = (request.kind == Right::Restriction.code(), request.kind == Right::Lifting.code());
         if let (true, Some(subject)) = (new && (restriction || lifting), &request.subject) {

@@ -27,6 +27,17 @@ pub struct No {
     /// The day on which it was said, as a list says.
     #[serde(default)]
     pub said_on: Option<String>,
+    /// Microseconds; none in what an earlier version kept.
+    #[serde(default)]
+    pub learned_at: Option<i64>,
+}
+
+/// A no and its id, for the next page.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct NoRow {
+    pub id: i64,
+    #[sqlx(flatten)]
+    pub no: No,
 }
 
 /// The mark of an ask or a reminder.
@@ -131,18 +142,12 @@ pub async fn tied_after(tx: &mut Tx, controller: &str, after: (&str, i64), limit
     )
 }
 
-/// Each with its id, for the next page.
-pub async fn noes_after(
-    tx: &mut Tx,
-    controller: &str,
-    after: i64,
-    limit: i64,
-) -> Result<Vec<(i64, String, i64, String, String, i64, Option<String>)>> {
+pub async fn noes_after(tx: &mut Tx, controller: &str, after: i64, limit: i64) -> Result<Vec<NoRow>> {
     fetch_all!(
         tx,
         // In the order of their ids, not by an index of the controller's, which would be read and sorted whole for each page.
-        "SELECT id, mac, key_id, scope, reason, at, said_on FROM suppressions WHERE controller || '' = $1 AND id > $2 AND lifted_at IS NULL
-         ORDER BY id LIMIT $3",
+        "SELECT id, mac, key_id, scope, reason, at, said_on, learned_at FROM suppressions
+         WHERE controller || '' = $1 AND id > $2 AND lifted_at IS NULL ORDER BY id LIMIT $3",
         controller,
         after,
         limit
@@ -335,7 +340,8 @@ pub async fn waits(tx: &mut Tx, controller: &str, resolved: &Resolved) -> Result
     Ok(row.map(|(id,)| id))
 }
 
-/// Writes back noes that do not stand here. Answers those; what follows from a no is up to `suppressions::suppress`.
+/// Writes back noes that do not stand here, each with its own times, under every hash of its number that is known here. Answers those; what
+/// follows from a no is up to `suppressions::suppress`.
 pub async fn add_noes(tx: &mut Tx, controller: &str, noes: &[No], now: i64) -> Result<Vec<(Keyed, String)>> {
     // What was said again since is as new as its last time.
     execute!(
@@ -351,15 +357,25 @@ pub async fn add_noes(tx: &mut Tx, controller: &str, noes: &[No], now: i64) -> R
     )?;
     let added: Vec<(String, i64, String)> = fetch_all!(
         tx,
+        // Its own rows first: another hash of the number may have a no of another time.
         "INSERT INTO suppressions (controller, mac, key_id, scope, reason, at, learned_at, said_on)
-         SELECT $2, j.value->>'mac', CAST(j.value->>'key_id' AS BIGINT), j.value->>'scope', j.value->>'reason',
-           CAST(j.value->>'at' AS BIGINT), $3, j.value->>'said_on' FROM EACH($1) WHERE true
-         ON CONFLICT DO NOTHING RETURNING mac, key_id, reason",
+         SELECT $2, w.mac, w.key_id, w.scope, w.reason, w.at, w.learned_at, w.said_on FROM (
+           SELECT 0 AS step, j.value->>'mac' AS mac, CAST(j.value->>'key_id' AS BIGINT) AS key_id, j.value->>'scope' AS scope,
+             j.value->>'reason' AS reason, CAST(j.value->>'at' AS BIGINT) AS at,
+             COALESCE(CAST(j.value->>'learned_at' AS BIGINT), $3) AS learned_at, j.value->>'said_on' AS said_on FROM EACH($1)
+           UNION ALL
+           SELECT 1, o.mac, o.key_id, j.value->>'scope', j.value->>'reason', CAST(j.value->>'at' AS BIGINT),
+             COALESCE(CAST(j.value->>'learned_at' AS BIGINT), $3), j.value->>'said_on' FROM EACH($1)
+           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)
+           THEN JOIN number_macs o ON o.contact_id = n.contact_id) AS w
+         WHERE true ORDER BY w.step ON CONFLICT DO NOTHING RETURNING mac, key_id, reason",
         &json(noes),
         controller,
         now
     )?;
-    Ok(added.into_iter().map(|(mac, key_id, reason)| (Keyed { key_id, mac }, reason)).collect())
+    let kept: HashSet<(&str, i64)> = noes.iter().map(|no| (no.mac.as_str(), no.key_id)).collect();
+    let added = added.into_iter().filter(|(mac, key_id, _)| kept.contains(&(mac.as_str(), *key_id)));
+    Ok(added.map(|(mac, key_id, reason)| (Keyed { key_id, mac }, reason)).collect())
 }
 
 /// Writes back marks that are not here, as those of no message: the copy may have that message still planned, and a message does not

@@ -75,14 +75,14 @@ pub async fn answers(tx: &mut Tx, campaign: i64) -> Result<Vec<(String, String, 
     of_campaign!(tx, "answer", "a, b", campaign)
 }
 
-/// People a campaign asked, by channel, country and what became of it.
-pub async fn answers_by_place(tx: &mut Tx, campaign: i64) -> Result<Vec<(String, String, String, i64)>> {
-    of_campaign!(tx, "answer", "c, d, a", campaign)
+/// People a campaign asked, by channel, country, what became of it and who said so.
+pub async fn answers_by_place(tx: &mut Tx, campaign: i64) -> Result<Vec<(String, String, String, String, i64)>> {
+    of_campaign!(tx, "answer", "c, d, a, b", campaign)
 }
 
-/// People a campaign asked, by the hour of their last answer and what it was; those who said nothing stand under hour 0.
-pub async fn answers_by_hour(tx: &mut Tx, campaign: i64) -> Result<Vec<(i64, String, i64)>> {
-    of_campaign!(tx, "answer", "hour, a", campaign)
+/// People a campaign asked, by the hour of their last answer, what it was and who said so; those who said nothing stand under hour 0.
+pub async fn answers_by_hour(tx: &mut Tx, campaign: i64) -> Result<Vec<(i64, String, String, i64)>> {
+    of_campaign!(tx, "answer", "hour, a, b", campaign)
 }
 
 /// Asks and reminders that did not go, or wait: by kind, state and reason.

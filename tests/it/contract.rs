@@ -1480,9 +1480,12 @@ both!(an_answer_takes_the_place_of_what_it_may_and_of_nothing_else, |app| {
     answers::ended(&mut tx, asked, By::Operator, 11).await.unwrap();
     suppressions::suppress(&mut tx, C, &keyed(app, 1), Reason::UnsubscribedBefore, By::List, 12, 12).await.unwrap();
     assert_eq!(report::answers(&mut tx, id).await.unwrap(), [row("withdrawn", "operator")]);
-    assert_eq!(report::answers_by_hour(&mut tx, id).await.unwrap(), [(0, "withdrawn".to_owned(), 1)]);
+    assert_eq!(report::answers_by_hour(&mut tx, id).await.unwrap(), [(0, "withdrawn".to_owned(), "operator".to_owned(), 1)]);
     let by_place = report::answers_by_place(&mut tx, id).await.unwrap();
-    assert_eq!(by_place.iter().map(|(_, _, answer, n)| (answer.as_str(), *n)).collect::<Vec<_>>(), [("withdrawn", 1)]);
+    assert_eq!(
+        by_place.iter().map(|(_, _, answer, by, n)| (answer.as_str(), by.as_str(), *n)).collect::<Vec<_>>(),
+        [("withdrawn", "operator", 1)]
+    );
     tx.rollback().await.unwrap();
 });
 

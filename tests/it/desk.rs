@@ -244,8 +244,9 @@ async fn a_database_of_before_is_counted_when_it_is_migrated() {
         );
         assert_eq!(report::conversations(&mut tx, 7).await.unwrap(), [("granted".into(), 1)]);
         assert_eq!(report::answers(&mut tx, 7).await.unwrap(), [("confirmed".into(), "person".into(), 1)]);
-        assert_eq!(report::answers_by_hour(&mut tx, 7).await.unwrap(), [(2, "confirmed".into(), 1)]);
-        assert_eq!(report::answers_by_place(&mut tx, 7).await.unwrap(), [("sms".into(), "IT".into(), "confirmed".into(), 1)]);
+        assert_eq!(report::answers_by_hour(&mut tx, 7).await.unwrap(), [(2, "confirmed".into(), "person".into(), 1)]);
+        let by_place = report::answers_by_place(&mut tx, 7).await.unwrap();
+        assert_eq!(by_place, [("sms".into(), "IT".into(), "confirmed".into(), "person".into(), 1)]);
         assert_eq!(report::first_yeses_by_hour(&mut tx, 7).await.unwrap(), [(1, 1)]);
         assert_eq!(report::permissions(&mut tx, 7).await.unwrap(), [("promotions".into(), "sms".into(), "granted".into(), 1)]);
         assert_eq!(report::waiting(&mut tx, "c").await.unwrap(), 1);

@@ -198,7 +198,7 @@ both!(the_day_of_a_no_in_a_list_is_kept_and_told, |app| {
     // A restored copy is told it too.
     let mut tx = app.engine.store.write().await.unwrap();
     let noes = keep::noes_after(&mut tx, &app.engine.controller, 0, 9).await.unwrap();
-    assert_eq!(noes.iter().filter(|no| no.6.as_deref() == Some("2025-09-30")).count(), 1, "{noes:?}");
+    assert_eq!(noes.iter().filter(|row| row.no.said_on.as_deref() == Some("2025-09-30")).count(), 1, "{noes:?}");
     let no = keep::No {
         mac: "m".into(),
         key_id: 1,
@@ -206,6 +206,7 @@ both!(the_day_of_a_no_in_a_list_is_kept_and_told, |app| {
         reason: "unsubscribed_before".into(),
         at: 1,
         said_on: Some("2025-07-01".into()),
+        learned_at: None,
     };
     let keyed = [Keyed { key_id: 1, mac: "m".into() }];
     keep::add_noes(&mut tx, &app.engine.controller, &[no], 9).await.unwrap();

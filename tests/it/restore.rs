@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use permesso::domain::ledger::Preference;
-use permesso::engine::{deliver, expire, explain, inbox, report, restore, rights, steer};
+use permesso::engine::{breakdown, deliver, expire, explain, inbox, report, restore, rights, steer};
 use permesso::gateway::mock::faults::Faults;
 use permesso::store::keep::{self, Answered, Asked, Ended, Link, No, Resolved, Tied, Unclear};
-use permesso::store::{backup, control, inbound, ledger, messages, suppressions};
+use permesso::store::{answers, backup, control, inbound, ledger, messages, suppressions};
 use permesso::vault::Keyed;
 use tokio_util::sync::CancellationToken;
 
@@ -330,6 +330,61 @@ both!(what_was_taken_back_or_untied_since_the_copy_stays_so, |app| {
     preferences_are_the_ledgers_replay(app).await;
 });
 
+both!(what_was_said_since_the_copy_stands_in_its_own_hour_and_under_its_own_word, |app| {
+    let [grants_and_stops, takes_back, stops, refuses, wrong, moves] = [1, 2, 3, 4, 5, 6].map(TestApp::it);
+    app.people(&[&grants_and_stops, &takes_back, &stops, &refuses, &wrong, &moves].map(String::clone)).await;
+    app.send(LINK).await;
+    for number in [&grants_and_stops, &takes_back] {
+        grants(app, number).await;
+    }
+    let copy = copy(app).await;
+
+    for (number, text) in [(&grants_and_stops, "STOP"), (&stops, "STOP"), (&refuses, "no grazie"), (&wrong, "numero sbagliato")] {
+        app.advance(Duration::from_secs(3600));
+        app.reply(number, REPLY_NUMBER, text).await;
+    }
+    app.advance(Duration::from_secs(3600));
+    app.submit(&app.link(&takes_back), "chosen", &["whatsapp.promotions"]).await;
+    app.advance(Duration::from_secs(3600));
+    rights::change_number(&app.engine, &TestApp::number(&moves), &TestApp::number(&TestApp::it(7)), &by_letter(app))
+        .await
+        .unwrap();
+    let figures = async |app: &TestApp| {
+        let r = report::campaign(&app.engine, LINK).await.unwrap();
+        crate::reports::adds_up(&r);
+        let hours = breakdown::timeline(&app.engine, LINK).await.unwrap().hours;
+        let said: Vec<_> = hours
+            .into_iter()
+            .map(|h| (h.start, h.withdrawn, h.refused, h.stopped, h.wrong_person))
+            .filter(|h| h.1 + h.2 + h.3 + h.4 > 0)
+            .collect();
+        let learned = "SELECT CAST(SUM(learned_at) AS BIGINT) FROM suppressions";
+        (
+            (r.confirmed, r.withdrawn, r.refused, r.stopped, r.wrong_person, r.number_changed),
+            said,
+            (app.count(learned).await, app.count("SELECT COUNT(*) FROM suppressions").await),
+        )
+    };
+    let before = figures(app).await;
+    assert_eq!((before.0, before.1.len()), ((2, 2, 1, 1, 1, 1), 5), "{before:?}");
+    let lines = breakdown::breakdown(&app.engine, LINK).await.unwrap();
+    assert!(lines.channels.iter().chain(&lines.countries).all(|line| line.wrong_person == 1), "{lines:?}");
+
+    stop_all(app).await;
+    let (code, _, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().expect("text")]).await;
+    assert_eq!(code, 0, "{err}");
+    open(app).await;
+    assert_eq!(figures(app).await, before);
+    let mut tx = app.engine.store.write().await.unwrap();
+    // Nothing but what a restore has said is dated by it, or said by an operator after it.
+    let keyed = app.engine.vault.keyed_all(&TestApp::number(&stops)).remove(0);
+    answers::date(&mut tx, &app.engine.controller, &[], &[], 1).await.unwrap();
+    answers::number_changed(&mut tx, &app.engine.controller, &keyed).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(figures(app).await, before);
+    app.listen().await;
+});
+
 /// Delivers what is due now, and not what comes of it; without the oldest `but` batches.
 async fn deliver_once(app: &TestApp, but: usize) {
     permesso::web::hear_once(&app.engine).await.unwrap();
@@ -397,6 +452,7 @@ both!(what_is_kept_is_read_by_pages_and_written_back_once, |app| {
         reason: "stopped".into(),
         at: n,
         said_on: None,
+        learned_at: None,
     };
     assert_eq!(keep::add_noes(&mut tx, C, &[no(1), no(2), no(1)], 9).await.unwrap().len(), 2);
     assert!(keep::add_noes(&mut tx, C, &[no(2)], 9).await.unwrap().is_empty(), "it stands already");
@@ -404,8 +460,15 @@ both!(what_is_kept_is_read_by_pages_and_written_back_once, |app| {
     let said = suppressions::of(&mut tx, C, &[Keyed { key_id: 1, mac: "m2".into() }]).await.unwrap();
     assert_eq!(said, [("stopped".to_owned(), 7, None)], "said again since");
     let page = keep::noes_after(&mut tx, C, 0, 1).await.unwrap();
-    assert_eq!((page.len(), page[0].1.as_str()), (1, "m1"));
-    assert_eq!(keep::noes_after(&mut tx, C, page[0].0, 9).await.unwrap().len(), 1);
+    assert_eq!(
+        (page.len(), &page[0].no),
+        (1, &No { learned_at: Some(9), ..no(1) }),
+        "learned when an earlier version's line is read"
+    );
+    assert_eq!(keep::noes_after(&mut tx, C, page[0].id, 9).await.unwrap().len(), 1);
+    keep::add_noes(&mut tx, C, &[No { learned_at: Some(5), ..no(3) }], 9).await.unwrap();
+    let third = keep::noes_after(&mut tx, C, page[0].id, 9).await.unwrap().pop().expect("it stands");
+    assert_eq!(third.no.learned_at, Some(5), "learned when it was");
     let mark = |n: i64, kind: &str| Asked {
         mac: format!("m{n}"),
         key_id: 1,

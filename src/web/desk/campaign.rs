@@ -190,7 +190,7 @@ fn draw(timeline: Timeline, deadline: &str) -> Drawn {
         "Of them delivered",
         "Of them not delivered",
         "First yes",
-        "Confirmed",
+        "Confirmed, and standing",
         "Withdrawn",
         "Refused",
         "Marketing stopped",
