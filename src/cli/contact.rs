@@ -367,6 +367,9 @@ async fn list(context: &Context, engine: &Engine, open: bool) -> Result<()> {
         if let Some(command) = &request.left {
             println!("        not carried out yet: {command}");
         }
+        if let Some(hint) = &request.hint {
+            println!("        {hint}");
+        }
         for provider in &request.providers {
             let done = provider.done.as_ref().map_or(String::new(), |day| {
                 format!(" (done {day}, said by {})", provider.done_by.as_deref().unwrap_or_default())

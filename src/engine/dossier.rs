@@ -228,9 +228,10 @@ pub async fn hand_over(
 async fn note(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<()> {
     let keyed = engine.vault.keyed_all(number);
     let contact = contacts::by_number(tx, &engine.controller, &keyed).await?;
+    let (others, _) = beside(tx, engine, &keyed, contact.is_some()).await?;
     let subject = contact.map(|contact| contact.subject);
     requests::add(tx, engine, Right::Access, &keyed, subject.as_deref(), asked, &[]).await?;
-    for id in suppressions::reach(tx, &engine.controller, &keyed).await?.0 {
+    for id in others {
         if let Some(other) = contacts::by_id(tx, id).await?.filter(|c| !c.is_erased()) {
             let own = engine.vault.keyed_all(&engine.vault.decrypt_number(&other.number_enc)?);
             requests::settle(tx, engine, Right::Access, &own, Some(&other.subject)).await?;
@@ -239,11 +240,20 @@ async fn note(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &Asked)
     Ok(())
 }
 
+/// What belongs to the human of a number beside it, as [`suppressions::reach`] answers. Nothing does to one that was forgotten, as long as no list
+/// brings it again: whoever has it now may be somebody else, to whom the others are not shown.
+async fn beside(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], is_contact: bool) -> Result<(Vec<i64>, Vec<Keyed>)> {
+    let (reached, aliases) = suppressions::reach(tx, &engine.controller, keyed).await?;
+    let own: Vec<Keyed> = aliases.iter().filter(|alias| keyed.iter().any(|k| k.mac == alias.mac)).cloned().collect();
+    let is_forgotten = !is_contact && humans::not_forgotten(tx, &engine.controller, &own).await?.len() < own.len();
+    Ok(if is_forgotten { Default::default() } else { (reached, aliases) })
+}
+
 /// What is known of the human with this number.
 async fn of_human(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, keyed: &[Keyed]) -> Result<Dossier> {
     let controller = engine.controller.as_str();
-    let (reached, aliases) = suppressions::reach(tx, controller, keyed).await?;
     let contact = contacts::by_number(tx, controller, keyed).await?;
+    let (reached, aliases) = beside(tx, engine, keyed, contact.is_some()).await?;
     let own = contact.as_ref().map(|contact| contact.id);
     let mut all = match contact {
         Some(contact) => gather(tx, engine, contact).await?,

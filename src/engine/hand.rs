@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use super::{Engine, mydata};
+use super::{Engine, mydata, requests, rights};
 use crate::clock::{DAY, instant};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::suppression::Reason;
@@ -24,28 +24,35 @@ pub struct Handed {
 /// Makes a link and records who handed it over.
 ///
 /// # Errors
-/// The number is no contact, was erased, or is somebody else's by now; or there is no sender for the code of a yes.
+/// The number is no contact, was erased, or is closed: somebody else's, or given up for another; or there is no sender for the code of a yes.
 pub async fn link(engine: &Engine, number: &PhoneNumber, by: &str) -> Result<Handed> {
     let keyed = engine.vault.keyed_all(number);
     let mut tx = engine.store.write().await?;
     let noes = suppressions::of(&mut tx, &engine.controller, &keyed).await?;
-    let stands = |reason| suppressions::live(&noes).any(|no| no == reason);
     let contact = contacts::by_number(&mut tx, &engine.controller, &keyed).await?;
-    let Some(contact) = contact else {
-        if stands(Reason::Erased) {
-            bail!(
-                "the person of this number was erased, so there is no page to open; and nothing is sent to it any more; remedy: none here, since nobody comes back after an erasure"
-            );
-        }
+    if contact.is_none() && suppressions::live(&noes).any(|no| no == Reason::Erased) {
         bail!(
-            "the number is no contact, so there is no page to open; remedy: import it, or give the address of a form (`permesso link page`)"
-        );
-    };
-    if stands(Reason::WrongPerson) {
-        bail!(
-            "the number is closed: it is not the person's, or not any more; remedy: `permesso contact explain` says why, and a link of their new number is theirs"
+            "the person of this number was erased, so there is no page to open; and nothing is sent to it any more; remedy: none here, since nobody comes back after an erasure"
         );
     }
+    if let Some((_, closed)) = suppressions::live_at(&noes).find(|(no, _)| *no == Reason::WrongPerson) {
+        let day = requests::day(closed);
+        if rights::gave_way(&mut tx, engine, &keyed, &noes).await?.is_some() {
+            bail!(
+                "the number is closed: on {day} its person's new one took its place; remedy: give the person a link of that one, which `permesso contact explain` of this one names"
+            );
+        }
+        let remedy = match contact {
+            Some(_) => "give it the person's place by `permesso contact change`, and then give them a link of that one",
+            None => "import that one, and then give them a link of it",
+        };
+        bail!(
+            "the number is closed: on {day} whoever has it said that it is a wrong one, so its page is not the person's; remedy: ask the person which number they have now, {remedy}"
+        );
+    }
+    let contact = contact.context(
+        "the number is no contact, so there is no page to open; remedy: import it, or give the address of a form (`permesso link page`)",
+    )?;
     let first = engine.config.senders.first().map_or("", |sender| sender.id.as_str());
     let sender = mydata::code_sender(engine, first)
         .context("permesso.toml has no [[sender]], so no code could complete a yes; remedy: add one")?;

@@ -76,6 +76,8 @@ pub struct Listed {
     pub overdue: bool,
     /// What carries it out, where it was only noted.
     pub left: Option<String>,
+    /// What to do first, where that finds nobody by the number.
+    pub hint: Option<String>,
     pub providers: Vec<Provider>,
 }
 
@@ -190,10 +192,15 @@ pub(super) async fn holding(tx: &mut Tx, engine: &Engine, keyed: &[Keyed]) -> Re
     Ok(None)
 }
 
-/// How the newest request of this kind that was done for this number came, for a number that takes its place.
+/// How the newest request of this kind that was carried out for this number came, for a number that takes its place: one that was refused or
+/// answered in another way names no subject.
 pub(super) async fn carried(tx: &mut Tx, engine: &Engine, right: Right, keyed: &[Keyed]) -> Result<Option<Asked>> {
     let all = requests::of_number(tx, &engine.controller, keyed).await?;
-    let newest = all.into_iter().map(|row| row.request).rev().find(|r| r.kind == right.code() && r.done_at.is_some());
+    let newest = all
+        .into_iter()
+        .map(|row| row.request)
+        .rev()
+        .find(|r| r.kind == right.code() && r.done_at.is_some() && r.subject.is_some());
     Ok(newest.map(|r| {
         // Of a letter the ledger says by itself when it came.
         let (channel, evidence) = match r.channel.as_str() {
@@ -351,9 +358,12 @@ pub(super) async fn listed(tx: &mut Tx, engine: &Engine, row: Row) -> Result<Lis
         Some(subject) => contacts::number_of_subject(tx, &engine.controller, subject).await?,
         None => None,
     };
-    let left = match request.done_at.is_none() && providers.is_empty() {
-        true => Some(left(&request.kind, row.id, is_known(tx, engine, &request.kind, &keyed).await?)),
-        false => None,
+    let (left, hint) = match request.done_at.is_none() && providers.is_empty() {
+        true => (
+            Some(left(&request.kind, row.id, is_known(tx, engine, &request.kind, &keyed).await?)),
+            hint(tx, engine, &request.kind, row.id, &keyed).await?,
+        ),
+        false => (None, None),
     };
     Ok(Listed {
         id: row.id,
@@ -364,6 +374,7 @@ pub(super) async fn listed(tx: &mut Tx, engine: &Engine, row: Row) -> Result<Lis
         due: day(request.due_at - 1),
         overdue: request.done_at.is_none() && engine.now() >= request.due_at,
         left,
+        hint,
         subject,
         done: request.done_at.map(day),
         kind: request.kind,
@@ -399,6 +410,27 @@ fn left(kind: &str, id: i64, known: bool) -> String {
         None => "explain NUMBER",
     };
     format!("permesso contact {command}")
+}
+
+/// Of a request by somebody of whom no list and no form knows: the letter may name another number, and who writes is owed an answer all the
+/// same (Art. 12(3) and 15(1) GDPR).
+async fn hint(tx: &mut Tx, engine: &Engine, kind: &str, id: i64, keyed: &[Keyed]) -> Result<Option<String>> {
+    let controller = engine.controller.as_str();
+    if !suppressions::reach(tx, controller, keyed).await?.0.is_empty() {
+        return Ok(None);
+    }
+    if !suppressions::erased_among(tx, controller, keyed.iter().map(|k| k.mac.as_str())).await?.is_empty() {
+        return Ok(Some("whoever had this number was erased: tell them so".to_owned()));
+    }
+    let then = match Right::parse(kind) {
+        Some(Right::Access) => &format!(
+            "else hand over what is kept of it; where that is nothing tell them so, then `permesso contact requests done {id}`"
+        ),
+        Some(Right::Erasure | Right::Objection) => "else the command keeps its no, so that no list brings it",
+        _ => "else tell them so",
+    };
+    let another = format!("`permesso contact requests done {id} --mistaken WORDS`, and note that");
+    Ok(Some(format!("nobody is known by this number; where the letter names another one: {another}; {then}")))
 }
 
 fn provider(part: Part) -> Result<Provider> {

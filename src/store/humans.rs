@@ -62,7 +62,8 @@ impl<'a> Groups<'a> {
 type Known = (String, Option<i64>, Option<String>, Option<String>, Option<String>);
 
 /// Ties numbers and external ids into humans. A number of which somebody said that it is a wrong one is tied no more: it is another
-/// human's by now, whatever an old row says. Answers the humans that these rows are about.
+/// human's by now, whatever an old row says; whose it was, such a row says still, for the number that its person has now. Answers the humans
+/// that these rows are about.
 pub async fn tie(tx: &mut Tx, controller: &str, ties: &[Tie]) -> Result<Vec<String>> {
     let ids: BTreeSet<&str> = ties.iter().filter_map(|t| t.id.as_deref()).collect();
     execute!(
@@ -75,8 +76,10 @@ pub async fn tie(tx: &mut Tx, controller: &str, ties: &[Tie]) -> Result<Vec<Stri
     // A number has a hash a key, and the one under which it was said to be wrong may be an older one.
     let numbers: Vec<Keyed> = ties.iter().flat_map(|t| t.number.iter().cloned()).collect();
     let wrong = suppressions::wrong_among(tx, controller, &numbers).await?;
-    let ties = ties.iter().filter(|t| !t.number.iter().any(|n| wrong.contains(&n.mac)));
-    let numbers = ties.flat_map(|t| t.number.iter().map(|n| serde_json::json!({ "mac": n.mac, "key": n.key_id, "id": t.id })));
+    let (wrong, ties): (Vec<&Tie>, Vec<&Tie>) = ties.iter().partition(|t| t.number.iter().any(|n| wrong.contains(&n.mac)));
+    were(tx, controller, &wrong).await?;
+    let numbers =
+        ties.iter().flat_map(|t| t.number.iter().map(|n| serde_json::json!({ "mac": n.mac, "key": n.key_id, "id": t.id })));
     let known: Vec<Known> = fetch_all!(
         tx,
         "SELECT j.value->>'mac', n.contact_id, c.human, i.human, a.human FROM EACH($1)
@@ -148,6 +151,28 @@ pub async fn tie(tx: &mut Tx, controller: &str, ties: &[Tie]) -> Result<Vec<Stri
     Ok(humans.into_iter().map(str::to_owned).collect())
 }
 
+/// Notes whose these wrong numbers were, where nothing says so yet: one that is called wrong before a list brings it belonged to nobody then.
+async fn were(tx: &mut Tx, controller: &str, wrong: &[&Tie]) -> Result<()> {
+    let numbers = wrong.iter().filter(|t| t.id.is_some());
+    let numbers = numbers.flat_map(|t| t.number.iter().map(|n| serde_json::json!({ "mac": n.mac, "key": n.key_id, "id": t.id })));
+    let numbers: Vec<serde_json::Value> = numbers.collect();
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    execute!(
+        tx,
+        "UPDATE contacts SET was_human = w.human FROM (
+           SELECT n.contact_id AS id, MIN(h.human) AS human FROM EACH($1)
+           THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
+           THEN JOIN humans h ON h.controller = $2 AND h.alias = j.value->>'id'
+           GROUP BY n.contact_id) AS w
+         WHERE contacts.id = w.id AND contacts.human IS NULL AND contacts.was_human IS NULL",
+        json(numbers),
+        controller
+    )?;
+    Ok(())
+}
+
 /// Takes these numbers out of their humans, whether they are contacts or a row alone tied them: they are somebody else's by now, and say
 /// nothing about the others. Whose a contact was stays on its row, for the number that its person has now.
 pub async fn untie(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<()> {
@@ -174,13 +199,14 @@ pub async fn untie(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<()>
     Ok(())
 }
 
-/// A number that is no contact, and that a row under an older key tied to a human, is known there by these hashes too.
+/// A number that is no contact, and that a row under an older key tied to a human, is known there by these hashes too; where it was forgotten,
+/// as that.
 pub async fn known_by(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<()> {
     execute!(
         tx,
-        "INSERT INTO humans (controller, alias, human)
-         SELECT $2, j.value->>'mac', w.human FROM EACH($1)
-         JOIN (SELECT MIN(h.human) AS human FROM humans h
+        "INSERT INTO humans (controller, alias, human, forgotten_at)
+         SELECT $2, j.value->>'mac', w.human, w.forgotten_at FROM EACH($1)
+         JOIN (SELECT MIN(h.human) AS human, MAX(h.forgotten_at) AS forgotten_at FROM humans h
            WHERE h.controller = $2 AND h.alias IN (SELECT j.value->>'mac' FROM EACH($1))) AS w ON w.human IS NOT NULL
          WHERE true ON CONFLICT DO NOTHING",
         json(keyed),

@@ -85,7 +85,19 @@ both!(a_link_handed_over_opens_the_page_sends_nothing_and_a_yes_wants_its_code, 
     erase(app, &gone).await;
     assert_eq!(app.get(&ends).await.0, 404, "it ended with the person's data");
     rights::change_number(&app.engine, &TestApp::number(&moves), &TestApp::number(&new), &by_letter(app)).await.unwrap();
-    for (number, why) in [(&gone, "was erased"), (&moves, "is closed"), (&TestApp::it(9), "is no contact")] {
+    let (wrong, strange) = (TestApp::it(7), TestApp::it(8));
+    app.people(std::slice::from_ref(&wrong)).await;
+    for number in [&wrong, &strange] {
+        app.reply(number, REPLY_NUMBER, "numero sbagliato").await;
+    }
+    for (number, why) in [
+        (&gone, "was erased"),
+        (&moves, "is closed: on 2027-01-10 its person's new one took its place; remedy: give the person a link of that one"),
+        (&wrong, "is closed: on 2027-01-10 whoever has it said that it is a wrong one"),
+        (&wrong, "`permesso contact change`"),
+        (&strange, "remedy: ask the person which number they have now, import that one"),
+        (&TestApp::it(9), "is no contact"),
+    ] {
         let (code, out, err) = ask(app.dir.path(), &["contact", "link", number]).await;
         assert!(code == 1 && out.is_empty() && err.contains(why) && err.contains("remedy: "), "{out}{err}");
     }

@@ -403,6 +403,18 @@ both!(a_number_called_wrong_gives_its_place_to_the_next_one_and_what_its_new_hol
     assert_eq!([app.story(&it(6)).await.known, app.story(&it(5)).await.known], [false; 2]);
 });
 
+both!(a_number_called_wrong_before_any_list_brings_it_gives_its_place_to_the_next_one_too, |app| {
+    app.reply(&it(1), REPLY_NUMBER, "numero sbagliato").await;
+    app.import(&(row(1, "H1") + &row(2, "H1"))).await;
+    let [old, new] = [1, 3].map(|n| TestApp::number(&it(n)));
+    rights::change_number(&app.engine, &old, &new, &by_letter(app)).await.unwrap();
+    app.reply(&it(2), REPLY_NUMBER, "STOP").await;
+    let verdict = app.story(&it(3)).await.verdict;
+    assert!(verdict.contains("stopped since"), "{verdict}");
+    // Whoever has it now is not meant by that, and says nothing for them.
+    assert!(!app.story(&it(1)).await.suppressions.concat().contains("stopped"), "{:?}", app.story(&it(1)).await.suppressions);
+});
+
 fn migration(app: &TestApp) -> &'static str {
     match app.kind {
         crate::app::Kind::Sqlite => include_str!("../../migrations/sqlite/0013_humans.sql"),

@@ -416,6 +416,10 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
     assert_eq!(app.granted(&kin).await.len(), 1);
     change(&moves, &said_no).await.unwrap();
     assert!(app.granted(&kin).await.is_empty());
+    // A second letter was refused: the use is restricted by the first one all the same.
+    let letter = Asked { by: "bob".into(), received_at: app.clock.now() - 5 * 86_400_000_000, ..by_letter(app) };
+    let refused = engine::requests::note(&app.engine, Right::Restriction, &TestApp::number(&known), &letter).await.unwrap();
+    engine::requests::answered(&app.engine, refused, Some("letter of today")).await.unwrap();
     // Of somebody without an `external_id`, which would remember the ask by itself. What they chose and asked for goes along.
     change(&known, &alone).await.unwrap();
     let moved = app.story(&alone).await;
@@ -740,6 +744,22 @@ both!(what_was_noted_ends_by_whichever_number_it_names_and_what_nobody_asked_for
     let (letter, wish) = (note(&tied, Right::Restriction, 10).await, note(&nobody, Right::Access, 10).await);
     let wish = (wish, "export NUMBER".to_owned());
     assert_eq!(open().await, [(letter, "restrict NUMBER".to_owned()), wish.clone()]);
+    // Of somebody of whom nothing is known it says what to do first, and that can be done.
+    let unknown = note(&nobody, Right::Restriction, 9).await;
+    let list = engine::requests::list(&app.engine, true).await.unwrap();
+    let hints: Vec<Option<&str>> = list.iter().map(|r| r.hint.as_deref()).collect();
+    let says =
+        |hint: &Option<&str>, what: &str| hint.is_some_and(|hint| hint.starts_with("nobody is known") && hint.ends_with(what));
+    assert!(hints[0].is_none() && says(&hints[1], &format!("`permesso contact requests done {}`", wish.0)), "{hints:?}");
+    assert!(
+        says(&hints[2], "else tell them so") && list[2].left.as_ref().unwrap().ends_with(&format!("done {unknown}")),
+        "{list:?}"
+    );
+    let (_, out, _) = ask(app.dir.path(), &["contact", "requests", "list", "--open"]).await;
+    let (_, page) = app.get(&format!("{}/requests", app.operator)).await;
+    let mistaken = format!("`permesso contact requests done {unknown} --mistaken WORDS`");
+    assert!(out.contains(&mistaken) && page.contains(&mistaken), "{out}{page}");
+    engine::requests::answered(&app.engine, unknown, None).await.unwrap();
     let refused = engine::requests::answered(&app.engine, letter, None).await.unwrap_err().to_string();
     assert!(refused.contains("is not carried out; remedy: `permesso contact restrict NUMBER`"), "{refused}");
     assert_eq!(restrict(app, &tied, true).await, 1);
