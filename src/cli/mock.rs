@@ -8,6 +8,8 @@ use clap::Args as ClapArgs;
 
 use super::{Context, clock, stop_signal};
 use crate::app;
+use crate::config::{Config, GatewayConfig};
+use crate::domain::channel::Channel;
 use crate::gateway::mock::faults::Faults;
 use crate::gateway::mock::server::{MockOptions, start};
 
@@ -56,13 +58,22 @@ pub async fn run(context: &Context, args: &Args) -> Result<()> {
             "cannot listen on {listen}: {error}; remedy: --listen with another address, and the same as the gateway's `url` in permesso.toml"
         );
     }
+    // Whoever writes first, on the page, picks from these.
+    let writable = |channel: Channel| {
+        let of = |(config, gateway): (&'_ Config, &'_ GatewayConfig)| {
+            let ours = config.senders.iter().filter(|s| s.two_way && s.channel == channel && s.gateway == gateway.name());
+            ours.map(|sender| sender.address().to_owned()).collect::<Vec<_>>()
+        };
+        account.map(of).unwrap_or_default()
+    };
     let gateway = start(MockOptions {
         listen,
         token: args.token.clone().unwrap_or(token),
         webhook_secret: args.webhook_secret.clone().unwrap_or(webhook_secret),
         webhook_url: Some(args.webhook_url.clone().unwrap_or(webhook_url)),
         faults: args.bad_weather.map_or_else(Faults::default, Faults::bad_weather),
-        two_way: args.two_way.clone(),
+        two_way: args.two_way.iter().cloned().chain(writable(Channel::Sms)).collect(),
+        whatsapp: writable(Channel::WhatsApp),
         dedupe: args.dedupe,
         now: Arc::new(move || clock.now()),
     })

@@ -10,6 +10,7 @@ use url::Url;
 use crate::domain::language;
 use crate::domain::money::Money;
 use crate::domain::phone::{Fiction, PhoneError, PhoneNumber};
+use crate::domain::span;
 
 pub type Parsed<T> = Result<T, (String, String)>;
 
@@ -183,7 +184,7 @@ pub fn days(text: &str) -> Parsed<i64> {
     match parts {
         Some((n, "day" | "days")) => Ok(n),
         Some((n, "week" | "weeks")) => Ok(n * 7),
-        Some((n, "month" | "months")) => Ok((n * 365 + 11) / 12),
+        Some((n, "month" | "months")) => Ok(span::days_of_months(n)),
         Some((n, "year" | "years")) => Ok(n * 365),
         _ => wrong(format!("`{text}` is no duration"), "write a number and days, weeks, months or years, as in \"12 months\""),
     }

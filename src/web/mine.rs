@@ -74,16 +74,15 @@ impl Mine {
 }
 
 impl Lang {
-    /// How long what is kept: what it is, the time in figures, and the sentence.
+    /// How long what is kept: what it is, the time in the words of the codes beside it, and the sentence.
     pub fn kept(self, keep: &Retention) -> [(&'static str, String, String); 4] {
         let m = self.mine();
         let (marketing, profiling) = (keep.marketing_months(), keep.months(Purpose::Profiling));
         let consent = m.kept_consent.replace("{consent_months}", &marketing.to_string());
         let consent = consent.replace("{profiling_months}", &profiling.to_string());
         let days = |what: &'static str, text: &str, days: i64| {
-            let figures = format!("{days} days");
-            let said = span::words(self.code(), days);
-            (what, figures.clone(), text.replace("{time}", &said.unwrap_or(figures)))
+            let [figures, said] = ["en", self.code()].map(|language| span::words(language, days).unwrap_or_default());
+            (what, figures, text.replace("{time}", &said))
         };
         [
             ("consent", format!("{marketing} months; profiling {profiling} months"), consent),

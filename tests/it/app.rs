@@ -131,6 +131,7 @@ async fn mock(port: u16, base: &str, clock: &Clock) -> MockGateway {
         webhook_url: Some(format!("{base}/webhooks/mock")),
         faults: Faults::default(),
         two_way: vec![REPLY_NUMBER.into()],
+        whatsapp: vec!["acme-wa".into()],
         dedupe: false,
         now: Arc::new(move || now.now()),
     };

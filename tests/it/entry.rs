@@ -123,7 +123,9 @@ both!(whoever_writes_first_is_answered_once_and_has_consented_to_nothing, |app| 
     assert_eq!(app.post_form(&format!("{}/write", app.gateway.url()), &wrote("NEWSLETTER")).await, 303);
     app.deliver().await;
     app.gateway.idle().await;
-    assert!(app.get(&app.gateway.url()).await.1.contains("2 phones, 3 messages"), "somebody who was never written to");
+    let phones = app.get(&app.gateway.url()).await.1;
+    assert!(phones.contains("2 phones, 3 messages"), "somebody who was never written to");
+    assert!(phones.contains("<option value=\"acme-wa\">WhatsApp</option>"), "{phones}");
     app.reply(&known, REPLY_NUMBER, "NEWSLETTER?").await;
     for number in [&stranger, &known] {
         assert_eq!((links(app, number), app.inbox(number).len()), (1, 1), "answered once");
@@ -197,6 +199,17 @@ both!(whoever_writes_first_is_answered_once_and_has_consented_to_nothing, |app| 
     assert_eq!((links(app, &erased), app.count("SELECT COUNT(*) FROM contacts WHERE number_enc <> ''").await), (1, contacts));
     let blank = "SELECT COUNT(*) FROM inbound_events WHERE effect = 'erased' AND body_enc = '' AND mac = ''";
     assert_eq!(app.count(blank).await, 1, "and nothing of what they wrote is kept");
+});
+
+both!(whoever_tries_it_out_writes_first_by_whatsapp_too, |app| {
+    let form = |to: &str| [("number", TestApp::it(1)), ("to", to.to_owned()), ("text", "Ciao".to_owned())];
+    for (to, status) in [("acme-wa", 303), (REPLY_NUMBER, 303), ("nobody", 403)] {
+        assert_eq!(app.post_form(&format!("{}/write", app.gateway.url()), &form(to)).await, status, "{to}");
+    }
+    let again = [("to", "acme-wa"), ("channel", "whatsapp"), ("text", "Ciao ancora")].map(|(k, v)| (k, v.to_owned()));
+    assert_eq!(app.post_form(&format!("{}/phones/0/reply", app.gateway.url()), &again).await, 303);
+    assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events WHERE channel = 'whatsapp'").await, 2);
+    assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events WHERE channel = 'sms'").await, 1);
 });
 
 both!(whoever_wrote_first_and_consented_to_nothing_is_kept_no_longer_than_an_unfinished_form, |app| {

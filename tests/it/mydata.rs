@@ -341,7 +341,7 @@ both!(what_a_person_takes_along_is_true_of_them, |app| {
         assert!(rows.iter().all(|row| !row[7].is_empty()), "{lang}: {file}");
         let of = |kind: &str| rows.iter().filter(|row| &row[0] == kind).map(|row| (&row[2], &row[6])).collect::<Vec<_>>();
         assert_eq!(of("recipient"), [("passed", "Mock gateway"), ("keeps", "CRM S.p.A., EU")]);
-        assert_eq!(of("retention")[..2], [("consent", "24 months; profiling 12 months"), ("silent", "730 days")]);
+        assert_eq!(of("retention")[..2], [("consent", "24 months; profiling 12 months"), ("silent", "2 years")]);
         assert!(of("decision")[0].1.contains("A no on record: unsubscribed, by a list imported on 2026-12-01."), "{file}");
     }
 

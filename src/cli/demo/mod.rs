@@ -264,6 +264,7 @@ async fn mock(ports: &Ports, clock: &Clock) -> Result<MockGateway> {
         // Every throttled send silences the gateway for a second, so there are few.
         faults: Faults { throttle: 0.004, no_whatsapp: 0.2, ..Faults::bad_weather(SEED) },
         two_way: vec![REPLY_NUMBER.into()],
+        whatsapp: vec!["acme-wa".into()],
         dedupe: false,
         now: Arc::new(move || now.now()),
     })

@@ -34,8 +34,8 @@ struct PhonesPage {
     phones: Vec<Row>,
     /// `2 phones, 3 messages`
     total: String,
-    /// Senders that are no numbers and can be written to, or are known to be.
-    two_way: Vec<String>,
+    /// Senders that are known to take a first message, and by which channel.
+    writable: Vec<(String, &'static str)>,
     /// The digits searched for; empty on the plain list.
     digits: String,
     newer: Option<usize>,
@@ -113,7 +113,7 @@ struct PageQuery {
 }
 
 async fn newest(State(shared): State<Arc<Shared>>, Query(query): Query<PageQuery>) -> Response {
-    render(&list(&shared.book(), &shared.two_way, String::new(), query.page.min(1_000_000)))
+    render(&list(&shared, String::new(), query.page.min(1_000_000)))
 }
 
 #[derive(Deserialize)]
@@ -124,7 +124,7 @@ struct Search {
 /// By POST, so that no number gets into a URL. Shows the first page of hits only: more digits find more exactly.
 async fn search(State(shared): State<Arc<Shared>>, Form(search): Form<Search>) -> Response {
     let digits = search.digits.chars().filter(char::is_ascii_digit).take(15).collect();
-    render(&list(&shared.book(), &shared.two_way, digits, 0))
+    render(&list(&shared, digits, 0))
 }
 
 async fn phone(State(shared): State<Arc<Shared>>, Path(index): Path<usize>) -> Response {
@@ -156,11 +156,19 @@ async fn write(State(shared): State<Arc<Shared>>, Form(first): Form<First>) -> R
     if text.is_empty() || text.chars().count() > LONGEST_REPLY {
         return (StatusCode::BAD_REQUEST, "A message has 1 to 1600 characters.").into_response();
     }
-    let to = PhoneNumber::parse(&first.to, None, Fiction::Allowed).map_or(first.to, |to| to.e164().to_owned());
-    if !to.starts_with('+') && !shared.two_way.contains(&to) {
-        return (StatusCode::FORBIDDEN, "This sender cannot receive messages.").into_response();
-    }
-    shared.write(number.e164(), &to, Channel::Sms, text, None).await;
+    let named = first.to.trim().to_owned();
+    let (to, channel) = match PhoneNumber::parse(&named, None, Fiction::Allowed) {
+        _ if shared.whatsapp.contains(&named) => (named, Channel::Whatsapp),
+        Ok(number) => (number.e164().to_owned(), Channel::Sms),
+        Err(_) if shared.two_way.contains(&named) => (named, Channel::Sms),
+        Err(_) => {
+            let known: Vec<String> = writable(&shared).into_iter().map(|(sender, _)| sender).collect();
+            let known = if known.is_empty() { String::new() } else { format!(", or to one of {}", known.join(", ")) };
+            let what = format!("This sender cannot receive messages. Write to a number with its country code{known}.");
+            return (StatusCode::FORBIDDEN, what).into_response();
+        }
+    };
+    shared.write(number.e164(), &to, channel, text, None).await;
     let index = shared.book().phones.iter().position(|phone| phone.number == number.e164());
     Redirect::to(&index.map_or("/".to_owned(), |index| format!("/phones/{index}"))).into_response()
 }
@@ -200,7 +208,14 @@ async fn reply(State(shared): State<Arc<Shared>>, Path(index): Path<usize>, Form
     Redirect::to(&format!("/phones/{index}")).into_response()
 }
 
-fn list(book: &Book, two_way: &[String], digits: String, page: usize) -> PhonesPage {
+/// By SMS first, since every number there takes messages.
+fn writable(shared: &Shared) -> Vec<(String, &'static str)> {
+    let on = |senders: &[String], channel| senders.iter().map(|sender| (sender.clone(), channel)).collect::<Vec<_>>();
+    [on(&shared.two_way, "SMS"), on(&shared.whatsapp, "WhatsApp")].concat()
+}
+
+fn list(shared: &Shared, digits: String, page: usize) -> PhonesPage {
+    let book = &shared.book();
     let mut phones: Vec<Row> =
         book.newest_phones(&digits).skip(page * PAGE).take(PAGE + 1).map(|(index, phone)| row(book, index, phone)).collect();
     let more = phones.len() > PAGE;
@@ -212,7 +227,7 @@ fn list(book: &Book, two_way: &[String], digits: String, page: usize) -> PhonesP
             counted(book.phones.len(), "phone", "phones"),
             counted(book.messages.len() + book.inbound.len(), "message", "messages")
         ),
-        two_way: two_way.to_vec(),
+        writable: writable(shared),
         newer: page.checked_sub(1),
         older: (more && digits.is_empty()).then_some(page + 1),
         digits,

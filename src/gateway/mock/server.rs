@@ -29,6 +29,8 @@ pub struct MockOptions {
     pub faults: Faults,
     /// Senders the page lets a person reply to, beside numbers and WhatsApp senders, which always can be.
     pub two_way: Vec<String>,
+    /// WhatsApp senders that a person may write to first.
+    pub whatsapp: Vec<String>,
     /// Whether a reference accepted once is answered 409 from then on.
     pub dedupe: bool,
     pub now: Now,
@@ -50,6 +52,7 @@ pub struct MockGateway {
 pub(super) struct Shared {
     pub token: String,
     pub two_way: Vec<String>,
+    pub whatsapp: Vec<String>,
     pub dedupe: bool,
     now: Now,
     book: Mutex<Book>,
@@ -67,6 +70,7 @@ pub async fn start(options: MockOptions) -> anyhow::Result<MockGateway> {
     let shared = Arc::new(Shared {
         token: options.token,
         two_way: options.two_way,
+        whatsapp: options.whatsapp,
         dedupe: options.dedupe,
         now: options.now,
         book: Mutex::new(Book::new(options.faults, run)),
@@ -210,7 +214,10 @@ impl Shared {
         let wrote = |entry: &Entry| matches!(entry, Entry::Message(m) if book.messages[*m].from == to && book.messages[*m].channel == channel);
         match channel {
             Channel::Sms => to.starts_with('+') || self.two_way.iter().any(|sender| sender == to),
-            Channel::Whatsapp => book.phones.get(phone).is_some_and(|phone| phone.thread.iter().any(wrote)),
+            Channel::Whatsapp => {
+                self.whatsapp.iter().any(|sender| sender == to)
+                    || book.phones.get(phone).is_some_and(|phone| phone.thread.iter().any(wrote))
+            }
         }
     }
 
