@@ -434,6 +434,9 @@ both!(ties_go_on_through_contacts_and_numbers_that_are_none, |app| {
     let ids = ["x", "y"].map(|id| Keyed { key_id: 0, mac: id.into() });
     humans::forget(&mut tx, C, &ids[..1], 6).await.unwrap();
     assert_eq!(humans::not_forgotten(&mut tx, C, &ids).await.unwrap(), ids[1..]);
+    let newer = Keyed { key_id: 9, mac: "newer".into() };
+    humans::known_by(&mut tx, C, &[ids[0].clone(), newer.clone()]).await.unwrap();
+    assert_eq!(humans::not_forgotten(&mut tx, C, &[newer]).await.unwrap(), [], "it is the same number under another key");
     assert_eq!(humans::ever_of_contact(&mut tx, two).await.unwrap().as_deref(), Some("x"), "it was");
     let own = keyed(app, 1);
     assert!(suppressions::said_by(&mut tx, C, &own, 3).await.unwrap().is_empty());
