@@ -102,10 +102,15 @@ pub enum Command {
         received: Option<NaiveDate>,
     },
     /// A fresh link to a person's own page, to hand over by letter or mail: nothing is sent, and who made it is on record.
-    #[command(after_help = "Example: permesso contact link \"+39 300 123 4567\"")]
+    #[command(
+        after_help = "Example: permesso contact link \"+39 300 123 4567\"\n         permesso contact link \"+39 300 123 4567\" --asked-back \"letter of 2026-12-03\""
+    )]
     Link {
         /// With its country code, in any spelling.
         number: String,
+        /// How and when somebody who was erased asked to come back: on record, and on their page as the source of the number.
+        #[arg(long, value_name = "WORDS")]
+        asked_back: Option<String>,
     },
     /// What people asked for about their data: when it is due, and what providers still have to do.
     #[command(subcommand, after_help = "Example: permesso contact requests list")]
@@ -233,14 +238,24 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             println!("the old number is closed; the new one has every no of the old, and none of its consents");
             Ok(())
         }
-        Command::Link { number } => {
-            let handed = hand::link(&engine, &parsed(&engine, number)?, &run::operator()).await?;
-            match context.json {
-                true => println!("{}", serde_json::to_string(&handed)?),
-                false => println!(
-                    "{}\nfor {}, and nobody else: whoever has it can say no in their name; a yes can be said behind it until {}",
-                    handed.address, handed.number, handed.yes_until
-                ),
+        Command::Link { number, asked_back } => {
+            let asked_back = asked_back.as_deref().map(str::trim);
+            if asked_back == Some("") {
+                bail!(
+                    "--asked-back: is empty; remedy: how and when the person asked for it, as in --asked-back \"letter of 2026-12-03\""
+                );
+            }
+            let handed = hand::link(&engine, &parsed(&engine, number)?, &run::operator(), asked_back).await?;
+            if context.json {
+                println!("{}", serde_json::to_string(&handed)?);
+                return Ok(());
+            }
+            println!(
+                "{}\nfor {}, and nobody else: whoever has it can say no in their name; a yes can be said behind it until {}",
+                handed.address, handed.number, handed.yes_until
+            );
+            if asked_back.is_some() {
+                println!("nothing is sent before they choose there, and without a yes of theirs the number is forgotten again");
             }
             Ok(())
         }

@@ -66,7 +66,7 @@ pub(super) async fn come(
             let now = engine.now();
             let id = enroll::contact(tx, engine, number, country).await?;
             // So that they are forgotten like whoever does not finish on the form itself (`intake::tidy`).
-            intakes::came(tx, &engine.controller, &entry.form, &vault::token_hash(&vault::token()), id, now).await?;
+            intakes::came(tx, &engine.controller, &entry.form, &vault::token_hash(&vault::token()), id, None, now).await?;
             if suppressions::newest_since(tx, id, i64::MIN).await?.is_some() {
                 return Ok((Some(id), unanswered(UNANSWERED)));
             }

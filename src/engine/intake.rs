@@ -357,16 +357,17 @@ async fn grant(tx: &mut Tx, engine: &Engine, contact: &Contact, consent: &Consen
 const CHUNK: i64 = 200;
 
 /// Forgets numbers that were given on a form and whose code nobody typed for a day, since whoever typed them may have been anybody, and
-/// people who wrote first and consented to nothing for as long. A no of theirs stays.
+/// people who wrote first and consented to nothing for as long; whoever was handed a link, as everybody who asks to come back after an
+/// erasure, once it can grant no more. A no of theirs stays.
 pub async fn tidy(engine: &Engine) -> Result<u64> {
-    let before = engine.now() - DAY;
+    let (before, links_before) = (engine.now() - DAY, engine.now() - engine.config.link_days * DAY);
     let mut tx = engine.store.write().await?;
     humans::take_turn(&mut tx, &engine.controller).await?;
-    let due = intakes::unfinished(&mut tx, &engine.controller, before, CHUNK).await?;
+    let due = intakes::unfinished(&mut tx, &engine.controller, before, links_before, CHUNK).await?;
     let mut forgotten = 0;
     for (id,) in due {
         let Some(contact) = contacts::lock(&mut tx, id).await?.filter(|c| !c.is_erased()) else { continue };
-        let evidence = "came by themselves, and completed no consent for a day".into();
+        let evidence = "came by themselves, and completed no consent in time".into();
         let deed = Deed { at: engine.now(), channel: "none", action: "unfinished", evidence, text_hash: None };
         retention::forget(&mut tx, engine, &contact, &deed).await?;
         forgotten += 1;

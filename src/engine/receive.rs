@@ -294,8 +294,13 @@ pub(super) async fn reply(
 ) -> Result<&'static str> {
     let now = engine.now();
     let mut situation = Situation::read(tx, engine, contact, keyed).await?;
-    if situation.contact.is_erased() {
-        // Since we looked.
+    // Erased since we looked; or erased before, and handed a link to come back by, on whose page nothing was said yet: still nobody.
+    let nobody = situation.contact.is_erased()
+        || (situation.conversation.is_none()
+            && !suppressions::erased_among(tx, &engine.controller, situation.keyed.iter().map(|k| k.mac.as_str()))
+                .await?
+                .is_empty());
+    if nobody {
         return reply_of_stranger(tx, engine, Some(from), &situation.keyed, heard).await;
     }
     messages::settle_by_person(tx, contact, now).await?;

@@ -184,7 +184,9 @@ pub(super) async fn is_done(tx: &mut Tx, engine: &Engine, right: Right, keyed: &
 /// that carries it out.
 pub(super) async fn holding(tx: &mut Tx, engine: &Engine, keyed: &[Keyed]) -> Result<Option<(i64, &'static str, String)>> {
     for row in requests::of_number(tx, &engine.controller, keyed).await? {
-        let right = Right::parse(&row.request.kind).filter(|_| row.request.done_at.is_none());
+        // One with a subject was carried out, and waits for providers.
+        let open = row.request.done_at.is_none() && row.request.subject.is_none();
+        let right = Right::parse(&row.request.kind).filter(|_| open);
         if let Some(right) = right.filter(|right| matches!(right, Right::Objection | Right::Restriction | Right::Erasure)) {
             return Ok(Some((row.id, right.code(), left(right.code(), row.id, true))));
         }

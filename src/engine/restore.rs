@@ -118,6 +118,9 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
         after = last.id;
         page.into_iter().try_for_each(|row| write(Line::No(row.no)))?;
     }
+    // After the noes, which end whatever is open; before all else that was said and sent since, which under the number of somebody erased is
+    // of whoever came back.
+    requested(&mut tx, controller, is_erasure, &mut write).await?;
     let mut after = (i64::MIN, String::new(), String::new());
     loop {
         let page = keep::asked_after(&mut tx, controller, (after.0, &after.1, &after.2), PAGE).await?;
@@ -155,7 +158,7 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
     keep::pending(&mut tx, controller).await?.into_iter().try_for_each(|(_, row)| write(Line::Pending(row)))?;
     keep::unclear(&mut tx, controller).await?.into_iter().try_for_each(|row| write(Line::Unclear(row)))?;
     keep::resolved(&mut tx, controller).await?.into_iter().try_for_each(|row| write(Line::Resolved(row)))?;
-    requested(&mut tx, controller, |request| !is_about_restriction(request), &mut write).await?;
+    requested(&mut tx, controller, |request| !is_about_restriction(request) && !is_erasure(request), &mut write).await?;
     tx.rollback().await?;
     let all = lines;
     serde_json::to_writer(&mut out, &Line::End(all))?;
@@ -166,6 +169,10 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
 
 fn is_about_restriction(request: &Request) -> bool {
     request.kind == Right::Restriction.code() || request.kind == Right::Lifting.code()
+}
+
+fn is_erasure(request: &Request) -> bool {
+    request.kind == Right::Erasure.code()
 }
 
 /// Those of the requests, in their order.
@@ -325,7 +332,7 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
     done.unclear += keep::add_unclear(tx, controller, &unclear).await?;
     for (request, parts) in wishes {
         let new = requests::add(tx, controller, &request, &parts).await?.is_some();
-        if new && request.kind == Right::Erasure.code() {
+        if new && is_erasure(&request) {
             done.erased += erase_again(tx, engine, &request).await?;
         }
         if new && request.kind == Right::Rectification.code() && request.subject.is_some() {
@@ -362,7 +369,8 @@ async fn close_questions(tx: &mut Tx, engine: &Engine, waiting: &HashSet<Pending
     Ok(())
 }
 
-/// Erases whom the copy still has. Found by pseudonym: the same number may have come back since by the person's own act, under another.
+/// Erases whom the copy still has. Found by pseudonym: the same number may have come back since by the person's own act, under another, and
+/// then no no of it is left that would have closed a question of before.
 async fn erase_again(tx: &mut Tx, engine: &Engine, request: &Request) -> Result<u64> {
     let Some(subject) = &request.subject else { return Ok(0) };
     let Some(contact) = contacts::by_subject(tx, &engine.controller, subject).await?.filter(|c| !c.is_erased()) else {
@@ -370,6 +378,8 @@ async fn erase_again(tx: &mut Tx, engine: &Engine, request: &Request) -> Result<
     };
     let mut keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
     keyed.extend(suppressions::reach(tx, &engine.controller, &keyed).await?.1);
+    let mut situation = Situation::read(tx, engine, contact.id, Vec::new()).await?;
+    confirm::act(tx, engine, &mut situation, Act::TimeOut, &restored(engine.now()), &[]).await?;
     erase::one(tx, engine, &contact, &restored(engine.now())).await?;
     store::erase::replies(tx, &engine.controller, &keyed, &[contact.id]).await?;
     store::erase::marks(tx, &engine.controller, &keyed).await?;

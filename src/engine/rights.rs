@@ -193,8 +193,9 @@ pub(super) async fn object_of(
 /// and the mark of every ask, and no consent and no right to ask. The old number is closed, since it may be somebody else's by now.
 ///
 /// # Errors
-/// The old number is no contact, or gave way already; the new one is the same, a contact already, no mobile number, or known to be somebody
-/// else's or of somebody erased; or what came from the old one, a reply or a letter, waits to be read or carried out.
+/// The old number is no contact, is of somebody erased who has not come back, or gave way already; the new one is the same, a contact
+/// already, no mobile number, or known to be somebody else's or of somebody erased; or what came from the old one, a reply or a letter, waits
+/// to be read or carried out.
 pub async fn change_number(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked: &Asked) -> Result<()> {
     let mut tries = Tries::default();
     loop {
@@ -236,6 +237,11 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
         let day = requests::day(at);
         bail!(
             "the old number gave way to another one on {day} already; remedy: change that one, which `permesso contact explain` of this names"
+        );
+    }
+    if suppressions::live(&noes).any(|no| no == Reason::Erased) {
+        bail!(
+            "whoever had the old number was erased, and has not come back by a yes of their own; remedy: change it once they have, or give them the address of a form (`permesso link page`)"
         );
     }
     if contacts::by_number(&mut tx, controller, &is).await?.is_some() {

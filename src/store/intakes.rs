@@ -1,6 +1,6 @@
 //! How people came by themselves. Choices made on forms whose second step was taken: one row a number given, of which the newest is the
 //! token's, so that each makes one act; of a number that gets no code there is the token and nothing else. And who wrote first by an
-//! entry's word: a row without a message.
+//! entry's word, or asked to come back after an erasure: a row without a message.
 
 use super::requests::has_open_request;
 use super::{Result, Tx, execute, fetch_all, fetch_optional};
@@ -47,15 +47,25 @@ pub async fn keep(tx: &mut Tx, id: i64, known: Option<(i64, i64)>, source: &str)
     Ok(())
 }
 
-/// Somebody unknown wrote first, and the page of this form is the answer; `token_hash` is nobody's token.
-pub async fn came(tx: &mut Tx, controller: &str, form: &str, token_hash: &str, contact: i64, now: i64) -> Result<()> {
+/// Somebody unknown came: wrote first, and the page of this form is the answer; or asked to come back, by no form, and `source` says how.
+/// `token_hash` is nobody's token.
+pub async fn came(
+    tx: &mut Tx,
+    controller: &str,
+    form: &str,
+    token_hash: &str,
+    contact: i64,
+    source: Option<&str>,
+    now: i64,
+) -> Result<()> {
     execute!(
         tx,
-        "INSERT INTO intakes (controller, form, token_hash, contact_id, created_at) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO intakes (controller, form, token_hash, contact_id, source, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
         controller,
         form,
         token_hash,
         contact,
+        source,
         now
     )?;
     Ok(())
@@ -112,7 +122,7 @@ pub async fn sent_by(tx: &mut Tx, controller: &str, form: &str, since: i64) -> R
     Ok(row.map_or(0, |(n,)| n))
 }
 
-/// On which forms this contact gave the number: where it came from, and when; the confirmed first, then the oldest.
+/// Where this contact gave the number, on a form or by asking to come back, and when; the confirmed first, then the oldest.
 pub async fn of_contact(tx: &mut Tx, contact: i64) -> Result<Vec<(String, i64)>> {
     fetch_all!(
         tx,
@@ -122,9 +132,10 @@ pub async fn of_contact(tx: &mut Tx, contact: i64) -> Result<Vec<(String, i64)>>
     )
 }
 
-/// Contacts that are known by forms and entries alone, who never completed a consent, all of it before `before`. Whoever was imported or
-/// restricted their data stays, and whoever's reply waits to be read, or letter to be answered; a no lives on without its contact.
-pub async fn unfinished(tx: &mut Tx, controller: &str, before: i64, limit: i64) -> Result<Vec<(i64,)>> {
+/// Contacts that came by themselves alone, who never completed a consent, all of it before `before`, and were handed no link since
+/// `links_before`. Whoever was imported or restricted their data stays, and whoever's reply waits to be read, or letter to be answered; a no
+/// lives on without its contact.
+pub async fn unfinished(tx: &mut Tx, controller: &str, before: i64, links_before: i64, limit: i64) -> Result<Vec<(i64,)>> {
     fetch_all!(
         tx,
         concat!(
@@ -136,17 +147,18 @@ pub async fn unfinished(tx: &mut Tx, controller: &str, before: i64, limit: i64) 
                AND NOT EXISTS (SELECT 1 FROM consent_evidence e WHERE e.controller = $1 AND e.contact_id = c.id)
                AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.controller = $1 AND l.subject = c.subject AND (l.kind = 'granted' OR l.at >= $2))
                AND NOT EXISTS (SELECT 1 FROM conversations v WHERE v.contact_id = c.id AND v.closed_at IS NULL)
-               AND NOT EXISTS (SELECT 1 FROM handed_links h WHERE h.contact_id = c.id AND h.at >= $2)
+               AND NOT EXISTS (SELECT 1 FROM handed_links h WHERE h.contact_id = c.id AND h.at >= $3)
                AND NOT EXISTS (SELECT 1 FROM inbound_events n WHERE n.contact_id = c.id
                  AND (n.received_at >= $2 OR (n.effect = 'held' AND n.resolved_at IS NULL)))
                AND NOT EXISTS (SELECT 1 FROM messages m
                  WHERE m.contact_id = c.id AND (m.kind IN ('ask', 'reminder', 'test') OR m.state IN ('planned', 'sending')))
                AND NOT ",
             has_open_request!("c", ""),
-            " ORDER BY c.id LIMIT $3"
+            " ORDER BY c.id LIMIT $4"
         ),
         controller,
         before,
+        links_before,
         limit
     )
 }

@@ -95,25 +95,26 @@ pub async fn add(tx: &mut Tx, controller: &str, new: &Request, parts: &[Part]) -
 }
 
 /// Whether a request of a contact (by the name it has in the statement) is open, by whatever number or id of the human; `$of` narrows down
-/// which (`r`). Where nothing is open, which is found once a statement, nobody's numbers are gone through.
+/// which (`r`). One with a subject was carried out and waits for providers: it is of whoever was erased, not of whoever came back. Where
+/// nothing is open, which is found once a statement, nobody's numbers are gone through.
 macro_rules! has_open_request {
     ($contact:literal, $of:literal) => {
         concat!(
             "(EXISTS (SELECT 1 FROM requests w WHERE w.done_at IS NULL) AND (EXISTS (SELECT 1 FROM number_macs n
-               THEN JOIN requests r ON r.controller = n.controller AND r.mac = n.mac AND r.done_at IS NULL",
+               THEN JOIN requests r ON r.controller = n.controller AND r.mac = n.mac AND r.done_at IS NULL AND r.subject IS NULL",
             $of,
             " WHERE n.contact_id = ",
             $contact,
             ".id) OR EXISTS (SELECT 1 FROM contacts o
                THEN JOIN number_macs n ON n.contact_id = o.id
-               THEN JOIN requests r ON r.controller = n.controller AND r.mac = n.mac AND r.done_at IS NULL",
+               THEN JOIN requests r ON r.controller = n.controller AND r.mac = n.mac AND r.done_at IS NULL AND r.subject IS NULL",
             $of,
             " WHERE o.controller = ",
             $contact,
             ".controller AND o.human = ",
             $contact,
             ".human) OR EXISTS (SELECT 1 FROM humans h
-               THEN JOIN requests r ON r.controller = h.controller AND r.mac = h.alias AND r.done_at IS NULL",
+               THEN JOIN requests r ON r.controller = h.controller AND r.mac = h.alias AND r.done_at IS NULL AND r.subject IS NULL",
             $of,
             " WHERE h.controller = ",
             $contact,
@@ -204,7 +205,7 @@ pub async fn of_number(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result
 }
 
 /// Contacts of these numbers that are not restricted, though their number's newest word about that in the record that was carried out is a
-/// restriction: what was noted and answered in another way names no subject.
+/// restriction: what was noted and answered in another way names no subject. That of somebody erased ended with the data.
 pub async fn restricted(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<i64>> {
     let rows: Vec<(i64,)> = fetch_all!(
         tx,
@@ -217,6 +218,8 @@ pub async fn restricted(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Resul
            SELECT 1 FROM number_macs o JOIN requests l ON l.controller = o.controller AND l.mac = o.mac AND l.key_id = o.key_id
            WHERE o.contact_id = c.id AND l.kind = 'restriction_lifted' AND l.subject IS NOT NULL
              AND (l.done_at > r.done_at OR (l.done_at = r.done_at AND l.id > r.id)))
+           AND NOT EXISTS (SELECT 1 FROM requests e
+             WHERE e.controller = r.controller AND e.kind = 'erasure' AND e.mac = r.mac AND e.subject = r.subject)
          ORDER BY c.id",
         controller,
         json(keyed)

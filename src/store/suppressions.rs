@@ -658,7 +658,8 @@ pub fn live_at(all: &[(String, i64, Option<i64>)]) -> impl Iterator<Item = (Reas
 }
 
 /// Live suppressions of numbers that are known, learned of at or after `since`, the no or the number: (number_enc, country, locale, reason, at).
-/// Numbers that were never imported are kept as hashes alone and cannot be listed.
+/// Numbers that were never imported are kept as hashes alone and cannot be listed. Nor is whoever was erased, and was handed a link to come back by: the
+/// company has deleted them too.
 pub async fn known_since(
     tx: &mut Tx,
     controller: &str,
@@ -672,7 +673,10 @@ pub async fn known_since(
             ", s.at FROM suppressions s
          JOIN number_macs n ON n.controller = s.controller AND n.mac = s.mac AND n.key_id = s.key_id
          JOIN contacts c ON c.id = n.contact_id
-         WHERE s.controller = $1 AND (s.learned_at >= $2 OR c.created_at >= $2) AND s.lifted_at IS NULL ORDER BY s.at, c.number_enc"
+         WHERE s.controller = $1 AND (s.learned_at >= $2 OR c.created_at >= $2) AND s.lifted_at IS NULL
+           AND NOT EXISTS (SELECT 1 FROM suppressions e
+             WHERE e.controller = s.controller AND e.mac = s.mac AND e.reason = 'erased' AND e.lifted_at IS NULL)
+         ORDER BY s.at, c.number_enc"
         ),
         controller,
         since

@@ -182,7 +182,7 @@ texts! {
     parts morning afternoon evening days mo tu we th fr sa su often often_any often_week often_month any_time change
     wrong_number_title wrong_number_text wrong_number_button date answered taken_back unticked silence lapsed restricted noted wrong_number number_changed blocked
     confirmed test
-    refused stopped last_step
+    refused stopped erased last_step
     pending_reply_before pending_reply_to pending_reply_message pending_cost pending_chosen pending_nothing_yet pending_code
     code_label code_button wrong_code tries_left code_dead code_expired code_not_sent code_waits yes_waits code_none code_again code_again_in
     seconds minutes hours expired_title expired_text expired_allowed take_back expired_take_back expired_nothing new_link source

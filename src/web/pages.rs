@@ -25,6 +25,8 @@ pub enum Banner {
     Test,
     Refused,
     Stopped,
+    /// They were erased, and were handed a link to come back by.
+    Erased,
     /// What stands, and since when.
     Answered(NaiveDate),
     /// Behind a link too old to grant: what was just withdrawn.
@@ -48,7 +50,7 @@ impl Banner {
             Banner::Confirmed => "confirmed",
             Banner::Test => "test",
             Banner::Refused => "refused",
-            Banner::Stopped => "stopped",
+            Banner::Stopped | Banner::Erased => "stopped",
             Banner::Answered(_) => "answered",
             Banner::TakenBack | Banner::Unticked => "taken_back",
             Banner::Lapsed => "lapsed",
@@ -64,6 +66,7 @@ impl Banner {
             Banner::Test => &t.test,
             Banner::Refused => &t.refused,
             Banner::Stopped => &t.stopped,
+            Banner::Erased => &t.erased,
             Banner::Answered(day) => return t.answered.replace("{date}", &lang.date(day)),
             Banner::TakenBack => &t.taken_back,
             Banner::Unticked => &t.unticked,

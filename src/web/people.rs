@@ -111,6 +111,7 @@ fn banner(view: &View) -> Option<Banner> {
         _ if view.door == Door::Restricted => Some(Banner::Restricted),
         _ if view.door == Door::Noted => Some(Banner::Noted),
         _ if view.pending.is_some() => None,
+        (Some(Reason::Erased), _) if view.door == Door::Open => Some(Banner::Erased),
         (Some(Reason::Stopped | Reason::Erased | Reason::UnsubscribedBefore), _) => Some(Banner::Stopped),
         (Some(Reason::Refused), _) => Some(Banner::Refused),
         // What stands is listed there, and nothing of it can be changed for more.

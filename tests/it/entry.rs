@@ -147,7 +147,7 @@ both!(whoever_writes_first_is_answered_once_and_has_consented_to_nothing, |app| 
     crate::mydata::is_of_the_vocabulary(&file);
     let about = file["@graph"].as_array().unwrap().iter().find(|part| part["ev:replies"].is_array()).unwrap();
     assert_eq!(about["ev:replies"][0]["ev:entry"], serde_json::json!({ "ev:form": "newsletter", "ev:isConsent": false }));
-    let handed = permesso::engine::hand::link(&app.engine, &TestApp::number(&stranger), "ann").await.unwrap();
+    let handed = permesso::engine::hand::link(&app.engine, &TestApp::number(&stranger), "ann", None).await.unwrap();
     let mine = crate::mydata::open(app, &format!("{}/data", handed.address), &stranger).await;
     let came = "un nostro link o codice; non è un consenso (newsletter)";
     assert!(mine.contains(&format!("Ciao! newsletter (un tuo messaggio, da {came})")), "{mine}");

@@ -13,7 +13,7 @@ use crate::erasure::{by_letter, erase};
 use crate::run::ask;
 
 async fn link(app: &TestApp, number: &str) -> String {
-    hand::link(&app.engine, &TestApp::number(number), "ann").await.expect("a link").address
+    hand::link(&app.engine, &TestApp::number(number), "ann", None).await.expect("a link").address
 }
 
 both!(a_link_handed_over_opens_the_page_sends_nothing_and_a_yes_wants_its_code, |app| {

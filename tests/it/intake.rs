@@ -764,9 +764,9 @@ both!(the_store_knows_one_number_a_token_and_counts_what_was_sent, |app| {
         (1, 0)
     );
     assert_eq!(intakes::of_contact(&mut tx, contact).await.unwrap(), [("a page".to_owned(), 20), ("a page".to_owned(), 10)]);
-    intakes::came(&mut tx, &c, "f", "t4", contact, 50).await.unwrap();
+    intakes::came(&mut tx, &c, "f", "t4", contact, None, 50).await.unwrap();
     assert_eq!(intakes::of_contact(&mut tx, contact).await.unwrap().len(), 2, "no form has it from them");
-    assert_eq!(intakes::unfinished(&mut tx, &c, 100, 9).await.unwrap(), Vec::<(i64,)>::new(), "imported, and confirmed");
+    assert_eq!(intakes::unfinished(&mut tx, &c, 100, 100, 9).await.unwrap(), Vec::<(i64,)>::new(), "imported, and confirmed");
     assert_eq!(intakes::sweep(&mut tx, &c, 30).await.unwrap(), 1, "t1's second; t3 is younger");
     assert_eq!(intakes::sweep(&mut tx, &c, 31).await.unwrap(), 1);
     assert!(codes::live(&mut tx, &c, i64::MIN + 1).await.unwrap().is_none());

@@ -4,6 +4,7 @@
 mod after;
 mod alike;
 mod app;
+mod back;
 mod between;
 mod browser;
 mod chromium;

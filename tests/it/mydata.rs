@@ -311,7 +311,7 @@ both!(what_a_person_takes_along_is_true_of_them, |app| {
     }
 
     // On the page too: what keeps us from writing and since when, the links handed over, who has what.
-    let handed = hand::link(&app.engine, &TestApp::number(&listed), "ann").await.unwrap();
+    let handed = hand::link(&app.engine, &TestApp::number(&listed), "ann", None).await.unwrap();
     let page = format!("{}/data", handed.address);
     let mine = open(app, &page, &listed).await;
     for shown in [

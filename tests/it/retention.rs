@@ -115,7 +115,7 @@ both!(consents_end_the_silent_are_forgotten_and_words_and_proof_go_in_time, |app
     // A day before its time a consent holds, and the day after it is over.
     let before = report::campaign(&app.engine, LINK).await.unwrap();
     app.advance(638 * DAY);
-    let lost = permesso::engine::hand::link(&app.engine, &TestApp::number(&handed), "ann").await.unwrap().address;
+    let lost = permesso::engine::hand::link(&app.engine, &TestApp::number(&handed), "ann", None).await.unwrap().address;
     assert_eq!(due(app).await, Found::default());
     app.advance(4 * DAY);
     assert_eq!(run(app).await, Found { expired: 1, forgotten: 3, ..Found::default() });
