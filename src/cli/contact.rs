@@ -8,10 +8,11 @@ use chrono::NaiveDate;
 use clap::{Subcommand, ValueEnum};
 
 use super::{Context, run, word_of};
+use crate::clock::instant;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::plural::{counted, word};
 use crate::domain::rights::Right;
-use crate::engine::dossier::{self, Dossier};
+use crate::engine::dossier::{self, Closed, Dossier};
 use crate::engine::erase::{self, Erased};
 use crate::engine::requests::{self, Asked};
 use crate::engine::rights::{self, Objected};
@@ -181,7 +182,9 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                         target.write_all(&sheet::csv(mytable::rows(lang, &engine.config.retention, dossier)))?;
                     }
                 }
-                Ok(target.flush()?)
+                target.flush()?;
+                dossier.closed.iter().for_each(|closed| eprintln!("{}", left_out(*closed)));
+                Ok(())
             };
             dossier::hand_over(&engine, &parsed(&engine, number)?, &asked, write).await
         }
@@ -313,6 +316,18 @@ fn asked(engine: &Engine, received: Option<NaiveDate>, command: &str) -> Result<
         bail!("--received: {day} has not come yet; remedy: the day on which the request came in");
     }
     Ok(Asked { channel: "operator", evidence: format!("{command}, by {by}"), by, received_at: at.unwrap_or(engine.now()) })
+}
+
+/// What a file of a closed number has not, and whose it is.
+fn left_out(closed: Closed) -> String {
+    let since = instant(closed.since).date_naive();
+    let (why, remedy) = match closed.changed {
+        true => ("its person has another one", "`contact export` of that one has all of theirs"),
+        false => ("whoever has it said that it is not that person's", "whoever has it now gets nothing of this"),
+    };
+    format!(
+        "the number is closed since {since}: {why}. The file is for the person that it was imported about, and leaves out what passed with the number from then on; remedy: hand it to nobody else, {remedy}"
+    )
 }
 
 /// What is kept of a number that we do not know, and why.

@@ -49,8 +49,7 @@ pub struct Dossier {
     pub links: Vec<i64>,
     pub received: Vec<Received>,
     pub decisions: Vec<Decision>,
-    /// Reason, time and lifting time of every no; `number_changed` of a number that gave way to a new one.
-    pub noes: Vec<(String, i64, Option<i64>)>,
+    pub noes: Vec<No>,
     /// The day on which they unsubscribed, as a list says.
     pub said_on: Option<String>,
     pub registers: Vec<Screened>,
@@ -67,6 +66,34 @@ pub struct Dossier {
     pub former: Vec<Former>,
     /// The human's other numbers, for who asks for all by letter: a page is behind the code of one.
     pub others: Vec<Dossier>,
+    /// Where the number is closed: what passed with it from then on is left out, since it is of whoever has it now.
+    pub closed: Option<Closed>,
+}
+
+/// A no that stands under the number, or stood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct No {
+    /// Its code; `number_changed` of a number that gave way to a new one.
+    pub reason: String,
+    pub at: i64,
+    pub lifted_at: Option<i64>,
+    /// It was said by another number of the human's, and counts for this one until a yes of its own.
+    pub of_another: bool,
+}
+
+/// From when on a number is not that of the person whose data these are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed {
+    pub since: i64,
+    /// They have another one; else whoever has it said so.
+    pub changed: bool,
+}
+
+impl Closed {
+    /// Why, as a no is called.
+    pub fn code(self) -> &'static str {
+        if self.changed { NUMBER_CHANGED } else { suppression::Reason::WrongPerson.code() }
+    }
 }
 
 /// A number that gave way to the person's next one, with what is known of it while it was theirs.
@@ -265,10 +292,7 @@ async fn of_human(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, keyed: &[K
         let other = gather(tx, engine, contact).await?;
         known.extend(engine.vault.keyed_all(&other.number));
         // Whoever has a wrong number now wrote for themselves.
-        let wrong = |(no, _, lifted): &(String, i64, Option<i64>)| {
-            lifted.is_none() && (no == suppression::Reason::WrongPerson.code() || no == NUMBER_CHANGED)
-        };
-        if !other.noes.iter().any(wrong) {
+        if other.closed.is_none() {
             all.others.push(other);
         }
     }
@@ -312,7 +336,7 @@ async fn of_stranger(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, keyed: 
         created_at: since.unwrap_or(engine.now()),
         times: None,
     };
-    of_number(tx, engine, nobody, i64::MAX).await
+    of_number(tx, engine, nobody, i64::MAX, i64::MAX).await
 }
 
 /// What people wrote, as far as its words are kept.
@@ -363,14 +387,21 @@ async fn read(tx: &mut Tx, engine: &Engine, wording: &str, revision: Option<i64>
 
 /// Reads it all. The caller reads in one picture ([`Store::read`](crate::store::Store::read)).
 pub async fn gather(tx: &mut Tx, engine: &Engine, contact: Contact) -> Result<Dossier> {
-    let mut all = of_number(tx, engine, contact, i64::MAX).await?;
+    let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+    let noes = suppressions::of(tx, &engine.controller, &keyed).await?;
+    let theirs = match suppressions::live_at(&noes).find(|(no, _)| *no == suppression::Reason::WrongPerson) {
+        // Said again, or learned by a restored copy, the no may be newer than what closed the number, or all there is.
+        Some((_, at)) => theirs_until(tx, engine, &contact, at + 1).await?.min(at - 1),
+        None => i64::MAX,
+    };
+    let mut all = of_number(tx, engine, contact, i64::MAX, theirs).await?;
     let mut id = all.contact.id;
     // Whoever has a new number is the same person, whose data those of the old one are (Art. 15 GDPR).
     while let Some(change) = store::requests::number_changes(tx, id).await?.into_iter().find(|change| change.went == 0) {
         id = change.other;
         let Some(contact) = contacts::by_id(tx, id).await?.filter(|c| !c.is_erased()) else { break };
         let theirs = theirs_until(tx, engine, &contact, change.at).await?;
-        all.former.push(Former { until: change.at, dossier: of_number(tx, engine, contact, theirs).await? });
+        all.former.push(Former { until: change.at, dossier: of_number(tx, engine, contact, theirs, theirs).await? });
     }
     Ok(all)
 }
@@ -385,21 +416,26 @@ pub(super) async fn theirs_until(tx: &mut Tx, engine: &Engine, contact: &Contact
     Ok(closed.chain(wrong).filter(|at| *at < changed).map(|at| at - 1).min().unwrap_or(changed))
 }
 
-/// What is known of one number until then.
-async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -> Result<Dossier> {
+/// What is known of one number until then, and what its person said by it and was told until `theirs`: of a number that is closed, what the
+/// company knows of its person goes on.
+async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64, theirs: i64) -> Result<Dossier> {
     let controller = engine.controller.as_str();
     let number = engine.vault.decrypt_number(&contact.number_enc)?;
     let keyed = engine.vault.keyed_all(&number);
     let mut entries = Vec::new();
+    // What closed the number ended what was granted for it.
+    let mut closing = theirs < until;
     for (seq, _, _, _, _, prev, hash, body) in ledger::entries_of(tx, controller, &contact.subject).await? {
-        let body = body.and_then(|b| serde_json::from_str::<Body>(&b).ok()).filter(|b| b.at <= until || b.is_number_change());
+        let mut closes = |b: &Body| b.entry == proof::Entry::WrongPerson && std::mem::take(&mut closing);
+        let body = body.and_then(|b| serde_json::from_str::<Body>(&b).ok());
+        let body = body.filter(|b| closes(b) || b.at <= theirs || b.is_number_change());
         entries.extend(body.map(|body| Entry { seq, prev, hash, body }));
     }
     let hashes: BTreeSet<&str> = entries.iter().filter_map(|e| e.body.page_hash.as_deref()).collect();
     let pages = ledger::wordings(tx, controller, &hashes.into_iter().collect::<Vec<_>>()).await?;
     let (mut sent, mut plans) = (Vec::new(), BTreeMap::new());
     for row in messages::story_of(tx, contact.id).await? {
-        if let (Some(at), Some(reference)) = (row.claimed_at.filter(|at| *at <= until), row.reference) {
+        if let (Some(at), Some(reference)) = (row.claimed_at.filter(|at| *at <= theirs), row.reference) {
             let text = match &row.wording {
                 Some(wording) => Some(read(tx, engine, wording, row.revision, &row.channel).await?),
                 None => None,
@@ -435,7 +471,7 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
     }
     let mut wrote = inbound::of_strangers(tx, controller, &keyed).await?;
     wrote.extend(inbound::of_contact(tx, contact.id).await?);
-    wrote.retain(|row| row.at <= until);
+    wrote.retain(|row| row.at <= theirs);
     let brought: Vec<String> = wrote.iter().map(|row| row.gateway.clone()).collect();
     let received = received(engine, wrote)?;
     let mut decisions = Vec::new();
@@ -448,20 +484,30 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
     let mut asked = Vec::new();
     for row in store::requests::of_number(tx, controller, &keyed).await? {
         // The request that gave the number up is of the person who did.
-        let theirs = row.request.received_at <= until || row.request.kind == Right::Rectification.code();
+        let own = row.request.received_at <= until || row.request.kind == Right::Rectification.code();
         // Nor did they ask for what was noted by mistake, whose words may be about somebody else.
-        if theirs && !row.request.is_mistaken() {
+        if own && !row.request.is_mistaken() {
             asked.push(requests::listed(tx, engine, row).await?);
         }
     }
-    let mut noes = suppressions::of(tx, controller, &keyed).await?;
-    let changed = rights::gave_way(tx, engine, &keyed, &noes).await?;
-    for (reason, at, _) in &mut noes {
-        if changed == Some(*at) && *reason == suppression::Reason::WrongPerson.code() {
-            NUMBER_CHANGED.clone_into(reason);
+    let live = suppressions::of(tx, controller, &keyed).await?;
+    let changed = rights::gave_way(tx, engine, &keyed, &live).await?;
+    let said = suppressions::said_by(tx, controller, &keyed, theirs).await?;
+    let others = humans::noes_of_others(tx, contact.id).await?;
+    let noes = live.into_iter().filter_map(|(reason, at, lifted_at)| {
+        let of_another = lifted_at.is_none() && others.iter().any(|no| no.is_whose(&reason, at));
+        let no = |reason: String, at| No { reason, at, lifted_at, of_another };
+        match suppression::Reason::parse(&reason)? {
+            suppression::Reason::WrongPerson if changed == Some(at) => Some(no(NUMBER_CHANGED.to_owned(), at)),
+            // Said again by whoever has the number now, it was said before all the same.
+            suppression::Reason::Refused | suppression::Reason::Stopped if at > theirs => {
+                let (_, before) = said.iter().find(|(before, _)| *before == reason)?;
+                Some(no(reason, *before))
+            }
+            _ => (at <= until).then(|| no(reason, at)),
         }
-    }
-    noes.retain(|(reason, at, _)| *at <= until || reason == NUMBER_CHANGED);
+    });
+    let noes = noes.collect();
     let mut ran_out = conversations::ran_out(tx, &[contact.id]).await?;
     ran_out.retain(|ask| ask.closed_at <= until);
     let notice_version = notice::standing(tx, engine).await?;
@@ -477,7 +523,7 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
         notice_version,
         notices: texts,
         imported: contacts::evidence_of(tx, contact.id).await?.into_iter().filter(|row| row.at <= until).collect(),
-        joined: intakes::of_contact(tx, contact.id).await?.into_iter().filter(|(_, at)| *at <= until).collect(),
+        joined: intakes::of_contact(tx, contact.id).await?.into_iter().filter(|(_, at)| *at <= theirs).collect(),
         permissions: ledger::preferences(tx, controller, &contact.subject).await?,
         noes,
         said_on: suppressions::said_on(tx, controller, &keyed).await?,
@@ -496,5 +542,6 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64) -
         plans,
         former: Vec::new(),
         others: Vec::new(),
+        closed: (theirs < until).then(|| Closed { since: theirs + 1, changed: changed.is_some() }),
     })
 }

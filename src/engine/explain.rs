@@ -233,10 +233,12 @@ fn noes(
             }
             _ => format!("{} since {}", reason.replace('_', " "), times.minute(*at)),
         };
-        // A no reaches every number of a human, and stands under each as if it were its own.
-        if let Some(no) = others.iter().find(|no| no.said_there != 0 && no.said_here == 0 && no.reason == *reason && no.at == *at)
-        {
+        // A no reaches every number of a human, and stands under each as if it were its own, until that one takes it back.
+        if let Some(no) = others.iter().find(|no| no.is_whose(reason, *at)) {
             line += &format!(", said by {}", another(no)?);
+            if let Some(back) = no.lifted_at {
+                line += &format!(", which took it back for itself alone on {}", times.minute(back));
+            }
         }
         match lifted {
             // Of whoever was erased nothing is here; what they said before, or since, matters less.
@@ -249,13 +251,17 @@ fn noes(
     let stands =
         |no: &NoOfAnother| own.iter().any(|(reason, at, lifted)| *reason == no.reason && *at == no.at && lifted.is_none());
     let mut seen = BTreeSet::new();
-    for no in others.iter().filter(|no| !stands(no)) {
+    for no in others.iter().filter(|no| no.lifted_at.is_none() && !stands(no)) {
         if seen.insert((&no.reason, no.at)) {
             let what = match Reason::parse(&no.reason) {
                 Some(Reason::UnsubscribedBefore) => "unsubscribed, by a list imported on".to_owned(),
                 _ => format!("{} since", no.reason.replace('_', " ")),
             };
-            let line = format!("{}: {what} {}", another(no)?, times.minute(no.at));
+            let (by, at) = (another(no)?, times.minute(no.at));
+            let line = match no.said_here != 0 && no.said_there == 0 {
+                true => format!("{what} {at}, taken back by this number for itself alone: it stands for {by}"),
+                false => format!("{by}: {what} {at}"),
+            };
             told.forbids_asking = Some(line.clone());
             told.lines.push(line);
         }

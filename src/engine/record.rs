@@ -419,10 +419,12 @@ fn rest(engine: &Engine, d: &Dossier) -> Value {
             "ev:because": crate::domain::eligibility::sentence(&decision.code),
             "ev:facts": decision.facts().iter().map(|(label, value)| format!("{label}: {value}")).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
-        "ev:suppressions": d.noes.iter().map(|(reason, at, lifted)| json!({
-            "ev:reason": reason, "ev:at": time(*at), "ev:liftedAt": lifted.map(time),
-            "ev:saidOn": d.said_on.as_ref().filter(|_| reason == "unsubscribed_before"),
+        "ev:suppressions": d.noes.iter().map(|no| json!({
+            "ev:reason": no.reason, "ev:at": time(no.at), "ev:liftedAt": no.lifted_at.map(time),
+            "ev:saidOn": d.said_on.as_ref().filter(|_| no.reason == "unsubscribed_before"),
+            "ev:saidBy": no.of_another.then_some("another number of the same person"),
         })).collect::<Vec<_>>(),
+        "ev:leftOut": d.closed.map(|closed| json!({ "ev:since": time(closed.since), "ev:because": closed.code() })),
         "ev:registers": d.registers.iter().filter_map(|r| Some(json!({
             "ev:register": r.register, "ev:listedSince": time(r.listed_since?),
         }))).collect::<Vec<_>>(),

@@ -275,6 +275,15 @@ pub struct NoOfAnother {
     pub said_there: i64,
     /// The same of the number that is asked about.
     pub said_here: i64,
+    /// When that number took it back, for itself alone.
+    pub lifted_at: Option<i64>,
+}
+
+impl NoOfAnother {
+    /// Whether this is who said a no that stands under the number asked about.
+    pub fn is_whose(&self, reason: &str, at: i64) -> bool {
+        self.said_there != 0 && self.said_here == 0 && self.reason == reason && self.at == at
+    }
 }
 
 /// Whether the no `s` was said by, or listed for, this contact itself: its ledger or an imported row of its own has it.
@@ -293,8 +302,8 @@ macro_rules! said_by {
     };
 }
 
-/// Every no that stands under the other numbers and ids of a contact's human, oldest first, those said there before those that reached it.
-/// That another number is a wrong one is none.
+/// Every no that stands under the other numbers and ids of a contact's human, and every one that one of these numbers has taken back, oldest
+/// first, those said there before those that reached it. That another number is a wrong one is none.
 pub async fn noes_of_others(tx: &mut Tx, contact: i64) -> Result<Vec<NoOfAnother>> {
     fetch_all!(
         tx,
@@ -303,16 +312,15 @@ pub async fn noes_of_others(tx: &mut Tx, contact: i64) -> Result<Vec<NoOfAnother
             said_by!("o"),
             " AS said_there, ",
             said_by!("c"),
-            " AS said_here FROM contacts c
+            " AS said_here, s.lifted_at FROM contacts c
              THEN JOIN contacts o ON o.controller = c.controller AND o.human = c.human AND o.id <> c.id AND o.number_enc <> ''
              THEN JOIN number_macs n ON n.contact_id = o.id
-             THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.lifted_at IS NULL
-               AND s.reason <> 'wrong_person'
+             THEN JOIN suppressions s ON s.controller = n.controller AND s.mac = n.mac AND s.key_id = n.key_id AND s.reason <> 'wrong_person'
              WHERE c.id = $1
              UNION
              SELECT s.reason, s.at, NULL, 1, ",
             said_by!("c"),
-            " FROM contacts c
+            ", CAST(NULL AS BIGINT) FROM contacts c
              THEN JOIN humans h ON h.controller = c.controller AND h.human = c.human
              THEN JOIN suppressions s ON s.controller = h.controller AND s.mac = h.alias AND s.lifted_at IS NULL AND s.reason <> 'wrong_person'
              WHERE c.id = $1 AND NOT EXISTS (SELECT 1 FROM number_macs n WHERE n.controller = h.controller AND n.mac = h.alias)

@@ -37,7 +37,7 @@ mine! {
     link title intro send closed open_for clock about number since country language zone kind last_action times sources imported moved basis
     registers listed consents no_consents history sent sent_how received entered nothing former decisions decisions_how facts facts_right facts_asked
     facts_never facts_noted requests due done recipients
-    recipients_how passed keeps noes no_said no_lifted links kept
+    recipients_how passed keeps noes no_said no_lifted no_of_another left_out links kept
     kept_consent kept_silent kept_replies kept_proof take json csv erase_title erase_text erase_sure erase_button erased_title erased_text
     restrict_title restrict_text restrict_button lift_text lift_button object_title object_text object_button objected change_text;
     kinds bases boxes states entries messages outcomes rights reasons
@@ -162,7 +162,9 @@ mod tests {
     fn every_text_is_shown_by_the_page() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let read = |at: &str| std::fs::read_to_string(folder.join(at)).unwrap();
-        let mut pages = read("src/web/mydata.rs") + read("src/web/mine.rs").split("#[cfg(test)]\nmod").next().unwrap();
+        let mut pages = read("src/web/mydata.rs")
+            + &read("src/web/mytable.rs")
+            + read("src/web/mine.rs").split("#[cfg(test)]\nmod").next().unwrap();
         for page in ["mydata", "preferences", "erased"] {
             pages += &read(&format!("templates/pages/{page}.html"));
         }

@@ -377,13 +377,16 @@ fn known(lang: Lang, d: &Dossier) -> Vec<Section> {
         let of = if of.is_empty() { String::new() } else { format!("{colon} {}", of.join(", ")) };
         format!("{} {}{of}", time(e.body.at), word(&m.entries, e.body.word()))
     });
-    let noes = d.noes.iter().map(|(no, at, lifted)| {
-        let mut line = pair(&day(*at), m.no(no).trim_end_matches('.').to_owned());
-        if let Some(said) = d.said_on.as_ref().filter(|_| no == "unsubscribed_before") {
+    let noes = d.noes.iter().map(|no| {
+        let mut line = pair(&day(no.at), m.no(&no.reason).trim_end_matches('.').to_owned());
+        if let Some(said) = d.said_on.as_ref().filter(|_| no.reason == "unsubscribed_before") {
             line = format!("{line} ({})", m.no_said.replace("{date}", &written(said)));
         }
-        if let Some(at) = lifted {
-            line = format!("{line} ({})", m.no_lifted.replace("{date}", &day(*at)));
+        if no.of_another {
+            line = format!("{line} ({})", m.no_of_another);
+        }
+        if let Some(at) = no.lifted_at {
+            line = format!("{line} ({})", m.no_lifted.replace("{date}", &day(at)));
         }
         line
     });

@@ -59,6 +59,7 @@ fn in_words(lang: Lang, [kind, _, what, channel, purpose, _, detail]: &[String; 
             format!("{}. {}", word(&m.outcomes, what), word(&m.reasons, code))
         }
         "suppression" => m.no(what).to_owned(),
+        "left_out" => m.left_out.clone(),
         "recipient" => m.recipient(what, detail),
         "another_number" => m.number.clone(),
         "number_changed" => word(&m.entries, "number_changed").to_owned(),
@@ -127,20 +128,17 @@ fn codes(d: &Dossier) -> Vec<[String; 7]> {
         let facts: String = x.facts().iter().map(|(label, value)| format!(" {label}: {value}.")).collect();
         rows.push(row("decision", time(x.at), &x.outcome, "", "", &x.campaign, format!("{}: {because}{facts}", x.code)));
     }
-    for (reason, at, lifted) in &d.noes {
-        rows.push(row(
-            "suppression",
-            time(*at),
-            reason,
-            "",
-            "",
-            "",
-            match (lifted, &d.said_on) {
-                (Some(at), _) => format!("lifted {}", time(*at)),
-                (None, Some(day)) if reason == "unsubscribed_before" => format!("said on {day}"),
-                (None, _) => String::new(),
-            },
-        ));
+    for no in &d.noes {
+        let detail = match (no.lifted_at, &d.said_on) {
+            (Some(at), _) => format!("lifted {}", time(at)),
+            (None, _) if no.of_another => "said by another number".to_owned(),
+            (None, Some(day)) if no.reason == "unsubscribed_before" => format!("said on {day}"),
+            (None, _) => String::new(),
+        };
+        rows.push(row("suppression", time(no.at), &no.reason, "", "", "", detail));
+    }
+    if let Some(closed) = d.closed {
+        rows.push(row("left_out", time(closed.since), closed.code(), "", "", "", String::new()));
     }
     for r in d.registers.iter().filter(|r| r.listed_since.is_some()) {
         rows.push(row("register", r.listed_since.map(time).unwrap_or_default(), &r.register, "call", "", "", String::new()));

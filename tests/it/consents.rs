@@ -127,6 +127,58 @@ both!(what_a_number_grants_anew_answers_the_older_no_of_another_and_says_so_ever
     assert_eq!(stands().await, (vec!["withdrawn".to_owned(), "suppressed".to_owned()], false), "a newer one counts");
 });
 
+both!(a_no_that_one_number_took_back_is_told_as_what_it_is_wherever_it_stands_still, |app| {
+    let numbers = [1, 2].map(TestApp::it);
+    app.import(&numbers.iter().map(|n| with_id(n, "H1")).collect::<String>()).await;
+    app.send(LINK).await;
+    let (one, two) = if app.asks(&numbers[0]) == 1 { (&numbers[0], &numbers[1]) } else { (&numbers[1], &numbers[0]) };
+    let masked = |number: &str| format!("another number of the same human ({})", TestApp::number(number).masked());
+    assert_eq!(app.submit(&app.link(one), "none", &[]).await, 303);
+    let said = format!(", said by {}.", masked(one));
+    assert!(app.story(two).await.verdict.ends_with(&said), "{}", app.story(two).await.verdict);
+    app.advance(Duration::from_secs(300));
+    grants(app, one).await;
+
+    // Whoever said it took it back for that number: the other, which said nothing, is left in peace until its own yes.
+    let (own, other) = (app.story(one).await, app.story(two).await);
+    let back = format!(", said by {}, which took it back for itself alone on 2026-12-01", masked(one));
+    assert!(
+        other.verdict.starts_with("Nobody may write to this number: refused since") && other.verdict.contains(&back),
+        "{other:?}"
+    );
+    let stands = format!(", taken back by this number for itself alone: it stands for {}.", masked(two));
+    assert!(own.verdict.starts_with("No ask goes to this person: refused since") && own.verdict.contains(&stands), "{own:?}");
+    assert!(own.consents.iter().any(|line| line.starts_with("granted: ")), "{own:?}");
+    assert!(other.consents.len() == 1 && other.consents[0].starts_with("suppressed: "), "{other:?}");
+    // That is what the rules do.
+    app.plan_as(LINK, |c| (c.name, c.family) = ("another".into(), "other".into())).await;
+    for number in [one, two] {
+        assert!(app.decisions(number).await.last().unwrap().contains("ALREADY_REFUSED"), "{:?}", app.decisions(number).await);
+    }
+    // The person of the other number is told that they said it by another one.
+    let page = permesso::engine::hand::link(&app.engine, &TestApp::number(two), "ann", None).await.unwrap().address;
+    let mine = crate::mydata::open(app, &format!("{page}/data"), two).await;
+    assert!(mine.contains("(detto con un altro tuo numero; per questo vale finché qui non scegli altro)"), "{mine}");
+    for (format, told) in
+        [("csv", ",refused,,,,said by another number,"), ("jsonld", "\"ev:saidBy\": \"another number of the same person\"")]
+    {
+        let (code, file, err) = ask(app.dir.path(), &["contact", "export", two, "--format", format]).await;
+        assert!(code == 0 && file.matches(told).count() == 1, "{file}{err}");
+    }
+
+    // Their own yes by that one takes it back there, and then it is nobody's any more.
+    app.advance(Duration::from_secs(2 * 86_400));
+    assert_eq!(app.submit(&page, "chosen", &["sms.promotions"]).await, 303);
+    app.settle().await;
+    assert_eq!(crate::code::enter(app, &page, &crate::code::newest(app, two)).await, 303);
+    assert_eq!(app.granted(two).await, ["sms.promotions"], "{:?}", app.history(two).await);
+    for number in [one, two] {
+        let story = app.story(number).await;
+        assert!(story.verdict.contains("They allow promotions by SMS.") && !story.verdict.contains("No ask goes"), "{story:?}");
+        assert!(story.suppressions.iter().all(|line| line.contains("lifted")), "{story:?}");
+    }
+});
+
 both!(every_contact_stands_under_one_word_the_same_in_figures_lists_files_and_stories, |app| {
     let expected = one_in_each(app).await;
     let total = expected.len() as u64;

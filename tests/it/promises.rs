@@ -644,7 +644,7 @@ both!(a_late_no_ends_what_was_granted_before_it_to_any_number_and_leaves_what_wa
     assert!(app.granted(&two).await.is_empty(), "nothing else has");
     let mut noes = Vec::new();
     for number in [&one, &two, &quiet] {
-        let own = |line: &&String| !line.contains("another number of the same human") && !line.contains("lifted");
+        let own = |line: &&String| !line.contains("taken back by this number") && !line.contains("lifted");
         noes.push(app.story(number).await.suppressions.iter().filter(own).count());
     }
     assert_eq!(noes, [0, 1, 1]);

@@ -551,6 +551,34 @@ async fn what_the_new_holder_of_a_number_wrote_is_not_handed_to_whoever_gave_it_
             assert!(file.contains(own), "{own}: {file}");
         }
     }
+    // Nor is it handed to anybody by the closed number itself: its file is for the person that it was imported about, and says so.
+    for format in ["csv", "jsonld"] {
+        let (code, file, err) = ask(app.dir.path(), &["contact", "export", &old, "--format", format]).await;
+        assert!(code == 0 && !file.contains("Mario") && !file.contains("ack-"), "{file}{err}");
+        let says =
+            "the number is closed since 2026-12-01: whoever has it said that it is not that person's. The file is for the person";
+        assert!(err.contains(says) && err.contains("; remedy: hand it to nobody else"), "{err}");
+        let left_out = if format == "csv" { "\nleft_out,2026-12-01T" } else { "\"ev:because\": \"wrong_person\"" };
+        for own in ["AIUTO", "web shop", "their shop", left_out] {
+            assert!(file.contains(own), "{own}: {file}");
+        }
+        if format == "csv" {
+            assert_eq!(file.matches("\nsaid,").count(), 2, "what closed it, and that its person has another one: {file}");
+            assert!(file.contains("\nsuppression,2026-12-01T10:") && file.contains("Z,wrong_person,"), "{file}");
+        }
+    }
+    // Somebody who had said no before: said again by whoever has the number now, it is theirs as they said it.
+    let said_no = TestApp::it(5);
+    app.people(std::slice::from_ref(&said_no)).await;
+    for text in ["STOP", "numero sbagliato, sono Mario Rossi", "numero sbagliato", "STOP"] {
+        app.reply(&said_no, REPLY_NUMBER, text).await;
+        app.advance(Duration::from_secs(3600));
+    }
+    let (code, file, err) = ask(app.dir.path(), &["contact", "export", &said_no, "--format", "csv"]).await;
+    assert!(code == 0 && !file.contains("Mario"), "{file}{err}");
+    assert_eq!((file.matches(",stopped,sms,").count(), file.matches(",wrong_person,sms,").count()), (1, 1), "{file}");
+    let stops: Vec<&str> = file.lines().filter(|line| line.starts_with("suppression,") && line.contains(",stopped,")).collect();
+    assert!(stops.len() == 1 && stops[0].starts_with("suppression,2026-12-02T10:"), "{stops:?}");
     // What was planned for a number that changes is told as that, too.
     let [planned, next] = [3, 4].map(TestApp::it);
     app.people(std::slice::from_ref(&planned)).await;
@@ -559,6 +587,11 @@ async fn what_the_new_holder_of_a_number_wrote_is_not_handed_to_whoever_gave_it_
     let told = app.history(&planned).await.join("\n");
     let cancelled = "Ask by SMS cancelled: The person has another number, and this one is closed (NUMBER_CHANGED).";
     assert!(told.contains(cancelled), "{told}");
+    app.advance(Duration::from_secs(60));
+    app.reply(&planned, REPLY_NUMBER, "buongiorno, sono Mario Rossi").await;
+    let (code, file, err) = ask(app.dir.path(), &["contact", "export", &planned, "--format", "csv"]).await;
+    assert!(code == 0 && !file.contains("Mario") && file.contains("\nleft_out,2026-12-02T"), "{file}{err}");
+    assert!(err.contains("its person has another one") && err.contains("`contact export` of that one"), "{err}");
     app.end().await;
 }
 
