@@ -207,6 +207,7 @@ pub async fn begin_repeat(tx: &mut Tx, id: i64, due: i64) -> Result<bool> {
 /// Of the contacts with these ids and between, those whom this revision of the campaign has decided to ask already, and those whose ask
 /// has left under an earlier one, by its first leg at least: what was decided about them stays. A range, since Postgres joins a list
 /// with a table that has grown since its last ANALYZE row by row.
+/// And `+`, since SQLite would rather read everything that was planned so far.
 pub async fn planned_already(tx: &mut Tx, campaign: i64, revision: i64, contacts: &[i64]) -> Result<Vec<i64>> {
     let (Some(first), Some(last)) = (contacts.iter().min(), contacts.iter().max()) else { return Ok(Vec::new()) };
     let rows: Vec<(i64,)> = fetch_all!(
@@ -216,7 +217,7 @@ pub async fn planned_already(tx: &mut Tx, campaign: i64, revision: i64, contacts
            AND d.contact_id BETWEEN $3 AND $4 AND d.revision_id = $2 AND d.stage = 'plan' AND d.outcome <> 'skip'
          UNION
          SELECT m.contact_id FROM messages m
-         WHERE m.contact_id BETWEEN $3 AND $4 AND m.campaign_id = $1 AND m.kind = 'ask' AND m.state NOT IN ('cancelled', 'lapsed')
+         WHERE m.contact_id BETWEEN $3 AND $4 AND +m.campaign_id = $1 AND m.kind = 'ask' AND m.state NOT IN ('cancelled', 'lapsed')
            AND (m.state <> 'planned' OR EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.channel <> m.channel))",
         campaign,
         revision,

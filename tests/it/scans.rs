@@ -55,7 +55,7 @@ fn names(sql: &str) -> BTreeSet<&str> {
     names
 }
 
-/// Steps of a plan that read a growing table from its beginning, or all of one controller's rows.
+/// Steps of a plan that read a growing table from its beginning, or all of one controller's or campaign's rows.
 async fn whole_reads(app: &TestApp, sql: &str) -> Vec<String> {
     let Store::Sqlite { read, .. } = &app.engine.store else { unreachable!("the statements are SQLite's") };
     let plan: Vec<(i64, i64, i64, String)> =
@@ -67,7 +67,9 @@ async fn whole_reads(app: &TestApp, sql: &str) -> Vec<String> {
         // Indexes of what is under way alone, of which there is little.
         let little = ["attempts_flight", "inbound_events_waiting", "outbox_order", "receipts_unmatched"];
         let little = little.iter().any(|index| step.contains(index));
-        names.contains(name) && !little && (how == "SCAN" || step.ends_with("(controller=?)"))
+        names.contains(name)
+            && !little
+            && (how == "SCAN" || step.ends_with("(controller=?)") || step.ends_with("(campaign_id=?)"))
     };
     plan.into_iter().map(|(.., step)| step).filter(whole).collect()
 }
