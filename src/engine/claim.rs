@@ -220,12 +220,16 @@ async fn leave_replaced(tx: &mut Tx, engine: &Engine, row: &campaigns::Row, due:
         return Ok(());
     }
     due.retain(|d| !earlier.contains(&d.id));
-    if !messages::replaced(tx, row.revision_id, &earlier, now).await?.is_empty() {
+    let replaced = messages::replaced(tx, row.revision_id, &earlier, now).await?;
+    if !replaced.is_empty() {
         // The planner may have passed them by while they were on their way.
         campaigns::set_progress(tx, row.id, 0, false).await?;
         queue::push(tx, &Job::Plan { campaign: row.id }, Duration::ZERO).await?;
     }
-    legs::carry_over(tx, engine, row.id).await
+    if replaced.len() < earlier.len() {
+        legs::carry_over(tx, engine, row.id).await?;
+    }
+    Ok(())
 }
 
 /// Pauses the campaign instead of claiming.

@@ -357,8 +357,8 @@ pub struct Settled {
 }
 
 /// Stores outcomes. A state that a receipt or reply has moved on meanwhile stays; a late answer still settles an `unknown`, and where it proves
-/// that nothing of the message was ever accepted, the message is planned again; one whose earlier try a receipt proved to be taken meanwhile is
-/// accepted, whatever became of this one. Answers the attempts that had no outcome until now: of any other
+/// that nothing of the message was ever accepted, the message is planned again; one whose earlier try by the same channel a receipt proved to be taken
+/// meanwhile is accepted, whatever became of this one (what another channel took and proved not to reach is another leg). Answers the attempts that had no outcome until now: of any other
 /// this is said again, after a COMMIT whose answer was lost, and what its message is doing meanwhile is another attempt's.
 pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<HashSet<i64>> {
     let settled: Vec<(i64,)> = fetch_all!(
@@ -382,7 +382,8 @@ pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<HashSet<i
          FROM (SELECT CAST(j.value->>'message' AS BIGINT) AS id, CAST(j.value->>'attempt' AS BIGINT) AS attempt,
                  j.value->>'state' AS state, j.value->>'error' AS error, CAST(j.value->>'uncounted' AS BIGINT) AS uncounted,
                  CAST(j.value->>'due_at' AS BIGINT) AS due_at, j.value->>'outcome' IN ('not_accepted', 'refused') AND EXISTS (
-                   SELECT 1 FROM attempts a WHERE a.message_id = CAST(j.value->>'message' AS BIGINT) AND a.outcome = 'accepted') AS taken
+                   SELECT 1 FROM attempts own JOIN attempts a ON a.message_id = own.message_id AND a.channel = own.channel AND a.outcome = 'accepted'
+                   WHERE own.id = CAST(j.value->>'attempt' AS BIGINT)) AS taken
                FROM EACH($1)) AS w
          WHERE messages.id = w.id AND w.attempt = (SELECT MAX(a.id) FROM attempts a WHERE a.message_id = messages.id)
            AND (messages.state = 'sending' OR (messages.state = 'unknown' AND (w.state <> 'planned' OR NOT ",

@@ -282,6 +282,21 @@ both!(a_second_leg_that_comes_back_after_a_new_start_goes_on_under_it, |app| {
     assert_eq!(app.states().await, [("delivered".to_owned(), 1)].into());
 });
 
+both!(a_second_leg_that_is_not_taken_is_tried_again, |app| {
+    let number = TestApp::it(1);
+    let first = app.asked_by_whatsapp(&number).await;
+    // Taken there, and proved not to be there: another leg's.
+    assert_eq!(app.gateway.receipt(&first, Status::Failed).await, Some(true));
+    app.gateway.set_faults(Faults { throttle: 1.0, ..Faults::default() });
+    app.settle().await;
+    assert_eq!(app.states().await, [("planned".to_owned(), 1)].into());
+    app.gateway.set_faults(Faults::default());
+    app.advance(MINUTE);
+    app.settle().await;
+    assert_eq!(channels(app, &number), [Channel::Whatsapp, Channel::Sms]);
+    assert_eq!(app.states().await, [("delivered".to_owned(), 1)].into());
+});
+
 both!(a_reminder_asks_for_what_the_ask_asked_for, |app| {
     let number = TestApp::gb(1);
     app.people(std::slice::from_ref(&number)).await;
