@@ -102,7 +102,7 @@ impl Figures {
         }
     }
 
-    /// As [`Figures::show`], for who waits as long as it takes.
+    /// How many stand under which status, for who waits as long as it takes.
     ///
     /// # Errors
     /// The database is gone.
