@@ -124,6 +124,17 @@ fn print_by_id(summary: &Summary) {
     }
 }
 
+/// Of the rows that say no, those that change nothing any more.
+fn print_answered(summary: &Summary) {
+    if summary.answered > 0 {
+        line(
+            summary.answered,
+            "row known already says a no that its person has answered by a yes since, which stands; remedy for a no said anew: `permesso contact object`",
+            "rows known already say noes that their people have answered by a yes since, which stands; remedy for a no said anew: `permesso contact object`",
+        );
+    }
+}
+
 /// Under a summary's counts: the rejected rows by reason, and where they stand.
 fn print_rejected(summary: &Summary, file: &Path) {
     for (reason, count) in &summary.rejected_by_reason {
@@ -155,6 +166,7 @@ fn print_suppressions(summary: &Summary, file: &Path) {
     line(summary.new, "row with a number left in peace from now on", "rows with a number left in peace from now on");
     line(summary.repeated, "row with a number left in peace already", "rows with a number left in peace already");
     print_by_id(summary);
+    print_answered(summary);
     line(summary.rejected, "row rejected", "rows rejected");
     print_rejected(summary, file);
     print_ignored(summary);
@@ -185,6 +197,7 @@ pub fn print_contacts(summary: &Summary, file: &Path) {
         line(summary.unsubscribed, "of the rows says no: suppressed", "of the rows say no: suppressed");
     }
     print_by_id(summary);
+    print_answered(summary);
     if summary.erased > 0 {
         line(
             summary.erased,

@@ -9,6 +9,7 @@ use chrono::NaiveDate;
 use serde::Serialize;
 
 use super::confirm::{self, Deed};
+use super::noes::{No, Taken, answered, not_of_erased, taken};
 use super::table::{Broken, NotUtf8, Row, Table};
 use super::{Engine, Tries, rights};
 use crate::clock::instant;
@@ -28,6 +29,9 @@ use crate::store::{Tx, inbound, suppressions};
 use crate::vault::{Keyed, token};
 
 const CHUNK: usize = 2000;
+/// By which a row of one kind of list is told from the same of the other.
+const CONTACTS: &str = "contacts";
+const SUPPRESSIONS: &str = "suppressions";
 /// Sources that give no right to ask (S32): bought lists, and lists of which nobody knows whence.
 const QUARANTINED: [&str; 9] =
     ["", "purchased", "bought", "rented", "unknown", "acquistata", "comprata", "sconosciuta", "third_party"];
@@ -49,6 +53,9 @@ pub struct Summary {
     /// Of these, rows without a number that can be read: the no was taken for everybody with the row's `external_id`. In a list of noes
     /// a row that has no number but an id is in order, and counted here alone.
     pub by_id: u64,
+    /// Rows known already that say no, of numbers whose person has said yes since by their own act: that stands. Counted within the others;
+    /// in a list of noes, here alone.
+    pub answered: u64,
     /// Rows of somebody who was erased at their own request: nothing of them is kept.
     pub erased: u64,
     /// Rows from bought or unknown sources; counted within the others.
@@ -86,11 +93,6 @@ pub struct Rejected {
 impl Rejected {
     pub fn new(field: &'static str, reason: impl Into<String>) -> Rejected {
         Rejected { field, reason: reason.into() }
-    }
-
-    /// Whether nobody knows whose row it is: its number cannot be read.
-    fn is_of_nobody(&self) -> bool {
-        matches!(self.field, "number" | "country")
     }
 }
 
@@ -161,12 +163,10 @@ impl RejectFile {
 #[derive(Debug, Default)]
 struct Chunk {
     rows: Vec<Imported>,
-    noes: Vec<Keyed>,
+    noes: Vec<No>,
     /// When each was said, where the list says a day.
     days: Vec<(Keyed, String)>,
     ties: Vec<Tie>,
-    /// Those of them whose row says no.
-    said_no: Vec<Tie>,
     /// Bytes of the file read so far.
     position: u64,
 }
@@ -203,7 +203,7 @@ impl Reading<'_> {
     }
 }
 
-/// Takes a row into the chunk, or rejects it.
+/// Takes a row into the chunk, or rejects it; its no is taken even then.
 fn read(
     engine: &Engine,
     name: &str,
@@ -218,15 +218,15 @@ fn read(
             if let Ok(number) = number_of(engine, row, engine.config.default_country.as_deref()) {
                 chunk.days.extend(days_of(engine, row, &number));
             }
-            read_row(engine, row, line, name, &mut chunk.noes)
+            read_row(engine, row, line, name)
         }
         Err(broken) => {
             match noes_of(engine, broken) {
                 Some(taken) if taken.is_empty() => {}
                 Some(taken) => {
                     summary.unsubscribed += 1;
-                    chunk.noes.extend(taken);
-                    chunk.noes.extend(ids_of(engine, broken));
+                    let no = No::new(engine, CONTACTS, &taken, broken.all());
+                    chunk.noes.push(No { ids: ids_of(engine, broken), ..no });
                 }
                 None => summary.unread += 1,
             }
@@ -243,24 +243,27 @@ fn read(
         Err(rejected) => rejected,
     };
     if let Ok(row) = row {
-        let mut taken = is_no(row);
+        let says_no = is_no(row);
+        let number = number_of(engine, row, engine.config.default_country.as_deref()).ok();
+        let mut no = No::new(engine, CONTACTS, number.as_slice(), row.all());
         match tie_of(engine, row) {
             Some(tie) if !tie.number.is_empty() => {
-                chunk.said_no.extend(taken.then(|| tie.clone()));
+                no.tie = Some(tie.clone());
                 chunk.ties.push(tie);
             }
             // Nobody knows of which number, but of which human.
-            Some(tie) if taken => {
+            Some(tie) if says_no => {
                 summary.by_id += 1;
-                chunk.noes.extend(tie.id.map(keyed_id));
-            }
-            None if taken && rejected.is_of_nobody() => {
-                summary.unread += 1;
-                taken = false;
+                no.ids.extend(tie.id.map(keyed_id));
             }
             _ => {}
         }
+        let taken = says_no && !(no.numbers.is_empty() && no.ids.is_empty());
+        summary.unread += u64::from(says_no && !taken);
         summary.unsubscribed += u64::from(taken);
+        if taken {
+            chunk.noes.push(no);
+        }
     }
     summary.reject(&rejected, line, rejects)
 }
@@ -275,8 +278,9 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
     let mut next = reading.next().await?;
     while let Some(chunk) = next {
         let (stored, read) = tokio::join!(again(async || store(engine, &chunk).await), reading.next());
-        let (merged, erased) = stored?;
+        let (merged, erased, answered) = stored?;
         let summary = &mut reading.summary;
+        summary.answered += answered;
         summary.new += merged.new;
         summary.new_people += merged.people;
         summary.merged += merged.evidence - merged.new;
@@ -288,7 +292,7 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
     let Reading { table, name, mut summary, rejects, .. } = reading;
     summary.rejected_file = rejects.finish()?;
     summary.not_utf8 = table.not_utf8();
-    record(engine, "contacts", &name, &summary).await?;
+    record(engine, CONTACTS, &name, &summary).await?;
     Ok(summary)
 }
 
@@ -310,9 +314,9 @@ async fn again<T>(mut chunk: impl AsyncFnMut() -> Result<T>) -> Result<T> {
 }
 
 /// A chunk is one transaction: contacts, evidence, ties and every no of them together. Answers, too, how many rows are about somebody
-/// erased and were passed over.
-async fn store(engine: &Engine, chunk: &Chunk) -> Result<(contacts::Merged, u64)> {
-    let Chunk { rows: chunk, noes, days, ties, said_no, .. } = chunk;
+/// erased and were passed over, and how many say a no that was answered by a yes since.
+async fn store(engine: &Engine, chunk: &Chunk) -> Result<(contacts::Merged, u64, u64)> {
+    let Chunk { rows: chunk, noes, days, ties, .. } = chunk;
     let mut tx = engine.store.write().await?;
     humans::take_turn(&mut tx, &engine.controller).await?;
     let now = engine.now();
@@ -327,19 +331,25 @@ async fn store(engine: &Engine, chunk: &Chunk) -> Result<(contacts::Merged, u64)
     // A row known already said its no when it first came; since then the person may have said yes by their own act.
     let known = contacts::known_rows(&mut tx, &engine.controller, chunk).await?;
     let mut merged = contacts::merge(&mut tx, &engine.controller, chunk, now).await?;
+    let ties = not_of_erased(&mut tx, engine, ties).await?;
     if !ties.is_empty() {
-        merged.humans.extend(humans::tie(&mut tx, &engine.controller, ties).await?);
+        merged.humans.extend(humans::tie(&mut tx, &engine.controller, &ties).await?);
     }
-    let (mut noes, mut said_no) = (noes.to_vec(), said_no.to_vec());
-    for row in chunk.iter().filter(|r| r.unsubscribed != 0 && !known.contains(&r.row_hash)) {
+    let Taken { mut noes, mut said_no, mut again } = taken(&mut tx, engine, noes).await?;
+    for row in chunk.iter().filter(|r| r.unsubscribed != 0) {
         let number: Vec<Keyed> = hashes_of(row).collect();
+        if known.contains(&row.row_hash) {
+            again.push((row.row_hash.clone(), number));
+            continue;
+        }
         noes.extend(number.iter().cloned());
         said_no.push(Tie { number, id: row.human.clone() });
     }
+    let answered = answered(&mut tx, engine, &again).await?.len() as u64;
     noes.extend(humans_of_wrong(&mut tx, engine, &said_no).await?);
     if !noes.is_empty() {
         suppressions::suppress(&mut tx, &engine.controller, &noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
-        confirm::end_grants(&mut tx, engine, &noes, Reason::UnsubscribedBefore, &listed(now)).await?;
+        confirm::end_grants(&mut tx, engine, &noes, Reason::UnsubscribedBefore, &by_list(now)).await?;
     }
     if !days.is_empty() {
         suppressions::date(&mut tx, &engine.controller, days).await?;
@@ -350,7 +360,7 @@ async fn store(engine: &Engine, chunk: &Chunk) -> Result<(contacts::Merged, u64)
     inbound::adopt(&mut tx, &engine.controller, now).await?;
     crash::point("mid-import");
     tx.commit().await?;
-    Ok((merged, gone.len() as u64))
+    Ok((merged, gone.len() as u64, answered))
 }
 
 /// Under what the number of a row is known, by every key.
@@ -380,27 +390,15 @@ pub(super) async fn spread(tx: &mut Tx, engine: &Engine, humans: &[String], now:
 }
 
 /// A no that stands in a list.
-fn listed(now: i64) -> Deed {
+fn by_list(now: i64) -> Deed {
     Deed { at: now, channel: "import", action: "listed", evidence: "a row of an imported list".into(), text_hash: None }
 }
 
-/// Reads one row. The number and the no come first: a no is taken even where the rest of the row is rejected.
-fn read_row(
-    engine: &Engine,
-    row: &Row<'_>,
-    line: u64,
-    file: &str,
-    noes: &mut Vec<Keyed>,
-) -> std::result::Result<Imported, Rejected> {
+fn read_row(engine: &Engine, row: &Row<'_>, line: u64, file: &str) -> std::result::Result<Imported, Rejected> {
     let today = instant(engine.now()).date_naive();
     let number = number_of(engine, row, engine.config.default_country.as_deref())?;
-    let keyed = engine.vault.keyed_all(&number);
+    let mut keyed = engine.vault.keyed_all(&number);
     let unsubscribed = is_no(row);
-    let before = noes.len();
-    if unsubscribed {
-        // Kept in case the rest of the row is rejected.
-        noes.extend(keyed.iter().cloned());
-    }
 
     let kind = match row.get("kind").map(str::to_lowercase) {
         None => None,
@@ -476,9 +474,7 @@ fn read_row(
     let line_type = number.line().code();
     let all: Vec<&str> = row.all().collect();
     let seal = engine.vault.encrypt_number(&number).map_err(|e| Rejected { field: "number", reason: e.to_string() })?;
-    let mut keyed = keyed;
     let Some(newest) = keyed.pop() else { return reject("number", "has no key") };
-    noes.truncate(before);
     Ok(Imported {
         mac: newest.mac,
         key_id: newest.key_id,
@@ -525,9 +521,9 @@ fn says_no(unsubscribed: &str) -> bool {
     !matches!(unsubscribed.to_lowercase().as_str(), "" | "no" | "n" | "0" | "false" | "falso" | "f")
 }
 
-/// The no of a row that cannot be read otherwise, for every cell that may be its number. `None`: it says no and nobody knows of whom, or
+/// The no of a row that cannot be read otherwise: every cell that may be its number. `None`: it says no and nobody knows of whom, or
 /// it breaks off before it could say so.
-fn noes_of(engine: &Engine, broken: &Broken<'_>) -> Option<Vec<Keyed>> {
+fn noes_of(engine: &Engine, broken: &Broken<'_>) -> Option<Vec<PhoneNumber>> {
     // In a cell of another column, only a clear word is about this.
     let clear = |cell: &str| {
         matches!(
@@ -544,7 +540,7 @@ fn noes_of(engine: &Engine, broken: &Broken<'_>) -> Option<Vec<Keyed>> {
         return (!may).then(Vec::new);
     }
     let numbers = numbers_of(engine, broken, engine.config.default_country.as_deref());
-    (!numbers.is_empty()).then(|| numbers.iter().flat_map(|number| engine.vault.keyed_all(number)).collect())
+    (!numbers.is_empty()).then_some(numbers)
 }
 
 /// Whose number a row names that makes no contact, by its external id: a no of the one counts for the other. Without a number where
@@ -611,11 +607,8 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
     let mut summary = Summary { ignored_columns: table.ignored.clone(), ..Summary::default() };
     let mut rejects = RejectFile::beside(file);
     let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    // Of each row its numbers, under every key: a contact may be known by an older one alone.
-    let mut chunk: Vec<Vec<Keyed>> = Vec::new();
-    let mut ids: Vec<Keyed> = Vec::new();
+    let mut chunk: Vec<No> = Vec::new();
     let mut days: Vec<(Keyed, String)> = Vec::new();
-    let mut ties: Vec<Tie> = Vec::new();
     loop {
         let row = table.record()?;
         let end = row.is_none();
@@ -634,21 +627,29 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
                 days.extend(days_of(engine, row, number));
             }
             let mut by_id = false;
+            let named = numbers.as_deref().unwrap_or_default();
+            let mut no = match &row {
+                Ok(row) => No::new(engine, SUPPRESSIONS, named, row.all()),
+                Err(broken) => No::new(engine, SUPPRESSIONS, named, broken.all()),
+            };
             match &row {
                 Ok(row) => match tie_of(engine, row) {
-                    Some(tie) if !tie.number.is_empty() => ties.push(tie),
+                    Some(tie) if !tie.number.is_empty() => no.tie = Some(tie),
                     Some(tie) => {
                         by_id = true;
-                        ids.extend(tie.id.map(keyed_id));
+                        no.ids.extend(tie.id.map(keyed_id));
                     }
                     None => {}
                 },
                 // Which of its cells is the id is a guess: that takes a no, and vouches for none.
-                Err(broken) => ids.extend(ids_of(engine, broken)),
+                Err(broken) => no.ids.extend(ids_of(engine, broken)),
             }
             summary.by_id += u64::from(by_id);
+            if !(no.numbers.is_empty() && no.ids.is_empty()) {
+                chunk.push(no);
+            }
             match numbers {
-                Ok(numbers) => chunk.push(numbers.iter().flat_map(|number| engine.vault.keyed_all(number)).collect()),
+                Ok(_) => {}
                 Err(_) if by_id && row.as_ref().is_ok_and(|row| row.get("number").is_none()) => summary.unsubscribed += 1,
                 Err(rejected) => {
                     summary.unsubscribed += u64::from(by_id);
@@ -657,20 +658,21 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
                 }
             }
         }
-        if chunk.len() >= CHUNK || ids.len() >= CHUNK || (end && !(chunk.is_empty() && ids.is_empty())) {
-            let mut noes: Vec<Keyed> = chunk.iter().flatten().cloned().collect();
-            noes.append(&mut ids);
+        if chunk.len() >= CHUNK || (end && !chunk.is_empty()) {
             // Counted by the rows: a no reaches the human's other numbers too, and these stand in no list.
-            let mut left = again(async || leave_in_peace(engine, &noes, &days, &ties).await).await?;
-            for row in chunk.drain(..) {
+            let (mut left, answered) = again(async || leave_in_peace(engine, &chunk, &days).await).await?;
+            for row in chunk.drain(..).filter(|row| !row.numbers.is_empty()) {
                 summary.unsubscribed += 1;
-                match row.iter().any(|keyed| left.contains(&keyed.mac)) {
+                match row.numbers.iter().any(|keyed| left.contains(&keyed.mac)) {
+                    _ if answered.contains(&row.row) => {
+                        summary.answered += 1;
+                        continue;
+                    }
                     true => summary.repeated += 1,
                     false => summary.new += 1,
                 }
-                left.extend(row.into_iter().map(|keyed| keyed.mac));
+                left.extend(row.numbers.into_iter().map(|keyed| keyed.mac));
             }
-            ties.clear();
             days.clear();
             rejects.stored(summary.rows);
             progress(table.position());
@@ -684,27 +686,35 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
         bail!("{} has a header and no rows; remedy: check that it is the list you mean", file.display());
     }
     summary.not_utf8 = table.not_utf8();
-    record(engine, "suppressions", &name, &summary).await?;
+    record(engine, SUPPRESSIONS, &name, &summary).await?;
     Ok(summary)
 }
 
-/// A chunk of a list of noes is one transaction. Answers whose no was known before, by their hashes.
-async fn leave_in_peace(engine: &Engine, noes: &[Keyed], days: &[(Keyed, String)], ties: &[Tie]) -> Result<HashSet<String>> {
+/// A chunk of a list of noes is one transaction. Answers whose no was known before, by their hashes, and which rows say one that was
+/// answered by a yes since.
+async fn leave_in_peace(engine: &Engine, rows: &[No], days: &[(Keyed, String)]) -> Result<(HashSet<String>, HashSet<String>)> {
     let mut tx = engine.store.write().await?;
     humans::take_turn(&mut tx, &engine.controller).await?;
     let now = engine.now();
+    let ties: Vec<Tie> = rows.iter().filter_map(|row| row.tie.clone()).collect();
+    let ties = not_of_erased(&mut tx, engine, &ties).await?;
     let tied = match ties.is_empty() {
         true => Vec::new(),
-        false => humans::tie(&mut tx, &engine.controller, ties).await?,
+        false => humans::tie(&mut tx, &engine.controller, &ties).await?,
     };
-    let known = suppressions::live_among(&mut tx, &engine.controller, noes).await?;
-    let noes: Vec<Keyed> = noes.iter().cloned().chain(humans_of_wrong(&mut tx, engine, ties).await?).collect();
-    suppressions::suppress(&mut tx, &engine.controller, &noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
-    confirm::end_grants(&mut tx, engine, &noes, Reason::UnsubscribedBefore, &listed(now)).await?;
+    let numbers: Vec<Keyed> = rows.iter().flat_map(|row| row.numbers.iter().cloned()).collect();
+    let known = suppressions::live_among(&mut tx, &engine.controller, &numbers).await?;
+    let Taken { mut noes, said_no, again } = taken(&mut tx, engine, rows).await?;
+    let answered = answered(&mut tx, engine, &again).await?;
+    noes.extend(humans_of_wrong(&mut tx, engine, &said_no).await?);
+    if !noes.is_empty() {
+        suppressions::suppress(&mut tx, &engine.controller, &noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
+        confirm::end_grants(&mut tx, engine, &noes, Reason::UnsubscribedBefore, &by_list(now)).await?;
+    }
     if !days.is_empty() {
         suppressions::date(&mut tx, &engine.controller, days).await?;
     }
     spread(&mut tx, engine, &tied, now).await?;
     tx.commit().await?;
-    Ok(known)
+    Ok((known, answered))
 }

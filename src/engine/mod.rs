@@ -32,6 +32,7 @@ mod late;
 mod legs;
 pub mod limits;
 pub mod mydata;
+mod noes;
 pub mod notice;
 pub mod notify;
 pub mod openings;

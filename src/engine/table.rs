@@ -67,6 +67,11 @@ impl Broken<'_> {
         self.values.len() < self.width
     }
 
+    /// Its cells, as far as they can be told apart.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        self.values.iter().copied()
+    }
+
     pub fn has_column(&self, field: &str) -> bool {
         self.columns.contains_key(field)
     }

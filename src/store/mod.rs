@@ -23,6 +23,7 @@ pub mod keep;
 pub mod keys;
 pub mod ledger;
 pub mod legs;
+pub mod listed;
 pub mod messages;
 pub mod migrations;
 pub mod notices;

@@ -18,8 +18,8 @@ use permesso::store::messages::{Batch, Claim, Claimant, New, NotNow, Route, Sett
 use permesso::store::queue::{self, Job};
 use permesso::store::rates::{self, Lease, Rate};
 use permesso::store::{
-    Store, Tx, answers, campaigns, contacts, control, conversations, erase, facts, humans, inbound, keys, ledger, legs, messages,
-    notices, paces, report, screenings, suppressions,
+    Store, Tx, answers, campaigns, contacts, control, conversations, erase, facts, humans, inbound, keys, ledger, legs, listed,
+    messages, notices, paces, report, screenings, suppressions,
 };
 use permesso::vault::{Keyed, USER};
 
@@ -327,6 +327,15 @@ both!(a_row_is_known_once_it_was_merged, |app| {
     assert!(contacts::known_rows(&mut tx, C, &rows).await.unwrap().is_empty());
     contacts::merge(&mut tx, C, &rows[..1], 1).await.unwrap();
     assert_eq!(contacts::known_rows(&mut tx, C, &rows).await.unwrap(), [rows[0].row_hash.clone()]);
+    tx.rollback().await.unwrap();
+});
+
+both!(a_row_that_says_no_is_noted_once, |app| {
+    let mut tx = write(app).await;
+    assert_eq!(listed::note(&mut tx, C, &["a", "b", "a"]).await.unwrap(), ["a", "b"].map(str::to_owned).into());
+    assert_eq!(listed::note(&mut tx, C, &["b", "c"]).await.unwrap(), ["c".to_owned()].into());
+    assert_eq!(listed::note(&mut tx, "another", &["a"]).await.unwrap().len(), 1, "each controller for itself");
+    assert!(listed::note(&mut tx, C, &[]).await.unwrap().is_empty());
     tx.rollback().await.unwrap();
 });
 

@@ -439,6 +439,52 @@ both!(importing_an_old_no_again_does_not_undo_a_fresh_yes, |app| {
     assert_eq!(app.count(live).await, 2, "a new row is a new no, by both hashes");
 });
 
+both!(a_list_of_noes_or_a_rejected_row_imported_again_undoes_no_fresh_yes, |app| {
+    let [listed, rejected] = [1, 2].map(TestApp::it);
+    app.people(&[listed.clone(), rejected.clone()]).await;
+    app.send(LINK).await;
+    let list = app.dir.path().join("noes.csv");
+    let noes = async |engine: &permesso::engine::Engine, text: &str| {
+        std::fs::write(&list, text).unwrap();
+        import::suppressions(engine, &list, |_| {}).await.unwrap()
+    };
+    let (old, wrong) = (format!("number,unsubscribed\n{listed},\n"), crate::humans::rejected(2, "", "yes"));
+    assert_eq!(noes(&app.engine, &old).await.new, 1);
+    assert_eq!(app.import(&wrong).await.unsubscribed, 1);
+    for number in [&listed, &rejected] {
+        app.advance(Duration::from_secs(600));
+        app.submit(&app.link(number), "chosen", &["sms.promotions"]).await;
+        app.advance(Duration::from_secs(60));
+        app.reply(number, REPLY_NUMBER, "SI").await;
+        assert_eq!(app.granted(number).await, ["sms.promotions"]);
+    }
+    let live = "SELECT COUNT(*) FROM suppressions WHERE lifted_at IS NULL";
+    // The same again, under a newer key too, and it is said what stands.
+    let mut keys = std::fs::read_to_string(&app.engine.config.key_file).unwrap();
+    keys.push_str(&format!("2:{}A\n", "B".repeat(42)));
+    std::fs::write(&app.engine.config.key_file, keys).unwrap();
+    let rotated = app.another().await;
+    for engine in [&app.engine, &rotated] {
+        let again = noes(engine, &old).await;
+        assert_eq!((again.rows, again.new, again.repeated, again.answered), (1, 0, 0, 1), "{again:?}");
+        let again = import::contacts(engine, &app.dir.path().join("contacts.csv"), |_| {}).await.unwrap();
+        assert_eq!((again.rejected, again.unsubscribed, again.answered), (1, 1, 1), "{again:?}");
+        assert_eq!(app.count(live).await, 0);
+    }
+    rotated.store.close().await;
+    let (code, out, err) = crate::run::ask(app.dir.path(), &["import", "suppressions", list.to_str().unwrap()]).await;
+    assert!(code == 0 && out.contains("1 row known already says a no that its person has answered by a yes since"), "{out}{err}");
+    for number in [&listed, &rejected] {
+        assert_eq!(app.granted(number).await, ["sms.promotions"]);
+    }
+    // With a day it is another row, and so is whatever else differs: a new no.
+    assert_eq!(noes(&app.engine, &old.replace(",\n", ",2026-11-30\n")).await.new, 1);
+    app.import(&wrong.replace("web shop", "call centre")).await;
+    for number in [&listed, &rejected] {
+        assert!(app.granted(number).await.is_empty(), "{number}");
+    }
+});
+
 both!(a_first_yes_without_its_second_step_expires, |app| {
     let number = TestApp::it(1);
     app.people(std::slice::from_ref(&number)).await;
