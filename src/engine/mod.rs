@@ -39,7 +39,7 @@ pub mod openings;
 pub mod outcome;
 mod pace;
 pub mod plan;
-mod receipts;
+pub mod receipts;
 pub mod receive;
 pub mod record;
 pub mod recover;

@@ -161,7 +161,7 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
     let erased = messages::erased_among(&mut tx, &messages).await?;
     if !erased.is_empty() {
         let forgotten: Vec<i64> = erased.iter().copied().collect();
-        messages::forget_names(&mut tx, &batch.gateway, &forgotten).await?;
+        messages::forget_names(&mut tx, &forgotten).await?;
         settled.retain(|row| !erased.contains(&row.message));
     }
     super::receipts::match_late(&mut tx, engine, &batch.gateway, &settled).await?;

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use anyhow::Result;
 
 use super::{Engine, confirm, hidden, legs, outcome};
+use crate::clock::DAY;
 use crate::domain::message::{Kind, Receipt, State};
 use crate::gateway::Event;
 use crate::gateway::driver::Class;
-use crate::store::inbound::NewReceipt;
+use crate::store::inbound::{Matched, NewReceipt};
 use crate::store::messages::{Attempt, Move, Settled};
 use crate::store::{Tx, conversations, inbound, messages};
 
@@ -43,22 +44,28 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, told: &[(NewRe
     let messages: Vec<i64> = attempts.iter().flatten().map(|attempt| attempt.message_id).collect();
     let erased = messages::erased_among(tx, &messages).await?;
     let is_erased = |attempt: &Option<Attempt>| attempt.as_ref().is_some_and(|a| erased.contains(&a.message_id));
-    // Of somebody erased a keyed hash of the event is kept, so that it counts once, and nothing that leads back to them.
-    let keyed = |id: &str| engine.vault.fingerprint("receipt", id);
-    let hidden: Vec<Option<String>> =
-        std::iter::zip(told, &attempts).map(|((new, _), a)| is_erased(a).then(|| keyed(new.event_id))).collect();
-    let stored: Vec<(NewReceipt<'_>, Option<i64>)> = std::iter::zip(told, std::iter::zip(&attempts, &hidden))
-        .map(|((new, _), (attempt, hidden))| match hidden.as_deref() {
-            Some(id) => (NewReceipt { event_id: id, provider_id: id, reference: None, error: None, ..*new }, None),
-            None => (*new, attempt.as_ref().map(|a| a.id)),
+    let hidden: Vec<Hidden> = told.iter().map(|(new, _)| Hidden::of(engine, new)).collect::<Result<_>>()?;
+    let stored: Vec<Matched<'_>> = std::iter::zip(told, std::iter::zip(&attempts, &hidden))
+        .map(|((new, _), (attempt, hidden))| {
+            let event = hidden.event_id.as_str();
+            let (receipt, attempt) = match attempt {
+                // Of somebody erased a keyed hash of the event is kept, so that it counts once, and nothing that leads back to them.
+                Some(_) if is_erased(attempt) => {
+                    (NewReceipt { event_id: event, provider_id: event, reference: None, error: None, ..*new }, None)
+                }
+                Some(attempt) => (*new, Some(attempt.id)),
+                // It came before the answer that teaches its id, or that id went with whoever was erased: nobody knows.
+                None => (hidden.receipt(new), None),
+            };
+            Matched { receipt, attempt, hashed: event }
         })
         .collect();
     let mut fresh = inbound::add_receipts(tx, &engine.controller, gateway, &stored, engine.now()).await?;
     let (mut learned, mut users) = (Vec::new(), Vec::new());
     let mut by_message: BTreeMap<i64, Vec<Of<'_>>> = BTreeMap::new();
-    for ((new, told), (attempt, hidden)) in std::iter::zip(told, std::iter::zip(attempts, &hidden)) {
+    for ((new, told), (attempt, stored)) in std::iter::zip(told, std::iter::zip(attempts, &stored)) {
         // One event twice in one slice is one event.
-        if let (true, Some(attempt)) = (fresh.remove(hidden.as_deref().unwrap_or(new.event_id)), attempt) {
+        if let (true, Some(attempt)) = (fresh.remove(stored.receipt.event_id), attempt) {
             learned.push((attempt.id, new.provider_id));
             users.extend(told.user.map(|id| (engine.vault.user(id), attempt.contact_id)));
             by_message.entry(attempt.message_id).or_default().push((*told, attempt));
@@ -77,6 +84,33 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, told: &[(NewRe
         apply(tx, engine, gateway, &attempt, told).await?;
     }
     Ok(())
+}
+
+/// What a receipt names, as it is stored while nobody knows of which message it is: ids as keyed hashes, the error encrypted.
+#[derive(Debug)]
+struct Hidden {
+    event_id: String,
+    provider_id: String,
+    error: Option<String>,
+}
+
+/// What an error is encrypted as.
+const ERROR: &str = "receipt error";
+
+impl Hidden {
+    fn of(engine: &Engine, new: &NewReceipt<'_>) -> Result<Hidden> {
+        let [event_id, provider_id] = [new.event_id, new.provider_id].map(|id| hashed(engine, id));
+        Ok(Hidden { event_id, provider_id, error: new.error.map(|error| engine.vault.encrypt(ERROR, error)).transpose()? })
+    }
+
+    fn receipt<'a>(&'a self, new: &NewReceipt<'a>) -> NewReceipt<'a> {
+        let Hidden { event_id, provider_id, error } = self;
+        NewReceipt { event_id, provider_id, reference: None, error: error.as_deref(), ..*new }
+    }
+}
+
+fn hashed(engine: &Engine, id: &str) -> String {
+    engine.vault.fingerprint("receipt", id)
 }
 
 /// The attempt each receipt is about: by the provider's id, or by our own reference, which finds it even before the send's answer
@@ -225,14 +259,25 @@ async fn answered(tx: &mut Tx, engine: &Engine, attempt: &Attempt) -> Result<boo
 
 /// Receipts that came before their attempt knew its provider id, tried again now that it does.
 pub async fn match_late(tx: &mut Tx, engine: &Engine, gateway: &str, settled: &[Settled]) -> Result<()> {
-    let learned: Vec<&str> = settled.iter().filter_map(|s| s.provider_id.as_deref()).collect();
+    let learned = settled.iter().filter_map(|s| s.provider_id.as_deref());
+    let learned: Vec<(&str, String)> = learned.map(|id| (id, hashed(engine, id))).collect();
     for (receipt, provider_id, status, class, error) in inbound::unmatched(tx, gateway, &learned).await? {
         let Some(attempt) = messages::attempt_by_provider_id(tx, gateway, &provider_id).await? else { continue };
-        inbound::match_receipt(tx, receipt, attempt.id).await?;
+        // An earlier version stored it in the clear.
+        let error = error.map(|stored| engine.vault.decrypt(ERROR, &stored).unwrap_or(stored));
+        inbound::match_receipt(tx, receipt, attempt.id, error.as_deref()).await?;
         if let Some(status) = Receipt::parse(&status) {
             let told = Told { status, class: class.as_deref().and_then(Class::parse), error: error.as_deref(), user: None };
             apply(tx, engine, gateway, &attempt, told).await?;
         }
     }
     Ok(())
+}
+
+/// Forgets receipts that found no message in a week: answers to sends are out for minutes, and no provider repeats an event for longer.
+pub async fn sweep(engine: &Engine) -> Result<u64> {
+    let mut tx = engine.store.write().await?;
+    let gone = inbound::forget_unmatched(&mut tx, &engine.controller, engine.now() - 7 * DAY).await?;
+    tx.commit().await?;
+    Ok(gone)
 }

@@ -18,12 +18,22 @@ pub struct NewReceipt<'a> {
     pub at: i64,
 }
 
-/// Stores receipts, each with the attempt it is about. Answers the event ids that were not known yet.
+/// A receipt with the attempt it is about.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct Matched<'a> {
+    #[serde(flatten)]
+    pub receipt: NewReceipt<'a>,
+    pub attempt: Option<i64>,
+    /// The keyed hash under which the same event may have been stored before it was known what it is about.
+    pub hashed: &'a str,
+}
+
+/// Stores receipts. Answers the event ids, as they are stored, that were not known yet.
 pub async fn add_receipts(
     tx: &mut Tx,
     controller: &str,
     gateway: &str,
-    receipts: &[(NewReceipt<'_>, Option<i64>)],
+    receipts: &[Matched<'_>],
     now: i64,
 ) -> Result<HashSet<String>> {
     let rows: Vec<(String,)> = fetch_all!(
@@ -31,8 +41,10 @@ pub async fn add_receipts(
         "INSERT INTO receipts (controller, gateway, event_id, provider_id, reference, status, error, class, at, received_at, attempt_id)
          SELECT $2, $3, j.value->>'event_id', j.value->>'provider_id', j.value->>'reference', j.value->>'status', j.value->>'error',
            j.value->>'class', CAST(j.value->>'at' AS BIGINT), $4, CAST(j.value->>'attempt' AS BIGINT)
-         FROM EACH($1) WHERE true ON CONFLICT DO NOTHING RETURNING event_id",
-        json(receipts.iter().map(|(receipt, attempt)| Row { receipt, attempt: *attempt }).collect::<Vec<_>>()),
+         FROM EACH($1) WHERE NOT EXISTS (SELECT 1 FROM receipts k
+           WHERE k.controller = $2 AND k.gateway = $3 AND k.event_id = j.value->>'hashed')
+         ON CONFLICT DO NOTHING RETURNING event_id",
+        json(receipts),
         controller,
         gateway,
         now
@@ -40,11 +52,9 @@ pub async fn add_receipts(
     Ok(rows.into_iter().map(|(event_id,)| event_id).collect())
 }
 
-#[derive(serde::Serialize)]
-struct Row<'a> {
-    #[serde(flatten)]
-    receipt: &'a NewReceipt<'a>,
-    attempt: Option<i64>,
+/// Deletes receipts of no message that is known, received before `before`: what has not found its message by then never will.
+pub async fn forget_unmatched(tx: &mut Tx, controller: &str, before: i64) -> Result<u64> {
+    execute!(tx, "DELETE FROM receipts WHERE controller = $1 AND attempt_id IS NULL AND received_at < $2", controller, before)
 }
 
 /// A receipt that came early: its id, the provider's id, status, class and error.
@@ -54,15 +64,17 @@ pub type Early = (i64, String, String, Option<String>, Option<String>);
 const SKEW: i64 = MINUTE;
 
 /// Receipts that came before their attempt knew its provider id, in the provider's order. What came before the attempt itself is about
-/// another message of the same id.
-pub async fn unmatched(tx: &mut Tx, gateway: &str, provider_ids: &[&str]) -> Result<Vec<Early>> {
-    let ids = json(provider_ids.iter().map(|id| serde_json::json!({ "id": id })).collect::<Vec<_>>());
+/// another message of the same id. `provider_ids`: each with the keyed hash under which a receipt of no known message is stored.
+pub async fn unmatched(tx: &mut Tx, gateway: &str, provider_ids: &[(&str, String)]) -> Result<Vec<Early>> {
+    // An earlier version stored the id itself.
+    let ids = provider_ids.iter().flat_map(|(id, hashed)| [(id, *id), (id, hashed.as_str())]);
+    let ids = json(ids.map(|(id, stored)| serde_json::json!({ "id": id, "stored": stored })).collect::<Vec<_>>());
     fetch_all!(
         tx,
-        "SELECT r.id, r.provider_id, r.status, r.class, r.error FROM receipts r WHERE r.gateway = $2 AND r.attempt_id IS NULL
-           AND r.provider_id IN (SELECT j.value->>'id' FROM EACH($1))
+        "SELECT r.id, j.value->>'id', r.status, r.class, r.error FROM EACH($1)
+         THEN JOIN receipts r ON r.gateway = $2 AND r.attempt_id IS NULL AND r.provider_id = j.value->>'stored'
            AND r.received_at >= COALESCE((SELECT MAX(a.claimed_at) FROM attempts a
-             WHERE a.gateway = r.gateway AND a.provider_id = r.provider_id), 0) - $3
+             WHERE a.gateway = $2 AND a.provider_id = j.value->>'id'), 0) - $3
          ORDER BY r.at, r.id",
         &ids,
         gateway,
@@ -70,8 +82,9 @@ pub async fn unmatched(tx: &mut Tx, gateway: &str, provider_ids: &[&str]) -> Res
     )
 }
 
-pub async fn match_receipt(tx: &mut Tx, receipt: i64, attempt: i64) -> Result<()> {
-    execute!(tx, "UPDATE receipts SET attempt_id = $2 WHERE id = $1", receipt, attempt)?;
+/// It is known now of which attempt a receipt is, and so what its error may be read as.
+pub async fn match_receipt(tx: &mut Tx, receipt: i64, attempt: i64, error: Option<&str>) -> Result<()> {
+    execute!(tx, "UPDATE receipts SET attempt_id = $2, error = $3 WHERE id = $1", receipt, attempt, error)?;
     Ok(())
 }
 

@@ -420,21 +420,12 @@ pub async fn erased_among(tx: &mut Tx, messages: &[i64]) -> Result<HashSet<i64>>
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
-/// What a provider calls these messages, learned by the answer to a send that an erasure overtook, goes again, with what it told under that name.
-pub async fn forget_names(tx: &mut Tx, gateway: &str, messages: &[i64]) -> Result<()> {
-    let messages = json(messages);
-    execute!(
-        tx,
-        "DELETE FROM receipts WHERE gateway = $2 AND attempt_id IS NULL AND provider_id IN (
-           SELECT a.provider_id FROM attempts a WHERE a.provider_id IS NOT NULL
-             AND a.message_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)))",
-        &messages,
-        gateway
-    )?;
+/// What a provider calls these messages, learned by the answer to a send that an erasure overtook, goes again.
+pub async fn forget_names(tx: &mut Tx, messages: &[i64]) -> Result<()> {
     execute!(
         tx,
         "UPDATE attempts SET provider_id = NULL WHERE message_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))",
-        &messages
+        json(messages)
     )?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use apalis::prelude::*;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Engine, deliver, expire, intake, notify, plan, recover, retention};
+use crate::engine::{Engine, deliver, expire, intake, notify, plan, receipts, recover, retention};
 use crate::store::queue::{Job, QUEUE};
 use crate::store::{Store, control};
 
@@ -212,6 +212,7 @@ async fn tidy(engine: &Engine) -> Result<()> {
     intake::tidy(engine).await?;
     retention::schedule(engine).await?;
     notify::sweep(engine).await?;
+    receipts::sweep(engine).await?;
     Ok(())
 }
 

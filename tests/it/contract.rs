@@ -986,7 +986,8 @@ both!(a_failed_ask_takes_its_next_channel_once_and_only_while_nobody_answered, |
         class: Some("not-on-channel"),
         at: 6,
     };
-    inbound::add_receipts(&mut tx, C, "g", &[(receipt, Some(three.1))], 6).await.unwrap();
+    let receipt = inbound::Matched { receipt, attempt: Some(three.1), hashed: "h" };
+    inbound::add_receipts(&mut tx, C, "g", &[receipt], 6).await.unwrap();
     let told = inbound::receipts_of(&mut tx, c).await.unwrap();
     assert_eq!(told.iter().map(|r| (r.attempt_id, r.class.as_deref())).collect::<Vec<_>>(), [(three.1, Some("not-on-channel"))]);
     assert_eq!(legs::proved_not_on_channel(&mut tx, &all).await.unwrap(), [three.0]);
@@ -1262,7 +1263,7 @@ both!(what_a_provider_calls_a_message_of_somebody_erased_is_forgotten, |app| {
     assert!(messages::erased_among(&mut tx, &[one.0, two.0]).await.unwrap().is_empty());
     erase::contact(&mut tx, C, gone, "nobody", "", 21).await.unwrap();
     assert_eq!(messages::erased_among(&mut tx, &[one.0, two.0]).await.unwrap(), [one.0].into());
-    messages::forget_names(&mut tx, "g", &[two.0]).await.unwrap();
+    messages::forget_names(&mut tx, &[two.0]).await.unwrap();
     let name = |n: i64| format!("provider {n}");
     assert!(messages::attempt_by_provider_id(&mut tx, "g", &name(two.0)).await.unwrap().is_none());
     tx.rollback().await.unwrap();
@@ -1343,19 +1344,26 @@ both!(receipts_and_inbound_events_are_stored_once, |app| {
         class: None,
         at,
     };
-    let (r1, r2) = (receipt("r1", 9), receipt("r2", 8));
-    let both = [(r1, None), (r2, None), (r1, None)];
+    let [r1, r2] =
+        [("r1", 9), ("r2", 8)].map(|(id, at)| inbound::Matched { receipt: receipt(id, at), attempt: None, hashed: id });
+    let both = [r1, r2, r1];
     let mut new: Vec<_> = inbound::add_receipts(&mut tx, C, "g", &both, 10).await.unwrap().into_iter().collect();
     new.sort();
     assert_eq!(new, ["r1", "r2"]);
-    assert!(inbound::add_receipts(&mut tx, C, "g", &[(r1, None)], 11).await.unwrap().is_empty());
-    assert_eq!(inbound::add_receipts(&mut tx, C, "f", &[(r1, None)], 11).await.unwrap().len(), 1, "another gateway's");
-    let found = inbound::unmatched(&mut tx, "g", &["x", "y"]).await.unwrap();
+    assert!(inbound::add_receipts(&mut tx, C, "g", &[r1], 11).await.unwrap().is_empty());
+    let plain = inbound::Matched { receipt: receipt("plain", 9), attempt: Some(1), hashed: "r1" };
+    assert!(inbound::add_receipts(&mut tx, C, "g", &[plain], 11).await.unwrap().is_empty(), "known by its hash");
+    assert_eq!(inbound::add_receipts(&mut tx, C, "f", &[r1], 11).await.unwrap().len(), 1, "another gateway's");
+    let found = inbound::unmatched(&mut tx, "g", &[("x", "-".into()), ("y", "-".into())]).await.unwrap();
     let [early, late] = &found[..] else { panic!("{found:?}") };
     assert!(early.0 > late.0, "by the provider's time, though it came later");
     assert_eq!((early.1.as_str(), early.2.as_str(), &early.3, &early.4), ("x", "sent", &None, &None));
-    inbound::match_receipt(&mut tx, early.0, 1).await.unwrap();
-    assert_eq!(inbound::unmatched(&mut tx, "g", &["x"]).await.unwrap(), std::slice::from_ref(late));
+    inbound::match_receipt(&mut tx, early.0, 1, None).await.unwrap();
+    assert_eq!(inbound::unmatched(&mut tx, "g", &[("x", "-".into())]).await.unwrap(), std::slice::from_ref(late));
+    let by_hash = inbound::unmatched(&mut tx, "g", &[("name", "x".into())]).await.unwrap();
+    assert_eq!((by_hash.len(), by_hash[0].1.as_str()), (1, "name"), "under the provider's own");
+    assert_eq!(inbound::forget_unmatched(&mut tx, C, 10).await.unwrap(), 0);
+    assert_eq!(inbound::forget_unmatched(&mut tx, C, 11).await.unwrap(), 1, "neither the one of a message nor what came later");
     let reply = |event_id, intent| inbound::NewInbound {
         event_id,
         mac: "m",

@@ -7,7 +7,7 @@ use permesso::domain::phone::PhoneNumber;
 use permesso::domain::rights::Right;
 use permesso::engine::erase::{self, Erased};
 use permesso::engine::requests::{self as wishes, Asked};
-use permesso::engine::{explain, inbox, outcome, receive, report, rights, verify};
+use permesso::engine::{explain, inbox, outcome, receipts, receive, report, rights, verify};
 use permesso::gateway::driver::OF_CONTENT;
 use permesso::gateway::{Again, Event, Sent};
 use permesso::store::requests::{self, Ended, Part, Request};
@@ -66,9 +66,9 @@ async fn left(app: &TestApp) -> Vec<i64> {
     left
 }
 
-both!(what_a_gateway_says_after_an_erasure_leads_back_to_nobody, |app| {
-    let number = TestApp::it(1);
-    app.people(std::slice::from_ref(&number)).await;
+/// One ask whose answer is still out. Answers its batch, and the message as it was due.
+async fn in_flight(app: &TestApp, number: &str) -> (messages::Batch, messages::Due) {
+    app.people(&[number.to_owned()]).await;
     app.plan(LINK).await;
     let mut tx = app.engine.store.write().await.unwrap();
     let batch = messages::due_batches(&mut tx, &app.engine.controller, app.clock.now(), 1).await.unwrap()[0].0;
@@ -76,21 +76,31 @@ both!(what_a_gateway_says_after_an_erasure_leads_back_to_nobody, |app| {
     let due = messages::due(&mut tx, &batch, app.clock.now(), 9).await.unwrap().remove(0);
     tx.rollback().await.unwrap();
     app.settle().await;
-    let reference = app.inbox(&number)[0].reference.clone();
-    // Its answer is still out, and a receipt has come before it, by the provider's id alone.
     app.execute("UPDATE attempts SET outcome = NULL, outcome_at = NULL, provider_id = NULL").await.unwrap();
     app.execute("UPDATE messages SET state = 'sending'").await.unwrap();
-    let told = |event_id: &str, provider_id: &str, reference: Option<&String>, status| Event::Receipt {
+    (batch, due)
+}
+
+fn told(app: &TestApp, event_id: &str, reference: Option<&String>, status: Receipt) -> Event {
+    Event::Receipt {
         event_id: event_id.into(),
-        provider_id: provider_id.into(),
+        provider_id: "P1".into(),
         reference: reference.cloned(),
         status,
         error: None,
         class: None,
         at: app.clock.now(),
         user: None,
-    };
-    receive::store(&app.engine, "mock", &[told("early", "P1", None, Receipt::Sent)]).await.unwrap();
+    }
+}
+
+both!(what_a_gateway_says_after_an_erasure_leads_back_to_nobody, |app| {
+    let number = TestApp::it(1);
+    let (batch, due) = in_flight(app, &number).await;
+    let reference = app.inbox(&number)[0].reference.clone();
+    let told = |event_id: &str, reference: Option<&String>, status| told(app, event_id, reference, status);
+    // A receipt has come before the answer, by the provider's id alone.
+    receive::store(&app.engine, "mock", &[told("early", None, Receipt::Sent)]).await.unwrap();
     erase(app, &number).await;
     let attempt = app.count("SELECT id FROM attempts").await;
     let accepted = Sent::Accepted { provider_id: Some("P1".into()) };
@@ -98,16 +108,60 @@ both!(what_a_gateway_says_after_an_erasure_leads_back_to_nobody, |app| {
     assert_eq!(left(app).await, [0; 12]);
     assert_eq!(app.states().await, [("accepted".to_owned(), 1)].into());
     // It still counts, once.
-    let late = told("late", "P1", Some(&reference), Receipt::Delivered);
+    let late = told("late", Some(&reference), Receipt::Delivered);
     for _ in 0..2 {
         receive::store(&app.engine, "mock", std::slice::from_ref(&late)).await.unwrap();
     }
     assert_eq!(left(app).await, [0; 12]);
     assert_eq!(app.states().await, [("delivered".to_owned(), 1)].into());
-    let named =
-        "SELECT COUNT(*) FROM receipts WHERE provider_id = 'P1' OR event_id IN ('early', 'late') OR reference IS NOT NULL";
+    // By the provider's id alone nobody knows whose it is, or was.
+    receive::store(&app.engine, "mock", &[told("later", None, Receipt::Read)]).await.unwrap();
+    let named = "SELECT COUNT(*) FROM receipts WHERE provider_id = 'P1' OR event_id IN ('early', 'late', 'later') OR reference IS NOT NULL";
     assert_eq!(app.count(named).await, 0);
     assert_eq!(app.count("SELECT COUNT(*) FROM receipts WHERE status = 'delivered'").await, 1);
+});
+
+both!(a_receipt_of_no_known_message_names_nothing_counts_once_it_is_known_and_goes_after_a_week, |app| {
+    let number = TestApp::it(1);
+    let (batch, due) = in_flight(app, &number).await;
+    app.execute("DELETE FROM receipts").await.unwrap();
+    let mut early = told(app, "early", None, Receipt::Delivered);
+    if let Event::Receipt { error, .. } = &mut early {
+        *error = Some("late for P1".into());
+    }
+    for _ in 0..2 {
+        receive::store(&app.engine, "mock", std::slice::from_ref(&early)).await.unwrap();
+    }
+    let kept = app.dump("receipts").await;
+    assert!(!kept.contains("early") && !kept.contains("P1"), "{kept}");
+    let attempt = app.count("SELECT id FROM attempts").await;
+    let accepted = Sent::Accepted { provider_id: Some("P1".into()) };
+    outcome::store_outcomes(&app.engine, &batch, vec![(due, attempt, accepted)]).await;
+    assert_eq!(app.states().await, [("delivered".to_owned(), 1)].into());
+    assert_eq!(app.count("SELECT COUNT(*) FROM receipts WHERE error = 'late for P1'").await, 1, "it is theirs");
+    // Told once more, now that everybody knows what it is about.
+    receive::store(&app.engine, "mock", &[early]).await.unwrap();
+    assert_eq!(app.count("SELECT COUNT(*) FROM receipts WHERE attempt_id IS NOT NULL").await, 1);
+    receive::store(
+        &app.engine,
+        "mock",
+        &[Event::Receipt {
+            event_id: "another".into(),
+            provider_id: "P2".into(),
+            reference: None,
+            status: Receipt::Sent,
+            error: None,
+            class: None,
+            at: app.clock.now(),
+            user: None,
+        }],
+    )
+    .await
+    .unwrap();
+    app.advance(Duration::from_secs(7 * 86_400));
+    assert_eq!(receipts::sweep(&app.engine).await.unwrap(), 0);
+    app.advance(Duration::from_secs(1));
+    assert_eq!(receipts::sweep(&app.engine).await.unwrap(), 1, "the other has its message");
 });
 
 both!(who_is_erased_is_gone_stays_out_and_the_proof_still_holds, |app| {

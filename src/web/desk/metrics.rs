@@ -92,7 +92,7 @@ pub async fn metrics(State(web): State<Web>) -> Result<Response, Problem> {
         ),
         ("gaps_open", "Times in which nobody listened, neither read from the gateways nor vouched for.", gaps as i64),
         ("dead_letters", "Authentic callbacks that could not be read and wait for an operator.", gauges.dead_letters),
-        ("unmatched_receipts", "Receipts of messages that are not known.", gauges.unmatched_receipts),
+        ("unmatched_receipts", "Receipts of the last week of messages that are not known.", gauges.unmatched_receipts),
     ] {
         let _ = writeln!(out, "# HELP permesso_{name} {help}\n# TYPE permesso_{name} gauge\npermesso_{name} {value}");
     }
