@@ -13,7 +13,7 @@ use crate::domain::phone::PhoneNumber;
 use crate::domain::plural::{counted, word};
 use crate::domain::rights::Right;
 use crate::engine::dossier::{self, Closed, Dossier};
-use crate::engine::erase::{self, Erased};
+use crate::engine::erase::{self, Erased, Left};
 use crate::engine::requests::{self, Asked};
 use crate::engine::rights::{self, Objected};
 use crate::engine::{Engine, explain, hand, record};
@@ -330,6 +330,18 @@ fn left_out(closed: Closed) -> String {
     )
 }
 
+/// Whose data an erasure by such a number leaves.
+fn left_beside(left: &Left) -> String {
+    let (why, theirs) = match left {
+        Left::Forgotten => ("nothing was heard from this number for so long that it was forgotten", "their number".to_owned()),
+        Left::Changed(number) => ("this number's person has another one", number.clone()),
+        Left::WrongPerson => ("whoever has this number said that it is a wrong one", "their number".to_owned()),
+    };
+    format!(
+        "left as it is: what is known of whose number it was, by any other: {why}, so who asks may be somebody else; remedy: where it is that person, erase {theirs}, too"
+    )
+}
+
 /// What is kept of a number that we do not know, and why.
 const KEPT_OUT: &str = "its no, as a keyed hash, so that it is not written to, whatever list brings it";
 
@@ -354,6 +366,9 @@ fn print_erased(erased: &Erased, rehearsal: bool) {
     }
     if erased.numbers > 0 {
         println!("kept: the no, as keyed hashes; the pseudonymous proof in the ledger, until {}", erased.proof_until);
+    }
+    if let Some(left) = &erased.left {
+        println!("{}", left_beside(left));
     }
     for (gateway, messages) in &erased.gateways {
         println!("{gateway} has to do its part ({}), by {}", counted(*messages, "message", "messages"), erased.due);

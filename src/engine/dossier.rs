@@ -270,10 +270,10 @@ async fn note(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &Asked)
 /// What belongs to the human of a number beside it, as [`suppressions::reach`] answers. Nothing does to one that was forgotten, as long as no list
 /// brings it again: whoever has it now may be somebody else, to whom the others are not shown.
 async fn beside(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], is_contact: bool) -> Result<(Vec<i64>, Vec<Keyed>)> {
-    let (reached, aliases) = suppressions::reach(tx, &engine.controller, keyed).await?;
-    let own: Vec<Keyed> = aliases.iter().filter(|alias| keyed.iter().any(|k| k.mac == alias.mac)).cloned().collect();
-    let is_forgotten = !is_contact && humans::not_forgotten(tx, &engine.controller, &own).await?.len() < own.len();
-    Ok(if is_forgotten { Default::default() } else { (reached, aliases) })
+    if !is_contact && humans::is_forgotten(tx, &engine.controller, keyed).await? {
+        return Ok(Default::default());
+    }
+    Ok(suppressions::reach(tx, &engine.controller, keyed).await?)
 }
 
 /// What is known of the human with this number.

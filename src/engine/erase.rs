@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::confirm::{self, Deed};
 use super::requests::{self, Asked};
-use super::{Engine, Tries};
+use super::{Engine, Tries, notify};
 use crate::clock::DAY;
 use crate::crash;
 use crate::domain::answer::By;
@@ -17,7 +17,7 @@ use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
 use crate::store::contacts::Contact;
 use crate::store::requests::Part;
-use crate::store::{self, Tx, contacts, erase, humans, suppressions};
+use crate::store::{self, Tx, contacts, erase, humans, messages, suppressions};
 use crate::vault::Keyed;
 
 /// What an erasure did, or would do.
@@ -40,6 +40,20 @@ pub struct Erased {
     pub due: String,
     /// Until when the pseudonymous proof is kept.
     pub proof_until: String,
+    /// The number is its person's no more, as far as is known: what they have beside it was left as it is.
+    pub left: Option<Left>,
+}
+
+/// Why whoever names a number may be somebody else than whose it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Left {
+    /// Nothing was heard from it for so long that it was forgotten.
+    Forgotten,
+    /// It gave way to this one, of which the last digits stand here.
+    Changed(String),
+    /// Whoever has it said that it is a wrong one.
+    WrongPerson,
 }
 
 /// Erases the person with this number, and with every number tied to it. `rehearsal` changes nothing and answers what would go.
@@ -65,6 +79,19 @@ pub async fn within(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &
     humans::take_turn(tx, controller).await?;
     let mut keyed = engine.vault.keyed_all(number);
     let before = suppressions::erased_among(tx, controller, keyed.iter().map(|k| k.mac.as_str())).await?;
+    let known = contacts::by_number(tx, controller, &keyed).await?;
+    let left = match &known {
+        Some(contact) => left(tx, engine, contact).await?,
+        None if before.is_empty() && humans::is_forgotten(tx, controller, &keyed).await? => {
+            let_go(tx, engine, &keyed).await?;
+            Some(Left::Forgotten)
+        }
+        None => None,
+    };
+    if known.is_none() && before.is_empty() {
+        // The company's CRM may know the number all the same.
+        notify::no_of_stranger(tx, engine, number, Reason::Erased).await?;
+    }
     let (reached, aliases) = suppressions::reach(tx, controller, &keyed).await?;
     keyed.extend(aliases);
     let mut deed =
@@ -75,6 +102,7 @@ pub async fn within(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &
         already: reached.is_empty() && !before.is_empty(),
         due: requests::due_on(asked),
         proof_until: requests::day(now + engine.config.retention.proof_days * DAY),
+        left,
         ..Erased::default()
     };
     // The numbers that gave way to these are of the same person, though no human ties them any more.
@@ -125,6 +153,37 @@ pub async fn within(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &
     erased.replies = erase::replies(tx, controller, &keyed, &all).await?;
     erase::marks(tx, controller, &keyed).await?;
     Ok(erased)
+}
+
+/// Whether the person that a number was of has others, though it is theirs no more.
+async fn left(tx: &mut Tx, engine: &Engine, contact: &Contact) -> Result<Option<Left>> {
+    let (mut newest, mut number_enc) = (contact.id, None);
+    while let Some(change) = store::requests::number_changes(tx, newest).await?.into_iter().rev().find(|change| change.went != 0)
+    {
+        (newest, number_enc) = (change.other, Some(change.number_enc));
+    }
+    if let Some(number_enc) = number_enc {
+        return Ok(match number_enc.as_str() {
+            "" => None,
+            number_enc => Some(Left::Changed(engine.vault.decrypt_number(number_enc)?.masked())),
+        });
+    }
+    let was = match humans::of_contact(tx, contact.id).await? {
+        Some(_) => None,
+        None => humans::ever_of_contact(tx, contact.id).await?,
+    };
+    let Some(was) = was.map(|mac| Keyed { key_id: 0, mac }) else { return Ok(None) };
+    let (others, _) = suppressions::reach(tx, &engine.controller, &[was]).await?;
+    Ok((!others.is_empty()).then_some(Left::WrongPerson))
+}
+
+/// Takes a number that was forgotten out of its human: whoever has it now may be somebody else, whose erasure is not theirs. Its noes and what
+/// was asked by it stay the human's.
+async fn let_go(tx: &mut Tx, engine: &Engine, keyed: &[Keyed]) -> Result<()> {
+    let (_, mut ids) = suppressions::reach(tx, &engine.controller, keyed).await?;
+    ids.retain(|id| keyed.iter().all(|own| own.mac != id.mac));
+    messages::hand_on_marks(tx, &engine.controller, keyed, &ids).await?;
+    confirm::untie(tx, engine, keyed).await
 }
 
 /// Deletes everything personal of one contact, after the ledger has said so. Whoever was told of them by webhook hears of a stop.

@@ -9,10 +9,9 @@ use super::{Engine, enroll, mydata, requests, rights};
 use crate::clock::{DAY, instant};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::suppression::Reason;
-use crate::store::contacts::Contact;
 use crate::store::handed::{self, New};
-use crate::store::{Tx, contacts, humans, intakes, suppressions};
-use crate::vault::{self, Keyed};
+use crate::store::{contacts, humans, intakes, suppressions};
+use crate::vault;
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Handed {
@@ -31,6 +30,8 @@ pub struct Handed {
 /// or was not and something is; or there is no sender for the code of a yes.
 pub async fn link(engine: &Engine, number: &PhoneNumber, by: &str, asked_back: Option<&str>) -> Result<Handed> {
     let keyed = engine.vault.keyed_all(number);
+    // Before anybody new is known: who was known before they came is not forgotten as one who came (`intakes::unfinished`).
+    let now = engine.now();
     let mut tx = engine.store.write().await?;
     // Beside no import: a number is one contact.
     humans::take_turn(&mut tx, &engine.controller).await?;
@@ -61,7 +62,12 @@ pub async fn link(engine: &Engine, number: &PhoneNumber, by: &str, asked_back: O
             bail!("the person of this number was not erased, so nobody has to come back; remedy: leave out --asked-back")
         }
         (Some(contact), _) => contact,
-        (None, Some(how)) => back(&mut tx, engine, number, &keyed, how).await?,
+        // Somebody new: nothing of before is theirs, they are on no list and in no campaign's audience, and left in peace as before until
+        // their own yes lifts that. Whoever does not say it while the link can grant is forgotten again (`intake::tidy`).
+        (None, Some(_)) => {
+            let (id, _) = enroll::add(&mut tx, engine, number, number.country().unwrap_or_default(), &keyed).await?;
+            contacts::by_id(&mut tx, id).await?.context("the contact is gone")?
+        }
         (None, None) => bail!(
             "the number is no contact, so there is no page to open; remedy: import it, or give the address of a form (`permesso link page`)"
         ),
@@ -71,7 +77,11 @@ pub async fn link(engine: &Engine, number: &PhoneNumber, by: &str, asked_back: O
         .context("permesso.toml has no [[sender]], so no code could complete a yes; remedy: add one")?;
     let pack = contact.country.as_ref().and_then(|code| engine.config.packs.get(code));
     let locale = contact.locale.as_deref().or(pack.map(|pack| pack.default_locale.as_str())).unwrap_or("en");
-    let (token, now) = (vault::token(), engine.now());
+    let token = vault::token();
+    if asked_back.is_some() {
+        // Also where the number is known already, as a tester's: without it they would be nobody who came (`store::consents`).
+        intakes::came(&mut tx, &engine.controller, "", &vault::token_hash(&vault::token()), contact.id, asked_back, now).await?;
+    }
     let token_hash = vault::token_hash(&token);
     let (channel, sender) = (sender.channel.code(), sender.id.as_str());
     let by = asked_back.map_or_else(|| by.to_owned(), |how| format!("{by}, for somebody erased who asked for it: {how}"));
@@ -80,13 +90,4 @@ pub async fn link(engine: &Engine, number: &PhoneNumber, by: &str, asked_back: O
     tx.commit().await?;
     let last = now + engine.config.link_days * DAY - 1;
     Ok(Handed { address: engine.config.link(&token), number: number.masked(), yes_until: instant(last).date_naive().to_string() })
-}
-
-/// Somebody erased, as somebody new: nothing of before is theirs, they are on no list and in no campaign's audience, and left in peace as
-/// before until their own yes lifts that. Whoever does not say it while the link can grant is forgotten again (`intake::tidy`).
-async fn back(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, keyed: &[Keyed], how: &str) -> Result<Contact> {
-    let now = engine.now();
-    let (id, _) = enroll::add(tx, engine, number, number.country().unwrap_or_default(), keyed).await?;
-    intakes::came(tx, &engine.controller, "", &vault::token_hash(&vault::token()), id, Some(how), now).await?;
-    contacts::by_id(tx, id).await?.context("the contact is gone")
 }

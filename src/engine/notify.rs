@@ -55,6 +55,7 @@ pub async fn no_of_stranger(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, 
         seq: None,
         permissions: "[]",
         number_enc: Some(&number_enc),
+        reason: Some(reason.code()),
         at: engine.now(),
     };
     Ok(outbox::add(tx, &engine.controller, &told, &new, engine.now()).await?)
@@ -187,7 +188,7 @@ fn body(engine: &Engine, event: &Claimed) -> Result<String> {
         number: number.as_ref().map(PhoneNumber::e164),
         scope: news.scope(),
         permissions: serde_json::from_str(&event.permissions)?,
-        reason: webhook::reason(news, entry),
+        reason: event.reason.as_deref().unwrap_or_else(|| webhook::reason(news, entry)),
         ledger_seq: event.seq,
         channel: entry.map(|e| e.channel.as_str()),
         action: entry.map(|e| e.action.as_str()),

@@ -252,6 +252,9 @@ pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Re
             }
         }
         inbound::adopt(&mut tx, &engine.controller, now).await?;
+        // By their noes, and last: the copy may have whoever was erased under a wrong number alone, which may be one since.
+        let erased = store::erase::of_wrong_numbers(&mut tx, &engine.controller).await?;
+        store::erase::under_wrong_numbers(&mut tx, &engine.controller, &erased).await?;
     }
     keep::forget_hearing(&mut tx, &engine.controller).await?;
     control::set_halt(&mut tx, &engine.controller, Some(now), &format!("{by}: db restore")).await?;

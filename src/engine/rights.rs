@@ -193,7 +193,7 @@ pub(super) async fn object_of(
 /// and the mark of every ask, and no consent and no right to ask. The old number is closed, since it may be somebody else's by now.
 ///
 /// # Errors
-/// The old number is no contact, is of somebody erased who has not come back, or gave way already; the new one is the same, a contact
+/// The old number is no contact, is or was of somebody erased who has not come back, or gave way already; the new one is the same, a contact
 /// already, no mobile number, or known to be somebody else's or of somebody erased; or what came from the old one, a reply or a letter, waits
 /// to be read or carried out.
 pub async fn change_number(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked: &Asked) -> Result<()> {
@@ -242,6 +242,14 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
     if suppressions::live(&noes).any(|no| no == Reason::Erased) {
         bail!(
             "whoever had the old number was erased, and has not come back by a yes of their own; remedy: change it once they have, or give them the address of a form (`permesso link page`)"
+        );
+    }
+    let human = humans::ever_of_contact(&mut tx, contact.id).await?;
+    let erased = !suppressions::erased_among(&mut tx, controller, human.as_deref()).await?.is_empty();
+    // What whoever was erased has next is not kept, though the number that lists had for them was somebody else's.
+    if erased && humans::of_contact(&mut tx, contact.id).await?.is_none() {
+        bail!(
+            "whoever the old number was believed to be of was erased, and the new one would bring them back; remedy: where they ask to come back, hand over a link by a number they were erased under (`permesso contact link NUMBER --asked-back \"letter of …\"`), or give them the address of a form (`permesso link page`)"
         );
     }
     if contacts::by_number(&mut tx, controller, &is).await?.is_some() {
@@ -304,7 +312,8 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
         }
     }
     // The new number takes the old one's place in the human, which the old one may have left as a wrong one; what closes it closes that alone.
-    if let Some(human) = humans::ever_of_contact(&mut tx, contact.id).await? {
+    // Whoever was erased and came back is that human no more.
+    if let Some(human) = human.filter(|_| !erased) {
         humans::untie(&mut tx, controller, &was).await?;
         let tied = humans::tie(&mut tx, controller, &[Tie { number: is.clone(), id: Some(human) }]).await?;
         import::spread(&mut tx, engine, &tied, now).await?;

@@ -98,6 +98,18 @@ pub async fn under_wrong_numbers(tx: &mut Tx, controller: &str, keyed: &[Keyed])
     execute!(tx, "DELETE FROM consent_evidence WHERE contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))", &wrong)
 }
 
+/// By what the humans are known to whom numbers belonged that turned out to be somebody else's, where these humans are erased.
+pub async fn of_wrong_numbers(tx: &mut Tx, controller: &str) -> Result<Vec<Keyed>> {
+    let humans: Vec<(String,)> = fetch_all!(
+        tx,
+        "SELECT DISTINCT c.was_human FROM contacts c
+         JOIN suppressions s ON s.controller = c.controller AND s.mac = c.was_human AND s.reason = 'erased' AND s.lifted_at IS NULL
+         WHERE c.controller = $1 AND c.was_human IS NOT NULL ORDER BY c.was_human",
+        controller
+    )?;
+    Ok(humans.into_iter().map(|(mac,)| Keyed { key_id: 0, mac }).collect())
+}
+
 /// Deletes everything personal of a contact. The row stays, of nobody, because messages and decisions that were counted point at it;
 /// nothing selects it any more. Events that the company's CRM was not told yet carry `number_enc` until it is, or until [`sweep`] forgets
 /// what cannot be told. Answers how many imported rows went.

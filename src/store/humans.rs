@@ -227,6 +227,18 @@ pub async fn forget(tx: &mut Tx, controller: &str, keyed: &[Keyed], now: i64) ->
     Ok(())
 }
 
+/// Whether a number, by any of these hashes, is one that was forgotten.
+pub async fn is_forgotten(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<bool> {
+    let row: Option<(String,)> = fetch_optional!(
+        tx,
+        "SELECT alias FROM humans WHERE controller = $2 AND forgotten_at IS NOT NULL
+           AND alias IN (SELECT j.value->>'mac' FROM EACH($1)) LIMIT 1",
+        json(keyed),
+        controller
+    )?;
+    Ok(row.is_some())
+}
+
 /// Of these ids and numbers, those that were not forgotten.
 pub async fn not_forgotten(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<Keyed>> {
     let rows: Vec<(String,)> = fetch_all!(

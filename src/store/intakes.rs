@@ -2,6 +2,7 @@
 //! token's, so that each makes one act; of a number that gets no code there is the token and nothing else. And who wrote first by an
 //! entry's word, or asked to come back after an erasure: a row without a message.
 
+use super::contacts::{human_is_held, of_human};
 use super::requests::has_open_request;
 use super::{Result, Tx, execute, fetch_all, fetch_optional};
 
@@ -133,14 +134,14 @@ pub async fn of_contact(tx: &mut Tx, contact: i64) -> Result<Vec<(String, i64)>>
 }
 
 /// Contacts that came by themselves alone, who never completed a consent, all of it before `before`, and were handed no link since
-/// `links_before`. Whoever was imported or restricted their data stays, and whoever's reply waits to be read, or letter to be answered; a no
-/// lives on without its contact.
+/// `links_before`. Whoever was imported or restricted their data stays, and whoever's reply waits to be read, or letter to be answered,
+/// whichever number of theirs it is of; a no lives on without its contact.
 pub async fn unfinished(tx: &mut Tx, controller: &str, before: i64, links_before: i64, limit: i64) -> Result<Vec<(i64,)>> {
     fetch_all!(
         tx,
         concat!(
             "SELECT c.id FROM contacts c
-             WHERE c.controller = $1 AND c.number_enc <> '' AND c.restricted = 0 AND c.held_at IS NULL
+             WHERE c.controller = $1 AND c.number_enc <> '' AND c.restricted = 0
                AND c.id IN (SELECT i.contact_id FROM intakes i WHERE i.controller = $1 AND i.confirmed_at IS NULL AND i.created_at < $2)
                AND c.created_at >= (SELECT MIN(i.created_at) FROM intakes i WHERE i.contact_id = c.id)
                AND NOT EXISTS (SELECT 1 FROM intakes i WHERE i.contact_id = c.id AND (i.confirmed_at IS NOT NULL OR i.created_at >= $2))
@@ -148,12 +149,13 @@ pub async fn unfinished(tx: &mut Tx, controller: &str, before: i64, links_before
                AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.controller = $1 AND l.subject = c.subject AND (l.kind = 'granted' OR l.at >= $2))
                AND NOT EXISTS (SELECT 1 FROM conversations v WHERE v.contact_id = c.id AND v.closed_at IS NULL)
                AND NOT EXISTS (SELECT 1 FROM handed_links h WHERE h.contact_id = c.id AND h.at >= $3)
-               AND NOT EXISTS (SELECT 1 FROM inbound_events n WHERE n.contact_id = c.id
-                 AND (n.received_at >= $2 OR (n.effect = 'held' AND n.resolved_at IS NULL)))
+               AND NOT EXISTS (SELECT 1 FROM inbound_events n WHERE n.contact_id = c.id AND n.received_at >= $2)
                AND NOT EXISTS (SELECT 1 FROM messages m
                  WHERE m.contact_id = c.id AND (m.kind IN ('ask', 'reminder', 'test') OR m.state IN ('planned', 'sending')))
                AND NOT ",
             has_open_request!("c", ""),
+            " AND 0 = ",
+            human_is_held!("c"),
             " ORDER BY c.id LIMIT $4"
         ),
         controller,

@@ -96,6 +96,7 @@ pub async fn append(tx: &mut Tx, vault: &Vault, controller: &str, body: &Body, t
             seq: Some(seq),
             permissions: &permissions,
             number_enc: None,
+            reason: None,
             at: body.at,
         };
         outbox::add(tx, controller, told, &new, now).await?;

@@ -309,6 +309,25 @@ pub async fn mark_asked(tx: &mut Tx, controller: &str, family: &str, kind: Kind,
     Ok(())
 }
 
+/// What was asked under some ids and numbers counts under others of the same human, too.
+pub async fn hand_on_marks(tx: &mut Tx, controller: &str, from: &[Keyed], to: &[Keyed]) -> Result<()> {
+    let pairs = from.iter().flat_map(|from| to.iter().map(move |to| (from, to)));
+    execute!(
+        tx,
+        "INSERT INTO asked_marks (controller, mac, key_id, family, kind, asked_at, message_id)
+         SELECT a.controller, j.value->>'to', CAST(j.value->>'to_key' AS BIGINT), a.family, a.kind, a.asked_at, a.message_id FROM EACH($1)
+         THEN JOIN asked_marks a ON a.controller = $2 AND a.mac = j.value->>'mac' AND a.key_id = CAST(j.value->>'key' AS BIGINT)
+         WHERE true ON CONFLICT DO NOTHING",
+        json(
+            pairs
+                .map(|(from, to)| serde_json::json!({ "mac": from.mac, "key": from.key_id, "to": to.mac, "to_key": to.key_id }))
+                .collect::<Vec<_>>()
+        ),
+        controller
+    )?;
+    Ok(())
+}
+
 /// The messages whose attempts carry this slice id: read back after a COMMIT in doubt.
 pub async fn claimed_by_slice(tx: &mut Tx, slice: &str) -> Result<Vec<(i64, i64)>> {
     fetch_all!(tx, "SELECT message_id, id FROM attempts WHERE slice = $1", slice)

@@ -12,8 +12,9 @@ pub struct New<'a> {
     pub seq: Option<i64>,
     /// JSON: `[{"channel", "purpose", "state"}]`.
     pub permissions: &'a str,
-    /// The number of somebody who is no contact.
+    /// The number of somebody who is no contact, and why their no is told, which no ledger entry says.
     pub number_enc: Option<&'a str>,
+    pub reason: Option<&'a str>,
     pub at: i64,
 }
 
@@ -24,8 +25,9 @@ pub async fn add(tx: &mut Tx, controller: &str, webhooks: &[&str], new: &New<'_>
     }
     execute!(
         tx,
-        "INSERT INTO outbox (controller, webhook, event_id, kind, subject, seq, permissions, number_enc, at, state, next_at, changed_at)
-         SELECT $2, j.value->>'name', $3, $4, $5, $6, $7, $8, $9, 'pending', $10, $10 FROM EACH($1)",
+        "INSERT INTO outbox (controller, webhook, event_id, kind, subject, seq, permissions, number_enc, at, state, next_at, changed_at,
+           reason)
+         SELECT $2, j.value->>'name', $3, $4, $5, $6, $7, $8, $9, 'pending', $10, $10, $11 FROM EACH($1)",
         json(webhooks.iter().map(|name| serde_json::json!({ "name": name })).collect::<Vec<_>>()),
         controller,
         vault::reference("evt").replace('-', "_"),
@@ -35,7 +37,8 @@ pub async fn add(tx: &mut Tx, controller: &str, webhooks: &[&str], new: &New<'_>
         new.permissions,
         new.number_enc,
         new.at,
-        now
+        now,
+        new.reason
     )?;
     Ok(())
 }
@@ -69,6 +72,8 @@ pub struct Claimed {
     pub number_enc: Option<String>,
     /// The ledger entry's body, as long as it is kept.
     pub evidence: Option<String>,
+    /// Of what no ledger entry says; none where an earlier version did not keep it.
+    pub reason: Option<String>,
 }
 
 /// Claims up to `limit` due events of a webhook for `lease_db` microseconds, oldest due first; those another worker is at are
@@ -97,7 +102,7 @@ pub async fn claim(tx: &mut Tx, controller: &str, webhook: &str, lease_db: i64, 
     fetch_all!(
         tx,
         "SELECT o.id, o.event_id, o.kind, o.seq, o.permissions, o.at, o.tries, o.lease_db,
-           COALESCE(NULLIF(c.number_enc, ''), o.number_enc) AS number_enc, e.body AS evidence FROM EACH($1)
+           COALESCE(NULLIF(c.number_enc, ''), o.number_enc) AS number_enc, e.body AS evidence, o.reason FROM EACH($1)
          THEN JOIN outbox o ON o.id = CAST(j.value->>'id' AS BIGINT)
          LEFT JOIN contacts c ON c.controller = o.controller AND c.subject = o.subject
          LEFT JOIN evidence e ON e.seq = o.seq ORDER BY o.id",

@@ -218,8 +218,8 @@ pub async fn restricted(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Resul
            SELECT 1 FROM number_macs o JOIN requests l ON l.controller = o.controller AND l.mac = o.mac AND l.key_id = o.key_id
            WHERE o.contact_id = c.id AND l.kind = 'restriction_lifted' AND l.subject IS NOT NULL
              AND (l.done_at > r.done_at OR (l.done_at = r.done_at AND l.id > r.id)))
-           AND NOT EXISTS (SELECT 1 FROM requests e
-             WHERE e.controller = r.controller AND e.kind = 'erasure' AND e.mac = r.mac AND e.subject = r.subject)
+           AND NOT EXISTS (SELECT 1 FROM number_macs o JOIN requests e ON e.controller = o.controller AND e.mac = o.mac
+             WHERE o.contact_id = c.id AND e.kind = 'erasure' AND e.subject = r.subject)
          ORDER BY c.id",
         controller,
         json(keyed)

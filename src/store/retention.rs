@@ -1,5 +1,6 @@
 //! What has grown too old, and when it was looked for.
 
+use super::contacts::{human_is_held, of_human};
 use super::requests::has_open_request;
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
 use crate::domain::channel::Purpose;
@@ -38,7 +39,7 @@ pub async fn granted_since(tx: &mut Tx, controller: &str, subject: &str) -> Resu
 
 /// Contacts of whom nothing was heard since `before` (microseconds, and the same as a day), nothing is under way and nothing stands
 /// granted, after this one. Whoever has restricted the use of their data may need them, and so does whoever waits for an answer about them,
-/// whichever number of theirs the letter names.
+/// whichever number of theirs the letter names; and what any number of theirs wrote, and nobody has read yet, may be a no of all.
 pub async fn silent(tx: &mut Tx, controller: &str, before: i64, day: &str, after: i64, limit: i64) -> Result<Vec<(i64,)>> {
     fetch_all!(
         tx,
@@ -51,13 +52,14 @@ pub async fn silent(tx: &mut Tx, controller: &str, before: i64, day: &str, after
                AND NOT EXISTS (SELECT 1 FROM consent_evidence e WHERE e.controller = c.controller AND e.contact_id = c.id AND e.at >= $2)
                AND NOT EXISTS (SELECT 1 FROM messages m
                  WHERE m.contact_id = c.id AND (m.changed_at >= $2 OR m.state IN ('planned', 'sending')))
-               AND NOT EXISTS (SELECT 1 FROM inbound_events i
-                 WHERE i.contact_id = c.id AND (i.received_at >= $2 OR (i.effect = 'held' AND i.resolved_at IS NULL)))
+               AND NOT EXISTS (SELECT 1 FROM inbound_events i WHERE i.contact_id = c.id AND i.received_at >= $2)
                AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.controller = c.controller AND l.subject = c.subject AND l.at >= $2)
                AND NOT EXISTS (SELECT 1 FROM conversations v WHERE v.contact_id = c.id AND v.closed_at IS NULL)
                AND NOT EXISTS (SELECT 1 FROM handed_links h WHERE h.contact_id = c.id AND h.at >= $2)
                AND NOT ",
             has_open_request!("c", ""),
+            " AND 0 = ",
+            human_is_held!("c"),
             " ORDER BY c.id LIMIT $5"
         ),
         controller,

@@ -674,8 +674,9 @@ pub async fn known_since(
          JOIN number_macs n ON n.controller = s.controller AND n.mac = s.mac AND n.key_id = s.key_id
          JOIN contacts c ON c.id = n.contact_id
          WHERE s.controller = $1 AND (s.learned_at >= $2 OR c.created_at >= $2) AND s.lifted_at IS NULL
-           AND NOT EXISTS (SELECT 1 FROM suppressions e
-             WHERE e.controller = s.controller AND e.mac = s.mac AND e.reason = 'erased' AND e.lifted_at IS NULL)
+           AND NOT EXISTS (SELECT 1 FROM number_macs o
+             JOIN suppressions e ON e.controller = o.controller AND e.mac = o.mac AND e.reason = 'erased' AND e.lifted_at IS NULL
+             WHERE o.contact_id = c.id)
          ORDER BY s.at, c.number_enc"
         ),
         controller,

@@ -15,17 +15,17 @@ use crate::run::ask;
 const DAY: Duration = Duration::from_secs(86_400);
 const MINUTE: Duration = Duration::from_secs(60);
 const KNOWN: &str = "SELECT COUNT(*) FROM contacts WHERE number_enc <> ''";
-const LETTER: &str = "letter of 2026-12-03";
+pub const LETTER: &str = "letter of 2026-12-03";
 
 /// The link that an operator hands over to somebody erased who asked for it.
-async fn back(app: &TestApp, number: &str) -> String {
+pub async fn back(app: &TestApp, number: &str) -> String {
     let (code, out, err) = ask_then(app, &["contact", "link", number, "--asked-back", LETTER]).await;
     assert!(code == 0 && out.contains("nothing is sent before they choose there"), "{out}{err}");
     out.lines().next().expect("an address").to_owned()
 }
 
 /// Comes back by both steps.
-async fn comes_back(app: &TestApp, number: &str) -> String {
+pub async fn comes_back(app: &TestApp, number: &str) -> String {
     let page = back(app, number).await;
     assert_eq!(app.submit(&page, "chosen", &["sms.promotions"]).await, 303);
     app.settle().await;
@@ -194,4 +194,27 @@ both!(a_copy_older_than_an_erasure_erases_whom_it_has_and_nobody_who_came_back, 
     assert!(app.decisions(&asked).await.concat().contains("ANSWERED_SINCE"), "{:?}", app.decisions(&asked).await);
     assert_eq!(verify::ledger(&app.engine).await.unwrap().1, Vec::<String>::new());
     preferences_are_the_ledgers_replay(app).await;
+});
+
+both!(what_was_erased_stays_so_under_a_newer_key, |app| {
+    let [restricted, erased] = [1, 2].map(TestApp::it);
+    app.people(&[restricted.clone(), erased.clone()]).await;
+    rights::restrict_number(&app.engine, &TestApp::number(&restricted), true, &by_letter(app)).await.unwrap();
+    erase(app, &erased).await;
+    crate::restore::stop_all(app).await;
+    let mut keys = std::fs::read_to_string(&app.engine.config.key_file).unwrap();
+    keys.push_str(&format!("2:{}A\n", "B".repeat(42)));
+    std::fs::write(&app.engine.config.key_file, keys).unwrap();
+    crate::restore::open(app).await;
+    app.listen().await;
+    erase(app, &restricted).await;
+    app.advance(DAY);
+    // The restriction, under the older key, ended with the data that it was about.
+    comes_back(app, &restricted).await;
+    assert!(!app.story(&restricted).await.verdict.contains("so they are sent nothing"), "{:?}", app.story(&restricted).await);
+    // A no of whoever was erased under the older key stands under both, and is in no file.
+    let page = back(app, &erased).await;
+    assert_eq!(app.submit(&page, "none", &[]).await, 303);
+    let (code, csv, err) = ask(app.dir.path(), &["consents", "export"]).await;
+    assert!(code == 0 && csv.contains(&restricted) && !csv.contains(&erased), "{csv}{err}");
 });

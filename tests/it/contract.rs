@@ -443,6 +443,8 @@ both!(ties_go_on_through_contacts_and_numbers_that_are_none, |app| {
     let ids = ["x", "y"].map(|id| Keyed { key_id: 0, mac: id.into() });
     humans::forget(&mut tx, C, &ids[..1], 6).await.unwrap();
     assert_eq!(humans::not_forgotten(&mut tx, C, &ids).await.unwrap(), ids[1..]);
+    assert!(humans::is_forgotten(&mut tx, C, &ids).await.unwrap());
+    assert!(!humans::is_forgotten(&mut tx, C, &ids[1..]).await.unwrap());
     let newer = Keyed { key_id: 9, mac: "newer".into() };
     humans::known_by(&mut tx, C, &[ids[0].clone(), newer.clone()]).await.unwrap();
     assert_eq!(humans::not_forgotten(&mut tx, C, &[newer]).await.unwrap(), [], "it is the same number under another key");
@@ -563,6 +565,10 @@ both!(facts_hold_what_is_stored_about_a_person, |app| {
     assert_eq!((f.confirms_today, f.codes_today, f.first_code, f.last_code, f.answers_today), (0, 1, Some(5), Some(7), 1));
     let f = &people[&other].facts;
     assert!(f.only_quarantined && f.evidence.is_empty() && f.asked.is_empty() && f.suppressions.is_empty());
+    messages::hand_on_marks(&mut tx, C, std::slice::from_ref(&mac), &keyed(app, 2)).await.unwrap();
+    let people = facts::people(&mut tx, "spring", &[other], 20).await.unwrap();
+    let f = &people[&other].facts;
+    assert_eq!((&f.asked, &f.reminded_in_family), (&vec![(10, 77)], &vec![77]));
     let elsewhere = facts::people(&mut tx, "summer", &[id], 20).await.unwrap();
     let elsewhere = &elsewhere[&id].facts;
     assert_eq!((&elsewhere.asked, &elsewhere.asked_in_family), (&vec![(10, 77)], &vec![]));

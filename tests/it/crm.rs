@@ -506,8 +506,17 @@ both!(a_strangers_stop_is_told_with_its_number_which_is_then_forgotten, |app| {
     }
     let event = crm.calls()[1].json();
     assert_eq!((&event["type"], &event["data"]["number"]), (&json!("consent.stopped"), &json!(objector)));
+    // So is whoever asks to be erased, by that reason: what the company has of them elsewhere has to go, too.
+    let eraser = TestApp::it(79);
+    for told in [1, 0] {
+        crate::erasure::erase(app, &eraser).await;
+        assert_eq!(round(app).await.delivered, told);
+    }
+    let event = crm.calls()[2].json();
+    assert_eq!((&event["type"], &event["data"]["number"]), (&json!("consent.stopped"), &json!(eraser)));
+    assert_eq!((&event["data"]["reason"], &event["data"]["ledger_seq"]), (&json!("erased"), &Value::Null));
     assert_eq!(app.count("SELECT COUNT(*) FROM outbox WHERE number_enc IS NOT NULL").await, 0);
-    logs_hold_none_of(&[stranger, objector].map(|number| number.trim_start_matches('+').to_owned()));
+    logs_hold_none_of(&[stranger, objector, eraser].map(|number| number.trim_start_matches('+').to_owned()));
 });
 
 /// A row that says whose number this is.
@@ -655,6 +664,7 @@ both!(the_outbox_claims_settles_and_forgets, |app| {
         seq: None,
         permissions: "[]",
         number_enc: subject.is_none().then_some("1:x"),
+        reason: subject.is_none().then_some("erased"),
         at: 5,
     };
     let told = |id, lease_db, state| outbox::Told { id, lease_db, state, tries: 1, next_at: 100, error: Some("HTTP 500".into()) };
@@ -673,6 +683,7 @@ both!(the_outbox_claims_settles_and_forgets, |app| {
     let claimed = outbox::claim(&mut tx, C, "a", LEASE, 10, 11).await.expect("claimed");
     let [first, stranger] = <[_; 2]>::try_from(claimed).expect("two");
     assert!(first.number_enc.is_none() && stranger.number_enc.as_deref() == Some("1:x"));
+    assert_eq!((first.reason.as_deref(), stranger.reason.as_deref()), (None, Some("erased")));
     assert!(first.evidence.is_none() && first.tries == 0 && first.id < stranger.id);
     assert!(outbox::claim(&mut tx, C, "a", LEASE, 10, 11).await.expect("claimed").is_empty(), "leased");
     assert!(!outbox::is_due(&mut tx, C, "a", 9).await.expect("looked"));

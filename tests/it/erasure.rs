@@ -11,7 +11,7 @@ use permesso::engine::{explain, inbox, outcome, receipts, receive, report, right
 use permesso::gateway::driver::OF_CONTENT;
 use permesso::gateway::{Again, Event, Sent};
 use permesso::store::requests::{self, Ended, Part, Request};
-use permesso::store::{contacts, inbound, messages, suppressions};
+use permesso::store::{Store, contacts, inbound, messages, suppressions};
 
 use crate::after::preferences_are_the_ledgers_replay;
 use crate::app::{LINK, REPLY_NUMBER, TestApp, field};
@@ -295,8 +295,117 @@ both!(what_lists_said_of_the_erased_goes_under_a_number_that_was_never_theirs_to
     app.settle().await;
     assert_eq!(app.asks(&wrong), asked, "closed for good");
     // An old letter that names it does not bring back whoever was erased.
-    rights::change_number(&app.engine, &TestApp::number(&wrong), &TestApp::number(&next), &by_letter(app)).await.unwrap();
-    assert!(app.story(&next).await.verdict.contains("erased"), "{}", app.story(&next).await.verdict);
+    let [was, is] = [&wrong, &next].map(|number| TestApp::number(number));
+    let refused = rights::change_number(&app.engine, &was, &is, &by_letter(app)).await.unwrap_err().to_string();
+    assert!(refused.contains("was erased, and the new one would bring them back; remedy: "), "{refused}");
+    assert!(!app.story(&next).await.known);
+});
+
+/// What lists said of anybody, and what decisions saw of it.
+async fn said_of_anybody(app: &TestApp) -> [i64; 3] {
+    [
+        app.count("SELECT COUNT(*) FROM consent_evidence").await,
+        app.count("SELECT COUNT(*) FROM decisions WHERE facts <> '{}' OR basis IS NOT NULL").await,
+        app.count("SELECT COUNT(*) FROM contacts WHERE kind IS NOT NULL").await,
+    ]
+}
+
+both!(an_old_copy_has_nothing_of_the_erased_under_a_number_that_was_somebody_elses, |app| {
+    let [wrong, own, other, late] = [1, 2, 3, 4].map(TestApp::it);
+    app.import(&[(&wrong, "H1"), (&own, "H1"), (&other, "H2")].map(|(number, id)| with_id(number, id)).concat()).await;
+    app.send(LINK).await;
+    let copy = crate::restore::copy(app).await;
+    for number in [&wrong, &other] {
+        app.reply(number, REPLY_NUMBER, "numero sbagliato").await;
+    }
+    // Of this one the copy has the wrong number alone.
+    app.import(&with_id(&late, "H2")).await;
+    for number in [&own, &late] {
+        erase(app, number).await;
+    }
+    assert_eq!(said_of_anybody(app).await, [0; 3]);
+    crate::restore::stop_all(app).await;
+    let (code, out, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().unwrap()]).await;
+    assert!(code == 0 && out.contains("1 erased"), "{out}{err}");
+    crate::restore::open(app).await;
+    assert_eq!(said_of_anybody(app).await, [0; 3]);
+    assert_eq!(app.count("SELECT COUNT(*) FROM contacts WHERE number_enc <> ''").await, 2, "closed as they were");
+    app.listen().await;
+});
+
+both!(what_an_earlier_version_left_of_the_erased_under_wrong_numbers_goes_by_the_migration, |app| {
+    let [wrong, own, stays, kin] = [1, 2, 3, 4].map(TestApp::it);
+    app.import(&[(&wrong, "H1"), (&own, "H1"), (&stays, "H2"), (&kin, "H2")].map(|(number, id)| with_id(number, id)).concat())
+        .await;
+    app.send(LINK).await;
+    for number in [&wrong, &kin] {
+        app.reply(number, REPLY_NUMBER, "numero sbagliato").await;
+    }
+    erase(app, &own).await;
+    let theirs = said_of_anybody(app).await;
+    // As it was left: what the list said stands under the other number again.
+    for sql in [
+        "INSERT INTO consent_evidence (controller, contact_id, row_hash, import_line, file, source, quarantined, channels, unsubscribed, at)
+         SELECT controller, id, 'left', 1, 'f', 's', 0, 'sms', 0, 1 FROM contacts WHERE kind IS NULL AND number_enc <> ''",
+        "UPDATE decisions SET basis = 'x' WHERE contact_id IN (SELECT id FROM contacts WHERE kind IS NULL AND number_enc <> '')",
+        "UPDATE contacts SET kind = 'prospect' WHERE kind IS NULL AND number_enc <> ''",
+    ] {
+        app.execute(sql).await.unwrap();
+    }
+    assert_ne!(said_of_anybody(app).await, theirs);
+    let migration = match &app.engine.store {
+        Store::Sqlite { .. } => include_str!("../../migrations/sqlite/0039_after_an_erasure.sql"),
+        Store::Postgres { .. } => include_str!("../../migrations/postgres/0039_after_an_erasure.sql"),
+    };
+    let (rows, _) = migration.split_once("\n\n").unwrap();
+    match &app.engine.store {
+        Store::Sqlite { write, .. } => drop(sqlx::raw_sql(rows).execute(write).await.unwrap()),
+        Store::Postgres { pool, .. } => drop(sqlx::raw_sql(rows).execute(pool).await.unwrap()),
+    }
+    assert_eq!(said_of_anybody(app).await, theirs, "and of nobody else");
+});
+
+both!(a_row_that_makes_no_contact_ties_nobody_to_whoever_was_erased, |app| {
+    let [gone, listed, rejected, fourth] = [1, 2, 3, 4].map(TestApp::it);
+    app.import(&(with_id(&gone, "H1") + &TestApp::good(&listed) + &TestApp::good(&rejected) + &with_id(&fourth, "H2"))).await;
+    erase(app, &gone).await;
+    let list = app.dir.path().join("noes.csv");
+    // The last row gives the number of whoever was erased to somebody else.
+    std::fs::write(&list, format!("number,external_id\n{listed},H1\n{gone},H2\n")).unwrap();
+    permesso::engine::import::suppressions(&app.engine, &list, |_| {}).await.unwrap();
+    app.import(&(crate::humans::rejected(3, "H1", "yes") + &crate::humans::rejected(1, "H2", ""))).await;
+    let (code, csv, err) = ask(app.dir.path(), &["consents", "export"]).await;
+    assert_eq!(code, 0, "{err}");
+    for number in [&listed, &rejected] {
+        assert!(csv.contains(&format!("{number},IT,,all,all,unsubscribed_before,")), "{csv}");
+        assert!(!app.story(number).await.verdict.contains("erased"), "{:?}", app.story(number).await);
+    }
+    assert!(!app.story(&fourth).await.verdict.contains("erased"), "{:?}", app.story(&fourth).await);
+});
+
+both!(an_erasure_by_a_number_that_is_its_persons_no_more_says_whom_it_leaves, |app| {
+    let [old, new, wrong, own] = [1, 2, 3, 4].map(TestApp::it);
+    app.import(&(TestApp::good(&old) + &with_id(&wrong, "H1") + &with_id(&own, "H1"))).await;
+    app.reply(&wrong, REPLY_NUMBER, "numero sbagliato").await;
+    rights::change_number(&app.engine, &TestApp::number(&old), &TestApp::number(&new), &by_letter(app)).await.unwrap();
+    for (number, why) in [
+        (
+            &old,
+            "this number's person has another one, so who asks may be somebody else; remedy: where it is that person, erase ••• ••• 002, too",
+        ),
+        (&wrong, "whoever has this number said that it is a wrong one, so who asks may be somebody else"),
+    ] {
+        for rehearsal in [&["--dry-run"][..], &[]] {
+            let (code, out, err) = ask_then(app, &[&["contact", "erase", number.as_str()], rehearsal].concat()).await;
+            assert!(code == 0 && out.contains("erased: 1 number") && out.contains(why), "{out}{err}");
+        }
+    }
+    for number in [&new, &own] {
+        let story = app.story(number).await;
+        assert!(story.known && !story.verdict.contains("erased"), "{story:?}");
+        let (code, out, err) = ask_then(app, &["contact", "erase", number]).await;
+        assert!(code == 0 && out.contains("erased: 1 number") && !out.contains("left as it is"), "{out}{err}");
+    }
 });
 
 both!(no_id_made_of_what_a_person_wrote_can_be_guessed_back, |app| {
@@ -511,6 +620,7 @@ both!(what_the_store_keeps_of_a_request, |app| {
     assert_eq!(permesso::store::erase::replies(&mut tx, &ours, &keyed, &[contact.id]).await.unwrap(), 0);
     assert_eq!(permesso::store::erase::marks(&mut tx, &ours, &keyed).await.unwrap(), 1);
     assert_eq!(permesso::store::erase::under_wrong_numbers(&mut tx, &ours, &keyed).await.unwrap(), 0);
+    assert!(permesso::store::erase::of_wrong_numbers(&mut tx, &ours).await.unwrap().is_empty());
     let gone = contacts::by_subject(&mut tx, &ours, &contact.subject).await.unwrap().unwrap();
     assert!(gone.is_erased() && gone.restricted == 1, "{gone:?}");
     inbound::blank(&mut tx, 1).await.unwrap();

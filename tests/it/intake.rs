@@ -350,6 +350,18 @@ both!(whoever_waits_for_an_answer_is_not_forgotten_with_a_form, |app| {
     assert_eq!(intake::tidy(&app.engine).await.unwrap(), 0);
     requests::answered(&app.engine, noted, None).await.unwrap();
     assert_eq!(intake::tidy(&app.engine).await.unwrap(), 1);
+    // What another number of theirs wrote, and nobody has read yet, may be a no of theirs.
+    let [came, kin] = [2, 3].map(TestApp::it);
+    app.import(&(crate::erasure::with_id(&kin, "H1") + &crate::humans::rejected(2, "H1", ""))).await;
+    let token = choose(app, "newsletter", PROMO).await;
+    give(app, "newsletter", &token, &came).await;
+    app.settle().await;
+    app.reply(&kin, crate::app::REPLY_NUMBER, "mah, vediamo un po").await;
+    app.advance(Duration::from_secs(2 * 86_400));
+    assert_eq!(intake::tidy(&app.engine).await.unwrap(), 0);
+    let waiting = permesso::engine::inbox::waiting(&app.engine, 0, 9).await.unwrap();
+    permesso::engine::inbox::resolve(&app.engine, waiting[0].id, false, "op").await.unwrap();
+    assert_eq!(intake::tidy(&app.engine).await.unwrap(), 1);
 });
 
 both!(a_number_that_was_mistyped_is_corrected_and_the_last_one_given_is_the_one_that_counts, |app| {

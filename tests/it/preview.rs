@@ -4,7 +4,7 @@ use permesso::clock::SECOND;
 use permesso::domain::campaign::{Campaign, CampaignState};
 use permesso::domain::channel::Channel;
 use permesso::domain::money::Money;
-use permesso::engine::{expire, finish, plan, report, trial};
+use permesso::engine::{consents, expire, finish, plan, report, trial};
 use permesso::gateway::mock::faults::Faults;
 
 use crate::app::{LINK, TestApp};
@@ -219,6 +219,18 @@ both!(a_tester_gets_the_real_ask_and_counts_nowhere, |app| {
     let report = report::campaign(&app.engine, LINK).await.unwrap();
     assert_eq!((report.targeted, report.asked, report.answers.len()), (1, 1, 0));
     assert_eq!(app.campaign(id).await.reserved, money(ONE).micros, "a test costs no budget");
+});
+
+both!(a_tester_who_was_erased_comes_back_like_anybody, |app| {
+    crate::erasure::erase(app, TESTER).await;
+    test_to(app, TESTER).await.unwrap();
+    app.settle().await;
+    app.advance(std::time::Duration::from_secs(86_400));
+    let page = crate::back::back(app, TESTER).await;
+    assert!(app.get(&page).await.1.contains(crate::back::LETTER), "where the number comes from");
+    crate::back::comes_back(app, TESTER).await;
+    let matrix = consents::matrix(&app.engine, &consents::Filter::default()).await.unwrap();
+    assert_eq!(matrix.contacts, 1, "they count from here on: {matrix:?}");
 });
 
 both!(nobody_but_a_tester_gets_a_test_message, |app| {

@@ -82,6 +82,67 @@ both!(whoever_waits_for_an_answer_is_not_forgotten, |app| {
     assert!(requests::list(&app.engine, false).await.unwrap().is_empty());
 });
 
+both!(what_any_number_wrote_and_nobody_has_read_keeps_the_whole_human, |app| {
+    let [wrote, kin, stranger] = [1, 2, 9].map(TestApp::it);
+    // One human has three numbers, of which a rejected row names the last.
+    app.import(&(with_id(&wrote, "H1") + &with_id(&kin, "H1") + &crate::humans::rejected(9, "H1", ""))).await;
+    for (number, forgotten) in [(&wrote, 0), (&stranger, 2)] {
+        app.reply(number, REPLY_NUMBER, "mah, vediamo un po").await;
+        app.advance(1_000 * DAY);
+        assert_eq!(run(app).await.forgotten, 0);
+        let waiting = inbox::waiting(&app.engine, 0, 9).await.unwrap();
+        inbox::resolve(&app.engine, waiting[0].id, false, "op").await.unwrap();
+        app.advance(1_000 * DAY);
+        assert_eq!(due(app).await.forgotten, 2, "nothing waits any more");
+        if forgotten > 0 {
+            assert_eq!(run(app).await.forgotten, forgotten);
+        }
+    }
+});
+
+both!(an_erasure_by_a_number_that_was_forgotten_takes_that_number_alone, |app| {
+    let [old, new, late, silent, next] = [1, 2, 3, 4, 5].map(TestApp::it);
+    app.import(&(with_id(&old, "H1") + &TestApp::good(&silent))).await;
+    app.send(LINK).await;
+    // Nothing said whose number this is when it was asked.
+    app.import(&with_id(&silent, "H2")).await;
+    app.reply(&old, REPLY_NUMBER, "STOP").await;
+    app.advance(60 * DAY);
+    permesso::engine::expire::expire(&app.engine).await.unwrap();
+    app.advance(831 * DAY);
+    assert_eq!(run(app).await.forgotten, 2);
+    let later = |number: &str, id: &str| with_id(number, id).replace("2026-01-10", "2028-11-10");
+    app.import(&(later(&new, "H1") + &later(&next, "H2"))).await;
+    app.reply(&old, REPLY_NUMBER, "chi siete?").await;
+    for number in [&old, &silent] {
+        let (code, out, err) = ask_then(app, &["contact", "erase", number]).await;
+        let left = "it was forgotten, so who asks may be somebody else; remedy: where it is that person, erase their number, too";
+        assert!(code == 0 && out.contains("the number is no contact") && out.contains(left), "{out}{err}");
+        assert_eq!(app.import(&later(number, "")).await.erased, 1);
+        assert!(app.story(number).await.verdict.contains("erased"));
+    }
+    assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events WHERE mac <> ''").await, 0, "what was written by it goes");
+    // The others are as they were: known, and under the no and the ask of before.
+    let again = app.import(&(later(&new, "H1") + &later(&late, "H1") + &later(&next, "H2"))).await;
+    assert_eq!((again.erased, again.new), (0, 1), "{again:?}");
+    for number in [&new, &late] {
+        let story = app.story(number).await;
+        assert!(story.known && story.verdict.contains("stopped since") && !story.verdict.contains("erased"), "{story:?}");
+    }
+    app.plan_as(LINK, |c| {
+        c.name = "later".into();
+        c.start += chrono::Duration::days(891);
+        c.deadline += chrono::Duration::days(920);
+        c.pack_stale_days = 3650;
+    })
+    .await;
+    app.settle().await;
+    assert!(app.decisions(&next).await.concat().contains("ASK_CAP"), "{:?}", app.decisions(&next).await);
+    assert_eq!(app.asks(&next), 0);
+    let (_, out, _) = ask_then(app, &["contact", "erase", &old]).await;
+    assert!(out.contains("was erased before"), "{out}");
+});
+
 const WORDS: &str = "SELECT COUNT(*) FROM inbound_events WHERE body_enc <> ''";
 const KNOWN: &str = "SELECT COUNT(*) FROM contacts WHERE number_enc <> ''";
 
