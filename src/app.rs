@@ -63,6 +63,11 @@ pub struct Roles {
 /// Runs the roles until `stop`; the web role hears before the worker role speaks.
 pub async fn run(engine: Arc<Engine>, roles: Roles, doors: Option<web::Doors>, stop: CancellationToken) -> Result<()> {
     let mut tasks = tokio::task::JoinSet::new();
+    if !engine.store.is_durable().await? {
+        tracing::warn!(
+            "The database commits without syncing (fsync = off, or synchronous_commit = off): what is said, a no too, can be lost with its machine; remedy: both on"
+        );
+    }
     if roles.web {
         engine.config.check_phrases()?;
         for warning in engine.config.gateways.iter().filter_map(|gateway| gateway.warning()) {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use axum::extract::State;
@@ -146,6 +147,11 @@ impl House {
 
     /// Plans and sends the campaign to everybody, through a gateway in this process that remembers what it took.
     pub async fn ask_everybody(&self) -> Result<Vec<Accepted>> {
+        self.ask(usize::MAX).await
+    }
+
+    /// As [`ask_everybody`](House::ask_everybody), until so many have been asked, or some more.
+    pub async fn ask(&self, enough: usize) -> Result<Vec<Accepted>> {
         let campaign = self.start().await?;
         while plan::plan_next(&self.engine, campaign).await? {}
         let taken: Arc<Mutex<Vec<Accepted>>> = Arc::default();
@@ -158,7 +164,19 @@ impl House {
             let due = messages::due_batches(&mut tx, &self.engine.controller, self.engine.now(), 1).await?;
             tx.rollback().await?;
             let Some((batch,)) = due.first() else { break };
-            deliver::deliver(&self.engine, *batch, &CancellationToken::new()).await?;
+            let (stop, asked) = (CancellationToken::new(), taken.clone());
+            let ending = stop.clone();
+            let watch = tokio::spawn(async move {
+                while asked.lock().expect("no panic while held").len() < enough {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                ending.cancel();
+            });
+            deliver::deliver(&self.engine, *batch, &stop).await?;
+            watch.abort();
+            if stop.is_cancelled() {
+                break;
+            }
         }
         serving.abort();
         Ok(std::mem::take(&mut taken.lock().expect("no panic while held")))

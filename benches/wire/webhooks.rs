@@ -48,7 +48,7 @@ pub async fn run(kind: Kind, size: &Size) -> Result<Vec<Figure>> {
 }
 
 /// Two receipts of every message, and now and then what its person wrote; each a call of its own, signed.
-fn bodies(engine: &Engine, asked: &[Accepted]) -> Vec<(String, Vec<u8>)> {
+pub fn bodies(engine: &Engine, asked: &[Accepted]) -> Vec<(String, Vec<u8>)> {
     let now = engine.now();
     let events = asked.iter().enumerate().flat_map(|(n, message)| {
         let receipt = |status: Status| {
@@ -78,7 +78,7 @@ fn bodies(engine: &Engine, asked: &[Accepted]) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Posts every body; seconds until the last 2xx.
-async fn post_all(port: u16, bodies: &[(String, Vec<u8>)]) -> Result<f64> {
+pub async fn post_all(port: u16, bodies: &[(String, Vec<u8>)]) -> Result<f64> {
     let http = permesso::gateway::http::pool()?;
     let url = format!("http://127.0.0.1:{port}/webhooks/mock");
     let begin = Instant::now();

@@ -1,13 +1,14 @@
-//! `db migrate`, `db backup`, `db restore`
+//! `db migrate`, `db backup`, `db keep`, `db restore`
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
 use super::Context;
 use crate::config::Config;
-use crate::store::{backup, migrations};
+use crate::engine::restore;
+use crate::store::{Store, backup, migrations};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -25,13 +26,23 @@ pub enum Command {
         #[arg(long)]
         to: Option<PathBuf>,
     },
+    /// Write down, while the database is in use, what an old copy of it must learn before it goes live: every no, who was asked, who answered
+    /// and who was erased, by keyed hashes. Run it often, and keep the file on another disk: with it a database that is lost loses no no.
+    #[command(
+        after_help = "Example: permesso db keep --to /mnt/backup/kept.jsonl\n         permesso db restore permesso.db --kept /mnt/backup/kept.jsonl"
+    )]
+    Keep {
+        /// Made anew at each run, at one stroke.
+        #[arg(long)]
+        to: PathBuf,
+    },
     /// Put a copy in the place of the database. First it learns every no, ask and unclear reply since; then all sending is halted
     /// until `permesso resume`. Stop every permesso before.
     #[command(after_help = "Example: permesso db restore backups/permesso-0015-20261201T094500Z.db")]
     Restore {
         /// What `db backup` made.
         copy: PathBuf,
-        /// Learn from this file, which an earlier try wrote, and not from the database as it is.
+        /// Learn from this file, which `db keep` or an earlier try wrote: the database of before cannot be read.
         #[arg(long, conflicts_with = "nothing_kept")]
         kept: Option<PathBuf>,
         /// The database of before is gone and nothing of it was kept: give every list of noes you have before you resume.
@@ -74,11 +85,29 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                 false => println!("backed up to {}", path.display()),
             }
         }
+        Command::Keep { to } => {
+            let store = Store::open(&config.database).await?;
+            let kept = keep(&store, &config.controller.id, to).await;
+            store.close().await;
+            kept?;
+            match context.json {
+                true => println!("{}", serde_json::json!({ "kept": to })),
+                false => println!("written down in {}", to.display()),
+            }
+        }
         Command::Restore { copy, kept, nothing_kept } => {
             super::restore::run(context, config, copy, kept.as_deref(), *nothing_kept).await?;
         }
     }
     Ok(())
+}
+
+/// Writes what the database knows beside the file, and then puts it in its place.
+async fn keep(store: &Store, controller: &str, to: &Path) -> Result<()> {
+    let new = to.with_added_extension("new");
+    let _ = std::fs::remove_file(&new);
+    restore::keep(store, controller, &new).await?;
+    std::fs::rename(&new, to).with_context(|| format!("cannot write {}; remedy: let permesso write there", to.display()))
 }
 
 /// Beside the SQLite file; for Postgres in the folder where one would be.

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use chrono::Utc;
 
 use super::{Context, clock, database, run};
 use crate::app;
 use crate::config::Config;
+use crate::crash;
+use crate::domain::plural::counted;
 use crate::engine::restore::{self, Replayed};
 use crate::store::{Store, backup, migrations};
 use crate::vault::Vault;
@@ -19,17 +21,14 @@ pub async fn run(context: &Context, config: Config, copy: &Path, kept: Option<&P
     let folder = database::backups(&config);
     backup::make(&folder)?;
     let stamp = Utc::now().format("%Y%m%dT%H%M%S%3fZ");
-    let known = match (kept, nothing_kept) {
-        (Some(file), _) => Some(file.to_owned()),
-        (None, true) => None,
-        (None, false) => Some(keep(&config, folder.join(format!("kept-{stamp}.jsonl"))).await?),
-    };
+    let known = known(&config, &folder.join(format!("kept-{stamp}.jsonl")), kept, nothing_kept).await?;
     let at_one_stroke = config.database.strip_prefix("sqlite:");
     let done = match at_one_stroke {
         Some(path) => {
             let path = PathBuf::from(path.trim_start_matches("//"));
             let aside = folder.join(format!("aside-{stamp}.db"));
-            sqlite(context, &config, copy, &path, &aside, known.as_deref()).await.map(|done| (aside, done))
+            let was_there = path.exists();
+            sqlite(context, &config, copy, &path, &aside, known.as_deref()).await.map(|done| (was_there.then_some(aside), done))
         }
         None => postgres(context, &config, copy, &folder, known.as_deref()).await,
     };
@@ -42,11 +41,20 @@ pub async fn run(context: &Context, config: Config, copy: &Path, kept: Option<&P
         println!("{}", serde_json::json!({ "restored": copy, "aside": aside, "kept": kept, "replayed": done }));
         return Ok(());
     }
-    println!("restored {}; the database of before is {}", copy.display(), aside.display());
-    println!(
-        "{:>9} noes, {} marks of asks, {} people who answered, {} links, {} ended consents, {} unclear replies and {} erased people since",
-        done.noes, done.asked, done.answered, done.links, done.ended, done.unclear, done.erased
-    );
+    match &aside {
+        Some(aside) => println!("restored {}; the database of before is {}", copy.display(), aside.display()),
+        None => println!("restored {}; of the database of before nothing was put aside now", copy.display()),
+    }
+    let since = [
+        counted(done.noes, "no", "noes"),
+        counted(done.asked, "mark of an ask", "marks of asks"),
+        counted(done.answered, "person who answered", "people who answered"),
+        counted(done.links, "link", "links"),
+        counted(done.ended, "person whose consents ended", "people whose consents ended"),
+        counted(done.unclear, "unclear reply", "unclear replies"),
+        counted(done.erased, "person erased", "people erased"),
+    ];
+    println!("learned of since: {}", since.join(", "));
     if known.is_none() {
         println!("nothing was kept: import every list of noes you have (`permesso import suppressions`), now");
     }
@@ -59,19 +67,41 @@ pub async fn run(context: &Context, config: Config, copy: &Path, kept: Option<&P
     Ok(())
 }
 
-/// Writes down what the database knows.
-async fn keep(config: &Config, file: PathBuf) -> Result<PathBuf> {
-    let store = Store::open(&config.database).await.context(
-        "the database of before cannot be read, and an old copy alone knows no no since; remedy: --kept FILE with what an earlier \
-         try kept, or --nothing-kept",
-    )?;
-    restore::nobody_runs(&store, &config.controller.id).await?;
-    let kept = restore::keep(&store, &config.controller.id, &file).await;
-    store.close().await;
-    if kept.is_err() {
-        let _ = std::fs::remove_file(&file);
+/// What the copy has to learn: what the database knows, written down now, or where it cannot be read what somebody kept.
+async fn known(config: &Config, file: &Path, kept: Option<&Path>, nothing_kept: bool) -> Result<Option<PathBuf>> {
+    let cannot = match Store::open(&config.database).await {
+        Ok(store) => {
+            restore::nobody_runs(&store, &config.controller.id).await?;
+            let anything = restore::keep(&store, &config.controller.id, file).await;
+            store.close().await;
+            match anything {
+                Ok(true) if kept.is_none() && !nothing_kept => return Ok(Some(file.to_owned())),
+                Ok(true) => {
+                    std::fs::remove_file(file)?;
+                    bail!(
+                        "the database can be read, and knows more than whatever was kept before; remedy: leave --kept and --nothing-kept away"
+                    );
+                }
+                done => {
+                    let _ = std::fs::remove_file(file);
+                    done?;
+                    anyhow!("the database holds nobody and nothing")
+                }
+            }
+        }
+        Err(error) => error.into(),
+    };
+    match kept {
+        Some(file) => {
+            restore::check(file)?;
+            Ok(Some(file.to_owned()))
+        }
+        None if nothing_kept => Ok(None),
+        None => Err(cannot.context(
+            "nothing can be learned from the database of before, and an old copy alone knows no no since; remedy: --kept FILE with what \
+             `permesso db keep` or an earlier try wrote, or --nothing-kept",
+        )),
     }
-    kept.map(|()| file)
 }
 
 /// The copy becomes ready under another name, and then takes the place of the database at one stroke.
@@ -90,22 +120,30 @@ async fn sqlite(
     Ok(done)
 }
 
-/// Everything in the database gives way to the copy, which then learns what was kept. Whoever stops this in between does it again with
-/// `--kept`.
+/// Everything in the database gives way to the copy, which opens for nobody until it has learned what was kept. Whoever stops this in between
+/// does it again with `--kept`.
 async fn postgres(
     context: &Context,
     config: &Config,
     copy: &Path,
     folder: &Path,
     kept: Option<&Path>,
-) -> Result<(PathBuf, Replayed)> {
-    let version = migrations::version(&config.database).await?;
-    let aside = backup::copy_into(&config.database, folder, version).await?;
+) -> Result<(Option<PathBuf>, Replayed)> {
+    // What an earlier try left is no database of before: that one was put aside then.
+    let aside = match backup::is_restoring(&config.database).await? {
+        true => None,
+        false => {
+            let version = migrations::version(&config.database).await?;
+            Some(backup::copy_into(&config.database, folder, version).await?)
+        }
+    };
     backup::put_back(&config.database, copy).await?;
+    crash::point("between-copy-and-replay");
     let done = make_ready(context, config, config.database.clone(), kept).await.with_context(|| match kept {
-        Some(kept) => format!("the copy is in place and must not run yet; remedy: restore again with --kept {}", kept.display()),
-        None => "the copy is in place and must not run yet; remedy: restore again".to_owned(),
+        Some(kept) => format!("the copy is in place and does not open yet; remedy: restore again with --kept {}", kept.display()),
+        None => "the copy is in place and does not open yet; remedy: restore again".to_owned(),
     })?;
+    backup::ready(&config.database).await?;
     Ok((aside, done))
 }
 

@@ -57,6 +57,8 @@ impl Answer {
     pub fn replaces(self, by: By) -> &'static [Option<Answer>] {
         use Answer::{Confirmed, Pending, Refused, Replied, Stopped, Unfinished, Withdrawn, WrongPerson};
         match (self, by) {
+            // What the copy could not see was the second step, or a choice of another kind.
+            (Replied, By::Restore) => &[None, Some(Unfinished)],
             (Replied, _) => &[None],
             (Pending, _) => &[None, Some(Replied), Some(Unfinished)],
             (Unfinished, _) => &[Some(Pending)],

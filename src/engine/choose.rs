@@ -19,7 +19,7 @@ use crate::domain::suppression::Reason;
 use crate::domain::times::Times;
 use crate::store::contacts::{Barred, Contact};
 use crate::store::messages::Attempt;
-use crate::store::{Tx, contacts, conversations, intakes, ledger, messages, suppressions};
+use crate::store::{Tx, contacts, conversations, intakes, keep, ledger, messages, suppressions};
 use crate::vault;
 
 /// What the page shows. No number but its last three digits, no name (T7).
@@ -151,6 +151,12 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     let yes_waits = waiting::is_in(&mut tx, &situation).await?;
     let last = last(&mut tx, engine, &situation.contact).await?;
     let barred = contacts::barred(&mut tx, attempt.contact_id).await?;
+    let lapsed = newest.as_ref().filter(|c| c.state == State::Expired.code() && c.pending.is_some()).and_then(|c| c.first_yes_at);
+    // Whether a second step came a restored copy cannot say of whoever answered since it was made.
+    let lapsed = match lapsed {
+        Some(first) => keep::answered(&mut tx, situation.contact.id).await?.is_none_or(|answered| answered <= first),
+        None => false,
+    };
     let notice = notice::standing(&mut tx, engine).await?;
     tx.rollback().await?;
     let state = newest.as_ref().and_then(|c| State::parse(&c.state));
@@ -181,9 +187,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         answered: state,
         last,
         yes_waits,
-        lapsed: newest
-            .as_ref()
-            .is_some_and(|c| c.state == State::Expired.code() && c.first_yes_at.is_some() && c.pending.is_some()),
+        lapsed,
         start_number: ask
             .as_ref()
             .filter(|a| a.mode == Mode::LinkCode && suppressed.is_some_and(Reason::may_be_blocked))

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::claim::{Claimed, Letter, PROBE_AFTER, claim};
-use super::limits;
+use super::limits::{self, Permits};
 use super::openings::Openings;
 use super::outcome::{self, store_outcomes};
 use super::recover;
@@ -110,7 +110,8 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
         })?;
         let wanted = usize::try_from(wanted).unwrap_or(1);
         let most = *each.get_or_insert_with(|| gateway.parts("").map_or(1, |_| sms::MAX_PARTS_UCS2));
-        let permits = async |wanted: usize| limits::permits(engine, &batch.gateway, &batch.sender, rate, wanted).await;
+        let rates = Rates { engine, gateway: &batch.gateway, sender: &batch.sender, campaign: rate };
+        let permits = async |wanted: usize| rates.permits(wanted).await;
         let mut got = permits(wanted * most).await?;
         if got.count == 0 {
             continue;
@@ -150,11 +151,25 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
         crash::point("after-claim");
         // What is claimed has its outcome whatever happens: without permits none of it is sent, and that is known.
         let settled = match &permitted {
-            Ok(()) => send(engine, gateway.as_ref(), letters).await,
+            Ok(()) => send(engine, gateway.as_ref(), &rates, letters).await,
             Err(_) => letters.into_iter().map(|letter| letter.unsent("there were no permits")).collect(),
         };
         store_outcomes(engine, &batch, settled).await;
         permitted?;
+    }
+}
+
+/// The rates that a batch's messages leave at.
+struct Rates<'a> {
+    engine: &'a Engine,
+    gateway: &'a str,
+    sender: &'a str,
+    campaign: Option<(i64, f64)>,
+}
+
+impl Rates<'_> {
+    async fn permits(&self, wanted: usize) -> Result<Permits> {
+        limits::permits(self.engine, self.gateway, self.sender, self.campaign, wanted).await
     }
 }
 
@@ -170,7 +185,7 @@ async fn rest(engine: &Engine, batch_id: i64) -> Result<Ended> {
 }
 
 /// Sends a slice concurrently. After five unknown outcomes or failures to connect in a row the rest of it stays unsent.
-async fn send(engine: &Engine, gateway: &dyn Gateway, letters: Vec<Letter>) -> Vec<(Due, i64, Sent)> {
+async fn send(engine: &Engine, gateway: &dyn Gateway, rates: &Rates<'_>, letters: Vec<Letter>) -> Vec<(Due, i64, Sent)> {
     let in_a_row = Arc::new(AtomicU32::new(0));
     // The gateway wants nothing more for a while, or not until a human has been there.
     let closed = Arc::new(AtomicBool::new(false));
@@ -185,7 +200,7 @@ async fn send(engine: &Engine, gateway: &dyn Gateway, letters: Vec<Letter>) -> V
                     return letter.unsent("the gateway wants no more for now");
                 }
                 let Letter { attempt, due, cleared, outgoing } = letter;
-                let sent = send_one(engine, gateway, cleared, &outgoing).await;
+                let sent = send_one(engine, gateway, rates, cleared, &outgoing).await;
                 if let Sent::NotAccepted { why: Refusal::Throttled { .. } | Refusal::Account, .. } = &sent {
                     closed.store(true, Ordering::SeqCst);
                 }
@@ -204,12 +219,23 @@ async fn send(engine: &Engine, gateway: &dyn Gateway, letters: Vec<Letter>) -> V
         .await
 }
 
-async fn send_one(engine: &Engine, gateway: &dyn Gateway, cleared: Cleared, outgoing: &Outgoing) -> Sent {
+async fn send_one(engine: &Engine, gateway: &dyn Gateway, rates: &Rates<'_>, cleared: Cleared, outgoing: &Outgoing) -> Sent {
     crash::point("before-first-byte");
     let sent = gateway.send(cleared.clone(), outgoing).await;
     crash::point("after-answer");
-    // The gateway itself rejects a second message with our reference, so asking again finds out what the first one did.
-    if matches!(sent, Sent::Unknown { .. }) && gateway.dedupes_on(outgoing.channel) && engine.now() < cleared.send_before() {
+    // The gateway itself rejects a second message with our reference, so asking again finds out what the first one did. It is a request
+    // like any other to the gateway, and takes its permits.
+    let may_ask = async || {
+        let mut lacking = gateway.parts(&outgoing.text).unwrap_or(1);
+        while lacking > 0 && engine.now() < cleared.send_before() {
+            match rates.permits(lacking).await {
+                Ok(more) => lacking -= more.count,
+                Err(_) => return false,
+            }
+        }
+        engine.now() < cleared.send_before()
+    };
+    if matches!(sent, Sent::Unknown { .. }) && gateway.dedupes_on(outgoing.channel) && may_ask().await {
         return match gateway.send(cleared, outgoing).await {
             // "Not accepted" speaks of the second request, not of the first.
             Sent::NotAccepted { error, .. } => Sent::Unknown { error },

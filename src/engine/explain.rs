@@ -10,6 +10,7 @@ use super::history::{Moment, SINCE_COPY, Sent, Standing, Times, consent, moment,
 use super::seen::{Seen, allowed};
 use super::{Engine, consents, rights};
 use crate::clock::instant;
+use crate::domain::answer::By;
 use crate::domain::campaign::Campaign;
 use crate::domain::channel::Permission;
 use crate::domain::eligibility;
@@ -432,7 +433,7 @@ async fn tell(
                 .to_owned(),
         ),
         // What they said here since is newer.
-        None if bodies.last().map(|body| body.at) < answered => first.extend(
+        None if bodies.iter().rev().find(|body| body.channel != By::Restore.code()).map(|body| body.at) < answered => first.extend(
             answered.map(|at| format!("They answered on {}, {SINCE_COPY}; nobody asks them again.", times.minute(at))),
         ),
         None if !granted.is_empty() => first.push(format!("They allow {}.", allowed(&granted))),

@@ -182,7 +182,7 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// The next rows; `None` at the end.
+    /// The next rows, with new pseudonyms for whoever turns out to be new; `None` at the end.
     async fn next(&mut self) -> Result<Option<Chunk>> {
         let Reading { engine, table, name, summary, rejects } = self;
         let mut chunk = Chunk { rows: Vec::with_capacity(CHUNK), ..Chunk::default() };
@@ -199,6 +199,11 @@ impl Reading<'_> {
             }
         }
         chunk.position = table.position();
+        // Pseudonyms of a chunk begin alike: they stand on a few pages of their index, and not each on a page of its own.
+        let alike = &token()[..4];
+        for row in &mut chunk.rows {
+            row.subject = format!("s{alike}{}", token());
+        }
         Ok((summary.rows > before).then_some(chunk))
     }
 }
@@ -480,7 +485,7 @@ fn read_row(engine: &Engine, row: &Row<'_>, line: u64, file: &str) -> std::resul
         key_id: newest.key_id,
         other_macs: keyed,
         number_enc: seal,
-        subject: format!("s{}", token()),
+        subject: String::new(),
         country: number.country().map(str::to_owned),
         line: line_type,
         locale,

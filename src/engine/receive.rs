@@ -20,7 +20,7 @@ use crate::gateway::driver::OF_CONTENT;
 use crate::gateway::{self, Event, Handled};
 use crate::store::contacts::Barred;
 use crate::store::inbound::{ERASED, NewInbound};
-use crate::store::{Tx, answers, contacts, conversations, humans, inbound, messages, suppressions};
+use crate::store::{Tx, answers, contacts, conversations, humans, inbound, keep, messages, suppressions};
 use crate::vault::Keyed;
 
 /// Begins the id of a message at WhatsApp.
@@ -315,6 +315,13 @@ pub(super) async fn reply(
         said_at => counts_at(yes, said_at.unwrap_or(heard.received_at), heard.received_at),
     };
     let Some(at) = counts else { return Ok("not believed: its time is impossible") };
+    // What a restored copy has read to it once more of somebody who answered since it was made: they were answered then. A no is taken again.
+    if matches!(heard.intent, Intent::OptIn | Intent::Help)
+        && let Some(said_at) = heard.said_at
+        && keep::answered(tx, contact).await?.is_some_and(|answered| said_at <= answered)
+    {
+        return Ok("ignored: answered before the copy was restored");
+    }
     let mut deed = Deed {
         at,
         channel: heard.channel.code(),

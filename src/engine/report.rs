@@ -123,9 +123,9 @@ impl Report {
         self.unsent.iter().filter(|u| u.kind == "ask" && !u.is_replaced())
     }
 
-    /// Asks and reminders of which nobody knows whether a gateway took them: what `campaign settle` is about.
+    /// Messages of which nobody knows whether a gateway took them: what `campaign settle` is about.
     pub fn in_doubt(&self) -> u64 {
-        [&self.asks, &self.reminders].into_iter().filter_map(|states| states.get("unknown")).sum()
+        [&self.asks, &self.reminders, &self.answers].into_iter().filter_map(|states| states.get("unknown")).sum()
     }
 
     fn count(&mut self, answer: &str, by: &str, n: u64) {

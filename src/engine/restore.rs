@@ -1,5 +1,6 @@
 //! What an old copy of the database must learn before it goes live (compliance T21): the noes, asks, answers, links, unclear replies and erasures since. A line of
-//! JSON each, from the database of before to a file, and from there into the copy.
+//! JSON each, from the database of before to a file, and from there into the copy. `db keep` writes the same file while all is well, for the
+//! day on which the database of before cannot be read.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -7,7 +8,7 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use super::confirm::{self, Deed, Situation};
@@ -82,8 +83,9 @@ pub async fn nobody_runs(store: &Store, controller: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes what the database knows into a new file, mode 0600: hashes and times, and encrypted replies; no number in the clear.
-pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
+/// Writes what the database knows into a new file, mode 0600: hashes and times, and encrypted replies; no number in the clear. Answers whether
+/// there is anything in the database at all.
+pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<bool> {
     let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     let new = new.with_context(|| format!("cannot write {}; remedy: let permesso write there", file.display()))?;
     let mut out = BufWriter::new(new);
@@ -159,12 +161,51 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<()> {
     keep::unclear(&mut tx, controller).await?.into_iter().try_for_each(|row| write(Line::Unclear(row)))?;
     keep::resolved(&mut tx, controller).await?.into_iter().try_for_each(|row| write(Line::Resolved(row)))?;
     requested(&mut tx, controller, |request| !is_about_restriction(request) && !is_erasure(request), &mut write).await?;
+    let anybody = keep::a_number(&mut tx, controller).await?.is_some();
     tx.rollback().await?;
     let all = lines;
     serde_json::to_writer(&mut out, &Line::End(all))?;
     out.flush()?;
     out.get_ref().sync_all()?;
-    Ok(())
+    Ok(anybody || all > 0)
+}
+
+/// The lines of a file that [`keep`] wrote; the last of them is an error where the file is cut off or none of ours.
+fn lines_of(file: &Path) -> Result<impl Iterator<Item = Result<Line>>> {
+    let opened = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let shown = file.display().to_string();
+    let mut numbered = BufReader::new(opened).lines().enumerate();
+    let (mut lines, mut ended) = (0, false);
+    Ok(std::iter::from_fn(move || {
+        if ended {
+            return None;
+        }
+        let line = match numbered.next() {
+            None => Err(anyhow!("{shown} is cut off: its last line is missing; remedy: give a whole one by --kept")),
+            Some((n, line)) => line
+                .map_err(anyhow::Error::from)
+                .and_then(|line| Ok(serde_json::from_str(&line)?))
+                .with_context(|| format!("{shown}, line {}: nothing that permesso wrote down", n + 1)),
+        };
+        ended = line.is_err();
+        match line {
+            Ok(Line::End(all)) => {
+                ended = true;
+                (all != lines).then(|| {
+                    Err(anyhow!("{shown} is cut off: it has {lines} lines of {all}; remedy: give a whole one by --kept"))
+                })
+            }
+            line => {
+                lines += 1;
+                Some(line)
+            }
+        }
+    }))
+}
+
+/// Whether a file is what [`keep`] wrote, and all of it.
+pub fn check(file: &Path) -> Result<()> {
+    lines_of(file)?.try_for_each(|line| line.map(drop))
 }
 
 fn is_about_restriction(request: &Request) -> bool {
@@ -210,19 +251,10 @@ pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Re
     humans::take_turn(&mut tx, &engine.controller).await?;
     control::take_turn(&mut tx, &engine.controller).await?;
     if let Some(file) = file {
-        let opened = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
         let mut chunk: Vec<Line> = Vec::new();
         let (mut waiting, mut resolved): (HashSet<Pending>, Vec<Resolved>) = (HashSet::new(), Vec::new());
-        let (mut lines, mut whole) = (0, false);
-        for (n, line) in BufReader::new(opened).lines().enumerate() {
-            let line: Line = serde_json::from_str(&line?)
-                .with_context(|| format!("{}, line {}: nothing that `db restore` wrote", file.display(), n + 1))?;
-            if let Line::End(all) = line {
-                whole = all == lines;
-                break;
-            }
-            lines += 1;
-            let line = match line {
+        for line in lines_of(file)? {
+            let line = match line? {
                 Line::Pending(row) => {
                     waiting.insert(row);
                     continue;
@@ -238,9 +270,6 @@ pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Re
                 write_back(&mut tx, engine, std::mem::take(&mut chunk), &mut done).await?;
             }
             chunk.push(line);
-        }
-        if !whole {
-            bail!("{} is cut off: its last line is missing; remedy: give a whole one by --kept", file.display());
         }
         write_back(&mut tx, engine, chunk, &mut done).await?;
         close_questions(&mut tx, engine, &waiting).await?;
@@ -298,6 +327,7 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
         suppressions::suppress_alone(tx, controller, &keyed, reason, By::Restore, now, now).await?;
         let granted = suppressions::granted_alone(tx, controller, &keyed).await?;
         confirm::end_grants_of(tx, engine, &granted, &restored(now)).await?;
+        done.ended += granted.len() as u64;
         if reason == Reason::WrongPerson {
             // What was said by it before is the human's, and has lines of its own.
             humans::untie(tx, controller, &keyed).await?;
@@ -367,6 +397,10 @@ async fn close_questions(tx: &mut Tx, engine: &Engine, waiting: &HashSet<Pending
         if !waiting.contains(&pending) {
             let mut situation = Situation::read(tx, engine, contact, Vec::new()).await?;
             confirm::act(tx, engine, &mut situation, Act::TimeOut, &restored(engine.now()), &[]).await?;
+            // Unfinished is what it is called here, and not what it was.
+            if let Some(at) = keep::answered(tx, contact).await? {
+                answers::replied(tx, contact, By::Restore, at).await?;
+            }
         }
     }
     Ok(())

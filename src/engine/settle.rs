@@ -1,4 +1,4 @@
-//! Settle asks of unknown outcome: the gateway is asked what became of them, and for what it cannot say an operator may give a
+//! Settle messages of unknown outcome: the gateway is asked what became of them, and for what it cannot say an operator may give a
 //! word, which is recorded. Nothing is ever sent again by it (promise 3).
 
 use anyhow::{Context, Result};
@@ -27,7 +27,7 @@ pub struct Left {
     pub why: String,
 }
 
-/// Asks the gateways about every ask and reminder of the campaign whose outcome is unknown.
+/// Asks the gateways about every message of the campaign whose outcome is unknown.
 pub async fn look_up(engine: &Engine, name: &str) -> Result<Settled> {
     let mut out = Settled::default();
     for unknown in unknown(engine, name).await? {

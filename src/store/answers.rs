@@ -41,11 +41,13 @@ pub async fn replied(tx: &mut Tx, contact: i64, by: By, at: i64) -> Result<()> {
     execute!(
         tx,
         concat!(
-            "UPDATE messages SET answer = $2, answer_by = $3, answered_at = $4 WHERE contact_id = $1 AND answer IS NULL AND ",
+            "UPDATE messages SET answer = $3, answer_by = $4, answered_at = $5
+             WHERE contact_id = $2 AND COALESCE(answer, '') IN (SELECT j.value->>'code' FROM EACH($1)) AND ",
             left!(),
             " AND ",
             newest!()
         ),
+        &replaced(Answer::Replied, by),
         contact,
         Answer::Replied.code(),
         by.code(),

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use chrono::Utc;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::process::Command;
 use url::Url;
 
@@ -145,7 +145,8 @@ fn beside(file: &Path, end: &str) -> PathBuf {
     name.into()
 }
 
-/// Puts a copy that `pg_dump` made in the place of everything in a Postgres database, in one transaction.
+/// Puts a copy that `pg_dump` made in the place of everything in a Postgres database, in one transaction. Until [`ready`] says that the copy
+/// has learned what it must, the database opens for nobody: the mark is a table that no copy has, so it outlives the old tables.
 ///
 /// # Errors
 /// `pg_restore` is missing or says why it cannot; then nothing has changed.
@@ -154,7 +155,40 @@ pub async fn put_back(url: &str, copy: &Path) -> Result<()> {
     let (mut restore, database) = tool("pg_restore", url).map_err(failed)?;
     restore.args(["--clean", "--if-exists", "--no-owner", "--single-transaction", "--no-password", "--dbname"]);
     restore.arg(database).arg(copy);
-    finished("pg_restore", restore).await.map_err(failed)
+    // An earlier try may have left the mark, and the copy of that try is in place then.
+    let first = !is_restoring(url).await?;
+    if first {
+        statement(url, "CREATE TABLE restoring ()").await?;
+    }
+    let done = finished("pg_restore", restore).await.map_err(failed);
+    if first && done.is_err() {
+        ready(url).await?;
+    }
+    done
+}
+
+/// The copy in a Postgres database has learned what it must.
+pub async fn ready(url: &str) -> Result<()> {
+    statement(url, "DROP TABLE IF EXISTS restoring").await
+}
+
+/// Whether a restore was begun in this Postgres database and did not end.
+pub async fn is_restoring(url: &str) -> Result<bool> {
+    let mut connection = connect(url).await?;
+    let marked = sqlx::query_scalar("SELECT to_regclass('restoring') IS NOT NULL").fetch_one(&mut connection).await?;
+    connection.close().await?;
+    Ok(marked)
+}
+
+async fn statement(url: &str, statement: &'static str) -> Result<()> {
+    let mut connection = connect(url).await?;
+    sqlx::raw_sql(statement).execute(&mut connection).await?;
+    Ok(connection.close().await?)
+}
+
+async fn connect(url: &str) -> Result<PgConnection> {
+    let options = PgConnectOptions::from_str(url).map_err(|_| Error::Url("postgres://…".into()))?;
+    Ok(options.connect().await?)
 }
 
 async fn postgres(url: &str, to: &Path) -> std::result::Result<(), Failure> {

@@ -108,7 +108,7 @@ pub async fn proved_not_on_channel(tx: &mut Tx, ids: &[i64]) -> Result<Vec<i64>>
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
-/// An ask or reminder of unknown outcome, by its newest attempt.
+/// A message of a campaign whose outcome is unknown, by its newest attempt.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Unknown {
     pub message_id: i64,
@@ -122,7 +122,7 @@ pub async fn unknown_of(tx: &mut Tx, campaign: i64) -> Result<Vec<Unknown>> {
         tx,
         "SELECT m.id AS message_id, a.gateway, a.reference, a.claimed_at FROM messages m
          JOIN attempts a ON a.id = (SELECT MAX(n.id) FROM attempts n WHERE n.message_id = m.id)
-         WHERE m.campaign_id = $1 AND m.state = 'unknown' AND m.kind IN ('ask', 'reminder') ORDER BY m.id",
+         WHERE m.campaign_id = $1 AND m.state = 'unknown' ORDER BY m.id",
         campaign
     )
 }

@@ -30,8 +30,9 @@ impl Store {
         let (has, known) = (store.has().await?, known());
         match has.difference(&known).max() {
             Some(newer) => Err(Error::Newer(*newer)),
-            None if has == known => Ok(store),
-            None => Err(Error::Older),
+            None if has != known => Err(Error::Older),
+            None if !store.is_sqlite() && backup::is_restoring(url).await? => Err(Error::Restoring),
+            None => Ok(store),
         }
     }
 

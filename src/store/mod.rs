@@ -62,6 +62,11 @@ pub enum Error {
     Backup(String, String, String),
     #[error("the copy {0} cannot be put back, so the database is as it was: {1}; remedy: {2}")]
     Restore(String, String, String),
+    #[error(
+        "a `db restore` was begun here and did not end, so this copy does not know yet who said no since; remedy: begin it again with \
+         --kept FILE, the newest kept-….jsonl in `backups` (or with --nothing-kept, if nothing was kept)"
+    )]
+    Restoring,
     #[error("the database is read-only; remedy: give the user that runs permesso the right to write the file and its folder")]
     ReadOnly,
     #[error("the database is locked by another process for over {BUSY_S} s; remedy: stop that process")]
@@ -219,6 +224,14 @@ impl Store {
         if let Err(error) = sqlx::raw_sql(count).execute(pool).await {
             tracing::warn!(error = %Error::from(error), "The tables could not be counted anew");
         }
+    }
+
+    /// Whether what is committed outlives the machine. A Postgres server may be told to sync nothing, and a pooler between may keep back what
+    /// we ask of a connection.
+    pub async fn is_durable(&self) -> Result<bool> {
+        let Store::Postgres { pool, .. } = self else { return Ok(true) };
+        let synced = "SELECT current_setting('fsync') = 'on' AND current_setting('synchronous_commit') <> 'off'";
+        Ok(sqlx::query_scalar(synced).fetch_one(pool).await?)
     }
 
     pub fn is_sqlite(&self) -> bool {

@@ -4,12 +4,16 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use chrono::{DateTime, Utc};
 use permesso::app::{self, Roles};
+use permesso::clock::Clock;
 use permesso::store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Kind, LINK, REPLY_NUMBER, TestApp};
-use crate::run::{permesso, until};
+use crate::app::{Kind, LINK, MORNING, REPLY_NUMBER, TestApp};
+use crate::crash::kill;
+use crate::postgres::Cluster;
+use crate::run::{permesso, spawn, until};
 
 /// Every connection that a pool can have, held at once: how durable is its commit?
 macro_rules! every_connection {
@@ -26,6 +30,14 @@ macro_rules! every_connection {
 /// After a campaign sent by a worker: the queue has used its connections, and set what it likes.
 async fn every_connection_commits_to_the_disk(kind: Kind) {
     let mut app = TestApp::new(kind).await;
+    if kind == Kind::Postgres {
+        // A database whose own word is another: it is ours that counts.
+        let weak = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$";
+        app.execute(weak).await.unwrap();
+        app.hang_up().await;
+        app.engine = app.another().await;
+        app.listen().await;
+    }
     app.people(&[TestApp::it(1)]).await;
     app.plan(LINK).await;
     let stop = CancellationToken::new();
@@ -67,15 +79,49 @@ fn traced(dir: &Path) -> String {
 }
 
 #[tokio::test]
-async fn between_a_webhook_and_its_answer_the_disk_is_synced() {
+async fn between_a_webhook_and_its_answer_the_disk_is_synced_sqlite() {
     let mut app = TestApp::new(Kind::Sqlite).await;
+    assert!(app.engine.store.is_durable().await.unwrap());
+    every_answer_comes_after_a_sync(&mut app, &[]).await;
+}
+
+#[tokio::test]
+async fn between_a_webhook_and_its_answer_the_disk_is_synced_postgres() {
+    let cluster = tokio::task::spawn_blocking(Cluster::durable).await.unwrap();
+    let url = cluster.url("postgres");
+    let clock = Clock::starting(MORNING.parse::<DateTime<Utc>>().unwrap());
+    Store::migrate(&url).await.unwrap().close().await;
+    let mut app = TestApp::on(Kind::Postgres, clock, tempfile::tempdir().unwrap(), &url).await;
+    assert!(app.engine.store.is_durable().await.unwrap());
+    // What a connection commits its own process of the server's writes.
+    every_answer_comes_after_a_sync(&mut app, &["-p", &cluster.postmaster()]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_syncs_nothing_is_told_of() {
+    let app = TestApp::new(Kind::Postgres).await;
+    assert!(!app.engine.store.is_durable().await.unwrap(), "the tests' own cluster");
+    let run = spawn(&app, &["run"], "");
+    until("it says so", async || {
+        std::fs::read_to_string(app.dir.path().join("run.log")).is_ok_and(|log| log.contains("fsync = off"))
+    })
+    .await;
+    kill(&app, run).await;
+}
+
+async fn every_answer_comes_after_a_sync(app: &mut TestApp, others: &[&str]) {
     app.people(&[TestApp::it(1)]).await;
     app.send(LINK).await;
     app.hang_up().await;
     let web = permesso(app.dir.path());
     let mut strace = Command::new("strace");
     strace.args(["-f", "-s", "40", "-e", "trace=fsync,fdatasync,read,recvfrom,write,writev,sendto", "-o"]);
-    strace.arg(app.dir.path().join("calls")).arg(web.get_program()).args(web.get_args()).args(["run", "--roles", "web"]);
+    strace
+        .arg(app.dir.path().join("calls"))
+        .args(others)
+        .arg(web.get_program())
+        .args(web.get_args())
+        .args(["run", "--roles", "web"]);
     strace.envs(web.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let strace = strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut strace = strace.spawn().expect("strace; remedy: apt-get install strace (scripts/test does)");
@@ -88,7 +134,11 @@ async fn between_a_webhook_and_its_answer_the_disk_is_synced() {
     }
     let traced_one = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", strace.id())).expect("its child");
     Command::new("kill").args(["-KILL", traced_one.trim()]).status().expect("kill");
-    strace.wait().expect("ended with it");
+    if !others.is_empty() {
+        // The server's processes live on: its end alone lets go of them.
+        strace.kill().expect("killed");
+    }
+    strace.wait().expect("ended");
 
     let calls = traced(app.dir.path());
     let (mut answered, mut waiting, mut synced) = (0, false, false);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use chrono::{NaiveTime, TimeZone, Utc};
+use permesso::clock::Clock;
 use permesso::domain::campaign::{CampaignState, StopIf};
 use permesso::domain::message::State;
 use permesso::engine::{expire, plan, recover, settle};
@@ -13,8 +14,10 @@ use permesso::gateway::mock::protocol::{self, Channel, Status};
 
 use permesso::store::report;
 
-use crate::app::{LINK, REPLY_NUMBER, TestApp, WHATSAPP_FIRST};
+use crate::app::{Kind, LINK, MORNING, REPLY_NUMBER, TestApp, WHATSAPP_FIRST};
 use crate::both;
+use crate::plans::said;
+use crate::run::until;
 
 const DAY: Duration = Duration::from_secs(86_400);
 const GB_NUMBER: &str = "+447700900123";
@@ -436,3 +439,51 @@ both!(unknown_sends_are_settled_by_look_up_and_by_a_recorded_word, |app| {
     app.deliver().await;
     assert_eq!([&taken, &dropped, &mute].map(|n| app.asks(n)), [1, 0, 1]);
 });
+
+both!(an_answer_of_unknown_outcome_is_told_and_settled_as_an_ask_is, |app| {
+    let person = TestApp::it(1);
+    app.people(std::slice::from_ref(&person)).await;
+    app.send(LINK).await;
+    app.gateway.set_faults(Faults { accept_then_reset: 1.0, lost: 1.0, ..Faults::default() });
+    app.reply(&person, REPLY_NUMBER, "INFO").await;
+    assert_eq!(app.count("SELECT COUNT(*) FROM messages WHERE state = 'unknown' AND kind <> 'ask'").await, 1);
+    assert_eq!(recover::unsettled(&app.engine).await.unwrap(), [(LINK.to_owned(), 1)]);
+    let report = said(app, &["campaign", "report", LINK]).await;
+    assert!(report.contains("campaign settle"), "{report}");
+    let settled = said(app, &["campaign", "settle", LINK]).await;
+    assert!(settled.contains("1 delivered") && settled.contains("0 are left unknown"), "{settled}");
+    assert!(recover::unsettled(&app.engine).await.unwrap().is_empty());
+    assert!(!said(app, &["campaign", "report", LINK]).await.contains("campaign settle"));
+});
+
+/// A gateway that rejects a second message with our reference is asked again what became of the first: at its rate.
+async fn a_question_asked_again_takes_its_turn(kind: Kind) {
+    let clock = Clock::manual(MORNING.parse().unwrap());
+    let dedupes = |settings: String| settings.replace("dedupes = false", "dedupes = true");
+    let mut app = TestApp::with_settings(kind, clock, dedupes).await;
+    app.gateway.set_faults(Faults { accept_then_reset: 1.0, lost: 1.0, ..Faults::default() });
+    app.people(&[TestApp::it(1)]).await;
+    app.plan_as(LINK, |c| c.limits.rate = 100.0).await;
+    app.deliver().await;
+    assert_eq!(app.gateway.stats().requests, 2, "asked again");
+    // Its next permit comes in more than a minute, when nothing may leave any more.
+    app.people(&[TestApp::it(2)]).await;
+    app.plan_as(LINK, |c| (c.name, c.limits.rate) = ("slow".into(), 0.01)).await;
+    let passing = async {
+        until("it has left", async || app.gateway.stats().requests == 3).await;
+        app.advance(Duration::from_secs(300));
+    };
+    tokio::join!(app.deliver(), passing);
+    assert_eq!((app.gateway.stats().requests, app.state_of(&TestApp::it(2)).await.as_str()), (3, "unknown"));
+    app.end().await;
+}
+
+#[tokio::test]
+async fn a_question_asked_again_takes_its_turn_sqlite() {
+    a_question_asked_again_takes_its_turn(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_question_asked_again_takes_its_turn_postgres() {
+    a_question_asked_again_takes_its_turn(Kind::Postgres).await;
+}

@@ -34,12 +34,29 @@ rm -rf "$DIR"
 
 impl Cluster {
     fn start() -> Cluster {
-        Cluster::start_in("")
+        Cluster::start_in("", crate::FSYNC)
     }
 
     /// A cluster of one test's own, which may be crashed.
     pub fn alone() -> Cluster {
-        Cluster::start_in(&format!("-{}", NUMBER.fetch_add(1, Ordering::SeqCst)))
+        Cluster::of_its_own(crate::FSYNC)
+    }
+
+    /// One that syncs what it commits, as it is shipped.
+    #[allow(dead_code, reason = "the benches' clusters all do")]
+    pub fn durable() -> Cluster {
+        Cluster::of_its_own("on")
+    }
+
+    fn of_its_own(fsync: &str) -> Cluster {
+        Cluster::start_in(&format!("-{}", NUMBER.fetch_add(1, Ordering::SeqCst)), fsync)
+    }
+
+    /// The process that makes one for each connection.
+    #[allow(dead_code, reason = "the benches trace nothing")]
+    pub fn postmaster(&self) -> String {
+        let file = std::fs::read_to_string(self.dir.join("data/postmaster.pid")).expect("it runs");
+        file.lines().next().expect("its id").to_owned()
     }
 
     /// As if the machine had gone down: no checkpoint, every connection cut.
@@ -78,7 +95,7 @@ as "$(command -v pg_ctl)" -D "$DIR/data" -l "$DIR/server.log" -w -o "-k $DIR -p 
         assert!(command.stdout(Stdio::null()).status().expect("sh").success(), "pg_ctl {what}");
     }
 
-    fn start_in(name: &str) -> Cluster {
+    fn start_in(name: &str, fsync: &str) -> Cluster {
         let dir = std::env::temp_dir().join(format!("permesso-pg-{}{name}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a temporary folder");
         let port = 5432;
@@ -87,7 +104,7 @@ as "$(command -v pg_ctl)" -D "$DIR/data" -l "$DIR/server.log" -w -o "-k $DIR -p 
             .arg(SCRIPT)
             .env("DIR", &dir)
             .env("PORT", port.to_string())
-            .env("FSYNC", crate::FSYNC)
+            .env("FSYNC", fsync)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

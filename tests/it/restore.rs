@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use permesso::domain::ledger::Preference;
-use permesso::engine::{breakdown, deliver, expire, explain, inbox, report, restore, rights, steer};
+use permesso::engine::{breakdown, deliver, expire, explain, inbox, receive, report, restore, rights, steer};
 use permesso::gateway::mock::faults::Faults;
 use permesso::store::keep::{self, Answered, Asked, Ended, Link, No, Resolved, Tied, Unclear};
 use permesso::store::{answers, backup, control, inbound, ledger, messages, suppressions};
 use permesso::vault::Keyed;
+use sqlx::{Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use crate::after::preferences_are_the_ledgers_replay;
@@ -17,7 +18,8 @@ use crate::app::{Kind, LINK, REPLY, REPLY_NUMBER, TestApp, WHATSAPP_FIRST, field
 use crate::between::ASKS_FROM;
 use crate::both;
 use crate::erasure::{by_letter, with_id};
-use crate::run::ask;
+use crate::promises::said;
+use crate::run::{ask, spawn, until};
 
 /// What `db backup` writes now, in a folder of the test's own.
 pub async fn copy(app: &TestApp) -> PathBuf {
@@ -33,6 +35,18 @@ pub async fn stop_all(app: &mut TestApp) {
     app.execute("UPDATE listening SET heard_db = 0").await.unwrap();
     app.execute("UPDATE leases SET renewed_db = 0").await.unwrap();
     app.engine.store.close().await;
+}
+
+/// A disk that is gone, or a cluster that is new.
+async fn lose(app: &TestApp) {
+    let url = &app.engine.config.database;
+    match url.strip_prefix("sqlite:") {
+        Some(path) => std::fs::write(path, "gone").unwrap(),
+        None => {
+            let mut connection = PgConnection::connect(url).await.unwrap();
+            sqlx::raw_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public").execute(&mut connection).await.unwrap();
+        }
+    }
 }
 
 fn mode(file: &Path) -> u32 {
@@ -235,7 +249,7 @@ both!(what_moved_on_since_the_copy_is_not_done_again, |app| {
     assert!(!silent.contains(&subject), "{silent}");
     let report = report::campaign(&app.engine, LINK).await.unwrap();
     crate::reports::adds_up(&report);
-    assert_eq!((report.replied, report.answered_since, report.silent), (3, 2, 1), "{report:?}");
+    assert_eq!((report.replied, report.answered_since, report.silent), (4, 3, 1), "{report:?}");
     app.people(&[joins.clone(), stranger.clone()]).await;
     app.plan_as(LINK, |c| (c.name, c.family) = ("another".into(), "third".into())).await;
     app.advance(Duration::from_secs(8 * 86_400));
@@ -405,10 +419,7 @@ both!(a_copy_that_cannot_be_made_ready_leaves_the_database_as_it_was, |app| {
     let (dir, letter) = (app.dir.path().to_owned(), app.dir.path().join("letter"));
     std::fs::write(&letter, "this is no database at all, but a letter to my aunt").unwrap();
     let kept = app.dir.path().join("kept");
-    restore::keep(&app.engine.store, &app.engine.controller, &kept).await.unwrap();
-    let whole = std::fs::read_to_string(&kept).unwrap();
-    let (cut, _) = whole.trim_end().rsplit_once('\n').unwrap();
-    std::fs::write(app.dir.path().join("cut"), cut).unwrap();
+    assert!(restore::keep(&app.engine.store, &app.engine.controller.clone(), &kept).await.unwrap());
     stop_all(app).await;
     let restore = async |args: &[&str]| ask(&dir, &[&["db", "restore"], args].concat()).await;
     let (code, _, err) = restore(&[letter.to_str().unwrap()]).await;
@@ -418,27 +429,140 @@ both!(a_copy_that_cannot_be_made_ready_leaves_the_database_as_it_was, |app| {
     // Where it changes at one stroke it is as it was, and what was kept for the try is of no use.
     let kept_of_tries = backups(app).iter().filter(|(name, _)| name.starts_with("kept-")).count();
     assert_eq!(kept_of_tries, usize::from(app.kind == Kind::Postgres));
+    // It can be read, so nothing that knows less serves.
+    for less in [&["--kept", kept.to_str().unwrap()][..], &["--nothing-kept"]] {
+        let (code, _, err) = restore(&[&[copy.to_str().unwrap()], less].concat()).await;
+        assert!(code == 1 && err.contains("knows more"), "{err}");
+    }
     open(app).await;
     assert_eq!(app.count("SELECT COUNT(*) FROM contacts").await, 2);
-    app.engine.store.close().await;
-    let cut = dir.join("cut");
-    let (code, _, err) = restore(&[copy.to_str().unwrap(), "--kept", cut.to_str().unwrap()]).await;
-    assert!(code == 1 && err.contains("is cut off"), "{err}");
-    let (code, out, err) = restore(&[copy.to_str().unwrap(), "--kept", kept.to_str().unwrap()]).await;
-    assert!(code == 0 && out.contains("restored"), "{err}");
-    open(app).await;
-    assert_eq!(app.count("SELECT COUNT(*) FROM contacts").await, 1);
-    // What a lost database knew nobody can say.
-    app.engine.store.close().await;
-    if let Some(path) = app.engine.config.database.strip_prefix("sqlite:") {
-        std::fs::write(path, "gone").unwrap();
-        let (code, _, err) = restore(&[copy.to_str().unwrap()]).await;
-        assert!(code == 1 && err.contains("--nothing-kept"), "{err}");
-        let (code, out, err) = restore(&[copy.to_str().unwrap(), "--nothing-kept"]).await;
-        assert!(code == 0 && out.contains("import suppressions"), "{err}");
+    app.listen().await;
+});
+
+both!(a_restore_that_dies_leaves_nothing_that_could_send, |app| {
+    let [stops, later] = [TestApp::it(1), TestApp::it(2)];
+    app.people(&[stops.clone(), later.clone()]).await;
+    app.plan(LINK).await;
+    let copy = copy(app).await;
+    app.reply(&stops, REPLY_NUMBER, "STOP").await;
+    stop_all(app).await;
+    let copy = copy.to_str().unwrap();
+    let mut dying = spawn(app, &["db", "restore", copy], "between-copy-and-replay");
+    until("it has died", async || dying.try_wait().unwrap().is_some()).await;
+    let dir = app.dir.path().to_owned();
+    let kept = backups(app).into_iter().map(|(name, _)| name).find(|name| name.starts_with("kept-"));
+    let url = app.engine.config.database.clone();
+    match (app.kind, kept) {
+        // There is no such moment: the copy took the place at one stroke, ready.
+        (Kind::Sqlite, kept) => assert_eq!(kept, None),
+        (Kind::Postgres, kept) => {
+            let kept = dir.join("data/backups").join(kept.expect("it is kept for the next try"));
+            assert!(backup::is_restoring(&url).await.unwrap());
+            // The old copy is in place, and nothing opens it, to send or to let it go on.
+            for command in [&["run"][..], &["resume"], &["db", "keep", "--to", kept.to_str().unwrap()], &["db", "restore", copy]]
+            {
+                let (code, _, err) = ask(&dir, command).await;
+                assert!(code == 1 && err.contains("--kept"), "{command:?}: {err}");
+            }
+            let whole = std::fs::read_to_string(&kept).unwrap();
+            let (cut, _) = whole.trim_end().rsplit_once('\n').unwrap();
+            let part = dir.join("cut");
+            std::fs::write(&part, cut).unwrap();
+            let (code, _, err) = ask(&dir, &["db", "restore", copy, "--kept", part.to_str().unwrap()]).await;
+            assert!(code == 1 && err.contains("is cut off"), "{err}");
+            let (code, out, err) = ask(&dir, &["db", "restore", copy, "--kept", kept.to_str().unwrap()]).await;
+            assert!(code == 0 && out.contains("1 no,"), "{out}{err}");
+            assert!(!backup::is_restoring(&url).await.unwrap());
+            backup::ready(&url).await.unwrap();
+        }
     }
     open(app).await;
     app.listen().await;
+    steer::resume(&app.engine, "test", Some("the provider's inbox was read")).await.unwrap();
+    app.settle().await;
+    assert_eq!((app.asks(&stops), app.asks(&later)), (0, 1));
+});
+
+both!(what_was_written_down_in_time_saves_the_noes_of_a_database_that_is_lost, |app| {
+    let [stops, later] = [TestApp::it(1), TestApp::it(2)];
+    app.people(&[stops.clone(), later.clone()]).await;
+    app.plan(LINK).await;
+    let copy = copy(app).await;
+    let (dir, kept) = (app.dir.path().to_owned(), app.dir.path().join("kept.jsonl"));
+    let keep = ["db", "keep", "--to", kept.to_str().unwrap()];
+    let (code, out, err) = ask(&dir, &keep).await;
+    assert!(code == 0 && out.contains("kept.jsonl"), "{err}");
+    app.reply(&stops, REPLY_NUMBER, "STOP").await;
+    let (code, _, err) = ask(&dir, &keep).await;
+    assert_eq!((code, mode(&kept)), (0, 0o600), "{err}");
+    let text = std::fs::read_to_string(&kept).unwrap();
+    assert!(!text.contains(&stops[1..]), "a number stands in it");
+    stop_all(app).await;
+    lose(app).await;
+    let copy = copy.to_str().unwrap();
+    let (code, _, err) = ask(&dir, &["db", "restore", copy]).await;
+    assert!(code == 1 && err.contains("db keep") && err.contains("--nothing-kept"), "{err}");
+    let (code, out, err) = ask(&dir, &["db", "restore", copy, "--kept", kept.to_str().unwrap()]).await;
+    assert!(code == 0 && out.contains("1 no,"), "{out}{err}");
+    open(app).await;
+    app.listen().await;
+    steer::resume(&app.engine, "test", Some("the provider's inbox was read")).await.unwrap();
+    app.settle().await;
+    assert_eq!((app.asks(&stops), app.asks(&later)), (0, 1));
+    stop_all(app).await;
+    lose(app).await;
+    // What a lost database knew nobody can say.
+    let (code, out, err) = ask(&dir, &["db", "restore", copy, "--nothing-kept"]).await;
+    assert!(code == 0 && out.contains("import suppressions"), "{err}");
+    open(app).await;
+    app.listen().await;
+});
+
+both!(a_yes_of_before_that_is_read_once_more_is_not_answered_once_more, |app| {
+    let [pending, asked] = [1, 2].map(TestApp::it);
+    app.people(&[pending.clone(), asked.clone()]).await;
+    app.send(LINK).await;
+    app.submit(&app.link(&pending), "chosen", &["sms.promotions"]).await;
+    let copy = copy(app).await;
+    app.advance(Duration::from_secs(60));
+    app.reply(&pending, REPLY_NUMBER, "SI").await;
+    let mut said_at = vec![app.engine.now()];
+    app.advance(Duration::from_secs(60));
+    grants(app, &asked).await;
+    said_at.push(app.engine.now());
+    assert_eq!(app.granted(&pending).await, ["sms.promotions"]);
+    app.advance(Duration::from_secs(60));
+    let got = [&pending, &asked].map(|number| app.inbox(number).len());
+    stop_all(app).await;
+    let (code, _, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().unwrap()]).await;
+    assert_eq!(code, 0, "{err}");
+    open(app).await;
+    app.listen().await;
+    steer::resume(&app.engine, "test", Some("the provider's inbox was read")).await.unwrap();
+    // From the gateway's list.
+    for (n, number) in [&pending, &asked].into_iter().enumerate() {
+        for text in ["SI", "INFO"] {
+            let event = said(&format!("{text} {n}"), number, REPLY_NUMBER, text, said_at[n]);
+            receive::store(&app.engine, "mock", &[event]).await.unwrap();
+        }
+    }
+    app.settle().await;
+    assert_eq!([&pending, &asked].map(|number| app.inbox(number).len()), got, "nothing contradicts what they were told");
+    assert_eq!(app.granted(&pending).await, Vec::<String>::new());
+    let story = app.story(&pending).await;
+    assert!(story.verdict.contains("They answered on ") && story.verdict.contains("nobody asks them again"), "{}", story.verdict);
+    let (_, page) = app.get(&app.link(&pending)).await;
+    assert!(!page.contains("banner lapsed"), "{page}");
+    let report = report::campaign(&app.engine, LINK).await.unwrap();
+    crate::reports::adds_up(&report);
+    assert_eq!((report.answered_since, report.unfinished), (2, 0), "{report:?}");
+    // What they say now is.
+    app.reply(&asked, REPLY_NUMBER, "SI").await;
+    assert_eq!(app.inbox(&asked).len(), got[1] + 1);
+    // A no of that time is taken once more.
+    let event = said("STOP", &pending, REPLY_NUMBER, "STOP", said_at[0]);
+    receive::store(&app.engine, "mock", &[event]).await.unwrap();
+    assert_eq!(app.count("SELECT COUNT(*) FROM suppressions WHERE lifted_at IS NULL").await, 1);
 });
 
 const C: &str = "contract";

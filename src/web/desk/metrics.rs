@@ -81,7 +81,11 @@ pub async fn metrics(State(web): State<Web>) -> Result<Response, Problem> {
     let unknown: i64 = messages.iter().filter(|(_, state, _)| state == "unknown").map(|(_, _, count)| count).sum();
     // A gauge for each promise that can be seen to fail.
     for (name, help, value) in [
-        ("unknown", "Messages of which nobody knows whether they were taken; `campaign settle` asks.", unknown),
+        (
+            "unknown",
+            "Messages of which nobody knows whether they were taken; `campaign settle` asks about a campaign's.",
+            unknown,
+        ),
         ("in_flight", "Messages claimed whose outcome is not stored yet.", gauges.in_flight),
         ("in_flight_oldest_seconds", "Age of the oldest of them; over 120 it is given up.", age(gauges.in_flight_since)),
         ("due_oldest_seconds", "How long the oldest message that waits has been due.", age(gauges.due_since)),
