@@ -451,7 +451,7 @@ both!(an_answer_of_unknown_outcome_is_told_and_settled_as_an_ask_is, |app| {
     let report = said(app, &["campaign", "report", LINK]).await;
     assert!(report.contains("campaign settle"), "{report}");
     let settled = said(app, &["campaign", "settle", LINK]).await;
-    assert!(settled.contains("1 delivered") && settled.contains("0 are left unknown"), "{settled}");
+    assert!(settled.contains("1 was delivered") && settled.contains("0 are left unknown"), "{settled}");
     assert!(recover::unsettled(&app.engine).await.unwrap().is_empty());
     assert!(!said(app, &["campaign", "report", LINK]).await.contains("campaign settle"));
 });
