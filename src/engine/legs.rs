@@ -11,7 +11,7 @@ use super::Engine;
 use crate::clock::DAY;
 use crate::domain::campaign::Campaign;
 use crate::domain::channel::Channel;
-use crate::domain::message::Kind;
+use crate::domain::message::{Kind, State};
 use crate::store::messages::{Attempt, Route};
 use crate::store::queue::{self, Job};
 use crate::store::{Tx, conversations, legs, messages};
@@ -67,6 +67,16 @@ async fn move_on(
     Ok(())
 }
 
+/// The person answered this leg of their ask: whatever was told of it, it arrived, and no other one leaves any more.
+pub async fn was_answered(tx: &mut Tx, engine: &Engine, leg: &Attempt) -> Result<()> {
+    let answered = Some("the person answered");
+    if leg.moved_on && messages::set_state(tx, leg.message_id, State::Planned, State::Delivered, answered, engine.now()).await? {
+        messages::prove_taken(tx, leg.id).await?;
+        arrived_after_all(tx, engine, leg).await?;
+    }
+    Ok(())
+}
+
 /// What had failed was taken after all, before the next leg or try left: the person was asked there, and may answer there.
 pub async fn arrived_after_all(tx: &mut Tx, engine: &Engine, attempt: &Attempt) -> Result<()> {
     messages::mark_arrived(tx, attempt.message_id).await?;
@@ -78,7 +88,8 @@ pub async fn arrived_after_all(tx: &mut Tx, engine: &Engine, attempt: &Attempt) 
     let Some(ask) = campaign.ask(attempt.channel()) else { return Ok(()) };
     let expires_at = attempt.claimed_at + campaign.link_days * DAY;
     let opening = conversations::Opening { contact: attempt.contact_id, message: attempt.message_id, expires_at };
-    let (controller, now) = (&engine.controller, engine.now());
-    conversations::open(tx, controller, Some(campaign_id), Some(revision_id), ask.mode.code(), &[opening], now).await?;
+    // Since it left: its answer may have been said before we learned that it arrived.
+    let since = attempt.claimed_at;
+    conversations::open(tx, &engine.controller, Some(campaign_id), Some(revision_id), ask.mode.code(), &[opening], since).await?;
     Ok(())
 }

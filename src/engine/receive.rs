@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
 use super::receipts::{self, Told};
-use super::{Engine, Tries, answer, early, entry, hidden, late, notify, outcome, storable, waiting};
+use super::{Engine, Tries, answer, early, entry, hidden, late, legs, notify, outcome, storable, waiting};
 use crate::clock::HOUR;
 use crate::domain::answer::By;
 use crate::domain::button::Tap;
@@ -151,11 +151,11 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                 }
                 // People answer in the language they were asked in.
                 let asked = match &contact {
-                    Some(contact) => messages::newest_ask(tx, contact.id).await?.map(|a| a.locale),
+                    Some(contact) => messages::newest_ask(tx, contact.id).await?,
                     None => None,
                 };
-                let locale = asked.or_else(|| contact.as_ref().and_then(|c| c.locale.clone()));
-                let locale = locale.as_deref().unwrap_or(&engine.config.default_locale);
+                let locale = asked.as_ref().map(|a| &a.locale).or(contact.as_ref().and_then(|c| c.locale.as_ref()));
+                let locale = locale.unwrap_or(&engine.config.default_locale);
                 let (intent, tapped) = match tap {
                     // A button without our mark: what its title says counts for the message it stands under, if this person got it. Under any
                     // other, only a no counts.
@@ -163,14 +163,14 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                         let own = answers.filter(|a| Some(a.contact_id) == contact.as_ref().map(|c| c.id));
                         match engine.classifier().classify(locale, text) {
                             Intent::OptIn | Intent::Help if own.is_none() => (Intent::Unclear, None),
-                            intent => (intent, own.map(|a| a.message_id)),
+                            intent => (intent, own),
                         }
                     }
                     None => (engine.classifier().classify(locale, text), None),
                     Some((tap, _)) => {
                         let own = tapped_under.filter(|a| Some(a.contact_id) == contact.as_ref().map(|c| c.id));
                         match (tap, own) {
-                            (tap, Some(attempt)) => (tap.intent(), Some(attempt.message_id)),
+                            (tap, Some(attempt)) => (tap.intent(), Some(attempt)),
                             // A yes to a message this person never got is no yes; a no counts wherever it comes from.
                             (Tap::Yes, None) => (Intent::Unclear, None),
                             (tap, None) => (tap.intent(), None),
@@ -202,13 +202,18 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                     said: said.as_deref(),
                 };
                 let Some(id) = inbound::add_inbound(tx, &engine.controller, gateway, &new, engine.now()).await? else { continue };
+                // A yes said where they were asked answers that, whether it is tapped or typed.
+                let typed = asked.filter(|a| intent == Intent::OptIn && a.channel() == *channel && a.sender == to);
+                if let Some(leg) = tapped.as_ref().or(typed.as_ref()) {
+                    legs::was_answered(tx, engine, leg).await?;
+                }
                 let heard = Heard {
                     gateway,
                     event_id,
                     to,
                     channel: *channel,
                     intent,
-                    tapped,
+                    tapped: tapped.map(|attempt| attempt.message_id),
                     said_at: *at,
                     received_at: engine.now(),
                     answered: handled.is_some(),

@@ -196,6 +196,46 @@ both!(who_answered_on_the_page_of_the_first_leg_gets_no_second, |app| {
     assert!(app.decisions(&number).await.iter().any(|d| d.contains("ALREADY_ANSWERED")));
 });
 
+both!(who_answers_the_first_leg_gets_no_second_whatever_the_gateway_told_of_it, |app| {
+    let [taps, writes] = [1, 2].map(TestApp::it);
+    people(app, &[(&taps, "sms whatsapp"), (&writes, "sms whatsapp")]).await;
+    app.gateway.set_faults(Faults { not_on_whatsapp_late: [taps.clone(), writes.clone()].into(), ..Faults::default() });
+    app.plan(WHATSAPP_FIRST).await;
+    app.deliver_unheard().await;
+    // Said while the receipt was on its way.
+    let said = app.clock.now() + 1_000_000;
+    app.advance(Duration::from_secs(30));
+    for number in [&taps, &writes] {
+        assert_eq!(app.gateway.receipt(&app.inbox(number)[0].reference, Status::Failed).await, Some(true));
+    }
+    assert_eq!(app.count("SELECT COUNT(*) FROM messages WHERE state = 'planned' AND channel = 'sms'").await, 2);
+    app.gateway.set_faults(Faults::default());
+    let yes = |number: &String, button: Option<String>| {
+        protocol::Event::Inbound(protocol::Inbound {
+            event_id: format!("yes of {number}"),
+            from: number.clone(),
+            to: "acme-wa".into(),
+            channel: Channel::Whatsapp,
+            text: "Sì".into(),
+            button,
+            at: said,
+            in_reply_to: None,
+        })
+    };
+    let button = app.inbox(&taps)[0].buttons[0].id.clone();
+    assert!(app.gateway.deliver(vec![yes(&taps, Some(button)), yes(&writes, None)]).await);
+    app.settle().await;
+    for number in [&taps, &writes] {
+        assert_eq!(channels(&app.inbox(number)), [Channel::Whatsapp, Channel::Whatsapp], "the ask and its confirmation");
+        let confirm = app.inbox(number)[1].clone();
+        app.advance(Duration::from_secs(60));
+        tap(app, &confirm, "yes").await;
+        assert_eq!(app.granted(number).await, ["sms.promotions", "whatsapp.promotions"]);
+    }
+    assert_eq!(app.states().await, [("delivered".to_owned(), 2)].into());
+    crate::desk::counters_are_right(app, "two answered the first leg").await;
+});
+
 // Buttons.
 
 both!(two_taps_on_two_messages_grant_and_one_does_not, |app| {
