@@ -5,11 +5,13 @@
 use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
+use super::openings::Openings;
 use super::receive::{ignored, is_late};
 use super::{Engine, answer, code};
 use crate::domain::campaign::Mode;
 use crate::domain::channel::Channel;
 use crate::domain::consent::{Act, State, counts_at};
+use crate::domain::hours::Opening;
 use crate::domain::message::Kind;
 use crate::store::inbound::{self, TAP_WAITS, WaitingYes, YES_WAITS};
 use crate::store::{Tx, contacts};
@@ -47,7 +49,8 @@ fn counts(situation: &Situation, yes: &WaitingYes) -> Option<i64> {
 }
 
 /// Nothing of this person is unclear any more: what they said meanwhile counts, in its order. After a stop their question is closed,
-/// and a yes finds none. One that completes something is acknowledged as it would have been at once, within minutes of the operator's word.
+/// and a yes finds none. One that completes something is acknowledged within minutes of the operator's word, as it would have been at once, but
+/// not in quiet hours: an operator's hour is not the person's own.
 pub(super) async fn go_on(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<()> {
     for yes in inbound::waiting_yes(tx, contact).await? {
         let mut situation = Situation::read(tx, engine, contact, Vec::new()).await?;
@@ -55,6 +58,16 @@ pub(super) async fn go_on(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<
         inbound::set_effect(tx, yes.id, effect).await?;
     }
     code::go_on(tx, engine, contact).await
+}
+
+/// Whether the hours of their question are open where they live.
+fn is_open(engine: &Engine, situation: &Situation) -> bool {
+    let (contact, campaign) = (&situation.contact, situation.campaign.as_ref());
+    let there = campaign.zip(contact.country.as_deref());
+    there.is_some_and(|((_, campaign), country)| {
+        let opening = Openings::default().at(campaign, country, contact.zone.as_deref(), engine.now());
+        matches!(opening, Opening::Open { .. })
+    })
 }
 
 async fn grant(tx: &mut Tx, engine: &Engine, situation: &mut Situation, yes: &WaitingYes) -> Result<&'static str> {
@@ -69,7 +82,7 @@ async fn grant(tx: &mut Tx, engine: &Engine, situation: &mut Situation, yes: &Wa
         text_hash: Some(engine.vault.fingerprint("reply", &text)),
     };
     let outcome = confirm::act(tx, engine, situation, Act::SaidYes { second: true }, &deed, &[]).await?;
-    if let Some(wording) = outcome.acknowledge.filter(|_| !is_late(engine, channel, Some(yes.at))) {
+    if let Some(wording) = outcome.acknowledge.filter(|_| !is_late(engine, channel, Some(yes.at)) && is_open(engine, situation)) {
         let to = (yes.gateway.as_str(), yes.to_sender.as_str(), channel);
         let from = answer::From::heard(engine, to, situation.asked_by.as_ref(), &situation.contact);
         // The cause of a yes that is taken at once, so that one event is answered once.

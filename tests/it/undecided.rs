@@ -72,6 +72,22 @@ both!(a_second_yes_that_waits_is_not_too_late_for_having_waited, |app| {
     assert_eq!(app.inbox(&number).len(), before, "WhatsApp takes no free text so long after they wrote");
 });
 
+both!(a_yes_that_counts_since_an_operator_has_read_is_not_acknowledged_in_quiet_hours, |app| {
+    let number = TestApp::it(1);
+    let unclear = yes_unclear_yes(app, &number).await;
+    let before = app.inbox(&number).len();
+    // Half past ten in the evening.
+    app.advance(Duration::from_secs(12 * 3600 - 15 * 60));
+    permesso::web::hear_once(&app.engine).await.unwrap();
+    inbox::resolve(&app.engine, unclear, false, "op").await.unwrap();
+    for hours in [0, 12] {
+        app.advance(Duration::from_secs(hours * 3600));
+        app.settle().await;
+        assert_eq!(app.granted(&number).await.len(), 2);
+        assert_eq!(app.inbox(&number).len(), before, "within minutes of the word, or never");
+    }
+});
+
 both!(a_yes_that_waits_does_not_answer_what_was_chosen_after_it, |app| {
     let number = TestApp::it(1);
     app.people(std::slice::from_ref(&number)).await;
