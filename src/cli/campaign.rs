@@ -174,8 +174,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             Ok(())
         }
         Command::Preview { name, locale, all } => {
-            let config = crate::app::load(&context.dir)?;
-            let (_, mut messages, wrong) = config.draft(name)?;
+            let (mut messages, wrong) = super::config::shown(context, Config::draft_in(&context.dir, name))?;
             messages
                 .retain(|s| locale.as_ref().is_none_or(|l| s.locale == *l) && (*all || s.kinds.iter().any(|kind| kind == "ask")));
             if messages.is_empty() {
@@ -189,6 +188,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             if wrong.is_empty() { Ok(()) } else { Err(Problems(wrong).into()) }
         }
         Command::Plan { name } => {
+            super::config::shown(context, Config::check_usable(&context.dir, name))?;
             let engine = context.engine().await?;
             let campaign = engine.config.campaign(name)?;
             let mut tx = engine.store.read().await?;
@@ -219,6 +219,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             Ok(())
         }
         Command::Test { name, to, locale, channel, wait } => {
+            super::config::shown(context, Config::check_usable(&context.dir, name))?;
             let engine = context.engine().await?;
             let campaign = engine.config.campaign(name)?;
             let number = tester(&engine, to)?;

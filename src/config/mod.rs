@@ -322,6 +322,31 @@ impl Config {
         }
     }
 
+    /// As [`Config::draft`], out of the folder: what is wrong in the settings is named with what is wrong in the campaign.
+    ///
+    /// # Errors
+    /// So much is wrong that there is nothing to show: all of it.
+    pub fn draft_in(dir: &Path, name: &str) -> Result<(Vec<Shown>, Vec<Problem>), Problems> {
+        let (mut found, config) = settings::read_what_can_be(dir, &|name| std::env::var(name).ok())?;
+        let config = config.filter(|config| config.is_whole);
+        let shown = config.as_ref().and_then(|config| match config.draft(name) {
+            Ok((_, shown, problems)) => {
+                found.extend(problems);
+                Some(shown)
+            }
+            Err(Problems(problems)) => {
+                found.extend(problems);
+                None
+            }
+        });
+        // No text is shown otherwise for a notice that lacks something: that is told beside other mistakes alone.
+        if !found.is_empty() {
+            found.extend(config.map(|config| wrong(config.notices())).unwrap_or_default());
+        }
+        let found = Problems::sorted(found);
+        shown.map(|shown| (shown, found.clone())).ok_or(Problems(found))
+    }
+
     /// What to tell whoever is responsible about packs that are stale on `today` or soon will be.
     pub fn pack_warnings(&self, today: NaiveDate) -> Vec<String> {
         let rules =
@@ -419,6 +444,18 @@ impl Config {
             campaign
         });
         Problems::or(found, config.zip(campaign))
+    }
+
+    /// Whether `campaigns/NAME.toml` can be planned or tried as far as files go.
+    ///
+    /// # Errors
+    /// It cannot: all that [`Config::check_campaign`] finds, what alone would not keep it from that among it.
+    pub fn check_usable(dir: &Path, name: &str) -> Result<(), Problems> {
+        let Err(all) = Config::check_campaign(dir, name) else { return Ok(()) };
+        match Config::load(dir).and_then(|config| config.campaign(name)) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(all),
+        }
     }
 
     /// Whether the settings say under which name we write; until they do, no text can be judged.

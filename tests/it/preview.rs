@@ -9,6 +9,7 @@ use permesso::gateway::mock::faults::Faults;
 
 use crate::app::{LINK, TestApp};
 use crate::both;
+use crate::run::ask;
 
 /// The Italian ask of the shipped campaign fills two parts of 0.052 EUR.
 const ONE: &str = "0.104 EUR";
@@ -335,3 +336,34 @@ both!(the_desk_shows_what_a_campaign_says_and_what_is_wrong_with_it, |app| {
     assert!(status == 422 && page.contains("did you mean `deadline`?"), "{page}");
     assert_eq!(app.get(&format!("{}/campaigns/none/preview", app.operator)).await.0, 404);
 });
+
+// What is wrong
+
+#[tokio::test]
+async fn what_is_wrong_with_the_settings_hides_nothing_that_is_wrong_with_a_campaign() {
+    let mut app = TestApp::new(crate::app::Kind::Sqlite).await;
+    let dir = app.dir.path().to_owned();
+    let (brand, storage) = ("brand_color = \"#1f4e79\"", "storage = \"Milano, Italia (UE)\"\n");
+    let test = ["campaign", "test", LINK, "--to", "+393001234500"];
+    // The notice lacks something: nobody is asked so, and a colleague may look all the same.
+    crate::notices::edit(&app, storage, "");
+    let (code, _, err) = ask(&dir, &test).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(ask(&dir, &["campaign", "preview", LINK]).await.0, 0);
+    crate::notices::edit(&app, brand, "brand_color = \"#ffff00\"");
+    let file = dir.join(format!("config/campaigns/{LINK}.toml"));
+    let text = std::fs::read_to_string(&file).expect("the campaign");
+    std::fs::write(&file, text.replace("reminder_after = \"7 days\"", "reminder_after = \"30 days\"")).expect("written");
+    for args in [&["campaign", "preview", LINK][..], &["campaign", "plan", LINK], &test] {
+        let (code, out, err) = ask(&dir, args).await;
+        assert_eq!((code, err.lines().count()), (1, 3), "{args:?}: {err}");
+        for what in ["controller.brand_color: ", "controller.storage: is missing", "schedule.reminder_after: the deadline"] {
+            assert!(err.contains(what), "{args:?}: {err}");
+        }
+        assert_eq!(out.contains("ACME"), args[1] == "preview", "{out}");
+        let (_, out, _) = ask(&dir, &[&["--json"], args].concat()).await;
+        let told: serde_json::Value = serde_json::from_str(&out).expect("one JSON object");
+        assert_eq!(told["errors"].as_array().map(Vec::len), Some(3), "{out}");
+    }
+    app.end().await;
+}
