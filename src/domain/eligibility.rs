@@ -359,6 +359,7 @@ pub fn sentence(reason: &str) -> Option<&'static str> {
         "campaign cancelled" => Some("The campaign was cancelled."),
         "planned anew" => Some("A newer plan made it anew."),
         "the person answered" => Some("The person's own answer proves that it arrived."),
+        "window closed" => Some("WhatsApp took no free text: the person had not written for a day."),
         "worker lost" => Some("The worker that was sending it was lost."),
         _ => None,
     })

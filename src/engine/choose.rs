@@ -8,7 +8,7 @@ use chrono::NaiveDate;
 use super::answer;
 use super::code::{self, Step};
 use super::confirm::{self, Deed, Shown, Situation};
-use super::{Engine, Tries, kept, notice, rights, waiting};
+use super::{Engine, Tries, kept, mydata, notice, rights, waiting};
 use crate::clock::{DAY, instant};
 use crate::domain::campaign::{Ask, Campaign, Mode};
 use crate::domain::channel::{Channel, Permission, Purpose};
@@ -418,11 +418,11 @@ fn completing(situation: &Situation, attempt: &Attempt) -> Attempt {
 }
 
 /// Behind a link that no campaign sent (it came on a form, or with an answer to somebody whom none has asked) no campaign asks. What they add
-/// there is completed by a code from the sender of that link; a question of a campaign that is open is completed its own way.
+/// there is completed by a code, by SMS wherever there is a sender of it: from that of the link, if it is one. A question of a campaign that is
+/// open is completed its own way.
 fn by_code(engine: &Engine, situation: &Situation, attempt: &Attempt) -> Option<Ask> {
     let asked = situation.conversation.as_ref().is_some_and(|c| c.campaign_id.is_some());
-    let sender = engine.config.senders.iter().find(|s| s.id == attempt.sender && s.channel == attempt.channel());
-    let sender = sender.filter(|_| attempt.revision_id.is_none() && !asked)?.clone();
+    let sender = mydata::code_sender(engine, &attempt.sender).filter(|_| attempt.revision_id.is_none() && !asked)?.clone();
     Some(Ask { channel: sender.channel, mode: Mode::LinkCode, sender, template: String::new(), texts: Default::default() })
 }
 

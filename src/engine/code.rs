@@ -27,6 +27,8 @@ pub enum Standing {
     Expired,
     /// The gateway would not take it.
     NotSent,
+    /// Nor would WhatsApp, before the person writes to us there.
+    WindowClosed,
     /// Typed, and kept until an operator has read what the person wrote before.
     Waits,
     /// None was asked for on this page.
@@ -64,6 +66,7 @@ pub(super) fn standing(code: &Code, now: i64) -> Standing {
         _ if code.typed_at.is_some() => Standing::Waits,
         _ if code.wrong >= TRIES => Standing::Dead,
         _ if code.expires_at.is_some_and(|at| now >= at) => Standing::Expired,
+        Some(Failed | Undelivered) if code.reason.as_deref() == Some(messages::WINDOW_CLOSED) => Standing::WindowClosed,
         Some(Failed | Undelivered | Cancelled | Lapsed) => Standing::NotSent,
         _ => Standing::Awaited { wrong: code.wrong },
     }

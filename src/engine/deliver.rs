@@ -18,6 +18,7 @@ use super::recover;
 use crate::clock::SECOND;
 use crate::crash;
 use crate::domain::eligibility::Cleared;
+use crate::domain::message::Kind;
 use crate::domain::sms;
 use crate::gateway::{Gateway, Outgoing, Refusal, Sent};
 use crate::store::control::Silence;
@@ -200,7 +201,13 @@ async fn send(engine: &Engine, gateway: &dyn Gateway, rates: &Rates<'_>, letters
                     return letter.unsent("the gateway wants no more for now");
                 }
                 let Letter { attempt, due, cleared, outgoing } = letter;
-                let sent = send_one(engine, gateway, rates, cleared, &outgoing).await;
+                let sent = match send_one(engine, gateway, rates, cleared, &outgoing).await {
+                    // What begins a conversation is a template there, so this is said of the account and not of one person.
+                    Sent::NotAccepted { why: Refusal::WindowClosed, error } if due.kind().is_some_and(Kind::is_asking) => {
+                        Sent::NotAccepted { why: Refusal::Account, error }
+                    }
+                    sent => sent,
+                };
                 if let Sent::NotAccepted { why: Refusal::Throttled { .. } | Refusal::Account, .. } = &sent {
                     closed.store(true, Ordering::SeqCst);
                 }

@@ -81,6 +81,10 @@ impl Leg<'_> {
         let own: Vec<&ReceiptOf> = receipts.iter().filter(|r| r.attempt_id == id).collect();
         let outcome = row.outcome.as_deref().unwrap_or("");
         let error = row.error.as_deref().map_or(String::new(), |error| format!(" ({error})"));
+        let window = match row.reason.as_deref() == Some(messages::WINDOW_CLOSED) {
+            true => ": WhatsApp takes free text for a day after a message of theirs alone",
+            false => "",
+        };
         let learned = own.iter().filter_map(|r| Receipt::parse(&r.status));
         let begun = if outcome == "accepted" { State::Accepted } else { State::Unknown };
         let told = learned.fold(begun, |state, receipt| state.on_receipt(receipt).unwrap_or(state));
@@ -93,12 +97,12 @@ impl Leg<'_> {
         let (reach, became) = match outcome {
             _ if not_on_channel && !arrived => (Reach::Missed, "not on this channel".to_owned()),
             "not_accepted" if !arrived => (Reach::Missed, format!("not taken by the gateway{error}")),
-            "refused" if !arrived => (Reach::Missed, format!("refused by the gateway{error}")),
+            "refused" if !arrived => (Reach::Missed, format!("refused by the gateway{error}{window}")),
             "" if own.is_empty() && !settled => (Reach::Out, "on its way".to_owned()),
             _ => {
                 let state = if own.is_empty() && settled { message } else { told };
                 match state {
-                    State::Failed | State::Undelivered | State::Expired => (Reach::Missed, state.code().to_owned()),
+                    State::Failed | State::Undelivered | State::Expired => (Reach::Missed, format!("{}{window}", state.code())),
                     State::Unknown => (Reach::Unknown, format!("outcome unknown{error}")),
                     State::Accepted => (Reach::Out, "accepted by the gateway".to_owned()),
                     state => (Reach::Out, state.code().to_owned()),

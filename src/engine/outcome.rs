@@ -84,6 +84,7 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
             outcome: "unknown",
             provider_id: None,
             error: None,
+            reason: None,
             state: State::Unknown.code(),
             due_at: now,
             uncounted: 0,
@@ -117,6 +118,10 @@ async fn try_store_outcomes(engine: &Engine, batch: &Batch, sent: &[(Due, i64, S
                     }
                     Refusal::Recipient | Refusal::OptedOut | Refusal::NotOnChannel => {
                         (row.outcome, row.state) = ("refused", State::Failed.code())
+                    }
+                    Refusal::WindowClosed => {
+                        (row.outcome, row.state) = ("refused", State::Failed.code());
+                        row.reason = Some(messages::WINDOW_CLOSED);
                     }
                     Refusal::Account => {
                         // Whoever stops the account stands back when the operator goes on, so that one number cannot do it again and again.

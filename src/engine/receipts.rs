@@ -162,7 +162,8 @@ async fn apply(tx: &mut Tx, engine: &Engine, gateway: &str, attempt: &Attempt, t
     if class == Some(Class::OptedOut) {
         confirm::gateway_opt_out(tx, engine, attempt.contact_id).await?;
     }
-    if class.is_some_and(Class::pauses) {
+    let is_asking = Kind::parse(&attempt.kind).is_some_and(Kind::is_asking);
+    if class.is_some_and(Class::pauses) || (class == Some(Class::WindowClosed) && is_asking) {
         outcome::pause(tx, engine, gateway, attempt.campaign_id, told.error.unwrap_or("a receipt says so")).await?;
     }
     let mut attempt = attempt.clone();
@@ -202,7 +203,11 @@ async fn apply(tx: &mut Tx, engine: &Engine, gateway: &str, attempt: &Attempt, t
             _ => state.on_receipt(status),
         };
         let Some(next) = next else { return Ok(()) };
-        let reason = Some("the gateway took it after all").filter(|_| state == State::Planned);
+        let reason = match class {
+            _ if state == State::Planned => Some("the gateway took it after all"),
+            Some(Class::WindowClosed) if !is_asking => Some(messages::WINDOW_CLOSED),
+            _ => None,
+        };
         if messages::set_state(tx, attempt.message_id, state, next, reason, engine.now()).await? {
             return moved(tx, engine, &attempt, next, not_on_channel).await;
         }

@@ -261,6 +261,9 @@ pub enum Class {
     NotOnChannel,
     /// The provider holds an opt-out of this person: ours from now on, too (T19).
     OptedOut,
+    /// WhatsApp takes free text to this person no more, since they have not written for a day: final for an answer. Of an ask, which should
+    /// have been a template, it is said of all.
+    WindowClosed,
     /// The provider's trouble, named as such: tried again.
     Transient,
     /// Too fast: nothing more to this gateway for a while.
@@ -276,11 +279,12 @@ pub enum Class {
 }
 
 impl Class {
-    pub const ALL: [Class; 10] = [
+    pub const ALL: [Class; 11] = [
         Class::Recipient,
         Class::RecipientTemporary,
         Class::NotOnChannel,
         Class::OptedOut,
+        Class::WindowClosed,
         Class::Transient,
         Class::Throttled,
         Class::Account,
@@ -295,6 +299,7 @@ impl Class {
             Class::RecipientTemporary => "recipient-temporary",
             Class::NotOnChannel => "not-on-channel",
             Class::OptedOut => "opted-out",
+            Class::WindowClosed => "window-closed",
             Class::Transient => "transient",
             Class::Throttled => "throttled",
             Class::Account => "account",
@@ -321,6 +326,7 @@ impl Class {
             Class::Recipient => Refusal::Recipient,
             Class::NotOnChannel => Refusal::NotOnChannel,
             Class::OptedOut => Refusal::OptedOut,
+            Class::WindowClosed => Refusal::WindowClosed,
             Class::Throttled => Refusal::Throttled { retry_after: retry_after.unwrap_or(Duration::from_secs(1)) },
             Class::Transient | Class::RecipientTemporary => Refusal::Transient { retry_after },
             Class::Account | Class::Config => Refusal::Account,

@@ -171,13 +171,14 @@ fn of_error(id: i64) -> Option<Class> {
     Some(match id {
         1 | 9 | 11 | 12 | 565 | 568 | 569 | 629 | 7025 => Class::Recipient,
         7002 => Class::NotOnChannel,
+        7010 => Class::WindowClosed,
         6 | 13 | 27 | 31 | 256 | 581 | 7024 | 7032 => Class::RecipientTemporary,
         32..=34 | 500 | 502 | 630 | 2048 | 7036 | 7050 | 7051 | 7082 => Class::Transient,
         566 | 573 | 2050 | 7003 | 7030 | 7033 => Class::OptedOut,
         4104 | 7016 | 7017 => Class::Throttled,
         5492 => Class::Duplicate,
         7011 | 7019 | 7034 => Class::Account,
-        7008..=7010 => Class::Config,
+        7008 | 7009 => Class::Config,
         _ => return None,
     })
 }

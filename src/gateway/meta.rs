@@ -189,6 +189,7 @@ fn class(code: i64) -> Class {
         130_403 => Class::Recipient,
         131_026 => Class::NotOnChannel,
         131_050 => Class::OptedOut,
+        131_047 => Class::WindowClosed,
         130_472 | 131_049 => Class::RecipientTemporary,
         1 | 2 | 131_000 | 131_016 | 131_057 => Class::Transient,
         4 | 80_007 | 130_429 | 131_048 | 131_056 | 133_016 => Class::Throttled,
@@ -213,7 +214,6 @@ fn class(code: i64) -> Class {
         | 131_008
         | 131_009
         | 131_021
-        | 131_047
         | 131_051..=131_053
         | 132_000
         | 132_001

@@ -130,6 +130,8 @@ pub enum Refusal {
     NotOnChannel,
     /// The provider holds an opt-out of this person (T19).
     OptedOut,
+    /// Free text to somebody who has not written for a day: final for an answer.
+    WindowClosed,
     /// Credit, credentials, sender, settings: a human has to mend it, so sending pauses.
     Account,
 }

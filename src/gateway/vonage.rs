@@ -195,12 +195,13 @@ fn class(code: i64) -> Class {
     match code {
         1040 | 1050 | 1170 | 1190 | 1200 | 1260..=1280 | 1310 | 1330 => Class::Recipient,
         1300 => Class::NotOnChannel,
+        1340 => Class::WindowClosed,
         1180 | 1220 | 1290 => Class::RecipientTemporary,
         1240 => Class::OptedOut,
         1030 | 1100 | 1230 => Class::Transient,
         1000 | 1241 => Class::Throttled,
         1060..=1080 | 1110 | 1120 | 1140 | 1160 | 1370 => Class::Account,
-        1010..=1022 | 1090 | 1130 | 1150 | 1210 | 1250 | 1320 | 1340 => Class::Config,
+        1010..=1022 | 1090 | 1130 | 1150 | 1210 | 1250 | 1320 => Class::Config,
         _ => Class::Unknown,
     }
 }

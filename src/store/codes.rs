@@ -15,15 +15,16 @@ pub struct Code {
     /// When it was rightly typed, and in which language the page spoke, while it waits for an operator.
     pub typed_at: Option<i64>,
     pub typed_locale: Option<String>,
-    /// State of the message.
+    /// State of the message, and why it is in it.
     pub state: String,
+    pub reason: Option<String>,
 }
 
 /// The code of this conversation that can still be typed, or could until its time or its tries ran out.
 pub async fn live(tx: &mut Tx, controller: &str, conversation: i64) -> Result<Option<Code>> {
     fetch_optional!(
         tx,
-        "SELECT c.message_id, c.token_hash, c.mac, c.expires_at, c.wrong, c.typed_at, c.typed_locale, m.state
+        "SELECT c.message_id, c.token_hash, c.mac, c.expires_at, c.wrong, c.typed_at, c.typed_locale, m.state, m.reason
          FROM codes c JOIN messages m ON m.id = c.message_id
          WHERE c.controller = $1 AND c.conversation_id = $2 AND c.ended_at IS NULL",
         controller,

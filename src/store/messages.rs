@@ -20,6 +20,9 @@ macro_rules! may_have_left {
 }
 pub(super) use may_have_left;
 
+/// Why a message failed that WhatsApp took no more, since its person has not written for a day.
+pub const WINDOW_CLOSED: &str = "window closed";
+
 /// A message to be planned.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct New {
@@ -368,6 +371,8 @@ pub struct Settled {
     pub outcome: &'static str,
     pub provider_id: Option<String>,
     pub error: Option<String>,
+    /// Why the message is in that state, where the error is not enough.
+    pub reason: Option<&'static str>,
     pub state: &'static str,
     /// For `planned`: when to try again.
     pub due_at: i64,
@@ -395,11 +400,11 @@ pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<HashSet<i
         tx,
         concat!(
             "UPDATE messages SET state = CASE WHEN w.taken THEN 'accepted' ELSE w.state END,
-           reason = CASE WHEN w.taken THEN 'the gateway took an earlier try after all' ELSE w.error END,
+           reason = CASE WHEN w.taken THEN 'the gateway took an earlier try after all' ELSE COALESCE(w.reason, w.error) END,
            changed_at = $2, tries = messages.tries - w.uncounted,
            due_at = CASE WHEN w.state = 'planned' THEN w.due_at ELSE messages.due_at END
          FROM (SELECT CAST(j.value->>'message' AS BIGINT) AS id, CAST(j.value->>'attempt' AS BIGINT) AS attempt,
-                 j.value->>'state' AS state, j.value->>'error' AS error, CAST(j.value->>'uncounted' AS BIGINT) AS uncounted,
+                 j.value->>'state' AS state, j.value->>'error' AS error, j.value->>'reason' AS reason, CAST(j.value->>'uncounted' AS BIGINT) AS uncounted,
                  CAST(j.value->>'due_at' AS BIGINT) AS due_at, j.value->>'outcome' IN ('not_accepted', 'refused') AND EXISTS (
                    SELECT 1 FROM attempts own JOIN attempts a ON a.message_id = own.message_id AND a.channel = own.channel AND a.outcome = 'accepted'
                    WHERE own.id = CAST(j.value->>'attempt' AS BIGINT)) AS taken

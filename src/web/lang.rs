@@ -184,7 +184,7 @@ texts! {
     confirmed test
     refused stopped erased last_step
     pending_reply_before pending_reply_to pending_reply_message pending_cost pending_chosen pending_nothing_yet pending_code
-    code_label code_button wrong_code tries_left code_dead code_expired code_not_sent code_waits yes_waits code_none code_again code_again_in
+    code_label code_button wrong_code tries_left code_dead code_expired code_not_sent code_window code_waits yes_waits code_none code_again code_again_in
     seconds minutes hours expired_title expired_text expired_allowed take_back expired_take_back expired_nothing new_link source
     notice_link version controller privacy_contact
     unknown_title unknown_text gone_title gone_text too_many_title too_many_text stale_title stale_text bad_title bad_text bad_origin

@@ -120,6 +120,7 @@ impl CodeView {
             Standing::Dead => &t.code_dead,
             Standing::Expired => &t.code_expired,
             Standing::NotSent => &t.code_not_sent,
+            Standing::WindowClosed => &t.code_window,
             Standing::Waits => &t.code_waits,
             Standing::None => &t.code_none,
         }

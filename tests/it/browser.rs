@@ -368,6 +368,8 @@ async fn what_differs_in_words_alone(tour: &mut Tour<'_>) {
 
     tour.read("code-dead", &app.link(&dead), 200, |t| &t.code_dead).await;
     tour.read("code-not-sent", &app.link(&unsent), 200, |t| &t.code_not_sent).await;
+    app.execute("UPDATE messages SET reason = 'window closed' WHERE kind = 'code' AND state = 'failed'").await.expect("set");
+    tour.read("code-window", &app.link(&unsent), 200, |t| &t.code_window).await;
     tour.read("code-waits", &app.link(&kept), 200, |t| &t.code_waits).await;
     tour.read("yes-waits", &app.link(&waits), 200, |t| &t.yes_waits).await;
     tour.read("unticked", &app.link(&unticks), 200, |t| &t.unticked).await;

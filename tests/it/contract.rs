@@ -165,7 +165,7 @@ async fn sending(tx: &mut Tx, campaign: i64, contact: i64) -> (i64, i64) {
 
 fn settled((message, attempt): (i64, i64), outcome: &'static str, state: State) -> Settled {
     let provider_id = (outcome == "accepted").then(|| format!("provider {message}"));
-    Settled { attempt, message, outcome, provider_id, error: None, state: state.code(), due_at: 50, uncounted: 0 }
+    Settled { attempt, message, outcome, provider_id, error: None, reason: None, state: state.code(), due_at: 50, uncounted: 0 }
 }
 
 async fn state(tx: &mut Tx, message: i64) -> State {

@@ -290,6 +290,7 @@ both!(what_a_receipt_proves_to_be_taken_is_not_sent_again, |app| {
         outcome: "not_accepted",
         provider_id: None,
         error: None,
+        reason: None,
         state: State::Planned.code(),
         due_at: app.clock.now(),
         uncounted: 0,

@@ -606,6 +606,57 @@ async fn what_comes_late_is_answered_by_templates_alone() {
     stage.app.end().await;
 }
 
+/// permesso.toml of a company that has WhatsApp alone.
+fn whatsapp_alone(text: String) -> String {
+    let (before, senders) = text.split_once("[[sender]]").expect("a sender");
+    let whatsapp = senders.split("[[sender]]").find(|one| one.contains("id = \"acme-wa\"")).expect("WhatsApp's");
+    format!("{before}[[sender]]{whatsapp}")
+}
+
+#[tokio::test]
+async fn a_code_that_whatsapp_takes_no_more_says_what_to_do_and_pauses_nothing() {
+    let mut stage = Stage::<Meta>::with(Kind::Sqlite, whatsapp_alone).await;
+    let [at_once, later] = [1, 2].map(TestApp::it);
+    stage.people(&[at_once.clone(), later.clone()]).await;
+    let handed = async |number: &str| {
+        permesso::engine::hand::link(&stage.app.engine, &TestApp::number(number), "ann", None).await.expect("a link").address
+    };
+    // Behind a link that no campaign sent a code completes the choice, and there is no SMS for it to go by.
+    for number in [&at_once, &later] {
+        let page = handed(number).await;
+        if number == &at_once {
+            stage.play(number, Play::Error("131047".into()));
+        }
+        assert_eq!(stage.app.submit(&page, "chosen", &["whatsapp.promotions"]).await, 303);
+        stage.app.deliver().await;
+        let code = stage.to(number).pop().expect("a code");
+        if number == &later {
+            stage.hear(&Meta::receipt(&code, Receipt::Failed, Some("131047")).unwrap()).await;
+        }
+        let failed = "SELECT COUNT(*) FROM messages WHERE kind = 'code' AND state = 'failed' AND reason = 'window closed'";
+        assert_eq!(stage.app.count(failed).await, if number == &at_once { 1 } else { 2 });
+        assert_eq!(pause_reason(&stage).await, None, "it is said of this person alone");
+        let shown = stage.app.get(&page).await.1;
+        assert!(shown.contains("Scrivici lì la parola INFO") && shown.contains("value=\"another\""), "{shown}");
+        let told = stage.app.history(number).await.concat();
+        assert!(told.contains("WhatsApp takes free text for a day after a message of theirs alone"), "{told}");
+
+        // They write, and the next code comes.
+        stage.play(number, Play::Accept);
+        stage.app.advance(Duration::from_secs(61));
+        stage.reply(number, "INFO", &format!("info of {number}")).await;
+        stage.app.advance(Duration::from_secs(61));
+        assert_eq!(stage.app.submit(&page, "another", &[]).await, 303);
+        stage.app.advance(Duration::from_secs(10));
+        stage.app.deliver().await;
+        let text = stage.to(number).pop().expect("a code").text;
+        let code = text.split(' ').find(|word| word.len() == 6 && word.bytes().all(|b| b.is_ascii_digit())).expect("six digits");
+        assert_eq!(crate::code::enter(&stage.app, &page, code).await, 303);
+        assert_eq!(stage.app.granted(number).await, ["whatsapp.promotions"]);
+    }
+    stage.app.end().await;
+}
+
 #[tokio::test]
 async fn one_item_that_cannot_be_read_takes_no_other_with_it() {
     let mut stage = asked(Kind::Sqlite, 2).await;
