@@ -83,6 +83,8 @@ pub enum Door {
     Restricted,
     /// They object, or want their data restricted or erased, and that is being seen to: nothing is granted meanwhile.
     Noted,
+    /// No campaign sent the link, and the notice does not stand published as it reads now: nobody could consent beside it.
+    Unready,
     /// The number turned out to be somebody else's (T16).
     Closed,
 }
@@ -93,6 +95,8 @@ pub enum Choice {
     Nothing,
     /// The boxes, and when they want to be written to; `None` where the form did not ask.
     Ticked(BTreeSet<Permission>, Option<Times>),
+    /// The same from a page that is shown otherwise by now: no proof of what they said yes to, and a no all the same.
+    Outdated(BTreeSet<Permission>, Option<Times>),
     /// A one-time code, as it was typed.
     Code(String),
     /// The wish for another code.
@@ -127,6 +131,30 @@ pub(super) fn start_number(engine: &Engine, gateway: &str) -> Option<String> {
     senders().find_map(|s| s.reply_number.clone()).or(senders().find(|s| s.two_way).map(|s| s.id.clone()))
 }
 
+/// What a yes behind a link is said to: what the page offers, and beside which notice.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// The language of the message.
+    pub locale: String,
+    pub purposes: Vec<Purpose>,
+    pub channels: Vec<Channel>,
+    pub notice: String,
+}
+
+/// As [`look`] shows it; `None` where nothing can be allowed behind the token, or there is nothing. Reads only.
+pub async fn offer(engine: &Engine, token: &str) -> Result<Option<Offer>> {
+    let mut tx = engine.store.read().await?;
+    let Some(attempt) = found(&mut tx, engine, token).await? else { return Ok(None) };
+    let campaign = match attempt.revision_id {
+        Some(id) => Some(engine.revision(&mut tx, id).await?),
+        None => None,
+    };
+    let notice = notice::standing(&mut tx, engine).await?;
+    tx.rollback().await?;
+    let (purposes, channels) = offered(engine, campaign.as_deref());
+    Ok(Some(Offer { locale: attempt.locale, purposes, channels, notice }))
+}
+
 /// What is behind a token; `None` where there is nothing. Reads only.
 pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     let mut tx = engine.store.read().await?;
@@ -158,7 +186,11 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         None => false,
     };
     let notice = notice::standing(&mut tx, engine).await?;
+    let lacking = if campaign.is_none() { notice::lacking(&mut tx, engine).await? } else { None };
     tx.rollback().await?;
+    if let Some(problem) = &lacking {
+        tracing::error!(problem, "A page that no campaign sent takes no yes");
+    }
     let state = newest.as_ref().and_then(|c| State::parse(&c.state));
     let pending =
         (situation.state() == Some(State::Pending)).then(|| confirm::pending_of(&situation).into_iter().collect::<BTreeSet<_>>());
@@ -198,6 +230,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
             _ => match barred {
                 Some(Barred::Restricted) => Door::Restricted,
                 Some(Barred::Noted) => Door::Noted,
+                None if lacking.is_some() => Door::Unready,
                 None => Door::Open,
             },
         },
@@ -247,9 +280,11 @@ pub type Spoken<'a> = dyn Fn(&str, &[Purpose], &[Channel]) -> Shown<'a> + Sync +
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Submitted {
     Done,
-    /// It ticks only what is not offered, or says when they want to be written to and ticks nothing, where they allow nothing: neither a yes
-    /// nor a no. Nothing is kept.
+    /// It ticks only what is not offered, or says when they want to be written to and ticks nothing, and unticks nothing that they allow:
+    /// neither a yes nor a no. Nothing is kept.
     NothingChosen,
+    /// What it newly ticks was shown otherwise, and is not taken; what it unticks is.
+    Outdated,
     /// The link is too old to grant; a no would have been taken.
     TooOld,
     Unknown,
@@ -289,8 +324,8 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
     let can_grant = can_grant(engine, &attempt, campaign.as_deref());
     let (purposes, channels) = offered(engine, campaign.as_deref());
     let mut shown = spoken(&attempt.locale, &purposes, &channels);
-    if barred || !can_grant {
-        // The boxes do not stand on it then.
+    if barred || !can_grant || matches!(choice, Choice::Outdated(..)) {
+        // The boxes do not stand on it then, or stood on it otherwise.
         shown.page = None;
     }
     situation.on_page(&mut tx, engine, &attempt, Some(shown)).await?;
@@ -298,11 +333,13 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
     let preferences = ledger::preferences(&mut tx, &engine.controller, &situation.contact.subject).await?;
     let granted: BTreeSet<Permission> = preferences.iter().filter(|(_, s)| **s == Preference::Granted).map(|(p, _)| *p).collect();
     let offered = |p: &Permission| channels.contains(&p.channel) && purposes.contains(&p.purpose);
-    let ticked: BTreeSet<Permission> = match choice {
-        Choice::Nothing | Choice::Withdraw(_) | Choice::WrongNumber | Choice::Code(_) | Choice::AnotherCode => BTreeSet::new(),
-        // What the page does not offer cannot be granted by asking for it.
-        Choice::Ticked(ticked, _) => ticked.iter().copied().filter(offered).collect(),
+    let (wanted, times) = match choice {
+        Choice::Ticked(wanted, times) | Choice::Outdated(wanted, times) => (wanted.clone(), times.as_ref()),
+        Choice::Nothing | Choice::Withdraw(_) | Choice::WrongNumber | Choice::Code(_) | Choice::AnotherCode => Default::default(),
     };
+    // What the page does not offer cannot be granted by asking for it.
+    let ticked: BTreeSet<Permission> = wanted.iter().copied().filter(offered).collect();
+    let unticked: Vec<Permission> = granted.iter().copied().filter(|p| offered(p) && !ticked.contains(p)).collect();
     let token_hash = vault::token_hash(token);
     let deed = Deed::on_page(now, "form_post", &token_hash);
 
@@ -341,14 +378,12 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
 
     // Whoever wants only what is not to be had has said yes to nothing, and no to nothing either. Nor has whoever says when said no, and a yes
     // of theirs that waits goes on waiting; but whoever unticks what they allow has said no.
-    if let Choice::Ticked(wanted, times) = choice
-        && ticked.is_empty()
-        && (!wanted.is_empty() || (granted.is_empty() && times.as_ref().is_some_and(|times| !times.is_any())))
-    {
+    let says_when = times.is_some_and(|times| !times.is_any());
+    if ticked.is_empty() && unticked.is_empty() && (!wanted.is_empty() || says_when) {
         return Ok(if can_grant { Submitted::NothingChosen } else { Submitted::TooOld });
     }
 
-    if ticked.is_empty() {
+    if wanted.is_empty() {
         if !confirm::is_said(&mut tx, engine, &situation.keyed, Reason::Refused).await? {
             confirm::act(&mut tx, engine, &mut situation, Act::SaidNo, &deed, &[]).await?;
         }
@@ -357,12 +392,11 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
     }
 
     // It narrows what is sent and grants nothing, so it counts at once.
-    if let Choice::Ticked(_, Some(times)) = choice
+    if let Some(times) = times
         && !is_closed(&mut tx, engine, &situation).await?
     {
         confirm::set_times(&mut tx, engine, &mut situation, &deed, times).await?;
     }
-    let unticked = granted.iter().copied().filter(|p| offered(p) && !ticked.contains(p)).collect();
     confirm::take_back(&mut tx, engine, &mut situation, &deed, unticked).await?;
     let new: Vec<Permission> = ticked.difference(&granted).copied().collect();
     if new.is_empty() {
@@ -378,6 +412,17 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
     if is_closed(&mut tx, engine, &situation).await? || !can_grant {
         tx.commit().await?;
         return Ok(Submitted::TooOld);
+    }
+    if matches!(choice, Choice::Outdated(..)) {
+        tx.commit().await?;
+        return Ok(Submitted::Outdated);
+    }
+    let lacking = if campaign.is_none() { notice::lacking(&mut tx, engine).await? } else { None };
+    if let Some(problem) = lacking {
+        // The page says so, as it did when it was shown.
+        tracing::error!(problem, "A yes on a page that no campaign sent was not taken");
+        tx.commit().await?;
+        return Ok(Submitted::Done);
     }
     if situation.notice.1.is_none() {
         let (version, shown) = (&situation.notice.0, situation.shown_in.as_ref().unwrap_or(&attempt.locale));

@@ -56,21 +56,37 @@ fn differs(published: &[notices::Published], texts: &[Notice]) -> Option<String>
 /// # Errors
 /// It is not; with the remedy.
 pub async fn required(tx: &mut Tx, engine: &Engine) -> Result<()> {
-    let (version, texts) = (&engine.config.controller.notice_version, engine.config.notices()?);
+    match unpublished(tx, engine, &engine.config.notices()?).await? {
+        Some(problem) => bail!("{problem}"),
+        None => Ok(()),
+    }
+}
+
+/// What keeps [`required`] from holding, with the remedy. What pages without a campaign offer is what the settings offer, so until then nobody
+/// can be told of it all beside their choice (Art. 13 GDPR).
+pub async fn lacking(tx: &mut Tx, engine: &Engine) -> Result<Option<String>> {
+    match engine.config.notices() {
+        Ok(texts) => unpublished(tx, engine, &texts).await,
+        Err(problems) => Ok(Some(problems.to_string())),
+    }
+}
+
+async fn unpublished(tx: &mut Tx, engine: &Engine, texts: &[Notice]) -> Result<Option<String>> {
+    let version = &engine.config.controller.notice_version;
     let published = notices::of_version(tx, &engine.controller, version).await?;
     let file = engine.config.dir.join("permesso.toml");
     let file = file.display();
-    if let Some(what) = differs(&published, &texts) {
-        bail!(
+    if let Some(what) = differs(&published, texts) {
+        return Ok(Some(format!(
             "{file}: controller.notice_version: notice {version} was published with another text ({what}); remedy: write a new version, then `permesso notice publish`"
-        );
+        )));
     }
-    if texts.iter().any(|t| published.iter().all(|p| p.locale != t.locale)) {
-        bail!(
+    let lacks = texts.iter().any(|t| published.iter().all(|p| p.locale != t.locale));
+    Ok(lacks.then(|| {
+        format!(
             "{file}: controller.notice_version: notice {version} is not published; remedy: read it, then `permesso notice publish`"
-        );
-    }
-    Ok(())
+        )
+    }))
 }
 
 /// What to tell whoever answers for privacy about a notice: what nobody of the company has written (compliance S9), what stands behind its
@@ -103,14 +119,6 @@ pub fn warnings(engine: &Engine) -> Result<Vec<String>> {
 pub async fn standing(tx: &mut Tx, engine: &Engine) -> Result<String> {
     let wanted = &engine.config.controller.notice_version;
     Ok(notices::standing(tx, &engine.controller, wanted).await?.unwrap_or_else(|| wanted.clone()))
-}
-
-/// As [`standing()`], in a transaction of its own.
-pub async fn version(engine: &Engine) -> Result<String> {
-    let mut tx = engine.store.read().await?;
-    let version = standing(&mut tx, engine).await?;
-    tx.rollback().await?;
-    Ok(version)
 }
 
 /// What people read: version and text as published; as the settings have it where nothing was published yet.

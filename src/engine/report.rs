@@ -300,7 +300,7 @@ pub async fn warnings(engine: &Engine, tx: &mut Tx) -> Result<Vec<String>> {
     warnings.extend(engine.config.unfit_forms.iter().map(closed));
     if let Err(problem) = notice::required(tx, engine).await {
         warnings
-            .push(format!("{problem:#}; until then people see and consent to the notice published last, and forms take nothing"));
+            .push(format!("{problem:#}; until then people see and consent to the notice published last, and forms and pages that no campaign sent take no yes"));
     }
     for row in campaigns::all(tx, &engine.controller).await? {
         if matches!(row.state(), CampaignState::Finished | CampaignState::Cancelled) {

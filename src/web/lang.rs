@@ -50,16 +50,6 @@ impl Lang {
         self.shown("page", [&t.title, &t.intro, &t.silence], purposes, channels)
     }
 
-    /// The hash of all that preference pages say about a choice, in every language: of another build they may say it otherwise, and then a
-    /// page that was opened before is no proof of what this one says.
-    pub fn words() -> &'static str {
-        static WORDS: LazyLock<String> = LazyLock::new(|| {
-            let hashes = Lang::ALL.iter().filter_map(|lang| lang.page(&Purpose::ALL, &Channel::ALL).page);
-            body_hash(&hashes.map(|words| words.hash).collect::<String>())
-        });
-        &WORDS
-    }
-
     /// A form's page in this language.
     pub fn form(self, form: &Form) -> Shown<'static> {
         let t = self.t();
@@ -178,14 +168,14 @@ macro_rules! texts {
 
 texts! {
     name yes_word colon languages title description your_number intro call product_info product_info_hint promotions
-    promotions_hint profiling profiling_hint chosen none nothing_ticked unchosen when when_hint
+    promotions_hint profiling profiling_hint chosen none nothing_ticked unchosen outdated when when_hint
     parts morning afternoon evening days mo tu we th fr sa su often often_any often_week often_month any_time change
     wrong_number_title wrong_number_text wrong_number_button date answered taken_back unticked silence lapsed restricted noted wrong_number number_changed blocked
     confirmed test
     refused stopped erased last_step
     pending_reply_before pending_reply_to pending_reply_message pending_cost pending_chosen pending_nothing_yet pending_code
     code_label code_button wrong_code tries_left code_dead code_expired code_not_sent code_window code_waits yes_waits code_none code_again code_again_in
-    seconds minutes hours expired_title expired_text expired_allowed take_back expired_take_back expired_nothing new_link source
+    seconds minutes hours expired_title expired_text expired_allowed take_back expired_take_back expired_nothing unready_title unready_text new_link source
     notice_link version controller privacy_contact
     unknown_title unknown_text gone_title gone_text too_many_title too_many_text stale_title stale_text bad_title bad_text bad_origin
     error_title error_text open_again stop_title stop_reply_before stop_reply_to stop_write stop_free new_link_title
@@ -257,5 +247,9 @@ mod tests {
         let german = Lang::parse("de").unwrap();
         let said = |seconds| german.duration(seconds).replace('\u{a0}', " ");
         assert_eq!([said(0), said(59), said(121), said(86_400)], ["1 s", "59 s", "3 min", "24 h"]);
+        for lang in Lang::ALL {
+            let sentence = lang.t().code_again_in.replace("{time}", &lang.duration(86_400));
+            assert!(!sentence.ends_with(".."), "{sentence}");
+        }
     }
 }

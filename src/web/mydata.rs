@@ -133,7 +133,7 @@ fn page(web: &Web, token: &str, lang: Lang, door: &Door) -> DataPage {
         code: Some(CodeView { standing: door.step.standing, again_in }),
         start_number: door.start_number.clone(),
         open: None,
-        nonce: nonce(web, token, &controller.notice_version),
+        nonce: nonce(web, token, &controller.notice_version, ""),
         action: format!("/p/{token}/data/{}", lang.code()),
         back: format!("/p/{token}/{}", lang.code()),
         controller: controller.identity(),
@@ -165,7 +165,7 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
     }
     let fields: Vec<(String, String)> = url::form_urlencoded::parse(body).into_owned().collect();
     let field = |name: &str| fields.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value.as_str());
-    if !nonce_is_valid(web, field("nonce"), token, &engine.config.controller.notice_version) {
+    if !nonce_is_valid(web, field("nonce"), token, &engine.config.controller.notice_version, "") {
         return refused(StateKind::NonceStale, StatusCode::CONFLICT);
     }
     let done = match field("answer") {

@@ -257,8 +257,27 @@ pub struct PreferencesPage {
     pub start_number: Option<String>,
     /// What is left to say.
     pub door: Door,
+    /// Why a submission was answered by this page.
+    pub again: Option<Again>,
+}
+
+/// Why the page is shown once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
     /// They said when, and ticked nothing to receive.
-    pub unchosen: bool,
+    Unchosen,
+    /// They ticked boxes of a page that is shown otherwise by now.
+    Outdated,
+}
+
+impl Again {
+    fn text(self, lang: Lang) -> String {
+        let t = lang.t();
+        match self {
+            Again::Unchosen => t.unchosen.replace("{none}", &t.none),
+            Again::Outdated => t.outdated.clone(),
+        }
+    }
 }
 
 /// One purpose of the form with a box for each channel.
@@ -307,11 +326,21 @@ impl PreferencesPage {
         self.granted.iter().map(|p| (p.code(), said(p))).collect()
     }
 
+    /// A part of the day, whose hours stay on one line.
+    fn part(&self, part: &Part) -> String {
+        self.lang.part(*part).replace('–', "–\u{2060}")
+    }
+
+    /// Whether what they allow is listed, each with its button: where no box stands for it.
+    fn lists(&self) -> bool {
+        matches!(self.door, Door::Expired | Door::Unready)
+    }
+
     /// Whether the one button that is left says no: beside a folded form, and wherever no yes can be said any more.
     fn only_no(&self) -> bool {
         match self.door {
             Door::Open => self.pending.is_some(),
-            Door::Expired => !self.no_is_said,
+            Door::Expired | Door::Unready => !self.no_is_said,
             Door::Restricted | Door::Noted => true,
             Door::Closed => false,
         }
@@ -327,7 +356,7 @@ impl PreferencesPage {
     /// After an answer the form waits folded: it can be found, it does not ask again (compliance T24). While a yes is
     /// pending its boxes are empty, and confirming them by mistake would be a no.
     fn folded(&self) -> bool {
-        !self.unchosen && (self.pending.is_some() || matches!(self.state_banner, Some(Banner::Refused | Banner::Stopped)))
+        self.again.is_none() && (self.pending.is_some() || matches!(self.state_banner, Some(Banner::Refused | Banner::Stopped)))
     }
 }
 

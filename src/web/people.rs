@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 
 use super::lang::Lang;
-use super::pages::{Banner, CodeView, NoticePage, PendingView, PreferencesPage, STYLE_CSS, StateKind, StatePage};
+use super::pages::{Again, Banner, CodeView, NoticePage, PendingView, PreferencesPage, STYLE_CSS, StateKind, StatePage};
 use super::{Web, address, may_try};
 use crate::clock::{DAY, HOUR, SECOND};
 use crate::domain::campaign::Mode;
@@ -47,24 +47,35 @@ async fn page(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
     };
     let lang = Lang::of_page(lang, &view.locale);
     let status = match view.door {
-        Door::Open | Door::Restricted | Door::Noted => StatusCode::OK,
+        Door::Open | Door::Restricted | Door::Noted | Door::Unready => StatusCode::OK,
         Door::Expired | Door::Closed => StatusCode::GONE,
     };
-    (status, Html(render(&preferences(web, token, lang, view, false)))).into_response()
+    (status, Html(render(&preferences(web, token, lang, view, None)))).into_response()
 }
 
-/// The page once more, with the times as they were ticked, for whoever said when and not what.
-async fn unchosen(web: &Web, token: &str, lang: Option<Lang>, times: Times) -> anyhow::Result<Option<Response>> {
+/// The page once more, with the times as they were ticked, and why.
+async fn once_more(
+    web: &Web,
+    token: &str,
+    lang: Option<Lang>,
+    times: Option<Times>,
+    again: Again,
+    status: StatusCode,
+) -> anyhow::Result<Option<Response>> {
     let Some(view) = choose::look(&web.engine, token).await? else { return Ok(None) };
     let lang = Lang::of_page(lang, &view.locale);
-    let page = preferences(web, token, lang, View { times, ..view }, true);
-    Ok(Some((StatusCode::UNPROCESSABLE_ENTITY, Html(render(&page))).into_response()))
+    let view = View { times: times.unwrap_or_else(|| view.times.clone()), ..view };
+    let page = preferences(web, token, lang, view, Some(again));
+    Ok(Some((status, Html(render(&page))).into_response()))
 }
 
-fn preferences(web: &Web, token: &str, lang: Lang, view: View, unchosen: bool) -> PreferencesPage {
+fn preferences(web: &Web, token: &str, lang: Lang, view: View, again: Option<Again>) -> PreferencesPage {
     let config = &web.engine.config;
-    // A code cannot be typed behind a link too old to grant; a reply that completes the choice can still be sent.
-    let completes = view.door == Door::Open || (view.door == Door::Expired && view.mode != Mode::LinkCode);
+    // What was chosen is completed as long as a new choice could be taken, or could but for the notice. A code cannot be typed behind a link
+    // too old to grant; a reply that completes the choice can still be sent.
+    let types = matches!(view.door, Door::Open | Door::Unready);
+    let completes = types || (view.door == Door::Expired && view.mode != Mode::LinkCode);
+    let nonce = nonce(web, token, &view.notice, &words(lang, &view.purposes, &view.channels));
     let view = View { pending: view.pending.filter(|_| completes), ..view };
     let state_banner = banner(&view);
     PreferencesPage {
@@ -82,13 +93,13 @@ fn preferences(web: &Web, token: &str, lang: Lang, view: View, unchosen: bool) -
             reply_number: view.reply_number.filter(|_| view.mode == Mode::LinkReply),
             yes_waits: view.yes_waits,
             word: &Lang::parse(&view.locale).unwrap_or(Lang::EN).t().yes_word,
-            code: view.code.filter(|_| view.door == Door::Open).map(|step| CodeView {
+            code: view.code.filter(|_| types).map(|step| CodeView {
                 standing: step.standing,
                 again_in: (step.again_at > view.now).then(|| (step.again_at - view.now + SECOND - 1) / SECOND),
             }),
         }),
         state_banner,
-        nonce: nonce(web, token, &view.notice),
+        nonce,
         action: format!("/p/{token}/{}", lang.code()),
         notice_url: format!("/notice/{}", lang.code()),
         notice_version: view.notice,
@@ -97,7 +108,7 @@ fn preferences(web: &Web, token: &str, lang: Lang, view: View, unchosen: bool) -
         privacy_contact: config.controller.privacy_contact.clone(),
         start_number: view.start_number,
         door: view.door,
-        unchosen,
+        again,
     }
 }
 
@@ -114,11 +125,15 @@ fn banner(view: &View) -> Option<Banner> {
         (Some(Reason::Erased), _) if view.door == Door::Open => Some(Banner::Erased),
         (Some(Reason::Stopped | Reason::Erased | Reason::UnsubscribedBefore), _) => Some(Banner::Stopped),
         (Some(Reason::Refused), _) => Some(Banner::Refused),
-        // What stands is listed there, and nothing of it can be changed for more.
-        (None, Some(last)) if view.door == Door::Expired && last.entry == Entry::Withdrawn && view.now < last.at + HOUR => {
+        // What stands is listed there, and nothing of it can be changed for more; or nothing stands.
+        (None, Some(last))
+            if (view.door != Door::Open || view.granted.is_empty())
+                && last.entry == Entry::Withdrawn
+                && view.now < last.at + HOUR =>
+        {
             Some(Banner::TakenBack)
         }
-        _ if view.door == Door::Expired => None,
+        _ if view.door != Door::Open => None,
         // Asked for more than they allow already.
         (None, Some(last)) if !view.granted.is_empty() && !unanswered => match last.entry {
             Entry::Granted if view.now < last.at + HOUR => Some(Banner::Confirmed),
@@ -130,12 +145,25 @@ fn banner(view: &View) -> Option<Banner> {
     }
 }
 
-pub(super) fn nonce(web: &Web, token: &str, notice: &str) -> String {
-    web.engine.vault.nonce(token, (notice, Lang::words()), web.engine.now().div_euclid(DAY))
+/// The hash of what the page says about the choice, with the boxes that it offers: another build, or other settings, may say and offer
+/// something else by the time it comes back.
+fn words(lang: Lang, purposes: &[Purpose], channels: &[Channel]) -> String {
+    lang.page(purposes, channels).page.map(|words| words.hash).unwrap_or_default()
 }
 
-pub(super) fn nonce_is_valid(web: &Web, given: &str, token: &str, notice: &str) -> bool {
-    web.engine.vault.nonce_is_valid(given, token, (notice, Lang::words()), web.engine.now().div_euclid(DAY))
+pub(super) fn nonce(web: &Web, token: &str, notice: &str, words: &str) -> String {
+    web.engine.vault.nonce(token, (notice, words), web.engine.now().div_euclid(DAY))
+}
+
+pub(super) fn nonce_is_valid(web: &Web, given: &str, token: &str, notice: &str, words: &str) -> bool {
+    web.engine.vault.nonce_is_valid(given, token, (notice, words), web.engine.now().div_euclid(DAY))
+}
+
+/// Whether what was given stands on the page as it is shown now; where nothing can be allowed, no page needs to.
+async fn stands(web: &Web, token: &str, lang: Option<Lang>, given: &str) -> anyhow::Result<bool> {
+    let Some(offer) = choose::offer(&web.engine, token).await? else { return Ok(true) };
+    let lang = Lang::of_page(lang, &offer.locale);
+    Ok(nonce_is_valid(web, given, token, &offer.notice, &words(lang, &offer.purposes, &offer.channels)))
 }
 
 pub async fn submit(state: State<Web>, peer: Peer, Path(token): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
@@ -186,14 +214,18 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
         ("another", _) => Choice::AnotherCode,
         _ => return refused(StateKind::BadRequest, StatusCode::BAD_REQUEST),
     };
-    // Saying no must work whatever happened to the form; only a yes needs a fresh one, with the notice and the words that were shown.
-    if !matches!(choice, Choice::Nothing | Choice::Withdraw(_) | Choice::WrongNumber) {
-        match notice::version(engine).await {
-            Ok(version) if nonce_is_valid(web, &given, token, &version) => {}
-            Ok(_) => return refused(StateKind::NonceStale, StatusCode::CONFLICT),
-            Err(error) => return failed(web, shown, &error),
-        }
-    }
+    // Saying no must work whatever happened to the form; only a yes needs a fresh one, with the notice, the words and the boxes that were shown.
+    let needs_fresh = !matches!(choice, Choice::Nothing | Choice::Withdraw(_) | Choice::WrongNumber);
+    let stands = match needs_fresh {
+        true => stands(web, token, lang, &given).await,
+        false => Ok(true),
+    };
+    let choice = match (stands, choice) {
+        (Ok(true), choice) => choice,
+        (Ok(false), Choice::Ticked(ticked, times)) => Choice::Outdated(ticked, times),
+        (Ok(false), _) => return refused(StateKind::NonceStale, StatusCode::CONFLICT),
+        (Err(error), _) => return failed(web, shown, &error),
+    };
     let spoken =
         |message: &str, purposes: &[Purpose], channels: &[Channel]| Lang::of_page(lang, message).page(purposes, channels);
     match choose::submit(engine, token, &choice, &spoken).await {
@@ -201,9 +233,13 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
             let to = lang.map_or_else(|| format!("/p/{token}"), |l| format!("/p/{token}/{}", l.code()));
             Redirect::to(&to).into_response()
         }
-        Ok(Submitted::NothingChosen) => {
-            let times = if let Choice::Ticked(_, Some(times)) = choice { times } else { Times::default() };
-            match unchosen(web, token, lang, times).await {
+        Ok(became @ (Submitted::NothingChosen | Submitted::Outdated)) => {
+            let times = if let Choice::Ticked(_, times) | Choice::Outdated(_, times) = choice { times } else { None };
+            let (again, status) = match became {
+                Submitted::Outdated => (Again::Outdated, StatusCode::CONFLICT),
+                _ => (Again::Unchosen, StatusCode::UNPROCESSABLE_ENTITY),
+            };
+            match once_more(web, token, lang, times, again, status).await {
                 Ok(Some(page)) => page,
                 Ok(None) => no_such_link(web, peer, headers, shown),
                 Err(error) => failed(web, shown, &error),

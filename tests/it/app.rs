@@ -416,10 +416,16 @@ impl TestApp {
     }
 
     pub async fn post_form(&self, link: &str, pairs: &[(&str, String)]) -> u16 {
+        self.answer_to(link, pairs).await.0
+    }
+
+    /// As [`TestApp::post_form`], with the page that is the answer.
+    pub async fn answer_to(&self, link: &str, pairs: &[(&str, String)]) -> (u16, String) {
         let body: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
         let request = self.http.post(link).header("sec-fetch-site", "same-origin");
         let request = request.header("content-type", "application/x-www-form-urlencoded").body(body);
-        request.send().await.expect("an answer").status().as_u16()
+        let answer = request.send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("text"))
     }
 
     /// Messages by state, of everything.

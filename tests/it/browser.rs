@@ -158,6 +158,7 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     std::fs::write(config.join("logo.svg"), svg).expect("written");
     std::fs::write(config.join("permesso.toml"), settings.replace("# logo = ", "logo = ")).expect("written");
     crate::intake::forms(&mut app).await;
+    while_the_notice_is_not_published(browser, &mut app).await;
     let numbers: Vec<String> = (1..=7).map(TestApp::it).chain((1..=3).map(de)).collect();
     app.people(&numbers).await;
     app.people(&Lang::ALL.map(own)).await;
@@ -231,20 +232,22 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     // A form that was open for days, one that is not ours, one whose link expired meanwhile.
     let form = format!("{tests}/join/newsletter");
     for lang in Lang::ALL.map(Lang::code) {
-        for (name, page, days, value) in [
-            ("stale", fresh, 2, "chosen"),
-            ("bad", fresh, 0, "maybe"),
-            ("join-stale", &form, 2, "chosen"),
-            ("join-bad", &form, 0, "maybe"),
+        for (name, page, days, value, answer) in [
+            ("stale", fresh, 2, "chosen", ".banner.unchosen"),
+            ("bad", fresh, 0, "maybe", "main h1 + p + p .again"),
+            ("join-stale", &form, 2, "chosen", "main h1 + p + p .again"),
+            ("join-bad", &form, 0, "maybe", "main h1 + p + p .again"),
         ] {
             browser.client.goto(&format!("{page}/{lang}")).await.expect("the page");
             app.advance(Duration::from_secs(86_400 * days));
-            let set = format!("document.querySelector('button[value=chosen]').value = '{value}'");
+            let set = format!(
+                "document.querySelector('input[name=grant]').checked = true; document.querySelector('button[value=chosen]').value = '{value}'"
+            );
             browser.client.execute(&set, Vec::new()).await.expect("set");
             let button = browser.client.find(Locator::Css(&format!("button[value={value}]"))).await.expect("the button");
             button.click().await.expect("submitted");
-            browser.client.wait().for_element(Locator::Css("main h1 + p + p .again")).await.expect("the way back");
-            tour.look(name, lang, ".again").await;
+            browser.client.wait().for_element(Locator::Css(answer)).await.expect("what to do");
+            tour.look(name, lang, answer).await;
         }
     }
     expire::expire(&app.engine).await.expect("expired");
@@ -269,6 +272,23 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
     std::fs::write(folder.join("page-weights.txt"), list(weights)).expect("written");
     assert!(tour.wrong.is_empty() && tour.answers > 100, "{} pairs of answers seen; {:#?}", tour.answers, tour.wrong);
     app.end().await;
+}
+
+/// A page that no campaign sent, on which nobody can say yes for the moment.
+async fn while_the_notice_is_not_published(browser: &Browser, app: &mut TestApp) {
+    let number = TestApp::it(13);
+    app.people(std::slice::from_ref(&number)).await;
+    let handed = permesso::engine::hand::link(&app.engine, &TestApp::number(&number), "ann", None).await.expect("a link").address;
+    assert_eq!(app.submit(&handed, "chosen", &["sms.promotions"]).await, 303);
+    app.settle().await;
+    assert_eq!(enter(app, &handed, &newest(app, &number)).await, 303);
+    crate::notices::edit(app, "notice_version = \"2026-11\"", "notice_version = \"2026-12\"");
+    app.reconfigure("").await;
+    let mut tour = Tour::of(browser, app).await;
+    tour.see("unready", &handed, 200, ".allowed button[name=withdraw]").await;
+    assert!(tour.wrong.is_empty(), "{:#?}", tour.wrong);
+    crate::notices::edit(app, "notice_version = \"2026-12\"", "notice_version = \"2026-11\"");
+    app.reconfigure("").await;
 }
 
 async fn in_two_languages_a_phone_is_wide_enough_and_the_code_needs_no_mouse(browser: &Browser) {

@@ -12,6 +12,8 @@ use crate::both;
 use crate::erasure::{by_letter, erase};
 use crate::run::ask;
 
+const PENDING: &str = "SELECT COUNT(*) FROM conversations WHERE state = 'pending'";
+
 async fn link(app: &TestApp, number: &str) -> String {
     hand::link(&app.engine, &TestApp::number(number), "ann", None).await.expect("a link").address
 }
@@ -58,6 +60,11 @@ both!(a_link_handed_over_opens_the_page_sends_nothing_and_a_yes_wants_its_code, 
     assert!(app.granted(&person).await.is_empty(), "a tick alone grants nothing");
     assert_eq!(crate::code::enter(app, &fresh, &crate::code::newest(app, &person)).await, 303);
     assert_eq!(app.granted(&person).await, ["sms.promotions"]);
+    // Whoever unticks it beside what is not to be had takes it back, and refuses nothing.
+    assert_eq!(app.submit(&fresh, "chosen", &["sms.profiling"]).await, 303);
+    assert!(app.granted(&person).await.is_empty());
+    assert_eq!(app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'refused'").await, 0);
+    assert!(app.get(&fresh).await.1.contains("banner taken_back"));
     app.advance(Duration::from_secs(120));
     let data = crate::mydata::open(app, &format!("{fresh}/data"), &person).await;
     assert!(data.contains(&person), "{data}");
@@ -122,6 +129,93 @@ both!(a_link_handed_over_opens_the_page_sends_nothing_and_a_yes_wants_its_code, 
     assert_eq!(handed::of_contact(&mut tx, attempt.contact_id).await.unwrap().len(), 2);
     tx.rollback().await.unwrap();
 });
+
+/// Chosen behind a link of no campaign's, and completed by the code. Answers what they allow then.
+async fn allows(app: &TestApp, page: &str, number: &str, grants: &[&str]) -> Vec<String> {
+    assert_eq!(app.submit(page, "chosen", grants).await, 303);
+    app.settle().await;
+    assert_eq!(crate::code::enter(app, page, &crate::code::newest(app, number)).await, 303);
+    app.granted(number).await
+}
+
+/// A file of a campaign whose page offers something else.
+fn offers(app: &TestApp, from: &str, to: &str) {
+    let file = app.engine.config.dir.join("campaigns").join(format!("{LINK}.toml"));
+    let text = std::fs::read_to_string(&file).unwrap();
+    let (before, page) = text.split_once("[preferences]").unwrap();
+    assert!(page.contains(from));
+    std::fs::write(&file, format!("{before}[preferences]{}", page.replacen(from, to, 1))).unwrap();
+}
+
+both!(behind_a_link_that_no_campaign_sent_a_yes_is_taken_as_it_was_shown_and_beside_a_notice_that_speaks_of_it, |app| {
+    let person = TestApp::it(1);
+    app.people(std::slice::from_ref(&person)).await;
+    let fresh = link(app, &person).await;
+    assert_eq!(allows(app, &fresh, &person, &["sms.promotions", "call.promotions"]).await, ["sms.promotions", "call.promotions"]);
+    let (_, before) = app.get(&fresh).await;
+    let nonce = crate::app::field(&before, "nonce");
+    let form = |grants: &[&'static str]| {
+        let pairs = [("nonce", nonce.clone()), ("answer", "chosen".to_owned())];
+        pairs.into_iter().chain(grants.iter().map(|grant| ("grant", (*grant).to_owned()))).collect::<Vec<_>>()
+    };
+
+    // The settings come to offer more, which no published notice speaks of.
+    offers(app, "\"promotions\"]", "\"promotions\", \"profiling\"]");
+    app.reconfigure("").await;
+    let (status, page) = app.get(&fresh).await;
+    assert!(status == 200 && page.contains("Per il momento non si può permettere nulla di nuovo"), "{page}");
+    assert!(!page.contains("type=\"checkbox\"") && !page.contains("value=\"chosen\""), "{page}");
+    assert!(page.contains("name=\"withdraw\" value=\"call.promotions\"") && page.contains("value=\"none\""), "{page}");
+    assert!(crate::run::is_logged("A page that no campaign sent takes no yes"));
+    let warnings = permesso::engine::report::overview(&app.engine).await.unwrap().warnings.concat();
+    assert!(warnings.contains("forms and pages that no campaign sent take no yes"), "{warnings}");
+    assert_eq!(app.submit(&fresh, "chosen", &["sms.promotions", "call.promotions", "sms.product_info"]).await, 303);
+    assert_eq!((app.count(PENDING).await, app.granted(&person).await.len()), (0, 2), "nothing to consent beside");
+    // The page that was opened before offered something else: no proof, but what it unticks is taken back.
+    let (status, page) = app.answer_to(&fresh, &form(&["sms.promotions", "sms.product_info"])).await;
+    assert!(status == 409 && page.contains("Nel frattempo la pagina è cambiata"), "{status}: {page}");
+    assert_eq!((app.count(PENDING).await, app.granted(&person).await), (0, vec!["sms.promotions".to_owned()]));
+
+    // Published under a new version, it can be chosen, on a page that is shown as it is now.
+    crate::notices::edit(app, "notice_version = \"2026-11\"", "notice_version = \"2027-01\"");
+    app.reconfigure("").await;
+    permesso::engine::notice::publish(&app.engine).await.unwrap();
+    let (status, page) = app.answer_to(&fresh, &form(&["sms.promotions", "sms.product_info"])).await;
+    assert!(status == 409 && page.contains("value=\"sms.profiling\"") && page.contains("è cambiata"), "{status}: {page}");
+    assert_eq!(app.count(PENDING).await, 0);
+    app.advance(Duration::from_secs(120));
+    assert_eq!(allows(app, &fresh, &person, &["sms.promotions", "sms.profiling"]).await, ["sms.promotions", "sms.profiling"]);
+    // A page on which nothing is ticked any more says no, however old it is.
+    assert_eq!(app.post_form(&fresh, &form(&[])).await, 303);
+    assert!(app.granted(&person).await.is_empty() && app.story(&person).await.verdict.contains("refused since"));
+});
+
+#[tokio::test]
+async fn a_page_says_yes_to_the_boxes_that_stood_on_it() {
+    let mut app = TestApp::new(Kind::Sqlite).await;
+    // A notice of the company's own that names no purpose: it reads the same, whatever is offered.
+    let folder = app.dir.path().join("templates/messages");
+    std::fs::create_dir_all(&folder).unwrap();
+    for locale in ["it", "pl", "en", "de", "fr", "es"] {
+        std::fs::write(folder.join(format!("notice.{locale}.txt")), "{controller}\n{contact}\n").unwrap();
+    }
+    crate::notices::edit(&app, "notice_version = \"2026-11\"", "notice_version = \"2026-12\"");
+    app.reconfigure("").await;
+    permesso::engine::notice::publish(&app.engine).await.unwrap();
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    let page = link(&app, &number).await;
+    let nonce = crate::app::field(&app.get(&page).await.1, "nonce");
+    // Another process, whose settings offer more, gets the answer.
+    offers(&app, "\"promotions\"]", "\"promotions\", \"profiling\"]");
+    app.reconfigure("").await;
+    assert_eq!(app.post(&page, &nonce, "chosen", &["sms.promotions"]).await, 409);
+    assert_eq!(app.count(PENDING).await, 0, "its proof would name boxes that nobody saw");
+    assert_eq!(app.submit(&page, "chosen", &["sms.promotions"]).await, 303);
+    assert_eq!(app.count(PENDING).await, 1);
+    assert_eq!(app.post(&page, &nonce, "none", &[]).await, 303);
+    app.end().await;
+}
 
 #[tokio::test]
 async fn a_choice_behind_a_link_handed_over_is_completed_where_the_open_question_was_asked() {
