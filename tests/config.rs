@@ -1083,6 +1083,7 @@ fn what_is_kept_longer_than_usual_says_why_and_nothing_longer_than_ten_years() {
         ("promotions", "24 months", "3 years", "retention.consent.promotions"),
         ("profiling", "12 months", "13 months", "retention.consent.profiling"),
         ("silent", "24 months", "731 days", "retention.silent"),
+        ("proof", "5 years", "1826 days", "retention.proof"),
     ] {
         let unsaid = format!(": {full}: is longer than the usual {usual}, and nothing says why; remedy: ");
         only(&with(key, usual, longer).settings(), "permesso.toml:", &unsaid);
@@ -1094,10 +1095,13 @@ fn what_is_kept_longer_than_usual_says_why_and_nothing_longer_than_ten_years() {
         assert_eq!(why.as_deref(), Some("beds last ten years"));
         only(&with(key, usual, "11 years").settings(), "permesso.toml:", &format!(": {full}: 11 years is too long"));
     }
-    for (key, usual) in [("replies", "90 days"), ("proof", "5 years")] {
-        only(&with(key, usual, "11 years").settings(), "permesso.toml:", &format!(": retention.{key}: 11 years is too long"));
-        assert_eq!(with(key, usual, "10 years").settings(), Vec::<String>::new());
-    }
+    // Nor are words kept longer than whoever wrote them.
+    let replies = |time: &str| with("replies", "90 days", time);
+    only(&replies("11 years").settings(), "permesso.toml:", ": retention.replies: 11 years is too long");
+    let longer = ": retention.replies: is longer than retention.silent; remedy: ";
+    only(&replies("731 days").settings(), "permesso.toml:", longer);
+    only(&with("silent", "24 months", "89 days").settings(), "permesso.toml:", longer);
+    assert_eq!(replies("24 months").settings(), Vec::<String>::new());
 }
 
 #[test]

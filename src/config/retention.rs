@@ -13,11 +13,11 @@ pub struct Retention {
     consent: BTreeMap<Purpose, u32>,
     /// Days after which somebody is forgotten of whom nothing was heard, and nothing stands granted.
     pub silent_days: i64,
-    /// Days the words of a reply are kept.
+    /// Days the words of a reply are kept: no longer than the silent, so that what is longer than usual there has its reason here too.
     pub replies_days: i64,
     /// After an erasure, the pseudonymous proof of what the person had said.
     pub proof_days: i64,
-    /// Why consents, or the silent, are kept longer than usual: 24 months, 12 for profiling. Always there where they are.
+    /// Why something is kept longer than usual: 24 months, 12 for profiling, 5 years for proof. Always there where it is.
     pub justification: Option<String>,
 }
 
@@ -67,6 +67,11 @@ pub fn retention(table: &Table) -> Retention {
     if silent_days.is_some_and(|days| days > 730) {
         longer.push((false, "silent", "24 months"));
     }
+    // § 7a UWG: five years from the consent and from each use of it; others expect three (CNIL).
+    let proof_days = table.read_or("proof", "5 years", days);
+    if proof_days.is_some_and(|days| days > 5 * 365) {
+        longer.push((false, "proof", "5 years"));
+    }
     for (of_consent, key, usual) in longer.into_iter().filter(|_| !is_justified) {
         let what = format!("is longer than the usual {usual}, and nothing says why");
         let remedy =
@@ -76,8 +81,10 @@ pub fn retention(table: &Table) -> Retention {
     }
     consents.end();
     let replies_days = table.read_or("replies", "90 days", days);
-    // § 7a UWG: five years from the consent and from each use of it; others expect three (CNIL).
-    let proof_days = table.read_or("proof", "5 years", days);
+    // What somebody wrote in their own words says more than that they were asked, and goes no later.
+    if replies_days.zip(silent_days).is_some_and(|(replies, silent)| replies > silent) {
+        table.note("replies", "is longer than retention.silent", "write as much as there or less: the words of a reply go first");
+    }
     table.end();
     Retention {
         consent: consent.into_iter().flatten().collect(),
