@@ -133,17 +133,19 @@ pub struct RanOut {
     pub wording_hash: Option<String>,
 }
 
-/// Those of these contacts, oldest first. An ask that reached nobody is none (as in `consents`).
+/// Those of these contacts, oldest first. An ask that reached nobody is none (as in `consents`), nor is one that was closed before its time
+/// was over, to give way to a choice on a form.
 pub async fn ran_out(tx: &mut Tx, contacts: &[i64]) -> Result<Vec<RanOut>> {
     fetch_all!(
         tx,
         "SELECT v.contact_id, v.revision_id, v.closed_at, c.name AS campaign, p.locale, a.reference, a.basis, a.wording_hash
          FROM EACH($1) THEN JOIN conversations v ON v.contact_id = CAST(j.value AS BIGINT) AND v.state = 'expired' AND v.first_yes_at IS NULL
+           AND v.closed_at >= v.expires_at
          THEN JOIN messages m ON m.id = v.message_id AND m.answer IS NULL AND m.state NOT IN ('failed', 'undelivered', 'expired')
          THEN JOIN contacts p ON p.id = v.contact_id
          LEFT JOIN campaigns c ON c.id = v.campaign_id
          LEFT JOIN attempts a ON a.id = (SELECT MAX(n.id) FROM attempts n WHERE n.message_id = m.id)
-         WHERE v.closed_at IS NOT NULL ORDER BY v.id",
+         ORDER BY v.id",
         &json(contacts)
     )
 }

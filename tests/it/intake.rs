@@ -558,6 +558,33 @@ both!(what_a_person_allows_already_is_not_touched_before_they_type_the_code, |ap
     assert!(app.granted(&number).await.is_empty());
 });
 
+both!(an_ask_that_a_form_overtook_is_no_silence, |app| {
+    forms(app).await;
+    let [joins, pending, quiet] = [1, 2, 3].map(TestApp::it);
+    app.people(&[joins.clone(), pending.clone(), quiet.clone()]).await;
+    app.send(LINK).await;
+    assert_eq!(app.submit(&app.link(&pending), "chosen", &["call.promotions"]).await, 303);
+    // What the form offers is less than what was asked: the rest was not answered, and no time passed for it.
+    for number in [&joins, &pending] {
+        joined(app, "newsletter", number).await;
+    }
+    let silent = async || {
+        let (code, csv, err) = ask(app.dir.path(), &["consents", "export"]).await;
+        assert_eq!(code, 0, "{err}");
+        csv.lines().filter(|line| line.contains(",silent,")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(silent().await, Vec::<String>::new());
+    app.advance(Duration::from_secs(40 * 86_400));
+    expire::expire(&app.engine).await.unwrap();
+    let rows = silent().await;
+    assert!(rows.len() == 6 && rows.iter().all(|row| row.starts_with(&quiet)), "{rows:?}");
+    for (number, deferred) in [(&joins, false), (&quiet, true)] {
+        let (_, file, _) = ask(app.dir.path(), &["contact", "export", number]).await;
+        assert!(file.contains("dpv:ConsentRequested"), "{file}");
+        assert_eq!(file.contains("dpv:ConsentRequestDeferred"), deferred, "{number}: {file}");
+    }
+});
+
 /// A sender shown by name must name France's stop code to French phones, in whatever language the page was read (`required_text`).
 #[tokio::test]
 async fn a_code_says_what_its_country_wants_of_a_sender_shown_by_name() {

@@ -342,6 +342,11 @@ both!(what_was_taken_back_or_untied_since_the_copy_stays_so, |app| {
         assert_eq!(app.granted(number).await, ["sms.promotions"], "{:#?}", app.history(number).await);
     }
     preferences_are_the_ledgers_replay(app).await;
+    // Whose question the copy had open, and who had answered it by then, let no time pass.
+    app.advance(Duration::from_secs(40 * 86_400));
+    expire::expire(&app.engine).await.unwrap();
+    let (code, csv, err) = ask(app.dir.path(), &["consents", "export"]).await;
+    assert!(code == 0 && !csv.contains(",silent,"), "{csv}{err}");
 });
 
 both!(what_was_said_since_the_copy_stands_in_its_own_hour_and_under_its_own_word, |app| {
