@@ -171,6 +171,7 @@ fn record(engine: &Engine, d: &Dossier, permission: Permission) -> Value {
             "ev:purposeKey": permission.purpose.code(),
         }],
         "dpv:hasConsentControl": {
+            // The page that says how, since the person's own has a token, which is a key to it and has no place in a file.
             "@type": ["dpv:ProvideConsent", "dpv:WithdrawConsent"], "dpv:isExercisedAt": config.public_url.as_str(),
         },
         "dpv:hasNotice": notice_of(engine, d, Some(permission)),

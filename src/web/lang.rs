@@ -170,14 +170,14 @@ texts! {
     name yes_word colon languages title description your_number intro call product_info product_info_hint promotions
     promotions_hint profiling profiling_hint chosen none nothing_ticked unchosen outdated when when_hint
     parts morning afternoon evening days mo tu we th fr sa su often often_any often_week often_month any_time change
-    wrong_number_title wrong_number_text wrong_number_button date answered taken_back unticked silence lapsed restricted noted wrong_number number_changed blocked
+    wrong_number_title wrong_number_text wrong_number_button date answered taken_back ticked elsewhere silence lapsed restricted noted wrong_number number_changed blocked
     confirmed test
     refused stopped erased last_step
     pending_reply_before pending_reply_to pending_reply_message pending_cost pending_chosen pending_nothing_yet pending_code
     code_label code_button wrong_code tries_left code_dead code_expired code_not_sent code_window code_waits yes_waits code_none code_again code_again_in
     seconds minutes hours expired_title expired_text expired_allowed take_back expired_take_back expired_nothing unready_title unready_text new_link source
     notice_link version controller privacy_contact
-    unknown_title unknown_text gone_title gone_text too_many_title too_many_text stale_title stale_text bad_title bad_text bad_origin
+    home unknown_title unknown_text gone_title gone_text too_many_title too_many_text stale_title stale_text bad_title bad_text bad_origin
     error_title error_text open_again stop_title stop_reply_before stop_reply_to stop_write stop_free new_link_title
     notice_title notice_short notice_elsewhere notice_rights_text
     join_title join_first join_declined join_number_title join_number_label join_number_hint join_number_button join_unfit
@@ -223,7 +223,9 @@ mod tests {
         for at in ["src/web/lang.rs", "src/web/pages.rs", "src/web/people.rs", "src/web/join.rs"] {
             pages += std::fs::read_to_string(folder.join(at)).unwrap().split("#[cfg(test)]").next().unwrap();
         }
-        for page in ["answers", "base", "boxes", "code", "join", "layer", "mydata", "notice", "preferences", "state", "stop"] {
+        for page in
+            ["allowed", "answers", "base", "boxes", "code", "join", "layer", "mydata", "notice", "preferences", "state", "stop"]
+        {
             pages += &std::fs::read_to_string(folder.join(format!("templates/pages/{page}.html"))).unwrap();
         }
         let shown =

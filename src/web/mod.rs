@@ -67,7 +67,9 @@ fn may_try(tries: &DefaultKeyedRateLimiter<IpAddr>, address: IpAddr) -> bool {
 
 /// For people and gateways.
 pub fn public(web: Web) -> Router {
-    Router::new()
+    let routes = Router::new()
+        .route("/", get(people::home))
+        .route("/{lang}", get(people::home_in))
         .route("/p/{token}", get(people::show).post(people::submit))
         .route("/p/{token}/{lang}", get(people::show_in).post(people::submit_in))
         .route("/p/{token}/data", get(mydata::door).post(mydata::submit))
@@ -88,7 +90,31 @@ pub fn public(web: Web) -> Router {
         .layer(DefaultBodyLimit::max(webhooks::LARGEST))
         .layer(middleware::from_fn(people_headers))
         .layer(middleware::from_fn(log))
-        .with_state(web)
+        .with_state(web);
+    // Before any route is looked for.
+    Router::new().fallback_service(routes).layer(middleware::map_request(legible))
+}
+
+/// What stands in the place of a part of a path that is no text (U+FFFD): no link, form or gateway is called that, so it is answered as any
+/// other that nobody has, and not by the router, which would tell them apart (T5).
+const NO_TEXT: &str = "%EF%BF%BD";
+
+async fn legible(mut request: Request) -> Request {
+    // Only what is escaped can be none; whatever decodes to the sign itself is as unknown as that.
+    let is_text = |part: &str| {
+        let mut decoded = url::form_urlencoded::parse(part.as_bytes());
+        decoded.all(|(name, value)| !name.contains(char::REPLACEMENT_CHARACTER) && !value.contains(char::REPLACEMENT_CHARACTER))
+    };
+    let path = request.uri().path();
+    if path.split('/').all(is_text) {
+        return request;
+    }
+    let path: Vec<&str> = path.split('/').map(|part| if is_text(part) { part } else { NO_TEXT }).collect();
+    let query = request.uri().query().map_or(String::new(), |query| format!("?{query}"));
+    if let Ok(uri) = format!("{}{query}", path.join("/")).parse() {
+        *request.uri_mut() = uri;
+    }
+    request
 }
 
 /// For the operator.

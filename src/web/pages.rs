@@ -19,7 +19,7 @@ pub const STYLE_CSS: &str = include_str!("../../templates/pages/style.css");
 /// The state the preference page reports after it was submitted, or finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Banner {
-    /// The second step is done: the ticked boxes are granted.
+    /// The second step is done.
     Confirmed,
     /// The page behind a test message: nothing done on it counts.
     Test,
@@ -27,12 +27,10 @@ pub enum Banner {
     Stopped,
     /// They were erased, and were handed a link to come back by.
     Erased,
-    /// What stands, and since when.
+    /// Something stands; the day of the last choice.
     Answered(NaiveDate),
-    /// Behind a link too old to grant: what was just withdrawn.
+    /// Something was just withdrawn, by a box or by its name, and other things stand.
     TakenBack,
-    /// A granted box was just unticked, and others stay ticked.
-    Unticked,
     /// The second step never came.
     Lapsed,
     Restricted,
@@ -52,7 +50,7 @@ impl Banner {
             Banner::Refused => "refused",
             Banner::Stopped | Banner::Erased => "stopped",
             Banner::Answered(_) => "answered",
-            Banner::TakenBack | Banner::Unticked => "taken_back",
+            Banner::TakenBack => "taken_back",
             Banner::Lapsed => "lapsed",
             Banner::Restricted | Banner::Noted => "restricted",
             Banner::WrongNumber | Banner::NumberChanged => "wrong_number",
@@ -69,7 +67,6 @@ impl Banner {
             Banner::Erased => &t.erased,
             Banner::Answered(day) => return t.answered.replace("{date}", &lang.date(day)),
             Banner::TakenBack => &t.taken_back,
-            Banner::Unticked => &t.unticked,
             Banner::Lapsed => &t.lapsed,
             Banner::Restricted => &t.restricted,
             Banner::Noted => &t.noted,
@@ -319,11 +316,24 @@ impl PreferencesPage {
         self.door == door
     }
 
-    /// What they allow: its code, and how one says it.
-    fn allowed(&self) -> Vec<(String, String)> {
+    /// What they allow and can take back by its name alone: its code, and how one says it. On an open page that is what was allowed
+    /// elsewhere, by a form or another campaign, and has no box here; behind a link too old to grant, all of it.
+    fn listed(&self) -> Vec<(String, String)> {
+        let has_box =
+            |p: &Permission| self.is(Door::Open) && self.purposes.contains(&p.purpose) && self.channels.contains(&p.channel);
         let said =
             |p: &Permission| format!("{}{} {}", self.lang.purpose(p.purpose), self.lang.t().colon, self.lang.channel(p.channel));
-        self.granted.iter().map(|p| (p.code(), said(p))).collect()
+        self.granted.iter().filter(|p| !has_box(p)).map(|p| (p.code(), said(p))).collect()
+    }
+
+    /// What the banner says. That the ticked boxes are what stands it says only where they are all of it.
+    fn said(&self, banner: &Banner) -> String {
+        let text = banner.text(self.lang, &self.brand);
+        let of_choices = matches!(banner, Banner::Confirmed | Banner::Answered(_) | Banner::TakenBack);
+        match of_choices && self.is(Door::Open) && self.listed().is_empty() {
+            true => format!("{text} {}", self.lang.t().ticked),
+            false => text,
+        }
     }
 
     /// A part of the day, whose hours stay on one line.
@@ -363,6 +373,8 @@ impl PreferencesPage {
 /// Why a neutral page is shown in place of the preference page. None of them tells whether a number is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StateKind {
+    /// Nobody's link: where whoever has lost theirs reads how to take back what they allow.
+    Home,
     Unknown,
     Expired,
     TooMany,
@@ -378,12 +390,13 @@ pub enum StateKind {
 impl StateKind {
     /// Whether another link would help.
     pub fn is_of_the_link(self) -> bool {
-        matches!(self, StateKind::Unknown | StateKind::Expired)
+        matches!(self, StateKind::Home | StateKind::Unknown | StateKind::Expired)
     }
 
     pub fn heading(self, lang: Lang) -> &'static str {
         let t = lang.t();
         match self {
+            StateKind::Home => &t.title,
             StateKind::Unknown => &t.unknown_title,
             StateKind::Expired => &t.gone_title,
             StateKind::TooMany => &t.too_many_title,
@@ -396,6 +409,7 @@ impl StateKind {
     pub fn text(self, lang: Lang) -> &'static str {
         let t = lang.t();
         match self {
+            StateKind::Home => &t.home,
             StateKind::Unknown => &t.unknown_text,
             StateKind::Expired => &t.gone_text,
             StateKind::TooMany => &t.too_many_text,
@@ -433,6 +447,8 @@ pub struct NoticePage {
     pub lang_base: Option<String>,
     pub brand: String,
     pub version: String,
+    /// The language of the notice; one's own may be in one that no page speaks.
+    pub locale: String,
     pub controller: String,
     pub privacy_contact: String,
     pub blocks: Vec<Block>,

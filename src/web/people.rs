@@ -137,7 +137,7 @@ fn banner(view: &View) -> Option<Banner> {
         // Asked for more than they allow already.
         (None, Some(last)) if !view.granted.is_empty() && !unanswered => match last.entry {
             Entry::Granted if view.now < last.at + HOUR => Some(Banner::Confirmed),
-            Entry::Withdrawn if view.now < last.at + HOUR => Some(Banner::Unticked),
+            Entry::Withdrawn if view.now < last.at + HOUR => Some(Banner::TakenBack),
             _ => Some(Banner::Answered(last.day)),
         },
         _ if view.lapsed => Some(Banner::Lapsed),
@@ -295,7 +295,7 @@ pub(super) fn state_page(web: &Web, lang: Lang, kind: StateKind, status: StatusC
     let config = &web.engine.config;
     let page = StatePage {
         lang,
-        lang_base: None,
+        lang_base: (kind == StateKind::Home).then(String::new),
         brand: config.controller.brand.clone(),
         kind,
         back_url,
@@ -322,20 +322,31 @@ pub(super) fn preferred(headers: &HeaderMap) -> Lang {
     Lang::accepted(accepted).unwrap_or(Lang::EN)
 }
 
-pub async fn notice(State(web): State<Web>, headers: HeaderMap) -> Response {
-    notice_page(&web, preferred(&headers)).await
+/// Where consent is withdrawn by whoever has no link at hand: the address that consent records name, since it gives away nobody's.
+pub async fn home(State(web): State<Web>, headers: HeaderMap) -> Response {
+    state_page(&web, preferred(&headers), StateKind::Home, StatusCode::OK, None)
 }
 
-pub async fn notice_in(State(web): State<Web>, Path(lang): Path<String>, headers: HeaderMap) -> Response {
+pub async fn home_in(State(web): State<Web>, Path(lang): Path<String>, headers: HeaderMap) -> Response {
     match Lang::parse(&lang) {
-        Some(lang) => notice_page(&web, lang).await,
+        Some(lang) => state_page(&web, lang, StateKind::Home, StatusCode::OK, None),
         None => state_page(&web, preferred(&headers), StateKind::Unknown, StatusCode::NOT_FOUND, None),
     }
 }
 
-async fn notice_page(web: &Web, lang: Lang) -> Response {
+pub async fn notice(State(web): State<Web>, headers: HeaderMap) -> Response {
+    let lang = preferred(&headers);
+    notice_page(&web, lang, lang.code()).await
+}
+
+/// In any language in which there is one: a chatbot may speak others than these pages, which then speak the browser's around it.
+pub async fn notice_in(State(web): State<Web>, Path(locale): Path<String>, headers: HeaderMap) -> Response {
+    notice_page(&web, Lang::parse(&locale).unwrap_or(preferred(&headers)), &locale).await
+}
+
+async fn notice_page(web: &Web, lang: Lang, locale: &str) -> Response {
     let config = &web.engine.config;
-    let (version, text) = match notice::shown(&web.engine, lang.code()).await {
+    let (version, text) = match notice::shown(&web.engine, locale).await {
         Ok(Some(shown)) => shown,
         Ok(None) => return state_page(web, lang, StateKind::Unknown, StatusCode::NOT_FOUND, None),
         Err(error) => return failed(web, lang, &error),
@@ -345,6 +356,7 @@ async fn notice_page(web: &Web, lang: Lang) -> Response {
         lang_base: Some("/notice".into()),
         brand: config.controller.brand.clone(),
         version,
+        locale: locale.to_owned(),
         controller: config.controller.identity(),
         privacy_contact: config.controller.privacy_contact.clone(),
         blocks: blocks(&text),

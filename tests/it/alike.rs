@@ -124,7 +124,7 @@ async fn the_time_that_an_answer_takes_tells_neither_who_is_known_or_said_no_nor
     let link = app.link(asks);
     let token = link.rsplit('/').next().expect("a token");
     let near = format!("{}{}", &token[..21], if token.ends_with('A') { 'B' } else { 'A' });
-    let guesses = ["AAAAAAAAAAAAAAAAAAAAAA", &near, &token[..21], "x", "%00", "..%2f..%2f", &"A".repeat(2000)];
+    let guesses = ["AAAAAAAAAAAAAAAAAAAAAA", &near, &token[..21], "x", "%00", "%FF", "..%2f..%2f", &"A".repeat(2000)];
     for (path, post) in [("", false), ("/it", false), ("/data", false), ("", true)] {
         let mut all = Vec::new();
         for guess in guesses {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use permesso::domain::rights::Right;
 use permesso::domain::suppression::Reason;
-use permesso::engine::{dossier, expire, inbox, intake, receive, requests, rights, steer};
+use permesso::engine::{dossier, expire, inbox, intake, notice, receive, requests, rights, steer};
 use permesso::store::{codes, contacts, intakes};
 
 use crate::app::{LINK, REPLY_NUMBER, TestApp, field};
@@ -746,6 +746,23 @@ both!(a_chatbot_asks_for_the_choice_first_and_needs_its_token_for_the_number, |a
     assert_eq!((status, &said), (200, &granted));
     assert_eq!(app.get(said["preferences"].as_str().unwrap()).await.0, 200);
     assert_eq!(app.granted(&number).await, PROMO);
+
+    // A bot may speak a language that the pages do not, in which the company has a notice of its own: its address is a page.
+    let own = app.dir.path().join("templates/messages/notice.pt.txt");
+    std::fs::create_dir_all(own.parent().unwrap()).unwrap();
+    std::fs::write(&own, "# Quem somos\n\n{controller}, {contact}, {storage}.\n").unwrap();
+    crate::notices::edit(app, "notice_version = \"2026-11\"", "notice_version = \"2026-12\"");
+    app.reconfigure("").await;
+    notice::publish(&app.engine).await.unwrap();
+    let ask = async |body: serde_json::Value| call(app, TOKEN, &body).await;
+    let (status, offer) = ask(serde_json::json!({ "step": "offer", "locale": "pt" })).await;
+    assert_eq!((status, &offer["notice"]["version"]), (200, &"2026-12".into()), "{offer}");
+    let (status, page) = app.get(offer["notice"]["url"].as_str().unwrap()).await;
+    assert!(status == 200 && page.contains("<html lang=\"en\">") && page.contains("<div lang=\"pt\">"), "{page}");
+    assert!(page.contains("<h2>Quem somos</h2>") && page.contains("ACME S.p.A."), "{page}");
+    let (status, said) = ask(serde_json::json!({ "step": "offer", "locale": "xx" })).await;
+    assert!(status >= 400 && said["remedy"].is_string(), "{status}: {said}");
+    assert_eq!(app.get(&format!("{}/notice/xx", app.base)).await.0, 404);
 
     let mut last = 0;
     for _ in 0..40 {

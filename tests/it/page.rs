@@ -1,4 +1,4 @@
-//! What the law wants on every page of a person, in each language.
+//! What the law wants on every page of a person, in each language, and what each state of theirs has on it.
 
 use std::time::Duration;
 
@@ -6,6 +6,8 @@ use permesso::engine::{expire, notice};
 
 use crate::app::{LINK, REPLY_NUMBER, TestApp, field};
 use crate::both;
+use crate::code::codes;
+use crate::{intake, mydata};
 
 /// Who asks, in the six languages of the pages.
 const LABELS: [(&str, &str); 6] = [
@@ -39,6 +41,32 @@ both!(every_page_names_who_asks_with_the_postal_address, |app| {
         }
     }
 });
+
+/// Restricts the use of their data, behind the code on the page of them.
+pub async fn restricts(app: &TestApp, number: &str) {
+    let page = format!("{}/data", app.link(number));
+    let ticket = field(&mydata::open(app, &page, number).await, "ticket");
+    let (status, _, body) = mydata::post(app, &page, &[("answer", "restrict"), ("ticket", &ticket)]).await;
+    assert!(status == 200 && body.contains("value=\"lift\""), "{status}: {body}");
+}
+
+/// A form that offers what no campaign does, profiling, and somebody who allows it there, by SMS.
+pub async fn profiled(app: &mut TestApp, numbers: &[&String]) {
+    let form = app.engine.config.dir.join("forms/shop.toml");
+    let text = std::fs::read_to_string(&form).expect("the form");
+    std::fs::write(&form, text.replace("\"promotions\"]", "\"promotions\", \"profiling\"]")).expect("written");
+    // What is offered stands in the notice.
+    crate::notices::edit(app, "notice_version = \"2026-11\"", "notice_version = \"2026-12\"");
+    app.reconfigure("").await;
+    notice::publish(&app.engine).await.expect("published");
+    for number in numbers {
+        let token = intake::choose(app, "shop", &["sms.profiling"]).await;
+        assert_eq!(intake::give(app, "shop", &token, number).await.0, 200);
+        app.settle().await;
+        let code = codes(app, number).pop().expect("a code");
+        assert_eq!(intake::enter(app, "shop", &token, &code).await.0, 200);
+    }
+}
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -94,9 +122,7 @@ both!(each_state_has_its_page_and_its_status, |app| {
 
     // Restricted: no yes is taken, neither the first step nor the second; a no is.
     app.submit(&app.link(limited), "chosen", PROMO).await;
-    app.execute("UPDATE contacts SET restricted = 1 WHERE id IN (SELECT contact_id FROM conversations WHERE state = 'pending')")
-        .await
-        .unwrap();
+    restricts(app, limited).await;
     let before = app.count("SELECT COUNT(*) FROM ledger").await;
     shows(limited, 200, "restricted").await;
     assert_eq!(app.submit(&app.link(limited), "chosen", &["call.promotions"]).await, 303);
@@ -181,4 +207,67 @@ both!(a_yes_that_waits_for_an_operator_is_not_asked_for_again, |app| {
     app.reply(&number, REPLY_NUMBER, "SI").await;
     let (status, page) = app.get(&format!("{link}/it")).await;
     assert!(status == 200 && page.contains("Il tuo SI è arrivato.") && !page.contains("sms:+"), "{page}");
+});
+
+both!(what_was_allowed_elsewhere_is_on_the_page_and_taken_back_there_by_its_name, |app| {
+    intake::forms(app).await;
+    let [one, two] = [1, 2].map(TestApp::it);
+    app.people(&[one.clone(), two.clone()]).await;
+    app.send(LINK).await;
+    profiled(app, &[&one, &two]).await;
+    let takes_back = async |number: &String, permission: &str| {
+        assert_eq!(app.post_form(&app.link(number), &[("withdraw", permission.to_owned())]).await, 303);
+    };
+    // What the banner says of this page, and what the page lists.
+    let shows = async |number: &String, lang: &str, banner: &str| {
+        let (status, page) = app.get(&format!("{}/{lang}", app.link(number))).await;
+        let of = |mark: &str, end: &str| {
+            page.split(mark).nth(1).and_then(|rest| rest.split(end).next()).unwrap_or_default().to_owned()
+        };
+        assert_eq!((status, of("class=\"banner ", "\"").as_str()), (200, banner), "{page}");
+        let boxes = page.split("name=\"grant\"").skip(1);
+        let ticked = boxes.filter(|rest| rest.split('>').next().is_some_and(|tick| tick.ends_with(" checked"))).count();
+        (of("class=\"banner ", "</p>"), of("<ul class=\"allowed\">", "</ul>"), ticked, page)
+    };
+    // No box of the ask's page is what was allowed on the form: the page says neither that one shows it nor that nothing stands.
+    for (lang, ticked, line) in [
+        ("it", "caselle spuntate", "permesso a ACME altrove"),
+        ("pl", "Zaznaczone pola", "wyrażona gdzie indziej"),
+        ("en", "ticked boxes", "allowed ACME this elsewhere"),
+        ("de", "angekreuzten", "an anderer Stelle erlaubt"),
+        ("fr", "cases cochées", "donné cet accord à ACME ailleurs"),
+        ("es", "casillas marcadas", "permitido a ACME en otro lugar"),
+    ] {
+        let (said, listed, _, page) = shows(&one, lang, "confirmed").await;
+        assert!(!said.contains(ticked) && page.contains(line), "{said}: {page}");
+        assert!(listed.contains("value=\"sms.profiling\"") && listed.matches("<li>").count() == 1, "{listed}");
+    }
+    app.advance(HOUR * 2);
+    let (said, listed, _, page) = shows(&one, "en", "answered").await;
+    assert!(said.ends_with("Your last choice is of 2026-12-01.") && !listed.is_empty(), "{said}: {page}");
+
+    // With something ticked beside it, the page tells them apart, and unticking leaves what has no box as it is.
+    assert_eq!(app.submit(&app.link(&one), "chosen", &["sms.promotions", "sms.product_info"]).await, 303);
+    app.advance(Duration::from_secs(60));
+    app.reply(&one, REPLY_NUMBER, "SI").await;
+    let (said, listed, ticked, _) = shows(&one, "en", "confirmed").await;
+    assert!(!said.contains("ticked boxes") && ticked == 2 && !listed.contains("promotions"), "{said}: {listed}");
+    assert_eq!(app.submit(&app.link(&one), "chosen", PROMO).await, 303);
+    let (said, _, ticked, _) = shows(&one, "en", "taken_back").await;
+    assert!(said.ends_with("from now on.") && ticked == 1, "{said}");
+    assert_eq!(app.granted(&one).await, ["sms.promotions", "sms.profiling"]);
+    // Taken back by its name, all that stands has its box, and the page says so.
+    takes_back(&one, "sms.profiling").await;
+    assert_eq!(app.granted(&one).await, PROMO);
+    let (said, listed, ..) = shows(&one, "en", "taken_back").await;
+    assert!(said.contains("The ticked boxes show what you allow now") && listed.is_empty(), "{said}");
+    app.advance(HOUR * 2);
+    let (said, ..) = shows(&one, "en", "answered").await;
+    assert!(said.contains("The ticked boxes show what you allow now"), "{said}");
+
+    // It was the last thing they allowed: a no to everything, as everywhere.
+    takes_back(&two, "sms.profiling").await;
+    assert!(app.granted(&two).await.is_empty());
+    let (_, listed, ..) = shows(&two, "it", "refused").await;
+    assert!(listed.is_empty(), "{listed}");
 });

@@ -98,11 +98,14 @@ both!(a_guessed_link_learns_nothing_and_soon_gets_no_answer, |app| {
         "%3Cscript%3Ealert(1)%3C/script%3E",
         "..%2f..%2f",
         "%00",
+        // No text at all, and part of a letter.
+        "%FF",
+        "%E2%82",
         &"A".repeat(2000),
     ];
     let form = "nonce=0&answer=none";
     let tried = async |guess: &str, post: bool| {
-        let url = format!("{}/p/{guess}", app.base);
+        let url = format!("{}/{guess}", app.base);
         let request = match post {
             true => app.http.post(url).header("content-type", "application/x-www-form-urlencoded").body(form),
             false => app.http.get(url),
@@ -113,20 +116,28 @@ both!(a_guessed_link_learns_nothing_and_soon_gets_no_answer, |app| {
         (answer.status().as_u16(), headers, answer.text().await.unwrap())
     };
     // Status, headers and body are the same, whether it is well formed, nearly right or nonsense; and nothing of it is given back.
-    let first = tried(guesses[0], false).await;
+    let first = tried(&format!("p/{}", guesses[0]), false).await;
     assert_eq!(first.0, 404);
     for guess in &guesses[1..] {
-        assert_eq!(tried(guess, false).await, first, "{guess}");
+        assert_eq!(tried(&format!("p/{guess}"), false).await, first, "{guess}");
     }
     for guess in guesses {
-        assert_eq!(tried(guess, true).await, first, "POST {guess}");
+        assert_eq!(tried(&format!("p/{guess}"), true).await, first, "POST {guess}");
     }
-    for post in [false, true] {
-        let mut last = 0;
-        for _ in 0..40 {
-            last = tried("AAAAAAAAAAAAAAAAAAAAAA", post).await.0;
+    // Nor does any other page answer what is no text otherwise than what nobody has.
+    for path in
+        ["p/%FF/it", "p/%FF/data", "p/x/%FF", "join/%FF", "join/%FF/it", "notice/%FF", "erased/%FF", "%FF", "elsewhere/%FF"]
+    {
+        assert_eq!(tried(path, false).await, first, "{path}");
+    }
+    for guess in ["%FF", "AAAAAAAAAAAAAAAAAAAAAA"] {
+        for post in [false, true] {
+            let mut last = 0;
+            for _ in 0..40 {
+                last = tried(&format!("p/{guess}"), post).await.0;
+            }
+            assert_eq!(last, 429, "{guess}");
         }
-        assert_eq!(last, 429);
     }
     // Whoever has a link from the same address is not in the way of that.
     assert_eq!(app.get(&link).await.0, 200);
@@ -226,8 +237,18 @@ both!(no_page_is_kept_framed_or_passed_on, |app| {
     app.people(&[TestApp::it(1)]).await;
     app.send(LINK).await;
     let link = app.link(&TestApp::it(1)).replace(&app.base, "");
-    let pages =
-        [link.as_str(), "/p/AAAAAAAAAAAAAAAAAAAAAA", "/notice/it", "/notice", "/style.css", "/brand.css", "/logo", "/elsewhere"];
+    let pages = [
+        link.as_str(),
+        "/p/AAAAAAAAAAAAAAAAAAAAAA",
+        "/",
+        "/it",
+        "/notice/it",
+        "/notice",
+        "/style.css",
+        "/brand.css",
+        "/logo",
+        "/elsewhere",
+    ];
     for path in pages {
         let answer = app.http.get(format!("{}{path}", app.base)).send().await.unwrap();
         let header = |name: &str| answer.headers().get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();

@@ -385,7 +385,10 @@ both!(an_unticked_box_beside_a_ticked_one_suppresses_nobody, |app| {
     app.submit(&link, "chosen", &["sms.promotions"]).await;
     assert_eq!(app.granted(&number).await, ["sms.promotions"]);
     assert!(app.story(&number).await.suppressions.is_empty());
-    assert!(app.get(&link).await.1.contains("Fatto: ciò che hai tolto è revocato"), "the page says what was done");
+    assert!(
+        app.get(&link).await.1.contains("Fatto: ciò che hai revocato non vale più, da subito. Le caselle"),
+        "the page says what was done"
+    );
     // Nothing ticked at all is a no, and the report does not count the consent as one that stands.
     app.submit(&link, "chosen", &[]).await;
     assert!(app.granted(&number).await.is_empty());
@@ -577,7 +580,7 @@ both!(the_operator_sees_the_campaign, |app| {
     assert_eq!(app.get(&format!("{}/readyz", app.operator)).await.0, 200);
     assert_eq!(app.get(&format!("{}/healthz", app.base)).await.0, 200);
     // The public door knows nothing of it.
-    for path in ["/", "/metrics", "/api/v1/overview"] {
+    for path in ["/readyz", "/metrics", "/api/v1/overview"] {
         assert_eq!(app.get(&format!("{}{path}", app.base)).await.0, 404);
     }
 });
