@@ -70,9 +70,9 @@ async fn asked_by_a_form(act: impl Future) -> Vec<String> {
 async fn the_time_that_an_answer_takes_tells_neither_who_is_known_or_said_no_nor_how_near_a_guess_came() {
     let mut app = TestApp::new(Kind::Postgres).await;
     forms(&mut app).await;
-    let known = [1, 2, 3, 4, 5].map(TestApp::it);
-    let [fresh, erased, stranger] = [6, 7, 8].map(TestApp::it);
-    let [asks, stopped, refused, restricted, held] = &known;
+    let known = [1, 2, 3, 4, 5, 9, 10].map(TestApp::it);
+    let [fresh, erased, stranger, elsewhere] = [6, 7, 8, 11].map(TestApp::it);
+    let [asks, stopped, refused, restricted, held, wrong, listed] = &known;
     app.people(&known).await;
     app.people(std::slice::from_ref(&erased)).await;
     app.send(LINK).await;
@@ -82,6 +82,10 @@ async fn the_time_that_an_answer_takes_tells_neither_who_is_known_or_said_no_nor
     app.reply(held, REPLY_NUMBER, "boh, chi siete e che volete da mia nonna").await;
     erase(&app, &erased).await;
     app.reply(&stranger, REPLY_NUMBER, "STOP").await;
+    for number in [wrong, &elsewhere] {
+        app.reply(number, REPLY_NUMBER, "numero sbagliato").await;
+    }
+    crate::packs::screen(&app, "RPO", &format!("{listed},2026-01-01\n")).await.expect("screened");
     app.advance(Duration::from_secs(2 * 86_400));
     // The same pages without the heartbeat, which would come between now and then.
     app.hang_up().await;
@@ -91,7 +95,7 @@ async fn the_time_that_an_answer_takes_tells_neither_who_is_known_or_said_no_nor
 
     // A contact that gets a code, the same once more while that lives, and those that get none; and numbers that are no contact.
     let mut given = Vec::new();
-    for number in [asks, asks, stopped, refused, restricted, held, &fresh, &stranger, &erased] {
+    for number in [asks, asks, stopped, refused, restricted, held, wrong, listed, &fresh, &stranger, &erased, &elsewhere] {
         let token = choose(&app, "newsletter", &["sms.promotions"]).await;
         given.push((number, token.clone(), asked_by_a_form(give(&app, "newsletter", &token, number)).await));
     }

@@ -78,7 +78,8 @@ impl Browser {
         self.devtools("Emulation.setScriptExecutionDisabled", json!({ "value": !on })).await;
     }
 
-    /// Every rule of axe-core over the page that is open, or those of colours: what is wrong, and what it cannot decide.
+    /// Every rule that axe-core has over the page that is open, those too that it ships disabled (the size of targets, and colours and links
+    /// as WCAG's AAA wants them) or calls experimental or deprecated, or those of colours alone: what is wrong, and what it cannot decide.
     pub async fn axe(&self, rules: Rules) -> (Vec<String>, Vec<String>) {
         static AXE: LazyLock<String> = LazyLock::new(|| {
             let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/node/node_modules/axe-core/axe.min.js");
@@ -91,8 +92,8 @@ impl Browser {
         // What passes is not told, which is half the work.
         let run = "const [colours, done] = arguments;
             const told = found => found.flatMap(r => r.nodes.map(n => `${r.id}: ${n.target.join(' ')}`));
-            const options = { resultTypes: ['violations', 'incomplete'] };
-            if (colours) options.runOnly = { type: 'rule', values: ['color-contrast', 'link-in-text-block'] };
+            const values = axe.getRules().map(r => r.ruleId).filter(id => !colours || ['color-contrast', 'color-contrast-enhanced', 'link-in-text-block'].includes(id));
+            const options = { resultTypes: ['violations', 'incomplete'], runOnly: { type: 'rule', values } };
             axe.run(options).then(r => done([told(r.violations), told(r.incomplete)]), e => done([[String(e)], []]));";
         let found = self.client.execute_async(run, vec![json!(rules == Rules::Colours)]).await.expect("axe has run");
         self.scripts(false).await;
@@ -109,6 +110,14 @@ impl Browser {
             const answers = pairs.filter(pair => pair.every(b => b)).map(pair => pair.map(looks));
             return [document.documentElement.lang, !!document.querySelector(arguments[0]), answers];";
         serde_json::from_value(self.client.execute(look, vec![json!(css)]).await.expect("looked")).expect("what it shows")
+    }
+
+    /// Bytes of the page that is open, as they came; whether it was fetched or is the answer to a form.
+    pub async fn weight(&self) -> usize {
+        let look = "return performance.getEntriesByType('navigation')[0].decodedBodySize;";
+        let bytes = self.client.execute(look, Vec::new()).await.expect("looked").as_u64().expect("a number");
+        assert!(bytes > 500, "no page weighs {bytes} bytes");
+        usize::try_from(bytes).expect("fits")
     }
 
     pub async fn screen(&self, width: u32, dark: bool) {
