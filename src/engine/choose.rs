@@ -226,13 +226,12 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
             .and_then(|a| start_number(engine, &a.sender.gateway)),
         door: match () {
             _ if suppressed == Some(Reason::WrongPerson) => Door::Closed,
+            // However old the link is: what stands and is not used is no permission to list.
+            _ if barred == Some(Barred::Restricted) => Door::Restricted,
+            _ if barred == Some(Barred::Noted) => Door::Noted,
             _ if !can_grant(engine, &attempt, campaign.as_deref()) => Door::Expired,
-            _ => match barred {
-                Some(Barred::Restricted) => Door::Restricted,
-                Some(Barred::Noted) => Door::Noted,
-                None if lacking.is_some() => Door::Unready,
-                None => Door::Open,
-            },
+            _ if lacking.is_some() => Door::Unready,
+            _ => Door::Open,
         },
         source: evidence.first().map(|e| e.source.clone()).or(joined.into_iter().next().map(|(source, _)| source)),
         brand: campaign.as_deref().map_or_else(|| engine.config.controller.brand.clone(), |c| c.brand.clone()),

@@ -108,6 +108,18 @@ both!(whoever_has_restricted_the_use_of_their_data_is_sent_nothing_until_it_is_l
     app.listen().await;
 });
 
+both!(an_old_link_says_that_the_use_is_restricted, |app| {
+    let one = TestApp::it(1);
+    app.people(std::slice::from_ref(&one)).await;
+    app.send(LINK).await;
+    let link = grants(app, &one).await;
+    restrict(app, &one, true).await;
+    app.advance(Duration::from_secs(40 * 86_400));
+    let (status, page) = app.get(&link).await;
+    assert!(status == 200 && page.contains("banner restricted") && page.contains("value=\"none\""), "{status}: {page}");
+    assert!(!page.contains("value=\"chosen\""), "{page}");
+});
+
 both!(a_restriction_is_in_the_next_export_of_changes_whatever_number_it_was_said_for, |app| {
     let [one, two, three] = [1, 2, 3].map(TestApp::it);
     app.people(&[two.clone(), three.clone()]).await;
