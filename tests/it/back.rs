@@ -218,3 +218,17 @@ both!(what_was_erased_stays_so_under_a_newer_key, |app| {
     let (code, csv, err) = ask(app.dir.path(), &["consents", "export"]).await;
     assert!(code == 0 && csv.contains(&restricted) && !csv.contains(&erased), "{csv}{err}");
 });
+
+both!(whoever_came_back_gives_their_place_to_a_new_number_like_anybody, |app| {
+    let [kin, person, new] = [1, 2, 3].map(TestApp::it);
+    // A rejected row had tied the number to somebody who is erased.
+    app.import(&(with_id(&kin, "H1") + &crate::humans::rejected(2, "H1", ""))).await;
+    erase(app, &kin).await;
+    app.advance(DAY);
+    comes_back(app, &person).await;
+    app.advance(MINUTE);
+    let [was, is] = [&person, &new].map(|number| TestApp::number(number));
+    rights::change_number(&app.engine, &was, &is, &by_letter(app)).await.unwrap();
+    let story = app.story(&new).await;
+    assert!(story.known && !story.verdict.contains("erased"), "{story:?}");
+});
