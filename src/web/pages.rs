@@ -326,11 +326,11 @@ impl PreferencesPage {
         self.granted.iter().filter(|p| !has_box(p)).map(|p| (p.code(), said(p))).collect()
     }
 
-    /// What the banner says. That the ticked boxes are what stands it says only where they are all of it.
+    /// What the banner says. That the ticked boxes are what stands it says only where some are, and are all of it.
     fn said(&self, banner: &Banner) -> String {
         let text = banner.text(self.lang, &self.brand);
         let of_choices = matches!(banner, Banner::Confirmed | Banner::Answered(_) | Banner::TakenBack);
-        match of_choices && self.is(Door::Open) && self.listed().is_empty() {
+        match of_choices && self.is(Door::Open) && !self.granted.is_empty() && self.listed().is_empty() {
             true => format!("{text} {}", self.lang.t().ticked),
             false => text,
         }

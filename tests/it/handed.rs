@@ -64,7 +64,8 @@ both!(a_link_handed_over_opens_the_page_sends_nothing_and_a_yes_wants_its_code, 
     assert_eq!(app.submit(&fresh, "chosen", &["sms.profiling"]).await, 303);
     assert!(app.granted(&person).await.is_empty());
     assert_eq!(app.count("SELECT COUNT(*) FROM ledger WHERE kind = 'refused'").await, 0);
-    assert!(app.get(&fresh).await.1.contains("banner taken_back"));
+    let (_, page) = app.get(&fresh).await;
+    assert!(page.contains("banner taken_back") && !page.contains("caselle spuntate"), "nothing is ticked: {page}");
     app.advance(Duration::from_secs(120));
     let data = crate::mydata::open(app, &format!("{fresh}/data"), &person).await;
     assert!(data.contains(&person), "{data}");
