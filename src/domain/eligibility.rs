@@ -65,6 +65,8 @@ pub struct Facts {
     pub first_code: Option<i64>,
     pub last_code: Option<i64>,
     pub answers_today: i64,
+    /// Those of them that told the person that their consent is complete.
+    pub grants_told_today: i64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -108,6 +110,8 @@ pub enum Cause<'a> {
         gateway_answered: bool,
         /// It acknowledges a no that was not said before: whoever withdraws hears of it, whatever else was answered that day.
         new_no: bool,
+        /// It tells the person that their consent is complete: no hint of that day takes its place.
+        grant: bool,
     },
     Test {
         tester: bool,
@@ -440,14 +444,16 @@ pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
                 (None, Some(_)) => decide(Cause::Code { asked_at, for_a_yes: true }, facts, now),
             }
         }
-        Cause::Answer { received_at, gateway_answered, new_no } => match () {
+        Cause::Answer { received_at, gateway_answered, new_no, grant } => match () {
             // Their no counts, and the page has told them that nothing is sent meanwhile.
             _ if facts.restricted => Decision::Skip(Reason::Restricted),
             // Whoever says no beside a letter hears of it as anybody does.
             _ if facts.noted && !new_no => Decision::Skip(Reason::Restricted),
             _ if gateway_answered => Decision::Skip(Reason::GatewayAnswered),
             _ if now > received_at + 5 * MINUTE => Decision::Skip(Reason::TooLate),
-            _ if facts.answers_today > 1 && !new_no => Decision::Skip(Reason::DailyLimit),
+            // A hint that a yes came too soon is no answer to the one that counts.
+            _ if grant && facts.grants_told_today > 1 => Decision::Skip(Reason::DailyLimit),
+            _ if facts.answers_today > 1 && !new_no && !grant => Decision::Skip(Reason::DailyLimit),
             _ => clear(received_at + 5 * MINUTE, None),
         },
         Cause::Test { tester, opening } => match (tester, window(opening)) {

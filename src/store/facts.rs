@@ -206,9 +206,10 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
         }
     }
 
-    let made: Vec<(i64, String, i64, i64, i64)> = fetch_all!(
+    let made: Vec<(i64, String, i64, i64, i64, i64)> = fetch_all!(
         tx,
-        "SELECT contact_id, kind, COUNT(*), MIN(created_at), MAX(due_at) FROM messages
+        "SELECT contact_id, kind, COUNT(*), MIN(created_at), MAX(due_at),
+           CAST(SUM(CASE WHEN wording = 'ack_yes' THEN 1 ELSE 0 END) AS BIGINT) FROM messages
          WHERE contact_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1))
            AND kind IN ('confirm', 'code', 'ack', 'help') AND created_at > $2 AND state NOT IN ('cancelled', 'lapsed')
            AND (kind <> 'code' OR state <> 'planned')
@@ -216,14 +217,17 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
         &ids,
         now - DAY
     )?;
-    for (id, kind, count, oldest, newest) in made {
+    for (id, kind, count, oldest, newest, grants) in made {
         let Some(person) = people.get_mut(&id) else { continue };
         match kind.as_str() {
             "confirm" => person.facts.confirms_today = count,
             "code" => {
                 (person.facts.codes_today, person.facts.first_code, person.facts.last_code) = (count, Some(oldest), Some(newest));
             }
-            _ => person.facts.answers_today += count,
+            _ => {
+                person.facts.answers_today += count;
+                person.facts.grants_told_today += grants;
+            }
         }
     }
     Ok(people)

@@ -207,6 +207,11 @@ impl Due {
 pub async fn due(tx: &mut Tx, batch: &Batch, now: i64, limit: i64) -> Result<Vec<Due>> {
     fetch_all!(
         tx,
+    /// Whether it tells somebody that their consent is complete.
+    pub fn acknowledges_a_grant(&self) -> bool {
+        self.wording.as_deref() == Some("ack_yes")
+    }
+
         "SELECT id, contact_id, campaign_id, revision_id, family, kind, cause, channel, wording, locale, tries, created_at, expires_at
          FROM messages WHERE id >= $1 AND id < $2 AND batch_id = $3 AND state = 'planned' AND due_at <= $4 ORDER BY id LIMIT $5
          FOR UPDATE SKIP LOCKED",

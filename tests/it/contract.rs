@@ -551,6 +551,7 @@ both!(facts_hold_what_is_stored_about_a_person, |app| {
         message(id, MessageKind::Code, 7),
         New { cause: "again".into(), ..message(id, MessageKind::Code, 9) },
         message(id, MessageKind::Help, 0),
+        New { wording: Some("ack_yes".into()), cause: "yes".into(), ..message(id, MessageKind::Ack, 0) },
     ];
     let (_, ids) = planned(&mut tx, None, &answers).await;
     assert!(messages::set_state(&mut tx, ids[0], State::Planned, State::Accepted, None, 5).await.unwrap());
@@ -562,7 +563,8 @@ both!(facts_hold_what_is_stored_about_a_person, |app| {
     assert_eq!(f.suppressions, [(Reason::Stopped, 4)]);
     assert_eq!(f.granted, [Permission::parse("sms.promotions").unwrap()]);
     assert_eq!(f.conversation.as_ref().map(|c| (c.campaign, c.answered)), Some((Some(spring), false)));
-    assert_eq!((f.confirms_today, f.codes_today, f.first_code, f.last_code, f.answers_today), (0, 1, Some(5), Some(7), 1));
+    assert_eq!((f.confirms_today, f.codes_today, f.first_code, f.last_code), (0, 1, Some(5), Some(7)));
+    assert_eq!((f.answers_today, f.grants_told_today), (2, 1));
     let f = &people[&other].facts;
     assert!(f.only_quarantined && f.evidence.is_empty() && f.asked.is_empty() && f.suppressions.is_empty());
     messages::hand_on_marks(&mut tx, C, std::slice::from_ref(&mac), &keyed(app, 2)).await.unwrap();

@@ -482,10 +482,14 @@ fn what_answers_a_persons_own_act_has_rules_of_its_own() {
     counted.register.spares_asks = false;
     assert_eq!(says(Cause::Form { asked_at: now, pack: Some(&counted) }, &|f| f.screened = listed(Some(1), Some(1))), send);
 
-    // An answer: within five minutes, one a day but for a new no, and not where the gateway has answered.
-    let answer = |ago: i64, gateway_answered| Cause::Answer { received_at: now - ago, gateway_answered, new_no: false };
-    let no = |ago: i64| Cause::Answer { received_at: now - ago, gateway_answered: false, new_no: true };
+    // An answer: within five minutes, one a day but for a new no and for a grant, which has one of its own, and not where the gateway has answered.
+    let answer =
+        |ago: i64, gateway_answered| Cause::Answer { received_at: now - ago, gateway_answered, new_no: false, grant: false };
+    let no = |ago: i64| Cause::Answer { received_at: now - ago, gateway_answered: false, new_no: true, grant: false };
+    let granted = Cause::Answer { received_at: now, gateway_answered: false, new_no: false, grant: true };
     assert_eq!(says(no(0), &|f| f.answers_today = 9), send);
+    assert_eq!(says(granted, &|f| (f.answers_today, f.grants_told_today) = (9, 1)), send);
+    assert_eq!(says(granted, &|f| (f.answers_today, f.grants_told_today) = (2, 2)), skip(DailyLimit));
     assert_eq!(says(no(5 * MINUTE + 1), &|_| {}), skip(TooLate));
     assert_eq!(says(no(0), &|f| f.restricted = true), skip(Restricted));
     assert_eq!((says(no(0), &|f| f.noted = true), says(answer(0, false), &|f| f.noted = true)), (send, skip(Restricted)));

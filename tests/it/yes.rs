@@ -45,6 +45,37 @@ both!(a_yes_older_than_the_question_answers_nothing, |app| {
     assert!(app.story(&number).await.verdict.contains("stopped"));
 });
 
+both!(a_consent_is_acknowledged_whatever_hint_went_before_it_that_day, |app| {
+    let number = TestApp::it(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(LINK).await;
+    let link = app.link(&number);
+    let kinds = |app: &TestApp| {
+        app.inbox(&number).iter().filter_map(|m| m.reference.split('-').next().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    // Before the page is submitted a yes grants nothing, and is told so; whoever asks for help then has had the day's answer.
+    app.reply(&number, REPLY_NUMBER, "SI").await;
+    app.reply(&number, REPLY_NUMBER, "INFO").await;
+    assert_eq!(kinds(app), ["ask", "hlp"]);
+    let complete = async || {
+        app.advance(Duration::from_secs(60));
+        assert_eq!(app.submit(&link, "chosen", &["sms.promotions"]).await, 303);
+        app.advance(Duration::from_secs(60));
+        app.reply(&number, REPLY_NUMBER, "SI").await;
+        assert_eq!(app.granted(&number).await, ["sms.promotions"]);
+    };
+    complete().await;
+    assert_eq!(kinds(app), ["ask", "hlp", "ack"]);
+    // It has one a day: taken back and given again, it is not told twice, and nor is a call for help.
+    app.advance(Duration::from_secs(300));
+    app.reply(&number, REPLY_NUMBER, "STOP").await;
+    assert_eq!(kinds(app), ["ask", "hlp", "ack", "ack"]);
+    app.advance(Duration::from_secs(300));
+    complete().await;
+    app.reply(&number, REPLY_NUMBER, "INFO").await;
+    assert_eq!(kinds(app), ["ask", "hlp", "ack", "ack"]);
+});
+
 /// Ticked, got a code, wrote something unclear, and typed the code. Answers the link and the unclear reply's id.
 async fn typed_while_held(app: &TestApp, number: &str) -> (String, i64) {
     let link = code::submitted(app, number).await;
