@@ -161,7 +161,7 @@ fn print_screening(summary: &Summary, register: &str, file: &Path) {
     print_rejected(summary, file);
 }
 
-fn print_suppressions(summary: &Summary, file: &Path) {
+pub fn print_suppressions(summary: &Summary, file: &Path) {
     line(summary.rows, "row", "rows");
     line(summary.new, "row with a number left in peace from now on", "rows with a number left in peace from now on");
     line(summary.repeated, "row with a number left in peace already", "rows with a number left in peace already");
@@ -169,7 +169,24 @@ fn print_suppressions(summary: &Summary, file: &Path) {
     print_answered(summary);
     line(summary.rejected, "row rejected", "rows rejected");
     print_rejected(summary, file);
+    print_crowds(summary);
     print_ignored(summary);
+}
+
+/// Ids that may be a word for none, by which strangers would be one human. The ids themselves are no terminal's business.
+fn print_crowds(summary: &Summary) {
+    if summary.crowded_ids.is_empty() {
+        return;
+    }
+    println!("WARNING: an external_id that stands on more than ten numbers is probably no one person's:");
+    for crowd in &summary.crowded_ids {
+        let rows = counted(crowd.rows, "row", "rows");
+        println!("{:>13}  numbers in {rows}, the first in line {}", crowd.numbers, crowd.line);
+    }
+    println!(
+        "          all numbers of one id count as one human for good: one ask among them, and the no of one for all. Remedy: where it is no \
+         person's id, go back to a database without this import (a backup, or a new one) and import the list with these cells empty"
+    );
 }
 
 fn print_ignored(summary: &Summary) {
@@ -212,6 +229,7 @@ pub fn print_contacts(summary: &Summary, file: &Path) {
             "of the rows come from a bought or unknown source: never asked",
         );
     }
+    print_crowds(summary);
     print_ignored(summary);
     if summary.missing_fields.iter().any(|f| f == "unsubscribed") {
         println!(

@@ -8,6 +8,7 @@ pub mod code;
 pub mod consent;
 pub mod contact;
 pub mod country;
+pub mod day;
 pub mod eligibility;
 pub mod hours;
 pub mod intake;

@@ -9,6 +9,7 @@ use chrono::NaiveDate;
 use serde::Serialize;
 
 use super::confirm::{self, Deed};
+use super::ids::{self, Crowd, Crowds};
 use super::noes::{No, Taken, answered, not_of_erased, taken};
 use super::table::{Broken, NotUtf8, Row, Table};
 use super::{Engine, Tries, rights};
@@ -19,6 +20,7 @@ use crate::domain::answer::By;
 use crate::domain::channel::Channel;
 use crate::domain::contact::{AskBasis, BoxDefault, Kind, SoftOptIn};
 use crate::domain::country;
+use crate::domain::day::{self, DayError};
 use crate::domain::language;
 use crate::domain::phone::{PhoneError, PhoneNumber};
 use crate::domain::plural::{counted, word};
@@ -66,6 +68,8 @@ pub struct Summary {
     /// row without a number that can be read. While there is one, the command fails, and a screening frees nobody.
     pub unread: u64,
     pub rejected_by_reason: BTreeMap<String, u64>,
+    /// External ids on more than ten numbers of the file, those on most first: one may be a word for none.
+    pub crowded_ids: Vec<Crowd>,
     /// Rows in another encoding than UTF-8, which are rejected.
     pub not_utf8: Option<NotUtf8>,
     /// Columns of the file that are not read: names and whatever else is not needed (data minimisation).
@@ -167,6 +171,8 @@ struct Chunk {
     /// When each was said, where the list says a day.
     days: Vec<(Keyed, String)>,
     ties: Vec<Tie>,
+    /// The ids and numbers of its rows.
+    pairs: Vec<ids::Pair>,
     /// Bytes of the file read so far.
     position: u64,
 }
@@ -179,12 +185,13 @@ struct Reading<'a> {
     name: String,
     summary: Summary,
     rejects: RejectFile,
+    crowds: Crowds,
 }
 
 impl Reading<'_> {
     /// The next rows, with new pseudonyms for whoever turns out to be new; `None` at the end.
     async fn next(&mut self) -> Result<Option<Chunk>> {
-        let Reading { engine, table, name, summary, rejects } = self;
+        let Reading { engine, table, name, summary, rejects, crowds } = self;
         let mut chunk = Chunk { rows: Vec::with_capacity(CHUNK), ..Chunk::default() };
         let before = summary.rows;
         // The chunk before this one is stored by the time a failure here is told.
@@ -199,11 +206,7 @@ impl Reading<'_> {
             }
         }
         chunk.position = table.position();
-        // Pseudonyms of a chunk begin alike: they stand on a few pages of their index, and not each on a page of its own.
-        let alike = &token()[..4];
-        for row in &mut chunk.rows {
-            row.subject = format!("s{alike}{}", token());
-        }
+        chunk.pairs.drain(..).for_each(|pair| crowds.add(pair));
         Ok((summary.rows > before).then_some(chunk))
     }
 }
@@ -222,6 +225,7 @@ fn read(
         Ok(row) => {
             if let Ok(number) = number_of(engine, row, engine.config.default_country.as_deref()) {
                 chunk.days.extend(days_of(engine, row, &number));
+                chunk.pairs.extend(ids::of(row).map(|id| ids::pair(id, number.e164(), line)));
             }
             read_row(engine, row, line, name)
         }
@@ -279,7 +283,8 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
     let missing = table.missing.iter().map(|f| (*f).to_owned()).collect();
     let summary = Summary { ignored_columns: table.ignored.clone(), missing_fields: missing, ..Summary::default() };
     let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut reading = Reading { engine, table, name, summary, rejects: RejectFile::beside(file) };
+    let rejects = RejectFile::beside(file);
+    let mut reading = Reading { engine, table, name, summary, rejects, crowds: Crowds::default() };
     let mut next = reading.next().await?;
     while let Some(chunk) = next {
         let (stored, read) = tokio::join!(again(async || store(engine, &chunk).await), reading.next());
@@ -294,7 +299,8 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
         progress(chunk.position);
         next = read?;
     }
-    let Reading { table, name, mut summary, rejects, .. } = reading;
+    let Reading { table, name, mut summary, rejects, crowds, .. } = reading;
+    summary.crowded_ids = crowds.found();
     summary.rejected_file = rejects.finish()?;
     summary.not_utf8 = table.not_utf8();
     record(engine, CONTACTS, &name, &summary).await?;
@@ -492,7 +498,7 @@ fn read_row(engine: &Engine, row: &Row<'_>, line: u64, file: &str) -> std::resul
         zone,
         kind: kind.map(Kind::code),
         last_action: last_action.map(|d| d.to_string()),
-        human: row.get("external_id").map(|id| engine.vault.human(id)),
+        human: ids::of(row).map(|id| engine.vault.human(id)),
         restricted: 0,
         row_hash: engine.vault.fingerprint("row", &all.join("\u{1f}")),
         import_line: i64::try_from(line).unwrap_or(0),
@@ -551,7 +557,7 @@ fn noes_of(engine: &Engine, broken: &Broken<'_>) -> Option<Vec<PhoneNumber>> {
 /// Whose number a row names that makes no contact, by its external id: a no of the one counts for the other. Without a number where
 /// it cannot be read.
 fn tie_of(engine: &Engine, row: &Row<'_>) -> Option<Tie> {
-    let id = row.get("external_id").map(|id| engine.vault.human(id))?;
+    let id = ids::of(row).map(|id| engine.vault.human(id))?;
     let number = number_of(engine, row, engine.config.default_country.as_deref()).ok();
     Some(Tie { number: number.map(|number| engine.vault.keyed_all(&number)).unwrap_or_default(), id: Some(id) })
 }
@@ -563,7 +569,7 @@ fn keyed_id(human: String) -> Keyed {
 
 /// Every cell of a broken row that may be its external id. Good enough to leave somebody in peace, not to tie anybody to anybody.
 fn ids_of(engine: &Engine, broken: &Broken<'_>) -> Vec<Keyed> {
-    broken.cells("external_id").filter(|cell| !cell.is_empty()).map(|cell| keyed_id(engine.vault.human(cell))).collect()
+    ids::of_broken(broken).map(|cell| keyed_id(engine.vault.human(cell))).collect()
 }
 
 /// Every cell of a broken row that may be its number and is one. Which country a national one is of is told by its own cell.
@@ -596,12 +602,12 @@ fn words<'a>(row: &'a Row<'_>, field: &str) -> impl Iterator<Item = &'a str> {
 /// A day in a column, not in the future and not before 1990.
 pub fn date(row: &Row<'_>, field: &'static str, today: NaiveDate) -> std::result::Result<Option<NaiveDate>, Rejected> {
     let Some(text) = row.get(field) else { return Ok(None) };
-    let parsed = ["%Y-%m-%d", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y"].iter().find_map(|f| NaiveDate::parse_from_str(text, f).ok());
-    match parsed {
-        None => reject(field, "is not a date such as 2026-03-31 or 31/03/2026"),
-        Some(date) if date > today => reject(field, "lies in the future"),
-        Some(date) if date < NaiveDate::from_ymd_opt(1990, 1, 1).unwrap_or_default() => reject(field, "lies before 1990"),
-        Some(date) => Ok(Some(date)),
+    match day::read(text) {
+        Err(error @ DayError::ShortYear) => reject(field, format!("cannot be read for sure: {error}")),
+        Err(error @ DayError::Unreadable) => reject(field, error.to_string()),
+        Ok(date) if date > today => reject(field, "lies in the future"),
+        Ok(date) if date < NaiveDate::from_ymd_opt(1990, 1, 1).unwrap_or_default() => reject(field, "lies before 1990"),
+        Ok(date) => Ok(Some(date)),
     }
 }
 
@@ -614,6 +620,7 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
     let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut chunk: Vec<No> = Vec::new();
     let mut days: Vec<(Keyed, String)> = Vec::new();
+    let mut crowds = Crowds::default();
     loop {
         let row = table.record()?;
         let end = row.is_none();
@@ -630,6 +637,7 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
             };
             if let (Ok(row), Ok([number])) = (&row, numbers.as_deref()) {
                 days.extend(days_of(engine, row, number));
+                ids::of(row).into_iter().for_each(|id| crowds.add(ids::pair(id, number.e164(), line)));
             }
             let mut by_id = false;
             let named = numbers.as_deref().unwrap_or_default();
@@ -687,6 +695,7 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
         }
     }
     summary.rejected_file = rejects.finish()?;
+    summary.crowded_ids = crowds.found();
     if summary.rows == 0 {
         bail!("{} has a header and no rows; remedy: check that it is the list you mean", file.display());
     }

@@ -23,6 +23,7 @@ pub mod group;
 pub mod hand;
 mod hidden;
 pub mod history;
+pub mod ids;
 pub mod import;
 pub mod inbox;
 pub mod intake;

@@ -50,6 +50,47 @@ both!(every_kind_of_list_has_its_own_headers, |app| {
     assert_eq!([1, 2, 3, 4, 5].map(|n| app.asks(&TestApp::it(n))), [0, 0, 0, 0, 1]);
 });
 
+both!(a_word_for_none_is_nobodys_id_and_an_id_of_many_is_told, |app| {
+    let nones = ["0", "n/a", "-", "null", "none", "unknown", "nd", "n.d.", "sconosciuto", "#N/A"];
+    let rows: String = nones.iter().zip(1..).map(|(id, n)| crate::erasure::with_id(&TestApp::it(n), id)).collect();
+    let again: String = nones.iter().zip(11..).map(|(id, n)| crate::erasure::with_id(&TestApp::it(n), id)).collect();
+    let summary = app.import(&format!("{rows}{again}")).await;
+    assert_eq!((summary.new, summary.new_people, summary.crowded_ids.len()), (20, 20, 0), "{summary:?}");
+    app.send(LINK).await;
+    app.reply(&TestApp::it(1), crate::app::REPLY_NUMBER, "STOP").await;
+    assert_eq!((1..=20).map(|n| app.asks(&TestApp::it(n))).sum::<usize>(), 20);
+    assert!(app.story(&TestApp::it(11)).await.suppressions.is_empty(), "no no of a stranger's");
+    // In a list of noes it names nobody, and a row with nothing else is said loudly.
+    let noes = file(app, "no.csv", format!("number,external_id\n{},0\n,n/a\n", TestApp::it(2)));
+    let summary = import::suppressions(&app.engine, &noes, |_| {}).await.unwrap();
+    assert_eq!((summary.new, summary.by_id, summary.unread), (1, 0, 1), "{summary:?}");
+    assert!(app.story(&TestApp::it(11)).await.suppressions.is_empty());
+    let rows = (30..=41).chain([41]).map(|n| crate::erasure::with_id(&TestApp::it(n), "CRM"));
+    let list =
+        file(app, "list.csv", format!("{}{}{}", crate::app::HEADER, TestApp::good(&TestApp::it(50)), rows.collect::<String>()));
+    let args = ["import", "contacts", list.to_str().unwrap()];
+    let (code, out, err) = crate::run::ask(app.dir.path(), &args).await;
+    assert!(code == 0 && out.contains("WARNING: an external_id that stands on more than ten numbers"), "{out}{err}");
+    assert!(out.contains("           12  numbers in 13 rows, the first in line 3\n") && !out.contains("CRM"), "{out}");
+    let (_, out, _) = crate::run::ask(app.dir.path(), &["--json", args[0], args[1], args[2]]).await;
+    let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(summary["crowded_ids"], serde_json::json!([{ "line": 3, "numbers": 12, "rows": 13 }]));
+});
+
+both!(a_day_with_a_time_is_read_and_a_short_year_is_asked_back, |app| {
+    let days = ["2025-06-01 00:00:00", "2025-06-01T10:30:00Z", "01/06/2025 10:30", "2025/06/01"];
+    let row = |n, day: &str| TestApp::good(&TestApp::it(n)).replace("2026-01-10", day);
+    let rows: String = days.iter().zip(1..).map(|(day, n)| row(n, day)).collect();
+    assert_eq!(app.import(&rows).await.rejected, 0);
+    for n in 1..=4 {
+        let imported = app.story(&TestApp::it(n)).await.imported;
+        assert!(imported[0].contains("(form 1, 2025-06-01, box"), "{imported:?}");
+    }
+    let summary = app.import(&format!("{}{}", row(5, "17/05/25"), row(6, "1.6.25"))).await;
+    let why = "basis_date: cannot be read for sure: write the year in four digits, as in 31/03/2026";
+    assert_eq!(summary.rejected_by_reason, [(why.to_owned(), 2)].into());
+});
+
 #[tokio::test]
 async fn where_rejected_rows_cannot_be_written_down_it_is_said_what_was_imported() {
     let mut app = TestApp::new(crate::app::Kind::Sqlite).await;

@@ -108,9 +108,14 @@ async fn tell(context: &Context, args: &Args, dir: &Path) -> Result<()> {
     let (contacts, unsubscribed) = (dir.join("contacts.csv"), dir.join("unsubscribed.csv"));
     std::fs::write(&contacts, &list.contacts_csv)?;
     std::fs::write(&unsubscribed, &list.suppressions_csv)?;
-    import_verb::suppressions(&engine, &unsubscribed, |_| {}).await?;
+    let noes = import_verb::suppressions(&engine, &unsubscribed, |_| {}).await?;
     let summary = import_verb::contacts(&engine, &contacts, |_| {}).await?;
     if !context.json {
+        println!("   The numbers that unsubscribed, first:");
+        import::print_suppressions(&noes, &unsubscribed);
+        println!(
+            "   The contacts, some of whom stand in that list and some of whose own rows say no; the plans below count both as SUPPRESSED_UNSUB:"
+        );
         import::print_contacts(&summary, &contacts);
     }
 
