@@ -392,6 +392,10 @@ fn an_ask_says_who_why_what_where_and_how_to_stop_and_offers_nothing() {
         ),
         ("promozioni?", "promozioni da 5euro?", "`euro` reads as an offer"),
         ("promozioni?", "promozioni con estrazione?", "`estrazione` reads as an offer"),
+        ("promozioni?", "promozioni, 2x1 in sauna?", "`2x1` reads as an offer"),
+        ("promozioni?", "promozioni, 3 per 2?", "`3 per 2` reads as an offer"),
+        ("promozioni?", "promozioni, -50.", "`-50` reads as an offer"),
+        ("promozioni?", "promozioni e ingresso libero?", "`ingresso libero` reads as an offer"),
         ("promozioni?", "promozioni? Se non rispondi, accetti.", "`Se non rispondi, accetti` takes silence for a yes"),
         ("promozioni?", "promozioni? In assenza di risposta continueremo a scriverti.", "takes silence for a yes"),
         ("{{ link }}", "bit.ly/x {{ link }}", "`bit.ly` is a public link shortener"),
@@ -402,6 +406,40 @@ fn an_ask_says_who_why_what_where_and_how_to_stop_and_offers_nothing() {
         let problems = lint(&all.replace(from, to));
         assert_eq!(problems.len(), 1, "{from} -> {to}: {problems:#?}");
         assert!(problems[0].contains(expected) && problems[0].contains("repermission.it"), "{problems:#?}");
+    }
+    // Hours, days, years, numbers and ranges are none.
+    for fine in [
+        "promozioni 24x7?",
+        "promozioni, 4x4?",
+        "promozioni, anche 2 volte per 1 anno?",
+        "promozioni (lun-ven 9-18)?",
+        "promozioni, ore 9 - 18?",
+        "promozioni, ore 09 -18?",
+        "promozioni dal 01-12-2026?",
+        "promozioni, tel. 02-50.30?",
+        "promozioni, tel. (02) -50 30 20?",
+        "promozioni del Covid-19?",
+        "promozioni - 24 ore al giorno?",
+        "promozioni? Ingresso dal libero accesso.",
+    ] {
+        assert_eq!(lint(&all.replace("promozioni?", fine)), Vec::<String>::new(), "{fine}");
+    }
+    for (locale, offer, fine) in [
+        ("it", "Entrata libera.", "Libera entrata."),
+        ("en", "Free entry.", "Entry."),
+        ("pl", "Wstęp wolny.", "Wolny termin."),
+        ("de", "Eintritt frei.", "Eintritt Freitag."),
+        ("fr", "Entrée libre.", "Entrée."),
+        ("es", "Entrada libre.", "Entrada."),
+    ] {
+        let file = format!("templates/messages/repermission.{locale}.txt");
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file)).unwrap();
+        let with = |more: &str| {
+            let text = text.replace("{{ link }}", &format!("{more} {{{{ link }}}}"));
+            Folder::new().write(&format!("../{file}"), &text).campaign()
+        };
+        assert!(with(offer).iter().any(|p| p.contains("as an offer or a price")), "{offer}");
+        assert!(!with(fine).iter().any(|p| p.contains("offer")), "{fine}");
     }
     let problems = Folder::new().write("../templates/messages/repermission.pt.txt", all).campaign();
     assert!(problems[0].contains("language whose words the check does not know"), "{problems:#?}");
@@ -445,6 +483,7 @@ fn what_could_be_better_is_a_warning_and_stops_nothing() {
         ("{{ brand }}: hai", "Ciao da {{ brand }}: hai", "does not begin with who writes"),
         ("{{ link }}", "{{ link }} Grazie", "the link is not the last word"),
         ("{{ link }}", "{{ link }}.", "a phone may take `.` into the link"),
+        ("STOP al", "{{ link }} STOP al", "{{ link }} stands 2 times; remedy: keep one"),
         (" {{ link }}", " :{{ link }}", "`:` stands right before the link"),
         ("{{ link }}", "www.acme.example {{ link }}", "`www.acme.example` is a second link"),
         ("STOP al", "Ultima occasione! STOP al", "`ultima occasione` presses the reader"),

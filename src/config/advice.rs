@@ -21,7 +21,11 @@ pub fn ask(name: &str, text: &Wording, values: &Values, channel: Channel) -> Vec
     if !shown.trim_start().starts_with(values.brand) {
         say("{{ brand", "the text does not begin with who writes".into(), "begin it with {{ brand }}".into());
     }
-    if let Some((before, after)) = shown.split_once(values.link) {
+    let links = if values.link.is_empty() { 0 } else { shown.matches(values.link).count() };
+    if links > 1 {
+        say("link", format!("{{{{ link }}}} stands {links} times"), "keep one, at the end".into());
+    }
+    if let Some((before, after)) = shown.rsplit_once(values.link) {
         if !after.trim().is_empty() && after.trim() != "." {
             say("link", "the link is not the last word".into(), "end the text with {{ link }}".into());
         }

@@ -4,7 +4,7 @@
 use super::problem::Problem;
 use super::silence::silence_is_yes;
 use super::templates::Wording;
-use super::words::{SHORTENERS, Words, all_said, once, prices, quoted, said};
+use super::words::{SHORTENERS, Words, all_said, deals, once, prices, quoted, said};
 use crate::domain::button::Titles;
 use crate::domain::campaign::Mode;
 use crate::domain::channel::{Channel, Permission};
@@ -65,7 +65,7 @@ pub fn ask(name: &str, text: &Wording, values: &Values, asking: &Asking) -> Vec<
         }
     }
     let signs = bare.chars().filter(|c| "%€$£¥".contains(*c)).map(String::from);
-    let offers = once(signs.chain(all_said(&bare, words.offer)).chain(prices(&bare)));
+    let offers = once(signs.chain(all_said(&bare, words.offer)).chain(prices(&bare)).chain(deals(&bare)));
     if let Some(first) = offers.first() {
         let (reads, it) = (word(offers.len(), "reads", "read"), word(offers.len(), "it", "them"));
         check.at(
@@ -186,7 +186,8 @@ impl Check<'_> {
             counted(plain.parts, "part", "parts"),
             plain.per_part
         );
-        self.at(line, format!("{what}; {} forces UCS-2", forcing.join(", ")), remedy);
+        let force = word(forcing.len(), "forces", "force");
+        self.at(line, format!("{what}; {} {force} UCS-2", forcing.join(", ")), remedy);
     }
 }
 

@@ -108,6 +108,71 @@ pub fn prices(text: &str) -> impl Iterator<Item = String> {
     )
 }
 
+/// "Free entry", in any language: whole words, since "Eintritt Freitag" is a day.
+const FREE_ENTRY: [[&str; 2]; 20] = [
+    ["ingresso", "libero"],
+    ["ingressi", "liberi"],
+    ["entrata", "libera"],
+    ["free", "entry"],
+    ["free", "admission"],
+    ["wstęp", "wolny"],
+    ["wstep", "wolny"],
+    ["wolny", "wstęp"],
+    ["wolny", "wstep"],
+    ["eintritt", "frei"],
+    ["freier", "eintritt"],
+    ["freien", "eintritt"],
+    ["freiem", "eintritt"],
+    ["entrée", "libre"],
+    ["entree", "libre"],
+    ["entrées", "libres"],
+    ["entrada", "libre"],
+    ["entradas", "libres"],
+    ["acceso", "libre"],
+    ["accès", "libre"],
+];
+
+/// What makes two figures a deal, in any language: "2 x 1", "3 per 2", "2 for 1".
+const FOR: [&str; 9] = ["x", "×", "per", "for", "za", "für", "fuer", "pour", "por"];
+
+/// Deals that no single word tells: more for the price of less (`2x1`), so much less (`-50`), and free entry.
+pub fn deals(text: &str) -> Vec<String> {
+    let text = text.to_lowercase();
+    let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '×').filter(|word| !word.is_empty()).collect();
+    let is_deal = |[more, sign, less]: [&str; 3]| FOR.contains(&sign) && digit(more).zip(digit(less)).is_some_and(|(m, l)| m > l);
+    let joined = words.iter().filter(|word| {
+        let mut parts = word.splitn(2, ['x', '×']);
+        parts.next().zip(parts.next()).is_some_and(|(more, less)| is_deal([more, "x", less]))
+    });
+    let apart = words.windows(3).filter(|w| is_deal([w[0], w[1], w[2]])).map(|w| w.join(" "));
+    let free = words.windows(2).filter(|w| FREE_ENTRY.iter().any(|entry| *w == entry.as_slice())).map(|w| w.join(" "));
+    joined.map(|word| (*word).to_owned()).chain(apart).chain(less(&text)).chain(free).collect()
+}
+
+/// One figure from 1 to 9: in a deal, as in "24x7" none is.
+fn digit(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|n| text.len() == 1 && *n > 0)
+}
+
+/// Two figures behind a minus that joins them to nothing: no number of a phone, no day, no hours.
+fn less(text: &str) -> Vec<String> {
+    let minus = text.match_indices(['-', '−', '–']);
+    let found = minus.filter_map(|(at, sign)| {
+        let (before, after) = (&text[..at], &text[at + sign.len()..]);
+        let figures = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let mut rest = after[figures..].chars();
+        let joined = match rest.next() {
+            Some(c) if c.is_alphanumeric() => true,
+            Some(c) if c.is_ascii_punctuation() || c == ' ' => rest.next().is_some_and(|c| c.is_ascii_digit()),
+            _ => false,
+        };
+        let from_nothing = before.chars().next_back().is_none_or(|c| c.is_whitespace() || matches!(c, '(' | ':' | '!'))
+            && !before.trim_end().ends_with(|c: char| c.is_ascii_digit());
+        (figures == 2 && from_nothing && !joined).then(|| format!("{sign}{}", &after[..figures]))
+    });
+    found.collect()
+}
+
 #[rustfmt::skip]
 const WORDS: [Words; 6] = [
     Words {
