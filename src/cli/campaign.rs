@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -94,11 +95,16 @@ pub enum Command {
         /// The campaign's name.
         name: String,
     },
-    /// Cancel for good what is not sent yet. Who was asked stays asked, and answers still count.
-    #[command(after_help = "Example: permesso campaign cancel rinnovo-consensi")]
+    /// Cancel for good what is not sent yet, once you have said that you are sure. Who was asked stays asked, and answers still count.
+    #[command(
+        after_help = "Example: permesso campaign cancel rinnovo-consensi\n         permesso campaign cancel rinnovo-consensi --yes"
+    )]
     Cancel {
         /// The campaign's name.
         name: String,
+        /// Ask nothing: for scripts, which nobody could ask.
+        #[arg(long)]
+        yes: bool,
     },
     /// Ask the gateways what became of messages of which it is not known whether they were sent; with --as, take your word for it.
     #[command(
@@ -154,14 +160,13 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             }
             let (start, deadline) = (campaign.local(campaign.start), campaign.local(campaign.deadline));
             let now = context.now()?;
-            let mut pack_warnings = campaign.pack_warnings(now.date_naive());
-            pack_warnings.extend(campaign.overdue(now));
+            let of_campaign = campaign.warnings(now);
             if context.json {
                 let shown = serde_json::json!({
                     "ok": true,
                     "start": start,
                     "deadline": deadline,
-                    "warnings": pack_warnings,
+                    "warnings": of_campaign,
                     "text_warnings": warnings,
                 });
                 println!("{shown}");
@@ -169,7 +174,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                 super::config::warn(&warnings);
                 let texts = counted(campaign.texts.len(), "text", "texts");
                 println!("campaign {name} is in order: {texts}, start {start}, deadline {deadline}");
-                warn(&pack_warnings);
+                warn(&of_campaign);
             }
             Ok(())
         }
@@ -197,9 +202,8 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             let bar = bar(0, "numbers").with_message("deciding");
             let counts = plan::preview(&engine, &campaign, |n| bar.set_position(n)).await?;
             bar.finish_and_clear();
-            let overdue = campaign.overdue(instant(engine.now()));
-            let mut warnings = campaign.pack_warnings(context.today()?);
-            warnings.extend(overdue.clone());
+            let now = instant(engine.now());
+            let warnings = campaign.warnings(now);
             let id = plan::save(&engine, &campaign, &counts).await?;
             if context.json {
                 let finish = finish::estimate(&engine, &campaign, &counts.places);
@@ -212,8 +216,10 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                 print_plan(&engine, &campaign, &counts)?;
                 warn(&warnings);
                 println!("\nplan id: {id}");
-                if overdue.is_none() {
-                    println!("start it with: permesso campaign start {name} --plan {id}");
+                match asks_nobody(&campaign, &counts) {
+                    Some(why) => println!("nothing to start: {why}"),
+                    None if campaign.overdue(now).is_some() => {}
+                    None => println!("start it with: permesso campaign start {name} --plan {id}"),
                 }
             }
             Ok(())
@@ -232,9 +238,9 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             print_started(name, plan, &started);
             Ok(())
         }
-        Command::Pause { name } => steer(context, name, CampaignState::Paused).await,
-        Command::Resume { name } => steer(context, name, CampaignState::Running).await,
-        Command::Cancel { name } => steer(context, name, CampaignState::Cancelled).await,
+        Command::Pause { name } => steer(context, name, CampaignState::Paused, true).await,
+        Command::Resume { name } => steer(context, name, CampaignState::Running, true).await,
+        Command::Cancel { name, yes } => steer(context, name, CampaignState::Cancelled, *yes).await,
         Command::Settle { name, to: None, .. } => {
             let engine = context.engine().await?;
             let done = settle::look_up(&engine, name).await?;
@@ -413,7 +419,32 @@ fn print_started(name: &str, plan: &str, started: &plan::Started) {
     }
 }
 
-async fn steer(context: &Context, name: &str, to: CampaignState) -> Result<()> {
+/// Why a plan is not worth starting, if it asks nobody now and will ask nobody later.
+fn asks_nobody(campaign: &Campaign, counts: &Counts) -> Option<&'static str> {
+    match (counts.eligible, counts.contacts, campaign.repeat_at) {
+        (0, 0, None) => Some("no number is here to be asked; `permesso import contacts LIST.csv`, then plan again"),
+        (0, _, None) => Some("nobody would be asked, for the reasons above; mend what can be mended, then plan again"),
+        _ => None,
+    }
+}
+
+/// Asks whoever sits there, once.
+fn sure(what: &str) -> Result<()> {
+    let (input, terminal) = (std::io::stdin(), std::io::stderr());
+    if !(input.is_terminal() && terminal.is_terminal()) {
+        bail!("{what} and cannot be undone, and nobody is here to be asked; remedy: say that you are sure with --yes");
+    }
+    eprint!("{what} and cannot be undone. Go on? (y/N) ");
+    let mut answer = String::new();
+    input.read_line(&mut answer)?;
+    match answer.trim().to_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => bail!("nothing was changed"),
+    }
+}
+
+/// `is_sure`: nothing is to be asked.
+async fn steer(context: &Context, name: &str, to: CampaignState, is_sure: bool) -> Result<()> {
     let engine = context.engine().await?;
     let is = report::campaign(&engine, name).await?.state;
     // Before its start a campaign that is not paused waits for that alone.
@@ -423,6 +454,11 @@ async fn steer(context: &Context, name: &str, to: CampaignState) -> Result<()> {
             false => println!("campaign {name} is {is} already"),
         }
         return Ok(());
+    }
+    // What cannot be cancelled says so, and asks nothing.
+    let alive = [CampaignState::Scheduled, CampaignState::Running, CampaignState::Paused].iter().any(|state| is == state.code());
+    if alive && !is_sure {
+        sure(&format!("to cancel {name} ends it for good"))?;
     }
     let cancelled = plan::set_state(&engine, name, to).await?;
     if context.json {

@@ -11,7 +11,7 @@ use super::button::Titles;
 use super::channel::{Channel, Permission, Purpose};
 use super::contact::Kind;
 use super::country::{self, CountryPack};
-use super::hours;
+use super::hours::{self, Hours, Opening, opening};
 use super::money::{Currency, Money};
 use super::price::Price;
 
@@ -311,6 +311,68 @@ impl Campaign {
         (now >= self.deadline).then(|| {
             format!(
                 "the deadline {deadline} has passed, so nothing would be sent; set a later `schedule.deadline` and plan again"
+            )
+        })
+    }
+
+    /// What its manager has to hear before it is planned or started at `now`: packs that age, texts that nobody wrote, a time in which nothing
+    /// may leave.
+    pub fn warnings(&self, now: DateTime<Utc>) -> Vec<String> {
+        let mut found = self.pack_warnings(now.date_naive());
+        found.extend(self.unwritten());
+        match self.overdue(now) {
+            Some(overdue) => found.push(overdue),
+            None => found.extend(self.closed(now)),
+        }
+        found
+    }
+
+    /// Countries whose own language has no text: whoever has no language on record reads a foreign one there.
+    fn unwritten(&self) -> Vec<String> {
+        let packs = self.countries.iter().filter_map(|code| self.packs.get(code));
+        let missing = packs.flat_map(|pack| {
+            let lacks = |ask: &&Ask| !ask.texts.contains_key(&pack.default_locale);
+            self.asks.iter().filter(lacks).map(move |ask| (pack, ask))
+        });
+        let mut found: Vec<String> = missing
+            .map(|(pack, ask)| {
+                let (code, language) = (&pack.code, &pack.default_locale);
+                let read = self.locale_for(ask, Some(code), None);
+                format!(
+                    "there is no `{}` in `{language}`, the language of {code}: people there without a language on record read it in `{read}`; \
+                     add {}.{language}.txt to your texts",
+                    ask.template, ask.template
+                )
+            })
+            .collect();
+        found.dedup();
+        found
+    }
+
+    /// Countries in which no minute is allowed from `now`, or the start, to the deadline: nobody there would be asked.
+    fn closed(&self, now: DateTime<Utc>) -> Option<String> {
+        let from = now.max(self.start);
+        let is_closed = |pack: &&CountryPack| {
+            let written = [Some(pack.open_hours()), self.hours.clone()].into_iter().flatten();
+            let windows: Vec<Hours> = written.filter_map(|hours| Hours::parse(&hours, Some(&pack.code)).ok()).collect();
+            let windows: Vec<&Hours> = windows.iter().collect();
+            let mut zones = pack.zones.iter().filter_map(|zone| zone.parse::<Tz>().ok());
+            !zones.any(|zone| match opening(&windows, &[zone], from) {
+                Opening::Open { .. } => true,
+                Opening::Opens { at } => at < self.deadline,
+                Opening::Never => false,
+            })
+        };
+        let packs = self.countries.iter().filter_map(|code| self.packs.get(code));
+        let closed: Vec<String> = packs.filter(is_closed).map(|pack| format!("{} ({})", pack.code, pack.hours.open)).collect();
+        (!closed.is_empty()).then(|| {
+            let own = self.hours.as_ref().map_or(String::new(), |hours| format!(" and within `{hours}`"));
+            format!(
+                "from {} to {} no minute is allowed in {}{own}, so nobody there would be asked; set a `schedule.start` and `schedule.deadline` \
+                 with such hours between them",
+                self.local(from),
+                self.local(self.deadline),
+                closed.join(", ")
             )
         })
     }

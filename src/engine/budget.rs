@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
@@ -65,6 +65,31 @@ pub(super) async fn cover(
     campaigns::set_state(tx, row.id, CampaignState::Paused, Some(&reason)).await?;
     tracing::info!(campaign.id = row.id, "Paused: the budget is used up");
     Ok(())
+}
+
+/// Whether the budget covers some message that waits; a campaign of which it covers none would pause again at once.
+///
+/// # Errors
+/// It covers none.
+pub(super) async fn goes_on(engine: &Engine, row: &Row) -> Result<()> {
+    let mut tx = engine.store.read().await?;
+    let campaign = engine.revision(&mut tx, row.revision_id).await?;
+    let Some(max) = campaign.limits.max_cost else { return Ok(tx.rollback().await?) };
+    let waiting = messages::planned_texts(&mut tx, row.id).await?;
+    let reserved = campaigns::reserved(&mut tx, row.id).await?;
+    tx.rollback().await?;
+    let shown = engine.config.preview(&campaign)?;
+    let costs = waiting.iter().flat_map(|(kind, channel, locale, country)| {
+        let is_it = move |s: &&Shown| s.channel.code() == channel && s.locale == *locale && s.kinds.contains(kind);
+        shown.iter().filter(is_it).filter_map(move |s| s.cost.get(country))
+    });
+    let Some(next) = costs.map(|cost| cost.micros).min().filter(|next| reserved + next > max.micros) else { return Ok(()) };
+    let [reserved, next] = [reserved, next].map(|micros| Money::new(micros, max.currency));
+    bail!(
+        "campaign `{name}` would pause again at once: {reserved} of {max} are reserved, and the cheapest message that waits may cost {next}; \
+         remedy: raise limits.max_cost, then `permesso campaign plan {name}` and start that plan",
+        name = row.name
+    )
 }
 
 /// Reserves what the claims that were won may cost. In the transaction of [`cover`], whose lock still holds.

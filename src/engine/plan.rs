@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::budget::{Cost, worst_case};
+use super::budget::{self, Cost, worst_case};
 use super::openings::Openings;
 use super::seen::Seen;
 use super::{Engine, legs, notice};
@@ -406,7 +406,19 @@ pub async fn plan_next(engine: &Engine, campaign_id: i64) -> Result<bool> {
 }
 
 /// Pauses, resumes or cancels. Answers how many planned messages were cancelled.
+///
+/// # Errors
+/// It cannot go from the state it is in to that one, or a resume would end in the same pause: the budget covers nothing that waits.
 pub async fn set_state(engine: &Engine, name: &str, to: CampaignState) -> Result<u64> {
+    if to == CampaignState::Running {
+        let mut tx = engine.store.read().await?;
+        let row = known(&mut tx, engine, name).await?;
+        tx.rollback().await?;
+        // Before any lock is held: it looks at all that is planned.
+        if row.state() == CampaignState::Paused {
+            budget::goes_on(engine, &row).await?;
+        }
+    }
     let mut tx = engine.store.write().await?;
     // As in `start`: no claim is under way meanwhile.
     control::take_turn(&mut tx, &engine.controller).await?;

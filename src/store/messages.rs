@@ -126,6 +126,16 @@ pub async fn planned_elsewhere(tx: &mut Tx, contacts: &[i64], campaign: &str) ->
     )
 }
 
+/// What a campaign's planned asks and reminders are: each kind, channel, locale and country once.
+pub async fn planned_texts(tx: &mut Tx, campaign: i64) -> Result<Vec<(String, String, String, String)>> {
+    fetch_all!(
+        tx,
+        "SELECT DISTINCT m.kind, m.channel, m.locale, COALESCE(c.country, '') FROM messages m JOIN contacts c ON c.id = m.contact_id
+         WHERE m.campaign_id = $1 AND m.state = 'planned' AND m.kind IN ('ask', 'reminder')",
+        campaign
+    )
+}
+
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Batch {
     pub id: i64,
@@ -197,6 +207,11 @@ impl Due {
         self.cause.starts_with("event:")
     }
 
+    /// Whether it tells somebody that their consent is complete.
+    pub fn acknowledges_a_grant(&self) -> bool {
+        self.wording.as_deref() == Some("ack_yes")
+    }
+
     /// Whether it tells somebody that their no was heard, and that no was not said before.
     pub fn acknowledges_a_new_no(&self) -> bool {
         self.cause.starts_with(NEW_NO)
@@ -207,11 +222,6 @@ impl Due {
 pub async fn due(tx: &mut Tx, batch: &Batch, now: i64, limit: i64) -> Result<Vec<Due>> {
     fetch_all!(
         tx,
-    /// Whether it tells somebody that their consent is complete.
-    pub fn acknowledges_a_grant(&self) -> bool {
-        self.wording.as_deref() == Some("ack_yes")
-    }
-
         "SELECT id, contact_id, campaign_id, revision_id, family, kind, cause, channel, wording, locale, tries, created_at, expires_at
          FROM messages WHERE id >= $1 AND id < $2 AND batch_id = $3 AND state = 'planned' AND due_at <= $4 ORDER BY id LIMIT $5
          FOR UPDATE SKIP LOCKED",

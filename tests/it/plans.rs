@@ -91,7 +91,11 @@ both!(a_start_says_what_it_froze_and_the_same_plan_is_not_started_twice, |app| {
 both!(a_campaign_that_is_cancelled_says_so_and_stays_so, |app| {
     app.people(&[TestApp::it(1)]).await;
     app.plan(LINK).await;
-    let out = said(app, &["campaign", "cancel", LINK]).await;
+    // It is final, and nobody is here to be asked whether they are sure.
+    let (code, _, err) = ask(app.dir.path(), &["campaign", "cancel", LINK]).await;
+    assert!(code == 1 && err.contains("cannot be undone") && err.contains("remedy: say that you are sure with --yes"), "{err}");
+    assert_eq!(app.states().await.get("planned"), Some(&1));
+    let out = said(app, &["campaign", "cancel", LINK, "--yes"]).await;
     assert_eq!(out, format!("campaign {LINK} is cancelled; 1 planned message with it\n"));
     for _ in 0..2 {
         assert_eq!(said(app, &["campaign", "cancel", LINK]).await, format!("campaign {LINK} is cancelled already\n"));
@@ -145,6 +149,68 @@ both!(a_report_says_in_its_first_line_that_everything_is_halted, |app| {
     steer::halt(&app.engine, "a test").await.expect("halted");
     let line = first(said(app, &["campaign", "report", LINK]).await);
     assert!(line.contains("everything is halted") && line.contains("permesso resume"), "{line}");
+});
+
+both!(a_time_in_which_nobody_may_be_asked_is_named_by_check_and_plan, |app| {
+    let set = |from: &str, to: &str| {
+        let file = app.dir.path().join("config/campaigns").join(format!("{LINK}.toml"));
+        let text = std::fs::read_to_string(&file).expect("the campaign");
+        let line = |l: &str| match l {
+            l if l.starts_with("start = ") => format!("start = \"{from}\""),
+            l if l.starts_with("deadline = ") => format!("deadline = \"{to}\""),
+            l if l.starts_with("reminder_after = ") => String::new(),
+            l => l.to_owned(),
+        };
+        std::fs::write(&file, text.lines().map(line).collect::<Vec<_>>().join("\n")).expect("written");
+    };
+    app.import(&TestApp::good("+48512345678")).await;
+    // Poland's hours have no weekend; Italy's have a Saturday.
+    set("2026-12-05T09:00", "2026-12-06T20:00");
+    let out = said(app, &["campaign", "check", LINK]).await;
+    assert!(out.contains("no minute is allowed in PL (Mo-Fr 09:00-20:00"), "{out}");
+    assert!(out.contains("from Sat 5 Dec 2026 09:00 (Europe/Rome) to Sun 6 Dec 2026 20:00") && !out.contains("IT ("), "{out}");
+    let out = said(app, &["campaign", "plan", LINK]).await;
+    assert!(out.contains("no minute is allowed in PL") && out.contains("nothing to start: nobody would be asked"), "{out}");
+    assert!(!out.contains("start it with"), "{out}");
+    // With a minute of Monday there is no such word.
+    set("2026-12-05T09:00", "2026-12-07T09:01");
+    assert!(!said(app, &["campaign", "check", LINK]).await.contains("no minute"));
+    // Of a window that is over only what is left counts.
+    set("2026-11-30T09:00", "2026-12-01T10:50");
+    assert!(!said(app, &["campaign", "check", LINK]).await.contains("no minute"));
+    app.import(&TestApp::good(&TestApp::it(1))).await;
+    assert!(said(app, &["campaign", "plan", LINK]).await.contains("start it with"));
+});
+
+both!(a_country_without_a_text_in_its_language_is_named_by_check_and_plan, |app| {
+    let folder = app.dir.path().join("templates/messages");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let text = |words: &str| format!("{{{{ brand }}}}: {words} STOP {{{{ reply_number }}}} {{{{ link }}}}");
+    let texts = [
+        ("it", "hai lasciato il tuo numero. Possiamo mandarti promozioni?"),
+        ("pl", "bo mamy ten numer: czy przesylac promocje?"),
+    ];
+    for (locale, words) in texts {
+        std::fs::write(folder.join(format!("again.{locale}.txt")), text(words)).expect("written");
+    }
+    edit(app, "template = \"repermission\"", "template = \"again\"");
+    let why = "there is no `again` in `es`, the language of ES: people there without a language on record read it in `it`; add again.es.txt";
+    for command in ["check", "plan"] {
+        let out = said(app, &["campaign", command, LINK]).await;
+        assert!(out.contains(why) && !out.contains("the language of IT") && !out.contains("the language of PL"), "{out}");
+    }
+    std::fs::write(folder.join("again.es.txt"), text("nos diste tu contacto. Podemos mandarte promociones?")).expect("written");
+    assert!(!said(app, &["campaign", "check", LINK]).await.contains("the language of"));
+});
+
+both!(what_is_not_there_is_answered_with_how_to_add_it, |app| {
+    let (code, _, err) = ask(app.dir.path(), &["webhooks", "test", "crm"]).await;
+    assert!(
+        code == 1 && err.contains("there is no [[webhook]] in permesso.toml") && err.contains("remedy: add a [[webhook]]"),
+        "{err}"
+    );
+    let out = said(app, &["campaign", "plan", LINK]).await;
+    assert!(out.contains("nothing to start: no number is here to be asked") && !out.contains("start it with"), "{out}");
 });
 
 both!(a_deadline_that_has_passed_is_named_by_check_and_plan, |app| {

@@ -58,8 +58,11 @@ both!(a_budget_is_reserved_to_the_last_millionth_and_pauses_with_a_reason, |app|
     assert_eq!((cost.reserved, cost.accepted, cost.open), (money("0.312 EUR"), money("0.312 EUR"), money("0 EUR")));
     books_agree(app).await;
 
-    // A resume alone changes nothing; raised, planned and started again, it goes on.
-    plan::set_state(&app.engine, LINK, CampaignState::Running).await.unwrap();
+    // A resume alone is refused, with the remedy, and changes nothing; raised, planned and started again, it goes on.
+    let refused = plan::set_state(&app.engine, LINK, CampaignState::Running).await.unwrap_err().to_string();
+    let why = "0.312 EUR of 0.364 EUR are reserved, and the cheapest message that waits may cost 0.104 EUR; remedy: raise limits.max_cost";
+    assert!(refused.contains(why), "{refused}");
+    assert_eq!(app.campaign(id).await.state(), CampaignState::Paused);
     app.deliver().await;
     assert_eq!(app.gateway.stats().accepted, 3);
     app.plan_as(LINK, budget("1.04 EUR")).await;
@@ -105,7 +108,8 @@ both!(two_workers_never_overspend_one_budget, |app| {
         app.clock.advance(60 * SECOND);
         if app.campaign(id).await.state() == CampaignState::Paused {
             app.gateway.set_faults(Faults::default());
-            plan::set_state(&app.engine, LINK, CampaignState::Running).await.unwrap();
+            // Refused as long as nothing was given back.
+            _ = plan::set_state(&app.engine, LINK, CampaignState::Running).await;
         }
     }
     app.gateway.idle().await;

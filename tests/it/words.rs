@@ -69,7 +69,7 @@ both!(an_export_says_how_much_went_where_and_overwrites_nothing_unasked, |app| {
 
 both!(a_plan_says_whom_another_campaign_is_about_to_ask, |app| {
     app.people(&[TestApp::it(1), TestApp::it(2)]).await;
-    app.plan(LINK).await;
+    let id = app.plan(LINK).await;
     app.import(&TestApp::good(&TestApp::it(3))).await;
     let file = app.dir.path().join("config/campaigns/second.toml");
     let text =
@@ -90,6 +90,8 @@ both!(a_plan_says_whom_another_campaign_is_about_to_ask, |app| {
     assert_eq!((ids.len(), found.len()), (3, 2), "whoever is not planned is not named");
     assert!(found.iter().all(|(contact, name)| ids.contains(contact) && name == LINK), "{found:?}");
     assert_eq!(messages::planned_elsewhere(&mut tx, &ids, LINK).await.expect("read"), []);
+    let texts = messages::planned_texts(&mut tx, id).await.expect("read");
+    assert_eq!(texts, [("ask".into(), "sms".into(), "it".into(), "IT".into())]);
     tx.rollback().await.expect("read alone");
     // Its own plans are none of another campaign, nor are those of one that was cancelled.
     assert!(!said(app, &["campaign", "plan", LINK]).await.contains("planned in campaign"));
@@ -108,7 +110,7 @@ both!(a_report_tells_what_was_replaced_from_what_was_cancelled, |app| {
     );
     let api = format!("{}/api/v1/campaigns/{LINK}", app.operator);
     assert_eq!(asks(&app.get(&api).await.1), serde_json::json!({ "planned": 2, "replaced": 2 }));
-    said(app, &["campaign", "cancel", LINK]).await;
+    said(app, &["campaign", "cancel", LINK, "--yes"]).await;
     assert_eq!(
         asks(&said(app, &["--json", "campaign", "report", LINK]).await),
         serde_json::json!({ "cancelled": 2, "replaced": 2 })
