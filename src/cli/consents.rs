@@ -8,6 +8,7 @@ use anyhow::Result;
 use chrono::NaiveDate;
 use clap::Subcommand;
 use futures::TryStreamExt;
+use serde_json::json;
 
 use super::{Context, word_of};
 use crate::clock::instant;
@@ -49,6 +50,9 @@ const COLUMNS: [&str; 21] = [
     "page_hash",
     "form",
 ];
+
+/// Rows read at once.
+const PAGE: i64 = 1000;
 
 /// State of a granted permission that must not be used now: whoever takes in `granted` alone never sees it.
 const NOT_RELEASABLE: &str = "not_releasable";
@@ -122,6 +126,10 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Overview(wanted) => overview(context, &engine, wanted).await,
         Command::List { wanted, format, out, force } => {
             let filter = wanted.read(&engine)?;
+            // A file has the form that was asked for, and the object tells of it.
+            if context.json && out.is_none() {
+                return listed(&engine, &filter).await;
+            }
             let mut target = super::out::open(out.as_deref(), *force)?;
             let mut parts = std::pin::pin!(file(Arc::new(engine), filter, *format));
             let mut lines = 0;
@@ -135,6 +143,24 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         }
         Command::Export { since, out, force } => export(context, &engine, *since, out.as_deref(), *force).await,
     }
+}
+
+/// The list as one object, written while it is read: a million rows need no memory.
+async fn listed(engine: &Engine, filter: &Filter) -> Result<()> {
+    let head = json!({ "as_of": consents::as_of(engine), "controller": engine.controller, "filter": filter.query() }).to_string();
+    let mut target = super::out::open(None, false)?;
+    write!(target, "{},\"rows\":[", head.trim_end_matches('}'))?;
+    let (mut after, mut first) = (Some(0), true);
+    while let Some(from) = after {
+        let page = consents::page(engine, filter, from, PAGE, consents::LOOK).await?;
+        for row in page.rows {
+            write!(target, "{}{}", if first { "" } else { "," }, serde_json::to_string(&row)?)?;
+            first = false;
+        }
+        after = page.next;
+    }
+    writeln!(target, "]}}")?;
+    Ok(target.flush()?)
 }
 
 async fn overview(context: &Context, engine: &Engine, wanted: &Wanted) -> Result<()> {

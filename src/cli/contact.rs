@@ -26,13 +26,13 @@ pub enum Command {
     /// Whether each campaign asked this person and what they answered, or which rule kept it from asking; then the whole story.
     #[command(after_help = "Example: permesso contact explain \"+39 300 123 4567\"")]
     Explain {
-        /// With its country code, in any spelling.
+        /// The number with its country code, in any spelling, or the pseudonym that lists print.
         number: String,
     },
     /// Everything that is known about a person, for the person: consent records (JSON-LD, ISO/IEC TS 27560) or a table (CSV).
     #[command(after_help = "Example: permesso contact export \"+39 300 123 4567\" --out anna.jsonld")]
     Export {
-        /// With its country code, in any spelling.
+        /// The number with its country code, in any spelling, or the pseudonym that lists print.
         number: String,
         /// `jsonld` or `csv`.
         #[arg(long, value_enum, default_value = "jsonld")]
@@ -55,7 +55,7 @@ pub enum Command {
         after_help = "Example: permesso contact erase \"+39 300 123 4567\" --dry-run\n         permesso contact erase \"+39 300 123 4567\" --received 2026-11-20"
     )]
     Erase {
-        /// With its country code, in any spelling.
+        /// The number with its country code, in any spelling, or the pseudonym that lists print.
         number: String,
         /// The day the request came (UTC), from which its month runs: today if left out.
         #[arg(long, value_name = "DAY")]
@@ -67,7 +67,7 @@ pub enum Command {
     /// Restrict the use of a person's data (Art. 18 GDPR), with every number tied to theirs: they are kept, and nothing is sent.
     #[command(after_help = "Example: permesso contact restrict \"+39 300 123 4567\"")]
     Restrict {
-        /// With its country code, in any spelling.
+        /// The number with its country code, in any spelling, or the pseudonym that lists print.
         number: String,
         /// The day the request came (UTC): today if left out.
         #[arg(long, value_name = "DAY")]
@@ -76,7 +76,7 @@ pub enum Command {
     /// End a restriction, after the person was told (Art. 18(3) GDPR).
     #[command(after_help = "Example: permesso contact unrestrict \"+39 300 123 4567\" --told \"letter of 2026-12-01\"")]
     Unrestrict {
-        /// With its country code, in any spelling.
+        /// The number with its country code, in any spelling, or the pseudonym that lists print.
         number: String,
         /// How and when the person was told, for the record.
         #[arg(long, value_name = "WORDS")]
@@ -85,7 +85,7 @@ pub enum Command {
     /// A person objects to marketing (Art. 21 GDPR): all of it ends, on every channel, for every purpose and number of theirs.
     #[command(after_help = "Example: permesso contact object \"+39 300 123 4567\" --received 2026-11-20")]
     Object {
-        /// With its country code, in any spelling.
+        /// The number with its country code, in any spelling, or the pseudonym that lists print.
         number: String,
         /// The day the request came (UTC): today if left out.
         #[arg(long, value_name = "DAY")]
@@ -107,7 +107,7 @@ pub enum Command {
         after_help = "Example: permesso contact link \"+39 300 123 4567\"\n         permesso contact link \"+39 300 123 4567\" --asked-back \"letter of 2026-12-03\""
     )]
     Link {
-        /// With its country code, in any spelling.
+        /// The number with its country code, in any spelling, or the pseudonym that lists print.
         number: String,
         /// How and when somebody who was erased asked to come back: on record, and on their page as the source of the number.
         #[arg(long, value_name = "WORDS")]
@@ -137,7 +137,7 @@ pub enum Requests {
     /// carries it out (`contact erase`, …) ends it.
     #[command(after_help = "Example: permesso contact requests note \"+39 300 123 4567\" --right erasure --received 2026-11-20")]
     Note {
-        /// With its country code, in any spelling.
+        /// The number with its country code, in any spelling, or the pseudonym that lists print.
         number: String,
         /// What was asked for.
         #[arg(long, value_parser = word_of(Right::ALL, Right::code))]
@@ -186,10 +186,10 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                 dossier.closed.iter().for_each(|closed| eprintln!("{}", left_out(*closed)));
                 Ok(())
             };
-            dossier::hand_over(&engine, &parsed(&engine, number)?, &asked, write).await
+            dossier::hand_over(&engine, &parsed(&engine, number).await?, &asked, write).await
         }
         Command::Erase { number, received, dry_run } => {
-            let number = parsed(&engine, number)?;
+            let number = parsed(&engine, number).await?;
             let asked = asked(&engine, *received, "contact erase")?;
             let erased = erase::erase(&engine, &number, &asked, *dry_run).await?;
             match context.json {
@@ -201,7 +201,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Restrict { number, received } => {
             let numbers = rights::restrict_number(
                 &engine,
-                &parsed(&engine, number)?,
+                &parsed(&engine, number).await?,
                 true,
                 &asked(&engine, *received, "contact restrict")?,
             )
@@ -215,14 +215,14 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Unrestrict { number, told } => {
             let told = words(told)?;
             let asked = Asked { evidence: format!("the person was told: {told}"), ..asked(&engine, None, "contact unrestrict")? };
-            match rights::restrict_number(&engine, &parsed(&engine, number)?, false, &asked).await? {
+            match rights::restrict_number(&engine, &parsed(&engine, number).await?, false, &asked).await? {
                 0 => println!("not restricted"),
                 n => println!("no more restricted: {}", counted(n, "number", "numbers")),
             }
             Ok(())
         }
         Command::Object { number, received } => {
-            match rights::object(&engine, &parsed(&engine, number)?, &asked(&engine, *received, "contact object")?).await? {
+            match rights::object(&engine, &parsed(&engine, number).await?, &asked(&engine, *received, "contact object")?).await? {
                 Objected::Ended => println!("all marketing to this person has ended, on every channel"),
                 Objected::Already => {
                     println!("all marketing to this person had ended before; nothing more is sent, and the request is on record")
@@ -236,7 +236,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             Ok(())
         }
         Command::Change { number, new, received } => {
-            let (old, new) = (parsed(&engine, number)?, parsed(&engine, new)?);
+            let (old, new) = (parsed(&engine, number).await?, typed(&engine, new)?);
             rights::change_number(&engine, &old, &new, &asked(&engine, *received, "contact change")?).await?;
             println!("the old number is closed; the new one has every no of the old, and none of its consents");
             Ok(())
@@ -248,7 +248,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                     "--asked-back: is empty; remedy: how and when the person asked for it, as in --asked-back \"letter of 2026-12-03\""
                 );
             }
-            let handed = hand::link(&engine, &parsed(&engine, number)?, &run::operator(), asked_back).await?;
+            let handed = hand::link(&engine, &parsed(&engine, number).await?, &run::operator(), asked_back).await?;
             if context.json {
                 println!("{}", serde_json::to_string(&handed)?);
                 return Ok(());
@@ -265,7 +265,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Requests(Requests::List { open }) => list(context, &engine, *open).await,
         Command::Requests(Requests::Note { number, right, received }) => {
             let asked = asked(&engine, *received, "contact requests note")?;
-            let id = requests::note(&engine, *right, &parsed(&engine, number)?, &asked).await?;
+            let id = requests::note(&engine, *right, &parsed(&engine, number).await?, &asked).await?;
             println!("request {id} is noted; it is due {}", requests::due_on(&asked));
             Ok(())
         }
@@ -303,9 +303,30 @@ fn words(told: &str) -> Result<&str> {
     }
 }
 
-fn parsed(engine: &Engine, number: &str) -> Result<PhoneNumber> {
+/// The number that was typed, or that of a pseudonym.
+async fn parsed(engine: &Engine, text: &str) -> Result<PhoneNumber> {
+    match pseudonym(text) {
+        Some(subject) => explain::number_of(engine, subject).await?.with_context(|| nobodys(subject)),
+        None => typed(engine, text),
+    }
+}
+
+fn typed(engine: &Engine, number: &str) -> Result<PhoneNumber> {
     PhoneNumber::parse(number, engine.config.default_country.as_deref(), engine.fiction())
-        .context("this is no number; remedy: write it as +39 300 123 4567")
+        .context("this is no number; remedy: write it as +39 300 123 4567, or the pseudonym as `consents list` prints it")
+}
+
+/// What lists print in place of a number: no number has such letters.
+fn pseudonym(text: &str) -> Option<&str> {
+    let text = text.trim();
+    (text.len() > 20 && text.starts_with('s') && text.bytes().all(|b| b.is_ascii_alphanumeric())).then_some(text)
+}
+
+fn nobodys(subject: &str) -> String {
+    format!(
+        "there is no contact `{subject}`; remedy: the whole pseudonym as `consents list` or `contact requests list` prints it, or the number \
+         (of whoever was erased, `contact explain` alone has what is left)"
+    )
 }
 
 /// A request that came to the operator.
@@ -432,7 +453,10 @@ async fn list(context: &Context, engine: &Engine, open: bool) -> Result<()> {
 }
 
 async fn explain(context: &Context, engine: &Engine, number: &str) -> Result<()> {
-    let story = explain::explain(engine, &parsed(engine, number)?).await?;
+    let story = match pseudonym(number) {
+        Some(subject) => explain::by_pseudonym(engine, subject).await?.with_context(|| nobodys(subject))?,
+        None => explain::explain(engine, &typed(engine, number)?).await?,
+    };
     if context.json {
         println!("{}", serde_json::to_string(&story)?);
         return Ok(());

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::Subcommand;
+use serde_json::json;
 
 use super::Context;
 use crate::engine::inbox;
@@ -12,8 +13,13 @@ const PAGE: i64 = 100;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Replies nobody could read for sure; their senders get nothing more until an operator decides.
-    #[command(after_help = "Example: permesso inbox list\n         permesso inbox list --dead-letters")]
+    #[command(
+        after_help = "Example: permesso inbox list\n         permesso inbox list --numbers\n         permesso inbox list --dead-letters"
+    )]
     List {
+        /// With the whole number of whoever is a contact, to answer them by hand; nothing else shows it.
+        #[arg(long)]
+        numbers: bool,
         /// Only callbacks that are authentic and that Permesso could not read. Look at each, and settle it by hand.
         #[arg(long)]
         dead_letters: bool,
@@ -47,16 +53,19 @@ fn verdict(text: &str) -> Result<Verdict, String> {
 pub async fn run(context: &Context, command: &Command) -> Result<()> {
     let engine = context.engine().await?;
     match command {
-        Command::List { dead_letters } => {
-            let (mut after, mut none) = (0, true);
+        Command::List { numbers, dead_letters } => {
+            let (mut after, mut none, mut all) = (0, true, Vec::new());
             loop {
-                let page = inbox::waiting(&engine, after, PAGE).await?;
-                let Some(last) = page.last() else { break };
+                let page = inbox::with_numbers(&engine, after, PAGE).await?;
+                let Some((last, _)) = page.last() else { break };
                 after = last.id;
-                for reply in page.iter().filter(|reply| reply.dead_letter || !dead_letters) {
+                for (mut reply, number) in page.into_iter().filter(|(reply, _)| reply.dead_letter || !dead_letters) {
                     none = false;
+                    if let Some(number) = number.filter(|_| *numbers) {
+                        reply.number = Some(number.e164().to_owned());
+                    }
                     if context.json {
-                        println!("{}", serde_json::to_string(reply)?);
+                        all.push(reply);
                         continue;
                     }
                     if reply.dead_letter {
@@ -82,13 +91,19 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                     println!("        {}: {}", reply.reading.read_as, reply.reading.why);
                 }
             }
-            if none && !context.json {
-                println!("nothing waits");
+            match (context.json, none) {
+                (true, _) => println!("{}", json!({ "replies": all })),
+                (false, true) => println!("nothing waits"),
+                (false, false) => {}
             }
         }
         Command::Resolve { id, verdict } => {
             let stop = matches!(verdict, Verdict::Stop);
             let somebodys = inbox::resolve(&engine, *id, stop, &super::run::operator()).await?;
+            if context.json {
+                println!("{}", json!({ "reply": id, "as": if stop { "stop" } else { "nothing" }, "held_somebody": somebodys }));
+                return Ok(());
+            }
             println!(
                 "reply {id}: {}",
                 match (stop, somebodys) {

@@ -188,7 +188,11 @@ pub async fn main() -> ExitCode {
 const CLOCK_VARIABLE: &str = "PERMESSO_CLOCK";
 
 fn clock(dir: &std::path::Path) -> Result<Clock> {
-    let Ok(text) = std::env::var(CLOCK_VARIABLE) else { return Ok(Clock::System) };
+    let text = std::env::var(CLOCK_VARIABLE).unwrap_or_default();
+    // As `unset` does.
+    if text.trim().is_empty() {
+        return Ok(Clock::System);
+    }
     if !crate::app::load(dir)?.allows_fiction() {
         anyhow::bail!("{CLOCK_VARIABLE} is for trying out: it is refused where a gateway is not the mock");
     }

@@ -21,7 +21,7 @@ use crate::store::contacts::{Barred, Contact};
 use crate::store::humans::{self, NoOfAnother};
 use crate::store::{Tx, campaigns, contacts, handed, keep, ledger, requests, screenings, suppressions};
 
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct Story {
     /// The last digits alone.
     pub number: String,
@@ -98,13 +98,39 @@ impl Decision {
 
 /// The story of the person with this pseudonym; `None` where there is none. Pages go by it, since a URL must not hold a number.
 pub async fn of_subject(engine: &Engine, subject: &str) -> Result<Option<Story>> {
+    match number_of(engine, subject).await? {
+        Some(number) => Ok(Some(explain(engine, &number).await?)),
+        None => Ok(None),
+    }
+}
+
+/// As [`of_subject`]; of somebody erased the proof that is left.
+pub async fn by_pseudonym(engine: &Engine, subject: &str) -> Result<Option<Story>> {
+    if let Some(story) = of_subject(engine, subject).await? {
+        return Ok(Some(story));
+    }
+    let mut tx = engine.store.read().await?;
+    let entries = ledger::entries_of(&mut tx, &engine.controller, subject).await?;
+    tx.rollback().await?;
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    let times = Times(engine.zone_of(None, None));
+    Ok(Some(Story {
+        number: "erased".into(),
+        verdict: "Whoever had this pseudonym was erased: the proof is left, and nothing else of them.".into(),
+        time_zone: times.0.to_string(),
+        ledger: entries.iter().map(|entry| line(times, entry)).collect(),
+        ..Story::default()
+    }))
+}
+
+/// The number behind a pseudonym; none where nobody has it, or has it any more.
+pub async fn number_of(engine: &Engine, subject: &str) -> Result<Option<PhoneNumber>> {
     let mut tx = engine.store.read().await?;
     let number = contacts::number_of_subject(&mut tx, &engine.controller, subject).await?;
     tx.rollback().await?;
-    match number {
-        Some(number) => Ok(Some(explain(engine, &engine.vault.decrypt_number(&number)?).await?)),
-        None => Ok(None),
-    }
+    number.map(|number| engine.vault.decrypt_number(&number)).transpose()
 }
 
 /// The pseudonym of a number's person, if it was ever imported.
@@ -142,16 +168,7 @@ pub async fn explain(engine: &Engine, number: &PhoneNumber) -> Result<Story> {
         known: contact.is_some(),
         verdict: "This number was never imported.".into(),
         time_zone: times.0.to_string(),
-        campaigns: Vec::new(),
-        history: Vec::new(),
-        imported: Vec::new(),
-        suppressions: Vec::new(),
-        requests: Vec::new(),
-        registers: Vec::new(),
-        preferences: Vec::new(),
-        consents: Vec::new(),
-        ledger: Vec::new(),
-        pages: Vec::new(),
+        ..Story::default()
     };
     let mut others = Vec::new();
     let mut waits = "";

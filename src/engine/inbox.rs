@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::receive::{self, Resolved};
 use super::{Engine, Tries};
 use crate::clock::instant;
+use crate::domain::phone::PhoneNumber;
 use crate::store::inbound;
 
 /// One reply that waits. The only place where a reply's text is shown.
@@ -55,6 +56,11 @@ pub fn read(engine: &Engine, locale: &str, text: &str) -> Reading {
 
 /// Up to `limit` of those after the id `after`, oldest first.
 pub async fn waiting(engine: &Engine, after: i64, limit: i64) -> Result<Vec<Waiting>> {
+    Ok(with_numbers(engine, after, limit).await?.into_iter().map(|(waiting, _)| waiting).collect())
+}
+
+/// The same, each with its number in full where it is a contact's: for the terminal of an operator who asked for it, and for nothing else.
+pub async fn with_numbers(engine: &Engine, after: i64, limit: i64) -> Result<Vec<(Waiting, Option<PhoneNumber>)>> {
     let mut tx = engine.store.read().await?;
     let rows = inbound::held_after(&mut tx, &engine.controller, after, limit).await?;
     tx.rollback().await?;
@@ -63,20 +69,21 @@ pub async fn waiting(engine: &Engine, after: i64, limit: i64) -> Result<Vec<Wait
             let text = engine.vault.decrypt("inbound", &row.body_enc).context("reading a stored reply")?;
             let number = row.number_enc.as_deref().map(|n| engine.vault.decrypt_number(n)).transpose()?;
             let locale = row.locale.unwrap_or_else(|| engine.config.default_locale.clone());
-            Ok(Waiting {
+            let waiting = Waiting {
                 id: row.id,
                 at: instant(row.at).to_rfc3339(),
                 channel: row.channel,
                 gateway: row.gateway,
                 dead_letter: row.mac.is_empty(),
-                number: number.map(|n| n.to_string()),
+                number: number.as_ref().map(ToString::to_string),
                 stranger: row.subject.is_none() && !row.mac.is_empty(),
                 subject: row.subject,
                 reading: read(engine, &locale, &text),
                 locale,
                 text,
                 read_as: row.intent,
-            })
+            };
+            Ok((waiting, number))
         })
         .collect()
 }

@@ -216,10 +216,13 @@ fn time(at: i64) -> String {
 /// There is no such webhook, or no answer came.
 pub async fn test(engine: &Engine, webhook: &str) -> Result<(u16, String)> {
     let known: Vec<&str> = engine.receivers.keys().map(String::as_str).collect();
-    let receiver = engine
-        .receivers
-        .get(webhook)
-        .with_context(|| format!("there is no [[webhook]] `{webhook}` in permesso.toml; there are: {}", known.join(", ")))?;
+    let receiver = engine.receivers.get(webhook).with_context(|| match known.is_empty() {
+        true => {
+            let how = "add a [[webhook]] with name, url and secret (README.md, Telling your CRM)";
+            format!("there is no [[webhook]] in permesso.toml, so nobody is told anything; remedy: {how}")
+        }
+        false => format!("there is no [[webhook]] `{webhook}` in permesso.toml; there are: {}", known.join(", ")),
+    })?;
     let id = vault::reference("evt").replace('-', "_");
     let data = serde_json::json!({ "webhook": webhook });
     let body = serde_json::json!({ "type": "webhook.test", "timestamp": time(engine.now()), "data": data });

@@ -241,6 +241,13 @@ both!(every_contact_stands_under_one_word_the_same_in_figures_lists_files_and_st
     let of = |v: &Value| ["subject", "channel", "purpose", "status"].map(|k| v[k].as_str().unwrap_or_default().to_owned());
     let told = |[subject, channel, purpose, status]: [String; 4]| format!("{subject} {channel}.{purpose} {status}");
     assert_eq!(lines[1..].iter().map(|l| told(of(l))).collect::<Vec<_>>(), silent);
+    let (_, out, _) = ask(&dir, &["--json", "consents", "list", "--status", "silent"]).await;
+    let one: Value = serde_json::from_str(&out).expect("one object");
+    let rows = one["rows"].as_array().expect("rows");
+    assert_eq!(
+        (rows.iter().map(|r| told(of(r))).collect::<Vec<_>>(), one["filter"].as_str()),
+        (silent.clone(), Some("status=silent"))
+    );
     let (code, _, err) = ask(&dir, &["consents", "list", "--out", path]).await;
     assert!(code == 1 && err.contains("exists already; remedy:"), "{err}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text, "nothing is written over silently");

@@ -247,6 +247,22 @@ async fn the_command_line_goes_from_a_list_to_consents() {
 
 /// Every command that prints much, or prints by a way of its own, into a pipe whose reader has gone, as `head` does.
 #[tokio::test]
+async fn an_empty_clock_is_the_systems() {
+    let mut app = TestApp::new(Kind::Sqlite).await;
+    let year = async |clock: &str| {
+        let mut command = permesso(app.dir.path());
+        command.args(["consents", "overview"]).env("PERMESSO_CLOCK", clock);
+        let out = tokio::process::Command::from(command).output().await.expect("permesso");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    let this_year = chrono::Utc::now().format("%Y-").to_string();
+    assert!(year("").await.contains(&this_year));
+    assert!(year("2031-05-01T09:45:00Z").await.contains("2031-"));
+    app.end().await;
+}
+
+#[tokio::test]
 async fn a_reader_that_has_seen_enough_is_no_error() {
     let mut app = TestApp::with_clock(Kind::Sqlite, Clock::starting(MORNING.parse::<DateTime<Utc>>().expect("a time"))).await;
     app.people(&[TestApp::it(1), TestApp::it(2)]).await;

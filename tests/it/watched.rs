@@ -49,16 +49,25 @@ both!(a_callback_that_is_authentic_and_cannot_be_read_waits_for_the_operator, |a
     assert!(page.contains("form 3, signature 1, token 1"), "{page}");
     assert_eq!(gauge(app, "dead_letters").await, ["2"]);
     // Beside a reply that a person wrote.
+    app.people(&[TestApp::it(1)]).await;
     app.gateway.reply(&TestApp::it(1), crate::app::REPLY_NUMBER, "mah, vediamo un po").await;
     let listed = said(app, &["inbox", "list", "--dead-letters"]).await;
     assert!(listed.contains("a callback of mock that could not be read") && !listed.contains("vediamo"), "{listed}");
-    assert!(said(app, &["inbox", "list"]).await.contains("vediamo"));
+    // Their number stands in full where an operator asked for it, at the terminal and nowhere else.
+    let listed = said(app, &["inbox", "list"]).await;
+    assert!(listed.contains("vediamo") && !listed.contains(&TestApp::it(1)), "{listed}");
+    let listed = said(app, &["inbox", "list", "--numbers"]).await;
+    assert!(listed.contains(&TestApp::it(1)), "{listed}");
+    let json: serde_json::Value = serde_json::from_str(&said(app, &["--json", "inbox", "list"]).await).expect("one object");
+    assert_eq!(json["replies"].as_array().map(Vec::len), Some(3), "{json}");
     let (_, page) = app.get(&format!("{}/inbox", app.operator)).await;
     assert!(page.contains("I have looked") && page.contains("basta &#60;a href=x&#62;"), "{page}");
     let (_, json) = app.get(&format!("{}/api/v1/inbox", app.operator)).await;
     assert!(json.contains("\"dead_letter\":true") && json.contains("\"dead_letter\":false"), "{json}");
     for letter in waiting {
-        said(app, &["inbox", "resolve", &letter.id.to_string(), "--as", "nothing"]).await;
+        let told = said(app, &["--json", "inbox", "resolve", &letter.id.to_string(), "--as", "nothing"]).await;
+        let told: serde_json::Value = serde_json::from_str(&told).expect("one object");
+        assert_eq!(told, serde_json::json!({ "reply": letter.id, "as": "nothing", "held_somebody": false }));
     }
     assert_eq!(gauge(app, "dead_letters").await, ["0"]);
     assert_eq!(said(app, &["inbox", "list", "--dead-letters"]).await, "nothing waits\n");

@@ -11,7 +11,9 @@ use permesso::gateway::mock::protocol::Status;
 
 use crate::app::{LINK, REPLY_NUMBER, TestApp, WHATSAPP_FIRST};
 use crate::both;
-use crate::erasure::by_letter;
+use crate::erasure::{by_letter, grants};
+use crate::plans::said;
+use crate::run::ask;
 
 fn only(story: &Story) -> &InCampaign {
     assert_eq!(story.campaigns.len(), 1, "{story:#?}");
@@ -27,6 +29,34 @@ async fn on_the_desk(app: &TestApp, number: &str) -> (String, serde_json::Value)
     assert_eq!(status, 200);
     (page.replace("&#39;", "'").replace("&#34;", "\""), told)
 }
+
+both!(a_pseudonym_is_taken_wherever_a_number_is, |app| {
+    let number = TestApp::it(1);
+    app.people(&[number.clone(), TestApp::it(2)]).await;
+    app.send(LINK).await;
+    grants(app, &number).await;
+    let of =
+        async |number: &str| permesso::engine::explain::subject_of(&app.engine, &TestApp::number(number)).await.unwrap().unwrap();
+    let (subject, other) = (of(&number).await, of(&TestApp::it(2)).await);
+    let listed = said(app, &["consents", "list", "--status", "granted"]).await;
+    assert!(listed.contains(&subject), "{listed}");
+    assert_eq!(said(app, &["contact", "explain", &subject]).await, said(app, &["contact", "explain", &number]).await);
+    assert!(said(app, &["contact", "export", &subject, "--format", "csv"]).await.contains(&number));
+    assert!(said(app, &["contact", "link", &other]).await.contains("for ••• ••• 002"));
+    assert!(said(app, &["contact", "object", &other]).await.contains("all marketing to this person has ended"));
+    said(app, &["contact", "erase", &subject]).await;
+    // What is left of somebody erased is found by it too, and nothing else is.
+    let left = said(app, &["contact", "explain", &subject]).await;
+    assert!(left.contains("was erased") && left.contains(" granted "), "{left}");
+    for args in [
+        ["contact", "erase", &subject],
+        ["contact", "explain", &subject.replace('s', "t")],
+        ["contact", "explain", "sAAAAAAAAAAAAAAAAAAAAAA"],
+    ] {
+        let (code, _, err) = ask(app.dir.path(), &args).await;
+        assert!(code == 1 && err.contains("; remedy: "), "{args:?}: {err}");
+    }
+});
 
 both!(explain_begins_with_whether_the_person_was_asked_and_what_they_answered, |app| {
     let numbers: Vec<String> = (1..=3).map(TestApp::it).collect();
