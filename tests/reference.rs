@@ -202,6 +202,35 @@ fn the_readme_names_every_key_of_the_configuration_and_no_other() {
 }
 
 #[test]
+fn the_table_of_contents_leads_to_every_section_in_order() {
+    let readme = std::fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("\n**Contents**\n").expect("a table of contents");
+    let (contents, _) = rest.split_once("\n## ").expect("a section after it");
+    let links: Vec<(&str, &str)> = contents
+        .split('[')
+        .skip(1)
+        .map(|link| link.split_once("](#").and_then(|(title, to)| Some((title, to.split_once(')')?.0))).expect("a link"))
+        .collect();
+    let mut is_code = false;
+    let prose = readme.lines().filter(|line| {
+        is_code ^= line.trim_start().starts_with("```");
+        !is_code
+    });
+    let headings = prose.filter_map(|line| line.strip_prefix("## ").or_else(|| line.strip_prefix("### ")));
+    // As GitHub makes anchors of headings.
+    let anchor = |title: &str| -> String {
+        let kept = title.to_lowercase();
+        kept.chars()
+            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect()
+    };
+    let wanted: Vec<(&str, String)> = headings.map(|title| (title, anchor(title))).collect();
+    assert!(wanted.len() > 30, "{wanted:?}");
+    assert_eq!(links, wanted.iter().map(|(title, anchor)| (*title, anchor.as_str())).collect::<Vec<_>>());
+}
+
+#[test]
 fn the_settings_name_every_driver_and_the_manual_has_its_page() {
     let settings = std::fs::read_to_string(Path::new(ROOT).join("config/permesso.toml")).unwrap();
     let readme = std::fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -88,6 +88,7 @@ pub fn public(web: Web) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .fallback(people::unknown)
         .layer(DefaultBodyLimit::max(webhooks::LARGEST))
+        .layer(middleware::from_fn_with_state(web.clone(), in_our_language))
         .layer(middleware::from_fn(people_headers))
         .layer(middleware::from_fn(log))
         .with_state(web);
@@ -253,6 +254,14 @@ async fn log(request: Request, next: Next) -> Response {
 
 fn set(response: &mut Response, name: HeaderName, value: &'static str) {
     response.headers_mut().insert(name, HeaderValue::from_static(value));
+}
+
+/// Whoever states no language reads the company's.
+async fn in_our_language(State(web): State<Web>, mut request: Request, next: Next) -> Response {
+    if let Ok(ours) = HeaderValue::from_str(&web.engine.config.default_locale) {
+        request.headers_mut().entry(header::ACCEPT_LANGUAGE).or_insert(ours);
+    }
+    next.run(request).await
 }
 
 /// The people's pages (design section 9). `same-origin`, since with `no-referrer` browsers send `Origin: null` on our own

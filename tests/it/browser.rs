@@ -524,6 +524,14 @@ async fn the_desk(tour: &mut Tour<'_>) {
     ] {
         tour.desk(name, path, shown).await;
     }
+    // Of a campaign no column is cut off on a common screen.
+    tour.browser.screen(1100, false).await;
+    tour.browser.client.goto(&format!("{}/campaigns/{LINK}", app.operator)).await.expect("the page");
+    let look = "return [...document.querySelectorAll('.wide')].map(w => w.scrollWidth - w.clientWidth)";
+    let over = tour.browser.client.execute(look, Vec::new()).await.expect("looked");
+    if over.as_array().is_none_or(|over| over.len() < 3 || over.iter().any(|px| px.as_f64() != Some(0.0))) {
+        tour.wrong.push(format!("a campaign's tables at 1100: {over} px cut off"));
+    }
 }
 
 /// A site of somebody else's, on this machine too, so that browsers call it the same site and another origin: the hardest case. It shows

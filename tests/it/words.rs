@@ -130,6 +130,8 @@ both!(every_time_a_person_reads_names_its_zone, |app| {
         assert!(shown.ends_with(" (Europe/Rome)"), "{time}{shown}");
     }
     assert!(page.contains("<a href=\"/api/v1/openapi.json\">"), "{page}");
+    // The chart says from when to when its bars are, and names no time to come.
+    assert!(page.contains("class=\"ends\"><span>2026-12-01 10:00 (Europe/Rome)</span></span>"), "{page}");
 });
 
 #[tokio::test]

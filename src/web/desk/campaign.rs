@@ -27,7 +27,7 @@ use crate::web::Web;
 /// Hours up to which the chart draws each; a longer campaign is drawn by days.
 const HOURS: i64 = 96;
 /// Bars the chart has room for at least, so that a short campaign is no wall.
-const ROOM: i64 = 24;
+const ROOM: usize = 24;
 /// Rows of the table under the chart; the file has all.
 const ROWS: usize = 200;
 
@@ -48,6 +48,8 @@ struct Drawn {
     series: Vec<Series>,
     first: String,
     last: String,
+    /// The bars end before the chart does: it says from when to when they are, and names no time to come.
+    is_short: bool,
     /// The newest first.
     rows: Vec<Hour>,
     left_out: usize,
@@ -162,13 +164,13 @@ pub async fn show(State(web): State<Web>, Path(name): Path<String>) -> Page {
     if report.state == "running" {
         frame.refresh = Some(15);
     }
-    let time_line = draw(breakdown::timeline(engine, &name).await?, &report.deadline);
+    let time_line = draw(breakdown::timeline(engine, &name).await?);
     let breakdown = breakdown::breakdown(engine, &name).await?;
     html(&CampaignPage { frame, report, time_line, breakdown })
 }
 
-/// Every hour, or every day, from the first to the last in which something happened; with room for more up to the deadline.
-fn draw(timeline: Timeline, deadline: &str) -> Drawn {
+/// Every hour, or every day, from the first to the last in which something happened.
+fn draw(timeline: Timeline) -> Drawn {
     let parsed = |hour: &Hour| DateTime::parse_from_rfc3339(&hour.start).unwrap_or_default();
     let ends = timeline.hours.first().map(parsed).zip(timeline.hours.last().map(parsed));
     let (first, last) = ends.unwrap_or_default();
@@ -182,8 +184,7 @@ fn draw(timeline: Timeline, deadline: &str) -> Drawn {
             *sum += n;
         }
     }
-    let room = DateTime::parse_from_rfc3339(deadline).map_or(ROOM, |deadline| (slot(deadline) + 1).min(ROOM));
-    let length = (slot(last) + 1).max(room);
+    let length = slot(last) + 1;
     let end = first + Duration::hours((length - 1) * step);
     let labels = [
         "Asks and reminders",
@@ -199,7 +200,7 @@ fn draw(timeline: Timeline, deadline: &str) -> Drawn {
     let series = labels.into_iter().enumerate().filter_map(|(i, label)| {
         let values: Vec<u64> = (0..length).map(|at| slots.get(&at).map_or(0, |hour| figures(hour)[i])).collect();
         let most = values.iter().copied().max().filter(|most| *most > 0)?;
-        Some(Series { label, svg: chart::bars(&values), total: values.iter().sum(), most })
+        Some(Series { label, svg: chart::bars(&values, ROOM), total: values.iter().sum(), most })
     });
     let series = series.collect();
     let left_out = slots.len().saturating_sub(ROWS);
@@ -209,6 +210,7 @@ fn draw(timeline: Timeline, deadline: &str) -> Drawn {
         series,
         first: minute(&first.to_rfc3339()),
         last: minute(&end.to_rfc3339()),
+        is_short: usize::try_from(length).is_ok_and(|length| length < ROOM),
         rows: slots.into_values().rev().take(ROWS).collect(),
         left_out,
     }

@@ -3,13 +3,14 @@
 
 use std::fmt::Write;
 
-/// Bars of one series, one unit wide each, stretched by the page to its width. Whoever cannot see them reads the table.
-pub fn bars(values: &[u64]) -> String {
+/// Bars of one series, one unit wide each, from the left of `room` for so many, stretched by the page to its width. Whoever cannot see them
+/// reads the table.
+pub fn bars(values: &[u64], room: usize) -> String {
     const HEIGHT: u64 = 32;
     let most = values.iter().copied().max().unwrap_or(0).max(1);
     let mut svg = format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" aria-hidden="true" viewBox="0 0 {} {HEIGHT}" preserveAspectRatio="none">"#,
-        values.len().max(1)
+        values.len().max(room).max(1)
     );
     for (i, value) in values.iter().enumerate().filter(|(_, v)| **v > 0) {
         // Something is never drawn as nothing.
