@@ -114,7 +114,7 @@ async fn still(house: &House, links: &[String]) -> Result<f64> {
             privacy_contact: "privacy@acme.example".into(),
             start_number: None,
             door: Door::Open,
-            unchosen: false,
+            again: None,
         };
         Html(page.render().unwrap_or_default())
     }

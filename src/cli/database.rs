@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use clap::Subcommand;
 
 use super::Context;
@@ -28,9 +28,7 @@ pub enum Command {
     },
     /// Write down, while the database is in use, what an old copy of it must learn before it goes live: every no, who was asked, who answered
     /// and who was erased, by keyed hashes. Run it often, and keep the file on another disk: with it a database that is lost loses no no.
-    #[command(
-        after_help = "Example: permesso db keep --to /mnt/backup/kept.jsonl\n         permesso db restore permesso.db --kept /mnt/backup/kept.jsonl"
-    )]
+    #[command(after_help = "Example: permesso db keep --to /mnt/backup/kept.jsonl")]
     Keep {
         /// Made anew at each run, at one stroke.
         #[arg(long)]
@@ -42,9 +40,9 @@ pub enum Command {
     Restore {
         /// What `db backup` made.
         copy: PathBuf,
-        /// Learn from this file, which `db keep` or an earlier try wrote: the database of before cannot be read.
+        /// Learn from this file too, which `db keep` or an earlier try wrote; where the database of before cannot be read, from it alone.
         #[arg(long, conflicts_with = "nothing_kept")]
-        kept: Option<PathBuf>,
+        kept: Vec<PathBuf>,
         /// The database of before is gone and nothing of it was kept: give every list of noes you have before you resume.
         #[arg(long)]
         nothing_kept: bool,
@@ -96,7 +94,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             }
         }
         Command::Restore { copy, kept, nothing_kept } => {
-            super::restore::run(context, config, copy, kept.as_deref(), *nothing_kept).await?;
+            super::restore::run(context, config, copy, kept, *nothing_kept).await?;
         }
     }
     Ok(())
@@ -104,10 +102,27 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
 
 /// Writes what the database knows beside the file, and then puts it in its place.
 async fn keep(store: &Store, controller: &str, to: &Path) -> Result<()> {
-    let new = to.with_added_extension("new");
-    let _ = std::fs::remove_file(&new);
-    restore::keep(store, controller, &new).await?;
-    std::fs::rename(&new, to).with_context(|| format!("cannot write {}; remedy: let permesso write there", to.display()))
+    // Of this process alone: two at a time write two files, and each is whole when it takes the place.
+    let new = to.with_added_extension(format!("{}.new", std::process::id()));
+    let kept = restore::keep(store, controller, &new).await;
+    let put = || -> std::io::Result<()> {
+        std::fs::rename(&new, to)?;
+        let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
+        std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    };
+    let done = match kept {
+        Ok(true) => put().with_context(|| format!("cannot write {}; remedy: let permesso write there", to.display())),
+        Ok(false) => Err(anyhow!(
+            "the database holds nobody and nothing, and {} stays as it is: what it knows may be all there is; remedy: `permesso db restore`, if \
+             this database takes the place of one that was lost",
+            to.display()
+        )),
+        Err(error) => Err(error),
+    };
+    if done.is_err() {
+        let _ = std::fs::remove_file(&new);
+    }
+    done
 }
 
 /// Beside the SQLite file; for Postgres in the folder where one would be.

@@ -179,9 +179,8 @@ fn print_crowds(summary: &Summary) {
         return;
     }
     println!("WARNING: an external_id that stands on more than ten numbers is probably no one person's:");
-    for crowd in &summary.crowded_ids {
-        let rows = counted(crowd.rows, "row", "rows");
-        println!("{:>13}  numbers in {rows}, the first in line {}", crowd.numbers, crowd.line);
+    for crowd in summary.crowded_ids.iter().take(20) {
+        println!("{:>13}  numbers have the one of line {}", crowd.numbers, crowd.line);
     }
     println!(
         "          all numbers of one id count as one human for good: one ask among them, and the no of one for all. Remedy: where it is no \

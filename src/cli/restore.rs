@@ -8,33 +8,33 @@ use chrono::Utc;
 use super::{Context, clock, database, run};
 use crate::app;
 use crate::config::Config;
-use crate::crash;
 use crate::domain::plural::counted;
 use crate::engine::restore::{self, Replayed};
 use crate::store::{Store, backup, migrations};
 use crate::vault::Vault;
 
-pub async fn run(context: &Context, config: Config, copy: &Path, kept: Option<&Path>, nothing_kept: bool) -> Result<()> {
+pub async fn run(context: &Context, config: Config, copy: &Path, kept: &[PathBuf], nothing_kept: bool) -> Result<()> {
     if !copy.is_file() {
         bail!("there is no copy {}; remedy: name a file that `permesso db backup` made", copy.display());
     }
     let folder = database::backups(&config);
     backup::make(&folder)?;
     let stamp = Utc::now().format("%Y%m%dT%H%M%S%3fZ");
-    let known = known(&config, &folder.join(format!("kept-{stamp}.jsonl")), kept, nothing_kept).await?;
+    let own = folder.join(format!("kept-{stamp}.jsonl"));
+    let known = known(&config, &own, kept, nothing_kept).await?;
     let at_one_stroke = config.database.strip_prefix("sqlite:");
     let done = match at_one_stroke {
         Some(path) => {
             let path = PathBuf::from(path.trim_start_matches("//"));
             let aside = folder.join(format!("aside-{stamp}.db"));
             let was_there = path.exists();
-            sqlite(context, &config, copy, &path, &aside, known.as_deref()).await.map(|done| (was_there.then_some(aside), done))
+            sqlite(context, &config, copy, &path, &aside, &known).await.map(|done| (was_there.then_some(aside), done))
         }
-        None => postgres(context, &config, copy, &folder, known.as_deref()).await,
+        None => postgres(context, &config, copy, &folder, &known).await,
     };
     // What we wrote down has served: the copy knows it now, or the database is as it was. On Postgres alone a try that failed may need it.
-    if let Some(file) = known.as_ref().filter(|_| kept.is_none() && (done.is_ok() || at_one_stroke.is_some())) {
-        std::fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
+    if known.contains(&own) && (done.is_ok() || at_one_stroke.is_some()) {
+        std::fs::remove_file(&own).with_context(|| format!("cannot remove {}", own.display()))?;
     }
     let (aside, done) = done?;
     if context.json {
@@ -55,7 +55,7 @@ pub async fn run(context: &Context, config: Config, copy: &Path, kept: Option<&P
         counted(done.erased, "person erased", "people erased"),
     ];
     println!("learned of since: {}", since.join(", "));
-    if known.is_none() {
+    if known.is_empty() {
         println!("nothing was kept: import every list of noes you have (`permesso import suppressions`), now");
     }
     if done.answered > 0 {
@@ -67,23 +67,25 @@ pub async fn run(context: &Context, config: Config, copy: &Path, kept: Option<&P
     Ok(())
 }
 
-/// What the copy has to learn: what the database knows, written down now, or where it cannot be read what somebody kept.
-async fn known(config: &Config, file: &Path, kept: Option<&Path>, nothing_kept: bool) -> Result<Option<PathBuf>> {
+/// What the copy has to learn: what the database knows, written down now, and what somebody kept. It may know less than that, as one does
+/// whose disk was set back.
+async fn known(config: &Config, own: &Path, kept: &[PathBuf], nothing_kept: bool) -> Result<Vec<PathBuf>> {
+    for file in kept {
+        restore::check(file)?;
+    }
     let cannot = match Store::open(&config.database).await {
         Ok(store) => {
             restore::nobody_runs(&store, &config.controller.id).await?;
-            let anything = restore::keep(&store, &config.controller.id, file).await;
+            let anything = restore::keep(&store, &config.controller.id, own).await;
             store.close().await;
             match anything {
-                Ok(true) if kept.is_none() && !nothing_kept => return Ok(Some(file.to_owned())),
+                Ok(true) if !nothing_kept => return Ok([own.to_owned()].into_iter().chain(kept.iter().cloned()).collect()),
                 Ok(true) => {
-                    std::fs::remove_file(file)?;
-                    bail!(
-                        "the database can be read, and knows more than whatever was kept before; remedy: leave --kept and --nothing-kept away"
-                    );
+                    std::fs::remove_file(own)?;
+                    bail!("the database can be read, and an old copy would know less; remedy: leave --nothing-kept away");
                 }
                 done => {
-                    let _ = std::fs::remove_file(file);
+                    let _ = std::fs::remove_file(own);
                     done?;
                     anyhow!("the database holds nobody and nothing")
                 }
@@ -91,13 +93,9 @@ async fn known(config: &Config, file: &Path, kept: Option<&Path>, nothing_kept: 
         }
         Err(error) => error.into(),
     };
-    match kept {
-        Some(file) => {
-            restore::check(file)?;
-            Ok(Some(file.to_owned()))
-        }
-        None if nothing_kept => Ok(None),
-        None => Err(cannot.context(
+    match kept.is_empty() && !nothing_kept {
+        false => Ok(kept.to_vec()),
+        true => Err(cannot.context(
             "nothing can be learned from the database of before, and an old copy alone knows no no since; remedy: --kept FILE with what \
              `permesso db keep` or an earlier try wrote, or --nothing-kept",
         )),
@@ -111,7 +109,7 @@ async fn sqlite(
     copy: &Path,
     database: &Path,
     aside: &Path,
-    kept: Option<&Path>,
+    kept: &[PathBuf],
 ) -> Result<Replayed> {
     let ready = database.with_extension("restoring");
     backup::unpack(copy, &ready).await?;
@@ -127,8 +125,16 @@ async fn postgres(
     config: &Config,
     copy: &Path,
     folder: &Path,
-    kept: Option<&Path>,
+    kept: &[PathBuf],
 ) -> Result<(Option<PathBuf>, Replayed)> {
+    if let Some(version) = backup::version_of(copy).filter(|version| !migrations::is_newest(*version)) {
+        bail!(
+            "{} was made before migration {}, and this program's tables would stand beside its; remedy: restore it by the version that made \
+             it, into an empty database, and then `permesso db migrate`",
+            copy.display(),
+            version + 1
+        );
+    }
     // What an earlier try left is no database of before: that one was put aside then.
     let aside = match backup::is_restoring(&config.database).await? {
         true => None,
@@ -138,16 +144,18 @@ async fn postgres(
         }
     };
     backup::put_back(&config.database, copy).await?;
-    crash::point("between-copy-and-replay");
-    let done = make_ready(context, config, config.database.clone(), kept).await.with_context(|| match kept {
-        Some(kept) => format!("the copy is in place and does not open yet; remedy: restore again with --kept {}", kept.display()),
-        None => "the copy is in place and does not open yet; remedy: restore again".to_owned(),
+    let done = make_ready(context, config, config.database.clone(), kept).await.with_context(|| {
+        let again = match kept {
+            [] => " --nothing-kept".to_owned(),
+            files => files.iter().map(|file| format!(" --kept {}", file.display())).collect(),
+        };
+        format!("the copy is in place and does not open yet; remedy: restore again with{again}")
     })?;
     backup::ready(&config.database).await?;
     Ok((aside, done))
 }
 
-async fn make_ready(context: &Context, config: &Config, database: String, kept: Option<&Path>) -> Result<Replayed> {
+async fn make_ready(context: &Context, config: &Config, database: String, kept: &[PathBuf]) -> Result<Replayed> {
     let store = Store::migrate(&database).await?;
     let mut config = config.clone();
     config.database = database;

@@ -72,7 +72,8 @@ pub(super) async fn cover(
 /// # Errors
 /// It covers none.
 pub(super) async fn goes_on(engine: &Engine, row: &Row) -> Result<()> {
-    let mut tx = engine.store.read().await?;
+    // It holds the campaign's row while it looks, as a claim does.
+    let mut tx = engine.store.write().await?;
     let campaign = engine.revision(&mut tx, row.revision_id).await?;
     let Some(max) = campaign.limits.max_cost else { return Ok(tx.rollback().await?) };
     let waiting = messages::planned_texts(&mut tx, row.id).await?;

@@ -9,7 +9,7 @@ use chrono::NaiveDate;
 use serde::Serialize;
 
 use super::confirm::{self, Deed};
-use super::ids::{self, Crowd, Crowds};
+use super::ids::{self, Crowd};
 use super::noes::{No, Taken, answered, not_of_erased, taken};
 use super::table::{Broken, NotUtf8, Row, Table};
 use super::{Engine, Tries, rights};
@@ -68,7 +68,7 @@ pub struct Summary {
     /// row without a number that can be read. While there is one, the command fails, and a screening frees nobody.
     pub unread: u64,
     pub rejected_by_reason: BTreeMap<String, u64>,
-    /// External ids on more than ten numbers of the file, those on most first: one may be a word for none.
+    /// External ids that stand on more than ten numbers since, those on most first: one may be a word for none.
     pub crowded_ids: Vec<Crowd>,
     /// Rows in another encoding than UTF-8, which are rejected.
     pub not_utf8: Option<NotUtf8>,
@@ -171,8 +171,6 @@ struct Chunk {
     /// When each was said, where the list says a day.
     days: Vec<(Keyed, String)>,
     ties: Vec<Tie>,
-    /// The ids and numbers of its rows.
-    pairs: Vec<ids::Pair>,
     /// Bytes of the file read so far.
     position: u64,
 }
@@ -185,13 +183,12 @@ struct Reading<'a> {
     name: String,
     summary: Summary,
     rejects: RejectFile,
-    crowds: Crowds,
 }
 
 impl Reading<'_> {
     /// The next rows, with new pseudonyms for whoever turns out to be new; `None` at the end.
     async fn next(&mut self) -> Result<Option<Chunk>> {
-        let Reading { engine, table, name, summary, rejects, crowds } = self;
+        let Reading { engine, table, name, summary, rejects } = self;
         let mut chunk = Chunk { rows: Vec::with_capacity(CHUNK), ..Chunk::default() };
         let before = summary.rows;
         // The chunk before this one is stored by the time a failure here is told.
@@ -206,7 +203,11 @@ impl Reading<'_> {
             }
         }
         chunk.position = table.position();
-        chunk.pairs.drain(..).for_each(|pair| crowds.add(pair));
+        // Pseudonyms of a chunk begin alike: they stand on a few pages of their index, and not each on a page of its own.
+        let alike = &token()[..4];
+        for row in &mut chunk.rows {
+            row.subject = format!("s{alike}{}", token());
+        }
         Ok((summary.rows > before).then_some(chunk))
     }
 }
@@ -225,7 +226,6 @@ fn read(
         Ok(row) => {
             if let Ok(number) = number_of(engine, row, engine.config.default_country.as_deref()) {
                 chunk.days.extend(days_of(engine, row, &number));
-                chunk.pairs.extend(ids::of(row).map(|id| ids::pair(id, number.e164(), line)));
             }
             read_row(engine, row, line, name)
         }
@@ -283,12 +283,16 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
     let missing = table.missing.iter().map(|f| (*f).to_owned()).collect();
     let summary = Summary { ignored_columns: table.ignored.clone(), missing_fields: missing, ..Summary::default() };
     let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let rejects = RejectFile::beside(file);
-    let mut reading = Reading { engine, table, name, summary, rejects, crowds: Crowds::default() };
+    let mut reading = Reading { engine, table, name, summary, rejects: RejectFile::beside(file) };
+    let mut crowds: BTreeMap<String, Crowd> = BTreeMap::new();
     let mut next = reading.next().await?;
     while let Some(chunk) = next {
         let (stored, read) = tokio::join!(again(async || store(engine, &chunk).await), reading.next());
-        let (merged, erased, answered) = stored?;
+        let (merged, erased, answered, crowded) = stored?;
+        for (id, numbers) in &crowded {
+            let line = chunk.rows.iter().find(|row| row.human.as_ref() == Some(id)).map_or(0, |row| row.import_line);
+            crowds.entry(id.clone()).or_insert(Crowd { line, numbers: 0 }).numbers = *numbers;
+        }
         let summary = &mut reading.summary;
         summary.answered += answered;
         summary.new += merged.new;
@@ -299,8 +303,9 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
         progress(chunk.position);
         next = read?;
     }
-    let Reading { table, name, mut summary, rejects, crowds, .. } = reading;
-    summary.crowded_ids = crowds.found();
+    let Reading { table, name, mut summary, rejects, .. } = reading;
+    summary.crowded_ids = crowds.into_values().collect();
+    summary.crowded_ids.sort_by_key(|crowd| (std::cmp::Reverse(crowd.numbers), crowd.line));
     summary.rejected_file = rejects.finish()?;
     summary.not_utf8 = table.not_utf8();
     record(engine, CONTACTS, &name, &summary).await?;
@@ -325,8 +330,8 @@ async fn again<T>(mut chunk: impl AsyncFnMut() -> Result<T>) -> Result<T> {
 }
 
 /// A chunk is one transaction: contacts, evidence, ties and every no of them together. Answers, too, how many rows are about somebody
-/// erased and were passed over, and how many say a no that was answered by a yes since.
-async fn store(engine: &Engine, chunk: &Chunk) -> Result<(contacts::Merged, u64, u64)> {
+/// erased and were passed over, how many say a no that was answered by a yes since, and which ids stand on many numbers.
+async fn store(engine: &Engine, chunk: &Chunk) -> Result<(contacts::Merged, u64, u64, Vec<(String, i64)>)> {
     let Chunk { rows: chunk, noes, days, ties, .. } = chunk;
     let mut tx = engine.store.write().await?;
     humans::take_turn(&mut tx, &engine.controller).await?;
@@ -369,9 +374,14 @@ async fn store(engine: &Engine, chunk: &Chunk) -> Result<(contacts::Merged, u64,
     rights::restrict_as_requested(&mut tx, engine, &numbers).await?;
     spread(&mut tx, engine, &merged.humans, now).await?;
     inbound::adopt(&mut tx, &engine.controller, now).await?;
+    // Where every new number is a new human's no crowd has grown; a list that is imported again is looked at again.
+    let crowds = match merged.new > 0 && merged.new == merged.people {
+        true => Vec::new(),
+        false => humans::crowded(&mut tx, &engine.controller, chunk, ids::MANY).await?,
+    };
     crash::point("mid-import");
     tx.commit().await?;
-    Ok((merged, gone.len() as u64, answered))
+    Ok((merged, gone.len() as u64, answered, crowds))
 }
 
 /// Under what the number of a row is known, by every key.
@@ -563,7 +573,7 @@ fn tie_of(engine: &Engine, row: &Row<'_>) -> Option<Tie> {
 }
 
 /// An external id as something to suppress: its human, whatever the numbers.
-fn keyed_id(human: String) -> Keyed {
+pub(super) fn keyed_id(human: String) -> Keyed {
     Keyed { key_id: 0, mac: human }
 }
 
@@ -620,7 +630,6 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
     let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut chunk: Vec<No> = Vec::new();
     let mut days: Vec<(Keyed, String)> = Vec::new();
-    let mut crowds = Crowds::default();
     loop {
         let row = table.record()?;
         let end = row.is_none();
@@ -637,7 +646,6 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
             };
             if let (Ok(row), Ok([number])) = (&row, numbers.as_deref()) {
                 days.extend(days_of(engine, row, number));
-                ids::of(row).into_iter().for_each(|id| crowds.add(ids::pair(id, number.e164(), line)));
             }
             let mut by_id = false;
             let named = numbers.as_deref().unwrap_or_default();
@@ -695,7 +703,6 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
         }
     }
     summary.rejected_file = rejects.finish()?;
-    summary.crowded_ids = crowds.found();
     if summary.rows == 0 {
         bail!("{} has a header and no rows; remedy: check that it is the list you mean", file.display());
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use anyhow::Result;
 
-use super::Engine;
+use super::{Engine, import};
 use crate::domain::phone::PhoneNumber;
 use crate::store::humans::Tie;
 use crate::store::{Tx, listed, suppressions};
@@ -60,6 +60,16 @@ pub(super) async fn taken(tx: &mut Tx, engine: &Engine, noes: &[No]) -> Result<T
         } else {
             taken.again.push((no.row.clone(), no.numbers.clone()));
         }
+    }
+    // Where the row's number is of somebody erased it is tied to nobody, and the no is its human's all the same.
+    let hashes = |tie: &Tie| -> Vec<String> { tie.number.iter().map(|k| &k.mac).chain(&tie.id).cloned().collect() };
+    let all: Vec<String> = taken.said_no.iter().flat_map(hashes).collect();
+    if !all.is_empty() {
+        let erased = suppressions::erased_among(tx, &engine.controller, all.iter().map(String::as_str)).await?;
+        let of_humans = taken.said_no.iter().filter(|tie| tie.number.iter().any(|k| erased.contains(&k.mac)));
+        let ids: Vec<Keyed> =
+            of_humans.filter_map(|tie| tie.id.clone()).filter(|id| !erased.contains(id)).map(import::keyed_id).collect();
+        taken.noes.extend(ids);
     }
     Ok(taken)
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ use crate::domain::suppression::Reason;
 use crate::store::humans::{self, Tie};
 use crate::store::keep::{self, Answered, Asked, Chosen, Ended, Link, No, Pending, Resolved, Tied, Unclear};
 use crate::store::requests::{self, Part, Request};
-use crate::store::{self, Store, Tx, answers, consents, contacts, control, inbound, suppressions};
+use crate::store::{self, Store, Tx, answers, consents, contacts, control, inbound, listed, suppressions};
 use crate::vault::Keyed;
 
 /// Rows read or written at once.
@@ -170,7 +170,7 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<bool> 
     Ok(anybody || all > 0)
 }
 
-/// The lines of a file that [`keep`] wrote; the last of them is an error where the file is cut off or none of ours.
+/// The lines of a file that [`keep()`] wrote; the last of them is an error where the file is cut off or none of ours.
 fn lines_of(file: &Path) -> Result<impl Iterator<Item = Result<Line>>> {
     let opened = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
     let shown = file.display().to_string();
@@ -203,7 +203,7 @@ fn lines_of(file: &Path) -> Result<impl Iterator<Item = Result<Line>>> {
     }))
 }
 
-/// Whether a file is what [`keep`] wrote, and all of it.
+/// Whether a file is what [`keep()`] wrote, and all of it.
 pub fn check(file: &Path) -> Result<()> {
     lines_of(file)?.try_for_each(|line| line.map(drop))
 }
@@ -235,11 +235,11 @@ async fn requested(
     }
 }
 
-/// Brings a copy up to date with what was kept, in one transaction, and halts all sending until an operator resumes it.
+/// Brings a copy up to date with what was kept, by however many, in one transaction, and halts all sending until an operator resumes it.
 ///
 /// # Errors
 /// The key does not fit the copy, or the file is cut off or none of ours; then the copy is as it was.
-pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Replayed> {
+pub async fn replay(engine: &Engine, files: &[PathBuf], by: &str) -> Result<Replayed> {
     let now = engine.now();
     let mut done = Replayed::default();
     let mut tx = engine.store.write().await?;
@@ -250,9 +250,12 @@ pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Re
     }
     humans::take_turn(&mut tx, &engine.controller).await?;
     control::take_turn(&mut tx, &engine.controller).await?;
-    if let Some(file) = file {
+    // A first yes waits on where it waited by all of them.
+    let mut waits: Option<HashSet<Pending>> = None;
+    let mut resolved: Vec<Resolved> = Vec::new();
+    for file in files {
         let mut chunk: Vec<Line> = Vec::new();
-        let (mut waiting, mut resolved): (HashSet<Pending>, Vec<Resolved>) = (HashSet::new(), Vec::new());
+        let mut waiting: HashSet<Pending> = HashSet::new();
         for line in lines_of(file)? {
             let line = match line? {
                 Line::Pending(row) => {
@@ -272,7 +275,13 @@ pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Re
             chunk.push(line);
         }
         write_back(&mut tx, engine, chunk, &mut done).await?;
-        close_questions(&mut tx, engine, &waiting).await?;
+        waits = Some(match waits {
+            Some(others) => others.intersection(&waiting).cloned().collect(),
+            None => waiting,
+        });
+    }
+    if let Some(waits) = waits {
+        close_questions(&mut tx, engine, &waits).await?;
         // After that: a second yes that waits in the copy for such a word must not complete what was completed, replaced or taken back since.
         for row in resolved {
             // What an operator has read since is read; a stop that a later yes answered is a stop here, where that yes cannot be proved.
@@ -285,6 +294,7 @@ pub async fn replay(engine: &Engine, file: Option<&Path>, by: &str) -> Result<Re
         let erased = store::erase::of_wrong_numbers(&mut tx, &engine.controller).await?;
         store::erase::under_wrong_numbers(&mut tx, &engine.controller, &erased).await?;
     }
+    listed::forget(&mut tx, &engine.controller).await?;
     keep::forget_hearing(&mut tx, &engine.controller).await?;
     control::set_halt(&mut tx, &engine.controller, Some(now), &format!("{by}: db restore")).await?;
     tx.commit().await?;

@@ -15,6 +15,7 @@ use tokio::process::Command;
 use url::Url;
 
 use super::{Error, Result};
+use crate::crash;
 
 /// Copies the database into a folder under a name that says its version and the moment.
 ///
@@ -27,6 +28,12 @@ pub async fn copy_into(url: &str, folder: &Path, version: i64) -> Result<PathBuf
     let path = folder.join(name);
     copy_to(url, &path).await?;
     Ok(path)
+}
+
+/// The version that the name of a copy says, where it has the name that [`copy_into`] gave it.
+pub fn version_of(copy: &Path) -> Option<i64> {
+    let name = copy.file_name()?.to_str()?.strip_prefix("permesso-")?;
+    name.split_once('-')?.0.parse().ok()
 }
 
 /// Makes a folder for copies, which its owner alone may look into, where there is none.
@@ -160,10 +167,13 @@ pub async fn put_back(url: &str, copy: &Path) -> Result<()> {
     if first {
         statement(url, "CREATE TABLE restoring ()").await?;
     }
+    let before = tables(url).await?;
     let done = finished("pg_restore", restore).await.map_err(failed);
-    if first && done.is_err() {
+    // Whether a COMMIT that was in doubt was one the tables say: the copy's are new ones.
+    if first && done.is_err() && tables(url).await? == before {
         ready(url).await?;
     }
+    crash::point("between-copy-and-replay");
     done
 }
 
@@ -178,6 +188,15 @@ pub async fn is_restoring(url: &str) -> Result<bool> {
     let marked = sqlx::query_scalar("SELECT to_regclass('restoring') IS NOT NULL").fetch_one(&mut connection).await?;
     connection.close().await?;
     Ok(marked)
+}
+
+/// Tells the tables of a database from those that take their place.
+async fn tables(url: &str) -> Result<Option<i64>> {
+    let mut connection = connect(url).await?;
+    let contacts =
+        sqlx::query_scalar("SELECT CAST(CAST(to_regclass('contacts') AS oid) AS BIGINT)").fetch_one(&mut connection).await?;
+    connection.close().await?;
+    Ok(contacts)
 }
 
 async fn statement(url: &str, statement: &'static str) -> Result<()> {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::contacts::Imported;
 use super::{Result, Tx, execute, fetch_all, fetch_optional, json, suppressions};
 use crate::vault::Keyed;
 
@@ -20,6 +21,21 @@ pub async fn take_turn(tx: &mut Tx, controller: &str) -> Result<()> {
     let _: Option<(String,)> =
         fetch_optional!(tx, "SELECT alias FROM humans WHERE controller = $1 AND alias = '' FOR UPDATE", controller)?;
     Ok(())
+}
+
+/// Ids of these rows whose human has more than so many numbers, and how many.
+pub async fn crowded(tx: &mut Tx, controller: &str, rows: &[Imported], many: i64) -> Result<Vec<(String, i64)>> {
+    let ids: BTreeSet<&str> = rows.iter().filter_map(|row| row.human.as_deref()).collect();
+    fetch_all!(
+        tx,
+        "SELECT h.alias, COUNT(*) FROM EACH($1)
+         THEN JOIN humans h ON h.controller = $2 AND h.alias = j.value->>'id'
+         THEN JOIN contacts c ON c.controller = h.controller AND c.human = h.human
+         GROUP BY h.alias HAVING COUNT(*) > $3 ORDER BY h.alias",
+        json(ids.iter().map(|id| serde_json::json!({ "id": id })).collect::<Vec<_>>()),
+        controller,
+        many
+    )
 }
 
 /// What is joined. In this order the smallest of a group is the hash of an external id, wherever there is one.

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::{Result, Tx, fetch_all, json};
+use super::{Result, Tx, execute, fetch_all, json};
 
 /// Notes these rows. Answers those that were not known.
 pub async fn note(tx: &mut Tx, controller: &str, rows: &[&str]) -> Result<HashSet<String>> {
@@ -15,4 +15,16 @@ pub async fn note(tx: &mut Tx, controller: &str, rows: &[&str]) -> Result<HashSe
         controller
     )?;
     Ok(fresh.into_iter().map(|(row,)| row).collect())
+}
+
+/// Knows no row any more, of contacts' lists neither: of a restored copy nobody can say that a yes is newer than a row that says no, so it counts
+/// when it is imported again.
+pub async fn forget(tx: &mut Tx, controller: &str) -> Result<()> {
+    execute!(tx, "DELETE FROM listed WHERE controller = $1", controller)?;
+    execute!(
+        tx,
+        "UPDATE consent_evidence SET row_hash = row_hash || ' restored' WHERE controller = $1 AND unsubscribed = 1",
+        controller
+    )?;
+    Ok(())
 }

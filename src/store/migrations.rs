@@ -75,6 +75,11 @@ fn known() -> BTreeSet<i64> {
     SQLITE.iter().map(|m| m.version).collect()
 }
 
+/// Whether a database of this version is of this program's.
+pub fn is_newest(version: i64) -> bool {
+    known().last() == Some(&version)
+}
+
 /// Brings a database to this schema. One that holds anything is copied into `backups` first, unless there is no such folder
 /// (somebody has a copy of their own); if that fails nothing is changed. Where there is nothing to do, nothing is copied.
 ///

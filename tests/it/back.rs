@@ -169,7 +169,7 @@ both!(a_copy_older_than_an_erasure_erases_whom_it_has_and_nobody_who_came_back, 
     erase(app, &twice).await;
     crate::restore::stop_all(app).await;
     let (code, out, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().unwrap()]).await;
-    assert!(code == 0 && out.contains("4 erased"), "{out}{err}");
+    assert!(code == 0 && out.contains("4 people erased"), "{out}{err}");
     crate::restore::open(app).await;
     app.listen().await;
 

@@ -286,7 +286,7 @@ async fn each_state_in_six_languages_breaks_no_rule_of_axe(browser: &Browser) {
 
 /// A page that no campaign sent, on which nobody can say yes for the moment.
 async fn while_the_notice_is_not_published(browser: &Browser, app: &mut TestApp) {
-    let number = TestApp::it(13);
+    let number = TestApp::it(93);
     app.people(std::slice::from_ref(&number)).await;
     let handed = permesso::engine::hand::link(&app.engine, &TestApp::number(&number), "ann", None).await.expect("a link").address;
     assert_eq!(app.submit(&handed, "chosen", &["sms.promotions"]).await, 303);

@@ -646,6 +646,9 @@ both!(a_no_that_is_inherited_closes_the_question_and_names_whose_grants_end, |ap
     let opening = |contact| Opening { contact, message: 77, expires_at: 100 };
     conversations::open(&mut tx, C, None, None, "link", &[opening(one.id), opening(two.id)], 4).await.unwrap();
     let human = contacts::merge(&mut tx, C, &[of(1, Some("h")), of(2, Some("h"))], 5).await.unwrap().humans;
+    let crowded = humans::crowded(&mut tx, C, &[of(1, Some("h"))], 1).await.unwrap();
+    assert_eq!(crowded, [("h".to_owned(), 2)]);
+    assert!(humans::crowded(&mut tx, C, &[of(1, Some("h"))], 2).await.unwrap().is_empty());
     assert_eq!(suppressions::spread_over_humans(&mut tx, C, &human, 6).await.unwrap(), [two.id]);
     let closed = conversations::newest_of(&mut tx, two.id).await.unwrap().unwrap();
     assert_eq!((closed.state.as_str(), closed.closed_at), ("refused", Some(6)));

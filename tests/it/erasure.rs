@@ -326,7 +326,7 @@ both!(an_old_copy_has_nothing_of_the_erased_under_a_number_that_was_somebody_els
     assert_eq!(said_of_anybody(app).await, [0; 3]);
     crate::restore::stop_all(app).await;
     let (code, out, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().unwrap()]).await;
-    assert!(code == 0 && out.contains("1 erased"), "{out}{err}");
+    assert!(code == 0 && out.contains("1 person erased"), "{out}{err}");
     crate::restore::open(app).await;
     assert_eq!(said_of_anybody(app).await, [0; 3]);
     assert_eq!(app.count("SELECT COUNT(*) FROM contacts WHERE number_enc <> ''").await, 2, "closed as they were");
@@ -451,7 +451,7 @@ both!(an_old_copy_learns_of_every_erasure_since, |app| {
     erase(app, &person).await;
     crate::restore::stop_all(app).await;
     let (code, out, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().unwrap()]).await;
-    assert!(code == 0 && out.contains("1 erased"), "{out}{err}");
+    assert!(code == 0 && out.contains("1 person erased"), "{out}{err}");
     crate::restore::open(app).await;
     assert_eq!(app.count("SELECT COUNT(*) FROM contacts WHERE number_enc <> ''").await, 1, "the other alone");
     assert_eq!(app.count("SELECT COUNT(*) FROM consent_evidence").await, 1);
@@ -529,7 +529,7 @@ both!(a_letter_is_due_from_its_day_until_it_is_carried_out_also_in_an_old_copy, 
     assert!(ledger.contains(" erased by operator (erasure)") && ledger.contains("letter 1; received 2026-11-20"), "{ledger}");
     crate::restore::stop_all(app).await;
     let (code, out, err) = ask(app.dir.path(), &["db", "restore", copy.to_str().unwrap()]).await;
-    assert!(code == 0 && out.contains("1 erased"), "{out}{err}");
+    assert!(code == 0 && out.contains("1 person erased"), "{out}{err}");
     crate::restore::open(app).await;
     assert!(!app.story(&person).await.known);
     let open = wishes::list(&app.engine, true).await.unwrap();

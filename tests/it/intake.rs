@@ -760,7 +760,7 @@ both!(a_chatbot_asks_for_the_choice_first_and_needs_its_token_for_the_number, |a
     let (status, offer) = ask(serde_json::json!({ "step": "offer", "locale": "pt" })).await;
     assert_eq!((status, &offer["notice"]["version"]), (200, &"2026-12".into()), "{offer}");
     let (status, page) = app.get(offer["notice"]["url"].as_str().unwrap()).await;
-    assert!(status == 200 && page.contains("<html lang=\"en\">") && page.contains("<div lang=\"pt\">"), "{page}");
+    assert!(status == 200 && page.contains("<html lang=\"it\">") && page.contains("<div lang=\"pt\">"), "{page}");
     assert!(page.contains("<h2>Quem somos</h2>") && page.contains("ACME S.p.A."), "{page}");
     let (status, said) = ask(serde_json::json!({ "step": "offer", "locale": "xx" })).await;
     assert!(status >= 400 && said["remedy"].is_string(), "{status}: {said}");

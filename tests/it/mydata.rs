@@ -259,10 +259,11 @@ both!(what_a_person_takes_along_is_true_of_them, |app| {
     // Where it says that consent is withdrawn, whoever has nothing but that address reads how.
     let (status, how) = app.get(record["dpv:hasConsentControl"]["dpv:isExercisedAt"].as_str().unwrap()).await;
     assert!(status == 200 && !how.contains("<form"), "{how}");
-    for way in ["The link in the message that asks you", "<strong>STOP</strong>", REPLY_NUMBER, "Write to privacy@acme.example"] {
+    for way in ["Il link del messaggio che te lo chiede", "<strong>STOP</strong>", REPLY_NUMBER, "Scrivi a privacy@acme.example"]
+    {
         assert!(how.contains(way), "{way}: {how}");
     }
-    assert!(app.get(&format!("{}/it", app.base)).await.1.contains("Come fermare i messaggi"));
+    assert!(app.get(&format!("{}/en", app.base)).await.1.contains("How to stop the messages"));
     let process = &record["dpv:hasProcess"][0];
     let stored = &process["dpv:hasStorageCondition"];
     assert_eq!(stored[0]["@type"], "dpv:StorageLocation");

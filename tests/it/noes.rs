@@ -215,3 +215,15 @@ both!(the_day_of_a_no_in_a_list_is_kept_and_told, |app| {
     assert_eq!(day.as_deref(), Some("2025-07-01"), "the earliest");
     tx.rollback().await.unwrap();
 });
+
+both!(a_no_of_a_row_whose_number_was_erased_is_its_humans_all_the_same, |app| {
+    let (erased, other) = (TestApp::it(1), TestApp::it(2));
+    let (code, out, err) = crate::run::ask(app.dir.path(), &["contact", "erase", &erased]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    app.import(&crate::erasure::with_id(&other, "Z")).await;
+    let noes = app.dir.path().join("of-humans.csv");
+    std::fs::write(&noes, format!("number,external_id\n{erased},Z\n")).unwrap();
+    import::suppressions(&app.engine, &noes, |_| {}).await.unwrap();
+    app.send(LINK).await;
+    assert_eq!(app.asks(&other), 0, "{:?}", app.decisions(&other).await);
+});

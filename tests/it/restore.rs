@@ -8,7 +8,7 @@ use permesso::domain::ledger::Preference;
 use permesso::engine::{breakdown, deliver, expire, explain, inbox, receive, report, restore, rights, steer};
 use permesso::gateway::mock::faults::Faults;
 use permesso::store::keep::{self, Answered, Asked, Ended, Link, No, Resolved, Tied, Unclear};
-use permesso::store::{answers, backup, control, inbound, ledger, messages, suppressions};
+use permesso::store::{answers, backup, control, inbound, ledger, listed, messages, suppressions};
 use permesso::vault::Keyed;
 use sqlx::{Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
@@ -44,7 +44,10 @@ async fn lose(app: &TestApp) {
         Some(path) => std::fs::write(path, "gone").unwrap(),
         None => {
             let mut connection = PgConnection::connect(url).await.unwrap();
-            sqlx::raw_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public").execute(&mut connection).await.unwrap();
+            sqlx::raw_sql("DROP SCHEMA public CASCADE; DROP SCHEMA IF EXISTS apalis CASCADE; CREATE SCHEMA public")
+                .execute(&mut connection)
+                .await
+                .unwrap();
         }
     }
 }
@@ -434,10 +437,14 @@ both!(a_copy_that_cannot_be_made_ready_leaves_the_database_as_it_was, |app| {
     // Where it changes at one stroke it is as it was, and what was kept for the try is of no use.
     let kept_of_tries = backups(app).iter().filter(|(name, _)| name.starts_with("kept-")).count();
     assert_eq!(kept_of_tries, usize::from(app.kind == Kind::Postgres));
-    // It can be read, so nothing that knows less serves.
-    for less in [&["--kept", kept.to_str().unwrap()][..], &["--nothing-kept"]] {
-        let (code, _, err) = restore(&[&[copy.to_str().unwrap()], less].concat()).await;
-        assert!(code == 1 && err.contains("knows more"), "{err}");
+    // It can be read, so it is learned from.
+    let (code, _, err) = restore(&[copy.to_str().unwrap(), "--nothing-kept"]).await;
+    assert!(code == 1 && err.contains("leave --nothing-kept away"), "{err}");
+    if app.kind == Kind::Postgres {
+        let older = dir.join("permesso-0001-20261201T094500000Z.dump");
+        std::fs::copy(&copy, &older).unwrap();
+        let (code, _, err) = restore(&[older.to_str().unwrap()]).await;
+        assert!(code == 1 && err.contains("before migration 2"), "{err}");
     }
     open(app).await;
     assert_eq!(app.count("SELECT COUNT(*) FROM contacts").await, 2);
@@ -516,6 +523,15 @@ both!(what_was_written_down_in_time_saves_the_noes_of_a_database_that_is_lost, |
     assert_eq!((app.asks(&stops), app.asks(&later)), (0, 1));
     stop_all(app).await;
     lose(app).await;
+    // A new one in its place knows nothing, and takes no file's place.
+    let (code, _, err) = ask(&dir, &["db", "migrate"]).await;
+    if code == 0 {
+        let (code, _, err) = ask(&dir, &keep).await;
+        assert!(code == 1 && err.contains("stays as it is"), "{err}");
+        assert_eq!(std::fs::read_to_string(&kept).unwrap(), text);
+    } else {
+        assert_eq!(app.kind, Kind::Sqlite, "{err}");
+    }
     // What a lost database knew nobody can say.
     let (code, out, err) = ask(&dir, &["db", "restore", copy, "--nothing-kept"]).await;
     assert!(code == 0 && out.contains("import suppressions"), "{err}");
@@ -568,6 +584,42 @@ both!(a_yes_of_before_that_is_read_once_more_is_not_answered_once_more, |app| {
     let event = said("STOP", &pending, REPLY_NUMBER, "STOP", said_at[0]);
     receive::store(&app.engine, "mock", &[event]).await.unwrap();
     assert_eq!(app.count("SELECT COUNT(*) FROM suppressions WHERE lifted_at IS NULL").await, 1);
+});
+
+both!(a_database_that_was_set_back_and_what_was_kept_are_learned_from_both, |app| {
+    let [stops, says, later] = [1, 2, 3].map(TestApp::it);
+    let row = TestApp::good(&says).replace("unticked,", "unticked,yes");
+    app.import(&row).await;
+    app.people(&[stops.clone(), later.clone()]).await;
+    app.plan(LINK).await;
+    let copy = copy(app).await;
+    app.reply(&stops, REPLY_NUMBER, "STOP").await;
+    let (dir, kept) = (app.dir.path().to_owned(), app.dir.path().join("kept.jsonl"));
+    let (code, _, err) = ask(&dir, &["db", "keep", "--to", kept.to_str().unwrap()]).await;
+    assert_eq!(code, 0, "{err}");
+    // As it was before the stop.
+    app.execute("DELETE FROM suppressions WHERE reason = 'stopped'").await.unwrap();
+    stop_all(app).await;
+    let (code, out, err) = ask(&dir, &["db", "restore", copy.to_str().unwrap(), "--kept", kept.to_str().unwrap()]).await;
+    assert!(code == 0 && out.contains("1 no,"), "{out}{err}");
+    assert!(kept.is_file(), "it is the operator's");
+    open(app).await;
+    app.listen().await;
+    steer::resume(&app.engine, "test", Some("the provider's inbox was read")).await.unwrap();
+    app.settle().await;
+    assert_eq!((app.asks(&stops), app.asks(&later)), (0, 1));
+    // What lists said is said anew: whether a yes since was answered by a no the copy does not know.
+    app.execute("UPDATE suppressions SET lifted_at = 1 WHERE reason = 'unsubscribed_before'").await.unwrap();
+    app.import(&row).await;
+    assert_eq!(
+        app.count("SELECT COUNT(*) FROM suppressions WHERE reason = 'unsubscribed_before' AND lifted_at IS NULL").await,
+        1
+    );
+    let mut tx = app.engine.store.write().await.unwrap();
+    assert_eq!(listed::note(&mut tx, &app.engine.controller, &["a"]).await.unwrap().len(), 1);
+    listed::forget(&mut tx, &app.engine.controller).await.unwrap();
+    assert_eq!(listed::note(&mut tx, &app.engine.controller, &["a"]).await.unwrap().len(), 1);
+    tx.rollback().await.unwrap();
 });
 
 const C: &str = "contract";
