@@ -15,6 +15,8 @@ use crate::store::queue::{Job, QUEUE};
 use crate::store::{Store, control};
 
 const POLL: Duration = Duration::from_millis(100);
+/// Between the end of apalis' worker and its next.
+const AGAIN: Duration = Duration::from_millis(200);
 const LEASE: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_secs(30);
 /// How often a worker with nothing to do looks whether another's batch has work: that one may be slow, or dead.
@@ -64,7 +66,39 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
         engine.receivers.keys().map(|name| tokio::spawn(tell(engine.clone(), name.clone(), stop.clone()))).collect();
     let desk = Desk { engine: engine.clone(), stop: stop.clone() };
     let helper = tokio::spawn(help(desk.clone()));
-    let monitor = match &engine.store {
+    work_the_queue(&desk).await;
+    let _ = (keeper.await, sweeper.await);
+    let _ = helper.await;
+    futures::future::join_all(told).await;
+    let mut tx = engine.store.write().await?;
+    control::unregister(&mut tx, &engine.worker).await?;
+    tx.commit().await?;
+    tracing::info!("Worker stopped; everything it had sent is stored");
+    Ok(())
+}
+
+/// Takes jobs until `stop` is pulled. Any error of the database ends apalis' worker; another comes, under a fresh name. Not by apalis' own
+/// restart: it begins anew within one poll, and with a database that refuses at once this holds the thread, and with it every webhook.
+async fn work_the_queue(desk: &Desk) {
+    while !desk.stop.is_cancelled() {
+        let signal = desk.stop.clone();
+        let ended = monitor(desk).shutdown_timeout(Duration::from_secs(20)).run_with_signal(async move {
+            signal.cancelled().await;
+            Ok(())
+        });
+        if let Err(error) = ended.await {
+            tracing::warn!(%error, "The queue's monitor ended");
+        }
+        tokio::select! {
+            () = desk.stop.cancelled() => {}
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}
+
+fn monitor(desk: &Desk) -> Monitor {
+    let desk = desk.clone();
+    match &desk.engine.store {
         Store::Sqlite { queue, .. } => {
             let queue = queue.clone();
             Monitor::new().register(move |_| {
@@ -91,33 +125,7 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
                     .build(work)
             })
         }
-    };
-    let signal = stop.clone();
-    // Any error of the database ends apalis' worker; it comes back under a fresh name as long as we run.
-    let again = stop.clone();
-    let result = monitor
-        .should_restart(move |_, _| {
-            std::thread::sleep(Duration::from_millis(200));
-            !again.is_cancelled()
-        })
-        .shutdown_timeout(Duration::from_secs(20))
-        .run_with_signal(async move {
-            signal.cancelled().await;
-            Ok(())
-        })
-        .await;
-    stop.cancel();
-    let _ = (keeper.await, sweeper.await);
-    let _ = helper.await;
-    futures::future::join_all(told).await;
-    let mut tx = engine.store.write().await?;
-    control::unregister(&mut tx, &engine.worker).await?;
-    tx.commit().await?;
-    if let Err(error) = result {
-        tracing::warn!(%error, "The queue's monitor ended");
     }
-    tracing::info!("Worker stopped; everything it had sent is stored");
-    Ok(())
 }
 
 /// Fresh on every start: apalis refuses a name it has seen within a heartbeat.

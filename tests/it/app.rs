@@ -93,7 +93,6 @@ pub fn write_config(dir: &std::path::Path, public: u16, operator: u16, gateway: 
                             l if l.starts_with("database") => format!("database = \"{database}\""),
                             l if l.starts_with("rate = \"") => "rate = \"10000/s\"".to_owned(),
                             l if l.starts_with("rate =") => "rate = 10000.0".to_owned(),
-                            l if l.starts_with("timeout_ms") => "timeout_ms = 700".to_owned(),
                             l => l.to_owned(),
                         })
                         .collect::<Vec<_>>()

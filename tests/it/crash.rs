@@ -54,15 +54,7 @@ fn setting(name: &str, default: u64) -> u64 {
 pub async fn closed(kind: Kind) -> TestApp {
     let mut app = TestApp::with_clock(kind, Clock::starting(MORNING.parse::<DateTime<Utc>>().expect("a time"))).await;
     app.hang_up().await;
-    patient(&app);
     app
-}
-
-/// Processes share this machine with others: an answer that is late only for that would make a send unknown that no fault did.
-pub fn patient(app: &TestApp) {
-    let file = app.dir.path().join("config/permesso.toml");
-    let text = std::fs::read_to_string(&file).expect("the settings");
-    std::fs::write(&file, text.replace("timeout_ms = 700", "timeout_ms = 5000")).expect("written");
 }
 
 /// So many people more, planned and frozen, at eight slices a second for about a second.

@@ -277,7 +277,7 @@ async fn an_ask_goes_out_through_debians_kannel_and_the_receipt_and_a_stop_come_
     let url = format!("http://127.0.0.1:{}", boxes.ports[3]);
     let clock = Clock::starting(MORNING.parse().expect("a time"));
     let mut app = TestApp::with_settings(Kind::Sqlite, clock, |text| {
-        let text = through("kannel", &Kannel::account(), &url, &text).replace("timeout_ms = 700", "timeout_ms = 5000");
+        let text = through("kannel", &Kannel::account(), &url, &text);
         let text = text.replace("# templates = \"../templates/messages\"", &format!("templates = \"{}\"", texts.display()));
         assert!(text.contains("brand = \"ACME\""));
         text.replace("brand = \"ACME\"", &format!("brand = \"{GSM}\""))

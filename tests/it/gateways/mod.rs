@@ -345,7 +345,7 @@ fn whatsapp_only(folder: &std::path::Path) {
 
 fn gateway(driver: &str, account: &str, url: &str) -> String {
     format!(
-        "[[gateway]]\nname = \"{driver}\"\ndriver = \"{driver}\"\nurl = \"{url}\"\nrate = 10000.0\ntimeout_ms = 700\nsimulator = true\n{account}\n"
+        "[[gateway]]\nname = \"{driver}\"\ndriver = \"{driver}\"\nurl = \"{url}\"\nrate = 10000.0\nsimulator = true\n{account}\n"
     )
 }
 

@@ -156,12 +156,9 @@ impl Stage {
             account = account.lines().filter(|l| !l.starts_with(key)).map(|l| format!("{l}\n")).collect();
         }
         account.push_str(more);
-        // Long enough for a machine that has much to do.
-        let timeout = if more.contains("timeout_ms") { "" } else { "timeout_ms = 5000" };
         let rate = if more.contains("rate =") { "" } else { "rate = 10000.0\n" };
         let app = TestApp::with_settings(kind, clock, |text| {
-            super::through("smpp", &account, url, &text)
-                .replace("rate = 10000.0\ntimeout_ms = 700\nsimulator", &format!("{rate}{timeout}\nsimulator"))
+            super::through("smpp", &account, url, &text).replace("rate = 10000.0\nsimulator", &format!("{rate}simulator"))
         });
         let app = app.await;
         // A line in the log, so that its end can see whether it is captured.
@@ -396,7 +393,7 @@ async fn every_documented_status_means_what_the_table_says() {
 
 #[tokio::test]
 async fn what_is_not_answered_is_unknown_and_never_sent_again() {
-    let mut stage = Stage::with(Kind::Sqlite, "timeout_ms = 700").await;
+    let mut stage = Stage::new(Kind::Sqlite).await;
     let [silent, nonsense, half, broken] = [1, 2, 3, 4].map(it);
     stage.smsc.play(&silent, "silence").await;
     // An answer, but to nothing one could have asked.
