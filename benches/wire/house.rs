@@ -154,7 +154,8 @@ impl House {
     pub async fn ask(&self, enough: usize) -> Result<Vec<Accepted>> {
         let campaign = self.start().await?;
         while plan::plan_next(&self.engine, campaign).await? {}
-        let taken: Arc<Mutex<Vec<Accepted>>> = Arc::default();
+        let stop = CancellationToken::new();
+        let taken = Arc::new(Taken { messages: Mutex::default(), enough, stop: stop.clone() });
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", self.mock)).await?;
         let router = Router::new().route("/v1/messages", post(remember)).with_state(taken.clone());
         let serving = tokio::spawn(async move { axum::serve(listener, router).await });
@@ -164,22 +165,13 @@ impl House {
             let due = messages::due_batches(&mut tx, &self.engine.controller, self.engine.now(), 1).await?;
             tx.rollback().await?;
             let Some((batch,)) = due.first() else { break };
-            let (stop, asked) = (CancellationToken::new(), taken.clone());
-            let ending = stop.clone();
-            let watch = tokio::spawn(async move {
-                while asked.lock().expect("no panic while held").len() < enough {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-                ending.cancel();
-            });
             deliver::deliver(&self.engine, *batch, &stop).await?;
-            watch.abort();
             if stop.is_cancelled() {
                 break;
             }
         }
         serving.abort();
-        Ok(std::mem::take(&mut taken.lock().expect("no panic while held")))
+        Ok(std::mem::take(&mut taken.messages.lock().expect("no panic while held")))
     }
 
     pub async fn count(&self, sql: &'static str) -> Result<i64> {
@@ -233,13 +225,22 @@ impl Accepted {
     }
 }
 
-async fn remember(
-    State(taken): State<Arc<Mutex<Vec<Accepted>>>>,
-    Json(request): Json<SendRequest>,
-) -> (StatusCode, Json<SendAnswer>) {
+/// What was accepted; with so many no more is claimed.
+struct Taken {
+    messages: Mutex<Vec<Accepted>>,
+    enough: usize,
+    stop: CancellationToken,
+}
+
+async fn remember(State(taken): State<Arc<Taken>>, Json(request): Json<SendRequest>) -> (StatusCode, Json<SendAnswer>) {
     let SendRequest { reference, to, text, .. } = request;
     let id = format!("m-{reference}");
-    taken.lock().expect("no panic while held").push(Accepted { id: id.clone(), reference: reference.clone(), to, text });
+    let mut messages = taken.messages.lock().expect("no panic while held");
+    messages.push(Accepted { id: id.clone(), reference: reference.clone(), to, text });
+    if messages.len() >= taken.enough {
+        taken.stop.cancel();
+    }
+    drop(messages);
     (StatusCode::ACCEPTED, Json(SendAnswer { id, reference }))
 }
 

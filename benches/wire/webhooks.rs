@@ -52,12 +52,12 @@ pub fn bodies(engine: &Engine, asked: &[Accepted]) -> Vec<(String, Vec<u8>)> {
     let now = engine.now();
     let events = asked.iter().enumerate().flat_map(|(n, message)| {
         let receipt = |status: Status| {
-            let event_id = format!("{status:?}-{n}");
+            let event_id = format!("{status:?}-{}", message.reference);
             let (id, reference) = (message.id.clone(), message.reference.clone());
             Event::Receipt(protocol::Receipt { event_id, id, reference, status, at: now, error: None })
         };
         let reply = Event::Inbound(protocol::Inbound {
-            event_id: format!("reply-{n}"),
+            event_id: format!("reply-{}", message.reference),
             from: message.to.clone(),
             to: "+393001234567".into(),
             channel: protocol::Channel::Sms,

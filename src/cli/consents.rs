@@ -51,9 +51,6 @@ const COLUMNS: [&str; 21] = [
     "form",
 ];
 
-/// Rows read at once.
-const PAGE: i64 = 1000;
-
 /// State of a granted permission that must not be used now: whoever takes in `granted` alone never sees it.
 const NOT_RELEASABLE: &str = "not_releasable";
 
@@ -121,17 +118,17 @@ pub enum Command {
 }
 
 pub async fn run(context: &Context, command: &Command) -> Result<()> {
-    let engine = context.engine().await?;
+    let engine = Arc::new(context.engine().await?);
     match command {
         Command::Overview(wanted) => overview(context, &engine, wanted).await,
         Command::List { wanted, format, out, force } => {
             let filter = wanted.read(&engine)?;
             // A file has the form that was asked for, and the object tells of it.
             if context.json && out.is_none() {
-                return listed(&engine, &filter).await;
+                return listed(engine, filter).await;
             }
             let mut target = super::out::open(out.as_deref(), *force)?;
-            let mut parts = std::pin::pin!(file(Arc::new(engine), filter, *format));
+            let mut parts = std::pin::pin!(file(engine, filter, *format));
             let mut lines = 0;
             while let Some((bytes, rows)) = parts.try_next().await? {
                 target.write_all(&bytes)?;
@@ -145,19 +142,19 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     }
 }
 
-/// The list as one object, written while it is read: a million rows need no memory.
-async fn listed(engine: &Engine, filter: &Filter) -> Result<()> {
-    let head = json!({ "as_of": consents::as_of(engine), "controller": engine.controller, "filter": filter.query() }).to_string();
+/// The list as one object, written while it is read.
+async fn listed(engine: Arc<Engine>, filter: Filter) -> Result<()> {
+    let head =
+        json!({ "as_of": consents::as_of(&engine), "controller": engine.controller, "filter": filter.query() }).to_string();
     let mut target = super::out::open(None, false)?;
     write!(target, "{},\"rows\":[", head.trim_end_matches('}'))?;
-    let (mut after, mut first) = (Some(0), true);
-    while let Some(from) = after {
-        let page = consents::page(engine, filter, from, PAGE, consents::LOOK).await?;
-        for row in page.rows {
-            write!(target, "{}{}", if first { "" } else { "," }, serde_json::to_string(&row)?)?;
-            first = false;
+    let mut pages = std::pin::pin!(consents::pages(engine, filter));
+    let mut comma = "";
+    while let Some(rows) = pages.try_next().await? {
+        for row in rows {
+            write!(target, "{comma}{}", serde_json::to_string(&row)?)?;
+            comma = ",";
         }
-        after = page.next;
     }
     writeln!(target, "]}}")?;
     Ok(target.flush()?)

@@ -105,13 +105,10 @@ async fn keep(store: &Store, controller: &str, to: &Path) -> Result<()> {
     // Of this process alone: two at a time write two files, and each is whole when it takes the place.
     let new = to.with_added_extension(format!("{}.new", std::process::id()));
     let kept = restore::keep(store, controller, &new).await;
-    let put = || -> std::io::Result<()> {
-        std::fs::rename(&new, to)?;
-        let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
-        std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-    };
     let done = match kept {
-        Ok(true) => put().with_context(|| format!("cannot write {}; remedy: let permesso write there", to.display())),
+        Ok(true) => {
+            backup::replace(&new, to).with_context(|| format!("cannot write {}; remedy: let permesso write there", to.display()))
+        }
         Ok(false) => Err(anyhow!(
             "the database holds nobody and nothing, and {} stays as it is: what it knows may be all there is; remedy: `permesso db restore`, if \
              this database takes the place of one that was lost",

@@ -113,26 +113,25 @@ fn line(count: u64, one: &str, many: &str) {
     println!("{count:>9} {}", word(count, one, many));
 }
 
-/// Of the rows that say no, those taken by their external id alone.
-fn print_by_id(summary: &Summary) {
-    if summary.by_id > 0 {
-        line(
-            summary.by_id,
-            "row without a number that can be read: its no was taken for everybody with its external_id",
-            "rows without a number that can be read: their noes were taken for everybody with their external_id",
-        );
+/// A line that stands there only where there is something to count.
+fn line_of_any(count: u64, one: &str, many: &str) {
+    if count > 0 {
+        line(count, one, many);
     }
 }
 
-/// Of the rows that say no, those that change nothing any more.
-fn print_answered(summary: &Summary) {
-    if summary.answered > 0 {
-        line(
-            summary.answered,
-            "row known already says a no that its person has answered by a yes since, which stands; remedy for a no said anew: `permesso contact object`",
-            "rows known already say noes that their people have answered by a yes since, which stands; remedy for a no said anew: `permesso contact object`",
-        );
-    }
+/// Of the rows that say no, those taken by their external id alone, and those that change nothing any more.
+fn print_noes(summary: &Summary) {
+    line_of_any(
+        summary.by_id,
+        "row without a number that can be read: its no was taken for everybody with its external_id",
+        "rows without a number that can be read: their noes were taken for everybody with their external_id",
+    );
+    line_of_any(
+        summary.answered,
+        "row known already says a no that its person has answered by a yes since, which stands; remedy for a no said anew: `permesso contact object`",
+        "rows known already say noes that their people have answered by a yes since, which stands; remedy for a no said anew: `permesso contact object`",
+    );
 }
 
 /// Under a summary's counts: the rejected rows by reason, and where they stand.
@@ -165,11 +164,9 @@ pub fn print_suppressions(summary: &Summary, file: &Path) {
     line(summary.rows, "row", "rows");
     line(summary.new, "row with a number left in peace from now on", "rows with a number left in peace from now on");
     line(summary.repeated, "row with a number left in peace already", "rows with a number left in peace already");
-    print_by_id(summary);
-    print_answered(summary);
+    print_noes(summary);
     line(summary.rejected, "row rejected", "rows rejected");
     print_rejected(summary, file);
-    print_crowds(summary);
     print_ignored(summary);
 }
 
@@ -209,25 +206,18 @@ pub fn print_contacts(summary: &Summary, file: &Path) {
     line(summary.repeated, "row repeated, nothing new", "rows repeated, nothing new");
     line(summary.rejected, "row rejected", "rows rejected");
     print_rejected(summary, file);
-    if summary.unsubscribed > 0 {
-        line(summary.unsubscribed, "of the rows says no: suppressed", "of the rows say no: suppressed");
-    }
-    print_by_id(summary);
-    print_answered(summary);
-    if summary.erased > 0 {
-        line(
-            summary.erased,
-            "row about somebody who was erased at their request: nothing of it was kept",
-            "rows about people who were erased at their request: nothing of them was kept",
-        );
-    }
-    if summary.quarantined > 0 {
-        line(
-            summary.quarantined,
-            "of the rows comes from a bought or unknown source: never asked",
-            "of the rows come from a bought or unknown source: never asked",
-        );
-    }
+    line_of_any(summary.unsubscribed, "of the rows says no: suppressed", "of the rows say no: suppressed");
+    print_noes(summary);
+    line_of_any(
+        summary.erased,
+        "row about somebody who was erased at their request: nothing of it was kept",
+        "rows about people who were erased at their request: nothing of them was kept",
+    );
+    line_of_any(
+        summary.quarantined,
+        "of the rows comes from a bought or unknown source: never asked",
+        "of the rows come from a bought or unknown source: never asked",
+    );
     print_crowds(summary);
     print_ignored(summary);
     if summary.missing_fields.iter().any(|f| f == "unsubscribed") {

@@ -72,20 +72,18 @@ pub(super) async fn cover(
 /// # Errors
 /// It covers none.
 pub(super) async fn goes_on(engine: &Engine, row: &Row) -> Result<()> {
-    // It holds the campaign's row while it looks, as a claim does.
-    let mut tx = engine.store.write().await?;
+    let mut tx = engine.store.read().await?;
     let campaign = engine.revision(&mut tx, row.revision_id).await?;
     let Some(max) = campaign.limits.max_cost else { return Ok(tx.rollback().await?) };
     let waiting = messages::planned_texts(&mut tx, row.id).await?;
-    let reserved = campaigns::reserved(&mut tx, row.id).await?;
     tx.rollback().await?;
     let shown = engine.config.preview(&campaign)?;
     let costs = waiting.iter().flat_map(|(kind, channel, locale, country)| {
         let is_it = move |s: &&Shown| s.channel.code() == channel && s.locale == *locale && s.kinds.contains(kind);
         shown.iter().filter(is_it).filter_map(move |s| s.cost.get(country))
     });
-    let Some(next) = costs.map(|cost| cost.micros).min().filter(|next| reserved + next > max.micros) else { return Ok(()) };
-    let [reserved, next] = [reserved, next].map(|micros| Money::new(micros, max.currency));
+    let Some(next) = costs.map(|cost| cost.micros).min().filter(|next| row.reserved + next > max.micros) else { return Ok(()) };
+    let [reserved, next] = [row.reserved, next].map(|micros| Money::new(micros, max.currency));
     bail!(
         "campaign `{name}` would pause again at once: {reserved} of {max} are reserved, and the cheapest message that waits may cost {next}; \
          remedy: raise limits.max_cost, then `permesso campaign plan {name}` and start that plan",

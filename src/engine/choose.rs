@@ -1,6 +1,7 @@
 //! The preference page's two verbs: [`look`] reads and changes nothing at all, [`submit`] is the person's own act.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use chrono::NaiveDate;
@@ -111,6 +112,19 @@ async fn found(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Option<Attem
     Ok(messages::attempt_by_token(tx, &engine.controller, &vault::token_hash(token)).await?)
 }
 
+/// The campaign that sent the link, as it stood then; none behind what no campaign sent.
+async fn campaign_of(tx: &mut Tx, engine: &Engine, attempt: &Attempt) -> Result<Option<Arc<Campaign>>> {
+    Ok(match attempt.revision_id {
+        Some(id) => Some(engine.revision(tx, id).await?),
+        None => None,
+    })
+}
+
+/// What keeps a page from taking a yes beside its notice; a campaign's page stands beside the one that it was started with.
+async fn lacking(tx: &mut Tx, engine: &Engine, campaign: Option<&Campaign>) -> Result<Option<String>> {
+    if campaign.is_some() { Ok(None) } else { notice::lacking(tx, engine).await }
+}
+
 fn can_grant(engine: &Engine, attempt: &Attempt, campaign: Option<&Campaign>) -> bool {
     let days = campaign.map_or(engine.config.link_days, |c| c.link_days);
     engine.now() < attempt.claimed_at + days * DAY
@@ -145,10 +159,7 @@ pub struct Offer {
 pub async fn offer(engine: &Engine, token: &str) -> Result<Option<Offer>> {
     let mut tx = engine.store.read().await?;
     let Some(attempt) = found(&mut tx, engine, token).await? else { return Ok(None) };
-    let campaign = match attempt.revision_id {
-        Some(id) => Some(engine.revision(&mut tx, id).await?),
-        None => None,
-    };
+    let campaign = campaign_of(&mut tx, engine, &attempt).await?;
     let notice = notice::standing(&mut tx, engine).await?;
     tx.rollback().await?;
     let (purposes, channels) = offered(engine, campaign.as_deref());
@@ -162,10 +173,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     let contact = contacts::by_id(&mut tx, attempt.contact_id).await?.context("the contact is gone")?;
     let situation = Situation::of(&mut tx, engine, contact, Vec::new()).await?;
     let number = engine.vault.decrypt_number(&situation.contact.number_enc)?;
-    let campaign = match attempt.revision_id {
-        Some(id) => Some(engine.revision(&mut tx, id).await?),
-        None => None,
-    };
+    let campaign = campaign_of(&mut tx, engine, &attempt).await?;
     let preferences = ledger::preferences(&mut tx, &engine.controller, &situation.contact.subject).await?;
     let keyed = engine.vault.keyed_all(&number);
     let live = suppressions::of(&mut tx, &engine.controller, &keyed).await?;
@@ -186,7 +194,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         None => false,
     };
     let notice = notice::standing(&mut tx, engine).await?;
-    let lacking = if campaign.is_none() { notice::lacking(&mut tx, engine).await? } else { None };
+    let lacking = lacking(&mut tx, engine, campaign.as_deref()).await?;
     tx.rollback().await?;
     if let Some(problem) = &lacking {
         tracing::error!(problem, "A page that no campaign sent takes no yes");
@@ -315,10 +323,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
     let Some(row) = contacts::lock(&mut tx, attempt.contact_id).await? else { return Ok(Submitted::Unknown) };
     let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&row.number_enc)?);
     let mut situation = Situation::read(&mut tx, engine, attempt.contact_id, keyed).await?;
-    let campaign = match attempt.revision_id {
-        Some(id) => Some(engine.revision(&mut tx, id).await?),
-        None => None,
-    };
+    let campaign = campaign_of(&mut tx, engine, &attempt).await?;
     let barred = contacts::barred(&mut tx, attempt.contact_id).await?.is_some();
     let can_grant = can_grant(engine, &attempt, campaign.as_deref());
     let (purposes, channels) = offered(engine, campaign.as_deref());
@@ -416,8 +421,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
         tx.commit().await?;
         return Ok(Submitted::Outdated);
     }
-    let lacking = if campaign.is_none() { notice::lacking(&mut tx, engine).await? } else { None };
-    if let Some(problem) = lacking {
+    if let Some(problem) = lacking(&mut tx, engine, campaign.as_deref()).await? {
         // The page says so, as it did when it was shown.
         tracing::error!(problem, "A yes on a page that no campaign sent was not taken");
         tx.commit().await?;

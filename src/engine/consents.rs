@@ -1,8 +1,10 @@
 //! Who consented and who did not: contacts by status, channel and purpose, counted, listed and, a page after the other, exported.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use anyhow::Result;
+use futures::{Stream, stream};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -210,6 +212,21 @@ pub async fn matrix(engine: &Engine, filter: &Filter) -> Result<Matrix> {
         rows: permissions().enumerate().map(row).collect(),
     }
     .only(filter))
+}
+
+/// Rows read at a time of everybody.
+const CHUNK: i64 = 5_000;
+
+/// Everybody a filter finds, in parts: they can be written while they are read, and a million rows need no memory.
+pub fn pages(engine: Arc<Engine>, filter: Filter) -> impl Stream<Item = Result<Vec<Standing>>> + Send + 'static {
+    stream::try_unfold(Some(0), move |after: Option<i64>| {
+        let engine = engine.clone();
+        async move {
+            let Some(after) = after else { return Ok(None) };
+            let page = page(&engine, &filter, after, CHUNK, LOOK).await?;
+            Ok(Some((page.rows, page.next)))
+        }
+    })
 }
 
 /// Up to `limit` rows after the key `after` (0: from the beginning), having looked at `look` contacts at most, or as many more as one

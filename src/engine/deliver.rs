@@ -112,14 +112,13 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
         let wanted = usize::try_from(wanted).unwrap_or(1);
         let most = *each.get_or_insert_with(|| gateway.parts("").map_or(1, |_| sms::MAX_PARTS_UCS2));
         let rates = Rates { engine, gateway: &batch.gateway, sender: &batch.sender, campaign: rate };
-        let permits = async |wanted: usize| rates.permits(wanted).await;
-        let mut got = permits(wanted * most).await?;
+        let mut got = rates.permits(wanted * most).await?;
         if got.count == 0 {
             continue;
         }
         while got.count < most && !stop.is_cancelled() {
             tokio::time::sleep(Duration::from_millis(10)).await;
-            got.add(permits(most - got.count).await?);
+            got.add(rates.permits(most - got.count).await?);
         }
         if outcome::Unstored::any(engine) {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -144,15 +143,12 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
         let needed: usize = parts.clone().sum();
         each = parts.max();
         // Permits that are stale count no more, and texts may be longer than those before.
-        let mut lacking = if got.are_stale() { needed } else { needed.saturating_sub(got.count) };
-        let mut permitted = Ok(());
-        while lacking > 0 && permitted.is_ok() {
-            permitted = permits(lacking).await.map(|more| lacking -= more.count);
-        }
+        let lacking = if got.are_stale() { needed } else { needed.saturating_sub(got.count) };
+        let permitted = rates.take(lacking, i64::MAX).await;
         crash::point("after-claim");
         // What is claimed has its outcome whatever happens: without permits none of it is sent, and that is known.
         let settled = match &permitted {
-            Ok(()) => send(engine, gateway.as_ref(), &rates, letters).await,
+            Ok(_) => send(engine, gateway.as_ref(), &rates, letters).await,
             Err(_) => letters.into_iter().map(|letter| letter.unsent("there were no permits")).collect(),
         };
         store_outcomes(engine, &batch, settled).await;
@@ -171,6 +167,14 @@ struct Rates<'a> {
 impl Rates<'_> {
     async fn permits(&self, wanted: usize) -> Result<Permits> {
         limits::permits(self.engine, self.gateway, self.sender, self.campaign, wanted).await
+    }
+
+    /// Takes so many, however long it lasts; false where it lasted beyond `until`.
+    async fn take(&self, mut lacking: usize, until: i64) -> Result<bool> {
+        while lacking > 0 && self.engine.now() < until {
+            lacking -= self.permits(lacking).await?.count;
+        }
+        Ok(self.engine.now() < until)
     }
 }
 
@@ -233,14 +237,8 @@ async fn send_one(engine: &Engine, gateway: &dyn Gateway, rates: &Rates<'_>, cle
     // The gateway itself rejects a second message with our reference, so asking again finds out what the first one did. It is a request
     // like any other to the gateway, and takes its permits.
     let may_ask = async || {
-        let mut lacking = gateway.parts(&outgoing.text).unwrap_or(1);
-        while lacking > 0 && engine.now() < cleared.send_before() {
-            match rates.permits(lacking).await {
-                Ok(more) => lacking -= more.count,
-                Err(_) => return false,
-            }
-        }
-        engine.now() < cleared.send_before()
+        let parts = gateway.parts(&outgoing.text).unwrap_or(1);
+        rates.take(parts, cleared.send_before()).await.unwrap_or(false)
     };
     if matches!(sent, Sent::Unknown { .. }) && gateway.dedupes_on(outgoing.channel) && may_ask().await {
         return match gateway.send(cleared, outgoing).await {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::confirm::{self, Deed};
 use super::ids::{self, Crowd};
-use super::noes::{No, Taken, answered, not_of_erased, taken};
+use super::noes::{No, Taken, answered, hashes, not_of_erased, taken};
 use super::table::{Broken, NotUtf8, Row, Table};
 use super::{Engine, Tries, rights};
 use crate::clock::instant;
@@ -288,7 +288,7 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
     let mut next = reading.next().await?;
     while let Some(chunk) = next {
         let (stored, read) = tokio::join!(again(async || store(engine, &chunk).await), reading.next());
-        let (merged, erased, answered, crowded) = stored?;
+        let Stored { merged, erased, answered, crowded } = stored?;
         for (id, numbers) in &crowded {
             let line = chunk.rows.iter().find(|row| row.human.as_ref() == Some(id)).map_or(0, |row| row.import_line);
             crowds.entry(id.clone()).or_insert(Crowd { line, numbers: 0 }).numbers = *numbers;
@@ -329,29 +329,39 @@ async fn again<T>(mut chunk: impl AsyncFnMut() -> Result<T>) -> Result<T> {
     }
 }
 
-/// A chunk is one transaction: contacts, evidence, ties and every no of them together. Answers, too, how many rows are about somebody
-/// erased and were passed over, how many say a no that was answered by a yes since, and which ids stand on many numbers.
-async fn store(engine: &Engine, chunk: &Chunk) -> Result<(contacts::Merged, u64, u64, Vec<(String, i64)>)> {
+/// What became of a chunk.
+struct Stored {
+    merged: contacts::Merged,
+    /// Rows about somebody erased, which were passed over.
+    erased: u64,
+    /// Rows that say a no that was answered by a yes since.
+    answered: u64,
+    /// Ids that stand on many numbers, and on how many.
+    crowded: Vec<(String, i64)>,
+}
+
+/// A chunk is one transaction: contacts, evidence, ties and every no of them together.
+async fn store(engine: &Engine, chunk: &Chunk) -> Result<Stored> {
     let Chunk { rows: chunk, noes, days, ties, .. } = chunk;
     let mut tx = engine.store.write().await?;
     humans::take_turn(&mut tx, &engine.controller).await?;
     let now = engine.now();
-    let hashes = |row: &'_ Imported| -> Vec<String> {
-        row.other_macs.iter().map(|k| &k.mac).chain([&row.mac]).chain(&row.human).cloned().collect()
+    let of_row = |row: &'_ Imported| -> Vec<&str> {
+        row.other_macs.iter().map(|k| &k.mac).chain([&row.mac]).chain(&row.human).map(String::as_str).collect()
     };
-    let all: Vec<String> = chunk.iter().flat_map(hashes).collect();
-    let erased = suppressions::erased_among(&mut tx, &engine.controller, all.iter().map(String::as_str)).await?;
+    let all = chunk.iter().flat_map(of_row).chain(ties.iter().flat_map(hashes));
+    let erased = suppressions::erased_among(&mut tx, &engine.controller, all).await?;
     let (gone, kept): (Vec<Imported>, Vec<Imported>) =
-        chunk.iter().cloned().partition(|row| hashes(row).iter().any(|hash| erased.contains(hash)));
+        chunk.iter().cloned().partition(|row| of_row(row).iter().any(|hash| erased.contains(*hash)));
     let chunk = kept.as_slice();
     // A row known already said its no when it first came; since then the person may have said yes by their own act.
     let known = contacts::known_rows(&mut tx, &engine.controller, chunk).await?;
     let mut merged = contacts::merge(&mut tx, &engine.controller, chunk, now).await?;
-    let ties = not_of_erased(&mut tx, engine, ties).await?;
+    let ties = not_of_erased(ties, &erased);
     if !ties.is_empty() {
         merged.humans.extend(humans::tie(&mut tx, &engine.controller, &ties).await?);
     }
-    let Taken { mut noes, mut said_no, mut again } = taken(&mut tx, engine, noes).await?;
+    let Taken { mut noes, mut said_no, mut again } = taken(&mut tx, engine, noes, &erased).await?;
     for row in chunk.iter().filter(|r| r.unsubscribed != 0) {
         let number: Vec<Keyed> = hashes_of(row).collect();
         if known.contains(&row.row_hash) {
@@ -375,13 +385,13 @@ async fn store(engine: &Engine, chunk: &Chunk) -> Result<(contacts::Merged, u64,
     spread(&mut tx, engine, &merged.humans, now).await?;
     inbound::adopt(&mut tx, &engine.controller, now).await?;
     // Where every new number is a new human's no crowd has grown; a list that is imported again is looked at again.
-    let crowds = match merged.new > 0 && merged.new == merged.people {
+    let crowded = match merged.new > 0 && merged.new == merged.people {
         true => Vec::new(),
         false => humans::crowded(&mut tx, &engine.controller, chunk, ids::MANY).await?,
     };
     crash::point("mid-import");
     tx.commit().await?;
-    Ok((merged, gone.len() as u64, answered, crowds))
+    Ok(Stored { merged, erased: gone.len() as u64, answered, crowded })
 }
 
 /// Under what the number of a row is known, by every key.
@@ -718,14 +728,15 @@ async fn leave_in_peace(engine: &Engine, rows: &[No], days: &[(Keyed, String)]) 
     humans::take_turn(&mut tx, &engine.controller).await?;
     let now = engine.now();
     let ties: Vec<Tie> = rows.iter().filter_map(|row| row.tie.clone()).collect();
-    let ties = not_of_erased(&mut tx, engine, &ties).await?;
+    let erased = suppressions::erased_among(&mut tx, &engine.controller, ties.iter().flat_map(hashes)).await?;
+    let ties = not_of_erased(&ties, &erased);
     let tied = match ties.is_empty() {
         true => Vec::new(),
         false => humans::tie(&mut tx, &engine.controller, &ties).await?,
     };
     let numbers: Vec<Keyed> = rows.iter().flat_map(|row| row.numbers.iter().cloned()).collect();
     let known = suppressions::live_among(&mut tx, &engine.controller, &numbers).await?;
-    let Taken { mut noes, said_no, again } = taken(&mut tx, engine, rows).await?;
+    let Taken { mut noes, said_no, again } = taken(&mut tx, engine, rows, &erased).await?;
     let answered = answered(&mut tx, engine, &again).await?;
     noes.extend(humans_of_wrong(&mut tx, engine, &said_no).await?);
     if !noes.is_empty() {

@@ -48,8 +48,13 @@ pub(super) struct Taken {
     pub again: Vec<(String, Vec<Keyed>)>,
 }
 
-/// Notes these rows, and tells those that come for the first time from the others.
-pub(super) async fn taken(tx: &mut Tx, engine: &Engine, noes: &[No]) -> Result<Taken> {
+/// Under what a row's number and human are known.
+pub(super) fn hashes(tie: &Tie) -> impl Iterator<Item = &str> {
+    tie.number.iter().map(|k| k.mac.as_str()).chain(tie.id.as_deref())
+}
+
+/// Notes these rows, and tells those that come for the first time from the others. `erased` are the hashes of somebody erased among all they name.
+pub(super) async fn taken(tx: &mut Tx, engine: &Engine, noes: &[No], erased: &HashSet<String>) -> Result<Taken> {
     let rows: Vec<&str> = noes.iter().map(|no| no.row.as_str()).collect();
     let fresh = listed::note(tx, &engine.controller, &rows).await?;
     let mut taken = Taken::default();
@@ -62,15 +67,9 @@ pub(super) async fn taken(tx: &mut Tx, engine: &Engine, noes: &[No]) -> Result<T
         }
     }
     // Where the row's number is of somebody erased it is tied to nobody, and the no is its human's all the same.
-    let hashes = |tie: &Tie| -> Vec<String> { tie.number.iter().map(|k| &k.mac).chain(&tie.id).cloned().collect() };
-    let all: Vec<String> = taken.said_no.iter().flat_map(hashes).collect();
-    if !all.is_empty() {
-        let erased = suppressions::erased_among(tx, &engine.controller, all.iter().map(String::as_str)).await?;
-        let of_humans = taken.said_no.iter().filter(|tie| tie.number.iter().any(|k| erased.contains(&k.mac)));
-        let ids: Vec<Keyed> =
-            of_humans.filter_map(|tie| tie.id.clone()).filter(|id| !erased.contains(id)).map(import::keyed_id).collect();
-        taken.noes.extend(ids);
-    }
+    let of_humans = taken.said_no.iter().filter(|tie| tie.number.iter().any(|k| erased.contains(&k.mac)));
+    let ids = of_humans.filter_map(|tie| tie.id.clone()).filter(|id| !erased.contains(id)).map(import::keyed_id);
+    taken.noes.extend(ids);
     Ok(taken)
 }
 
@@ -85,11 +84,8 @@ pub(super) async fn answered(tx: &mut Tx, engine: &Engine, again: &[(String, Vec
     Ok(again.iter().filter(|(_, numbers)| answered(numbers)).map(|(row, _)| row.clone()).collect())
 }
 
-/// Those of the ties that are of nobody erased: a row that makes no contact brings no more of them than one that makes one, and whose number
-/// it is besides has a no of their own.
-pub(super) async fn not_of_erased(tx: &mut Tx, engine: &Engine, ties: &[Tie]) -> Result<Vec<Tie>> {
-    let hashes = |tie: &Tie| -> Vec<String> { tie.number.iter().map(|k| &k.mac).chain(&tie.id).cloned().collect() };
-    let all: Vec<String> = ties.iter().flat_map(hashes).collect();
-    let erased = suppressions::erased_among(tx, &engine.controller, all.iter().map(String::as_str)).await?;
-    Ok(ties.iter().filter(|tie| !hashes(tie).iter().any(|hash| erased.contains(hash))).cloned().collect())
+/// Those of the ties that are of nobody erased: a row that makes no contact brings no more of them than one that makes one. Whose number it
+/// is besides is told by [`taken`].
+pub(super) fn not_of_erased(ties: &[Tie], erased: &HashSet<String>) -> Vec<Tie> {
+    ties.iter().filter(|tie| !hashes(tie).any(|hash| erased.contains(hash))).cloned().collect()
 }

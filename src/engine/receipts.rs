@@ -44,18 +44,20 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, told: &[(NewRe
     let messages: Vec<i64> = attempts.iter().flatten().map(|attempt| attempt.message_id).collect();
     let erased = messages::erased_among(tx, &messages).await?;
     let is_erased = |attempt: &Option<Attempt>| attempt.as_ref().is_some_and(|a| erased.contains(&a.message_id));
-    let hidden: Vec<Hidden> = told.iter().map(|(new, _)| Hidden::of(engine, new)).collect::<Result<_>>()?;
-    let stored: Vec<Matched<'_>> = std::iter::zip(told, std::iter::zip(&attempts, &hidden))
-        .map(|((new, _), (attempt, hidden))| {
-            let event = hidden.event_id.as_str();
-            let (receipt, attempt) = match attempt {
+    let events: Vec<String> = told.iter().map(|(new, _)| hashed(engine, new.event_id)).collect();
+    // It came before the answer that teaches its id, or that id went with whoever was erased: nobody knows.
+    let hidden = |new, attempt: &Option<Attempt>| attempt.is_none().then(|| Hidden::of(engine, new)).transpose();
+    let hidden: Vec<Option<Hidden>> =
+        std::iter::zip(told, &attempts).map(|((new, _), attempt)| hidden(new, attempt)).collect::<Result<_>>()?;
+    let stored: Vec<Matched<'_>> = std::iter::zip(std::iter::zip(told, &events), std::iter::zip(&attempts, &hidden))
+        .map(|(((new, _), event), (attempt, hidden))| {
+            let (receipt, attempt) = match hidden {
+                Some(hidden) => (hidden.receipt(event, new), None),
                 // Of somebody erased a keyed hash of the event is kept, so that it counts once, and nothing that leads back to them.
-                Some(_) if is_erased(attempt) => {
+                None if is_erased(attempt) => {
                     (NewReceipt { event_id: event, provider_id: event, reference: None, error: None, ..*new }, None)
                 }
-                Some(attempt) => (*new, Some(attempt.id)),
-                // It came before the answer that teaches its id, or that id went with whoever was erased: nobody knows.
-                None => (hidden.receipt(new), None),
+                None => (*new, attempt.as_ref().map(|attempt| attempt.id)),
             };
             Matched { receipt, attempt, hashed: event }
         })
@@ -89,7 +91,6 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, told: &[(NewRe
 /// What a receipt names, as it is stored while nobody knows of which message it is: ids as keyed hashes, the error encrypted.
 #[derive(Debug)]
 struct Hidden {
-    event_id: String,
     provider_id: String,
     error: Option<String>,
 }
@@ -99,13 +100,12 @@ const ERROR: &str = "receipt error";
 
 impl Hidden {
     fn of(engine: &Engine, new: &NewReceipt<'_>) -> Result<Hidden> {
-        let [event_id, provider_id] = [new.event_id, new.provider_id].map(|id| hashed(engine, id));
-        Ok(Hidden { event_id, provider_id, error: new.error.map(|error| engine.vault.encrypt(ERROR, error)).transpose()? })
+        let error = new.error.map(|error| engine.vault.encrypt(ERROR, error)).transpose()?;
+        Ok(Hidden { provider_id: hashed(engine, new.provider_id), error })
     }
 
-    fn receipt<'a>(&'a self, new: &NewReceipt<'a>) -> NewReceipt<'a> {
-        let Hidden { event_id, provider_id, error } = self;
-        NewReceipt { event_id, provider_id, reference: None, error: error.as_deref(), ..*new }
+    fn receipt<'a>(&'a self, event_id: &'a str, new: &NewReceipt<'a>) -> NewReceipt<'a> {
+        NewReceipt { event_id, provider_id: &self.provider_id, reference: None, error: self.error.as_deref(), ..*new }
     }
 }
 

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use chrono::Utc;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgExecutor};
 use tokio::process::Command;
 use url::Url;
 
@@ -140,10 +140,16 @@ pub fn swap(ready: &Path, database: &Path, aside: &Path) -> Result<()> {
             fs::set_permissions(database, fs::Permissions::from_mode(0o600))?;
             fs::hard_link(database, aside)?;
         }
-        fs::rename(ready, database)?;
-        fs::File::open(database.parent().unwrap_or(Path::new(".")))?.sync_all()
+        replace(ready, database)
     };
     swapped().map_err(|error| failed(error.to_string(), "let permesso write in the database's folder and in `backups` beside it"))
+}
+
+/// Puts a file that is on disk in the place of another, for good.
+pub fn replace(new: &Path, old: &Path) -> std::io::Result<()> {
+    fs::rename(new, old)?;
+    let folder = old.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn beside(file: &Path, end: &str) -> PathBuf {
@@ -185,9 +191,13 @@ pub async fn ready(url: &str) -> Result<()> {
 /// Whether a restore was begun in this Postgres database and did not end.
 pub async fn is_restoring(url: &str) -> Result<bool> {
     let mut connection = connect(url).await?;
-    let marked = sqlx::query_scalar("SELECT to_regclass('restoring') IS NOT NULL").fetch_one(&mut connection).await?;
+    let marked = is_marked(&mut connection).await?;
     connection.close().await?;
     Ok(marked)
+}
+
+pub(super) async fn is_marked<'e>(at: impl PgExecutor<'e>) -> Result<bool> {
+    Ok(sqlx::query_scalar("SELECT to_regclass('restoring') IS NOT NULL").fetch_one(at).await?)
 }
 
 /// Tells the tables of a database from those that take their place.

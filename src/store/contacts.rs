@@ -621,18 +621,10 @@ pub async fn learn_users(tx: &mut Tx, controller: &str, told: &[(Keyed, i64)]) -
 
 /// A further number of a person: what was asked of the old one counts for it, too.
 pub async fn carry_marks(tx: &mut Tx, controller: &str, from: i64, to: &[Keyed]) -> Result<()> {
-    execute!(
-        tx,
-        "INSERT INTO asked_marks (controller, mac, key_id, family, kind, asked_at, message_id)
-         SELECT a.controller, j.value->>'mac', CAST(j.value->>'key' AS BIGINT), a.family, a.kind, a.asked_at, a.message_id
-         FROM EACH($1) THEN JOIN number_macs n ON n.controller = $2 AND n.contact_id = $3
-         THEN JOIN asked_marks a ON a.controller = n.controller AND a.mac = n.mac AND a.key_id = n.key_id
-         WHERE true ON CONFLICT DO NOTHING",
-        json(to),
-        controller,
-        from
-    )?;
-    Ok(())
+    let was: Vec<(i64, String)> =
+        fetch_all!(tx, "SELECT key_id, mac FROM number_macs WHERE controller = $1 AND contact_id = $2", controller, from)?;
+    let was: Vec<Keyed> = was.into_iter().map(|(key_id, mac)| Keyed { key_id, mac }).collect();
+    messages::hand_on_marks(tx, controller, &was, to).await
 }
 
 /// What the person said of themselves goes over to a new contact of theirs.

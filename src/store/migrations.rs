@@ -31,8 +31,10 @@ impl Store {
         match has.difference(&known).max() {
             Some(newer) => Err(Error::Newer(*newer)),
             None if has != known => Err(Error::Older),
-            None if !store.is_sqlite() && backup::is_restoring(url).await? => Err(Error::Restoring),
-            None => Ok(store),
+            None => match &store {
+                Store::Postgres { pool, .. } if backup::is_marked(pool).await? => Err(Error::Restoring),
+                _ => Ok(store),
+            },
         }
     }
 

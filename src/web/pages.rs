@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use askama::Template;
+use axum::http::StatusCode;
 use chrono::NaiveDate;
 
 use super::lang::Lang;
@@ -268,6 +269,13 @@ pub enum Again {
 }
 
 impl Again {
+    pub fn status(self) -> StatusCode {
+        match self {
+            Again::Unchosen => StatusCode::UNPROCESSABLE_ENTITY,
+            Again::Outdated => StatusCode::CONFLICT,
+        }
+    }
+
     fn text(self, lang: Lang) -> String {
         let t = lang.t();
         match self {

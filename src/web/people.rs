@@ -60,13 +60,12 @@ async fn once_more(
     lang: Option<Lang>,
     times: Option<Times>,
     again: Again,
-    status: StatusCode,
 ) -> anyhow::Result<Option<Response>> {
     let Some(view) = choose::look(&web.engine, token).await? else { return Ok(None) };
     let lang = Lang::of_page(lang, &view.locale);
     let view = View { times: times.unwrap_or_else(|| view.times.clone()), ..view };
     let page = preferences(web, token, lang, view, Some(again));
-    Ok(Some((status, Html(render(&page))).into_response()))
+    Ok(Some((again.status(), Html(render(&page))).into_response()))
 }
 
 fn preferences(web: &Web, token: &str, lang: Lang, view: View, again: Option<Again>) -> PreferencesPage {
@@ -235,11 +234,8 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
         }
         Ok(became @ (Submitted::NothingChosen | Submitted::Outdated)) => {
             let times = if let Choice::Ticked(_, times) | Choice::Outdated(_, times) = choice { times } else { None };
-            let (again, status) = match became {
-                Submitted::Outdated => (Again::Outdated, StatusCode::CONFLICT),
-                _ => (Again::Unchosen, StatusCode::UNPROCESSABLE_ENTITY),
-            };
-            match once_more(web, token, lang, times, again, status).await {
+            let again = if became == Submitted::Outdated { Again::Outdated } else { Again::Unchosen };
+            match once_more(web, token, lang, times, again).await {
                 Ok(Some(page)) => page,
                 Ok(None) => no_such_link(web, peer, headers, shown),
                 Err(error) => failed(web, shown, &error),

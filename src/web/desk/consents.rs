@@ -21,8 +21,6 @@ use crate::web::Web;
 
 /// Rows a page.
 const PAGE: i64 = 50;
-/// Rows read at a time for a file.
-const CHUNK: i64 = 5_000;
 
 /// Which people, as addresses and forms say it; what is empty is not said.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -202,7 +200,7 @@ pub enum Format {
     Jsonl,
 }
 
-/// Everybody a filter finds, in parts, each with its number of rows: it is written while it is read, and a million rows need no memory.
+/// Everybody a filter finds, in parts, each with its number of rows.
 pub fn file(
     engine: Arc<Engine>,
     filter: Filter,
@@ -217,18 +215,13 @@ pub fn file(
             line(&json!({ "report": "consents", "as_of": as_of, "controller": engine.controller, "filter": filter.query() }))
         }
     };
-    let parts = stream::try_unfold(Some(0), move |after: Option<i64>| {
-        let (engine, as_of) = (engine.clone(), as_of.clone());
-        async move {
-            let Some(after) = after else { return Ok(None) };
-            let page = consents::page(&engine, &filter, after, CHUNK, consents::LOOK).await?;
-            let count = page.rows.len();
-            let part = match format {
-                Format::Csv => sheet::csv(page.rows.into_iter().map(|row| cells(&as_of, &engine.controller, row))),
-                Format::Jsonl => page.rows.iter().flat_map(line).collect(),
-            };
-            anyhow::Ok(Some(((part, count), page.next)))
-        }
+    let parts = consents::pages(engine.clone(), filter).map_ok(move |rows| {
+        let count = rows.len();
+        let part = match format {
+            Format::Csv => sheet::csv(rows.into_iter().map(|row| cells(&as_of, &engine.controller, row))),
+            Format::Jsonl => rows.iter().flat_map(line).collect(),
+        };
+        (part, count)
     });
     stream::once(async { anyhow::Ok((head, 0)) }).chain(parts)
 }
