@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::engine::{Engine, group, keys};
+use crate::engine::{Engine, group, keys, recover};
 use crate::gateway::crm::Receiver;
 use crate::gateway::driver::Tools;
 use crate::gateway::{Gateway, Sink, http};
@@ -78,7 +78,7 @@ pub async fn run(engine: Arc<Engine>, roles: Roles, doors: Option<web::Doors>, s
             None => web::Doors::bind(&engine).await?,
         };
         tracing::info!(public = %doors.public_address()?, operator = %doors.operator_address()?, "Listening");
-        web::hear_once(&engine).await?;
+        recover::beat(&engine).await?;
         tasks.spawn(doors.serve(engine.clone(), stop.clone()));
     }
     if roles.worker {

@@ -237,7 +237,7 @@ fn bar(length: u64, unit: &str) -> indicatif::ProgressBar {
     bar
 }
 
-/// Stops on Ctrl-C and on SIGTERM.
+/// Stops on Ctrl-C and on SIGTERM; at once on a second Ctrl-C, as by a kill.
 fn stop_signal() -> Result<tokio_util::sync::CancellationToken> {
     let stop = tokio_util::sync::CancellationToken::new();
     let pulled = stop.clone();
@@ -247,8 +247,13 @@ fn stop_signal() -> Result<tokio_util::sync::CancellationToken> {
             _ = tokio::signal::ctrl_c() => {}
             _ = terminate.recv() => {}
         }
-        tracing::info!("Stopping: what is in flight is finished and stored first");
+        tracing::info!(
+            "Stopping: what is in flight is finished and stored first (Ctrl-C once more ends at once, and leaves it unknown)"
+        );
         pulled.cancel();
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
     });
     Ok(stop)
 }

@@ -1,6 +1,7 @@
 //! `run`, `halt`, `resume`
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args as ClapArgs, ValueEnum};
@@ -41,7 +42,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<()> {
     tx.rollback().await?;
     let stop = stop_signal()?;
     app::run(engine.clone(), roles, None, stop).await?;
-    engine.store.close().await;
+    // What had to be stored is stored; a connection to a server that vanished never comes back to be closed.
+    let _ = tokio::time::timeout(Duration::from_secs(5), engine.store.close()).await;
     Ok(())
 }
 

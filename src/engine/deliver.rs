@@ -148,7 +148,7 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
         crash::point("after-claim");
         // What is claimed has its outcome whatever happens: without permits none of it is sent, and that is known.
         let settled = match &permitted {
-            Ok(_) => send(engine, gateway.as_ref(), &rates, letters).await,
+            Ok(_) => send(gateway.as_ref(), &rates, letters).await,
             Err(_) => letters.into_iter().map(|letter| letter.unsent("there were no permits")).collect(),
         };
         store_outcomes(engine, &batch, settled).await;
@@ -190,7 +190,7 @@ async fn rest(engine: &Engine, batch_id: i64) -> Result<Ended> {
 }
 
 /// Sends a slice concurrently. After five unknown outcomes or failures to connect in a row the rest of it stays unsent.
-async fn send(engine: &Engine, gateway: &dyn Gateway, rates: &Rates<'_>, letters: Vec<Letter>) -> Vec<(Due, i64, Sent)> {
+async fn send(gateway: &dyn Gateway, rates: &Rates<'_>, letters: Vec<Letter>) -> Vec<(Due, i64, Sent)> {
     let in_a_row = Arc::new(AtomicU32::new(0));
     // The gateway wants nothing more for a while, or not until a human has been there.
     let closed = Arc::new(AtomicBool::new(false));
@@ -205,7 +205,7 @@ async fn send(engine: &Engine, gateway: &dyn Gateway, rates: &Rates<'_>, letters
                     return letter.unsent("the gateway wants no more for now");
                 }
                 let Letter { attempt, due, cleared, outgoing } = letter;
-                let sent = match send_one(engine, gateway, rates, cleared, &outgoing).await {
+                let sent = match send_one(gateway, rates, cleared, &outgoing).await {
                     // What begins a conversation is a template there, so this is said of the account and not of one person.
                     Sent::NotAccepted { why: Refusal::WindowClosed, error } if due.kind().is_some_and(Kind::is_asking) => {
                         Sent::NotAccepted { why: Refusal::Account, error }
@@ -230,7 +230,7 @@ async fn send(engine: &Engine, gateway: &dyn Gateway, rates: &Rates<'_>, letters
         .await
 }
 
-async fn send_one(engine: &Engine, gateway: &dyn Gateway, rates: &Rates<'_>, cleared: Cleared, outgoing: &Outgoing) -> Sent {
+async fn send_one(gateway: &dyn Gateway, rates: &Rates<'_>, cleared: Cleared, outgoing: &Outgoing) -> Sent {
     crash::point("before-first-byte");
     let sent = gateway.send(cleared.clone(), outgoing).await;
     crash::point("after-answer");

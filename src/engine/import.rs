@@ -346,13 +346,10 @@ async fn store(engine: &Engine, chunk: &Chunk) -> Result<Stored> {
     let mut tx = engine.store.write().await?;
     humans::take_turn(&mut tx, &engine.controller).await?;
     let now = engine.now();
-    let of_row = |row: &'_ Imported| -> Vec<&str> {
-        row.other_macs.iter().map(|k| &k.mac).chain([&row.mac]).chain(&row.human).map(String::as_str).collect()
-    };
-    let all = chunk.iter().flat_map(of_row).chain(ties.iter().flat_map(hashes));
+    let all = chunk.iter().flat_map(named_by).chain(ties.iter().flat_map(hashes));
     let erased = suppressions::erased_among(&mut tx, &engine.controller, all).await?;
     let (gone, kept): (Vec<Imported>, Vec<Imported>) =
-        chunk.iter().cloned().partition(|row| of_row(row).iter().any(|hash| erased.contains(*hash)));
+        chunk.iter().cloned().partition(|row| named_by(row).any(|hash| erased.contains(hash)));
     let chunk = kept.as_slice();
     // A row known already said its no when it first came; since then the person may have said yes by their own act.
     let known = contacts::known_rows(&mut tx, &engine.controller, chunk).await?;
@@ -392,6 +389,11 @@ async fn store(engine: &Engine, chunk: &Chunk) -> Result<Stored> {
     crash::point("mid-import");
     tx.commit().await?;
     Ok(Stored { merged, erased: gone.len() as u64, answered, crowded })
+}
+
+/// Under what the number and the human of a row are known.
+fn named_by(row: &Imported) -> impl Iterator<Item = &str> {
+    row.other_macs.iter().map(|k| &k.mac).chain([&row.mac]).chain(&row.human).map(String::as_str)
 }
 
 /// Under what the number of a row is known, by every key.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::{Engine, LEASE_DB, hidden};
 use crate::clock::SECOND;
@@ -135,12 +135,37 @@ pub async fn hear_session(engine: &Engine, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// One heartbeat, which says that what gateways tell reaches the disk.
+///
+/// # Errors
+/// It does not, or the database is away.
+pub async fn beat(engine: &Engine) -> Result<()> {
+    if engine.calls.hangs() {
+        bail!("what gateways tell waits for a transaction that does not end");
+    }
+    let lost = engine.calls.lost();
+    let mut tx = engine.store.write().await?;
+    let gap = control::hear(&mut tx, &engine.controller, LEASE_DB, engine.now()).await?;
+    if let Some(lost) = lost {
+        control::add_gap(&mut tx, &engine.controller, lost, engine.now()).await?;
+    }
+    tx.commit().await?;
+    if let Some(lost) = lost {
+        engine.calls.noted(lost);
+    }
+    if gap.is_some() || lost.is_some() {
+        tracing::warn!("Nobody listened for a while; reading what came in before anything is sent");
+    }
+    Ok(())
+}
+
 /// Reads what gateways list of a time in which no web role listened. A gap that every gateway could list is settled by it;
-/// otherwise it stays until an operator says so.
-pub async fn read_gaps(engine: &Engine) -> Result<()> {
+/// otherwise it stays until an operator says so. Answers whether none stays.
+pub async fn read_gaps(engine: &Engine) -> Result<bool> {
     let mut tx = engine.store.read().await?;
     let gaps = control::open_gaps(&mut tx, &engine.controller).await?;
     tx.rollback().await?;
+    let mut all = true;
     for (gap, from, to) in gaps {
         let mut complete = true;
         for (name, gateway) in &engine.gateways {
@@ -162,6 +187,7 @@ pub async fn read_gaps(engine: &Engine) -> Result<()> {
             control::settle_gap(&mut tx, gap, "read from the gateways", engine.now()).await?;
             tx.commit().await?;
         }
+        all &= complete;
     }
-    Ok(())
+    Ok(all)
 }

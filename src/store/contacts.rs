@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::humans::{self, Tie};
 use super::requests::{has_open_request, is_noted};
-use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use super::{Result, Tx, execute, fetch_all, fetch_optional, json, messages};
 use crate::domain::times::Times;
 use crate::vault::{Keyed, USER};
 

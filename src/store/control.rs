@@ -109,7 +109,9 @@ impl Silence {
     pub fn sentence(self) -> &'static str {
         match self {
             Silence::Halted => "halted by the operator; `permesso resume` goes on",
-            Silence::Deaf => "deaf: no web role runs, so a STOP could not be heard; start `permesso run --roles web`",
+            Silence::Deaf => {
+                "deaf: no web role runs, or none can store what it hears, so a STOP could not be heard; start `permesso run --roles web`, or read its log"
+            }
             Silence::Gap => {
                 "replies may have been lost while nobody listened (no web role ran, or a session was down longer than the carrier keeps them); the gateway's list is being read, or `permesso resume --heard` says they were"
             }

@@ -111,6 +111,25 @@ impl Error {
             _ => false,
         }
     }
+
+    /// The database cannot be reached, goes down, comes up, gives way to another or has no room: what failed can be done later as it is.
+    /// The classes are of Postgres' appendix A and of SQLite's result codes.
+    pub fn is_away(&self) -> bool {
+        let error = match self {
+            Error::Locked | Error::ReadOnly => return true,
+            Error::Sqlx(error) => error,
+            _ => return false,
+        };
+        match error {
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => true,
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| match (code.len(), code.parse::<u32>()) {
+                // SQLITE_BUSY, IOERR, FULL, CANTOPEN, under all that is said beside.
+                (..5, Ok(code)) => matches!(code & 0xff, 5 | 10 | 13 | 14),
+                _ => ["08", "53", "57P", "58"].iter().any(|class| code.starts_with(class)),
+            }),
+            _ => false,
+        }
+    }
 }
 
 /// As [`Error::is_deadlock`], for an error that has gone through `anyhow`.
@@ -118,9 +137,39 @@ pub fn is_deadlock(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|e| e.downcast_ref::<Error>()).any(Error::is_deadlock)
 }
 
+/// As [`Error::is_away`], for an error that has gone through `anyhow`.
+pub fn is_away(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|e| e.downcast_ref::<Error>()).any(Error::is_away)
+}
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 const BUSY_S: u64 = 15;
+/// How long a Postgres that refuses connections is tried again before whoever waits is told that it is away: a visitor, a gateway.
+const REACH: Duration = Duration::from_secs(10);
+/// How long a connection that lay idle may take to say that it is alive.
+const ALIVE: Duration = Duration::from_secs(3);
+/// How long one statement may take on Postgres. None of ours comes near it, and a server that vanished while it had one never answers: sqlx
+/// waits for ever then.
+const LONGEST_STATEMENT: Duration = Duration::from_secs(300);
+
+/// What a server that does not answer any more is told as.
+fn hung() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the database server does not answer"))
+}
+
+/// A transaction begun to its end, whoever has gone away meanwhile: dropped within BEGIN, sqlx 0.9 gives the connection to the next one with
+/// the transaction open, and what is read-only takes no write.
+async fn begun(pool: &PgPool, statement: &'static str) -> std::result::Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { bounded(pool.begin_with(statement)).await });
+    begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+}
+
+/// Waits for Postgres as long as it can be there.
+async fn bounded<T>(statement: impl Future<Output = std::result::Result<T, sqlx::Error>>) -> std::result::Result<T, sqlx::Error> {
+    tokio::time::timeout(LONGEST_STATEMENT, statement).await.unwrap_or_else(|_| Err(hung()))
+}
 
 #[derive(Debug, Clone)]
 pub enum Store {
@@ -187,10 +236,24 @@ impl Store {
             let options = PgConnectOptions::from_str(url).map_err(|_| Error::Url("postgres://…".into()))?;
             // To compile a statement costs more than any of ours takes, and a plan over thousands of people looks dear enough to Postgres.
             let options = options.options([("synchronous_commit", "on"), ("jit", "off")]);
-            // apalis ends its worker on a dead connection unless it is tested first, so it has a pool of its own.
-            let pool = PgPoolOptions::new().max_connections(12).test_before_acquire(true);
-            let queue = PgPoolOptions::new().max_connections(4).test_before_acquire(true);
-            Ok(Store::Postgres { pool: pool.connect_with(options.clone()).await?, queue: queue.connect_lazy_with(options) })
+            // The server finds a client whose machine is gone, and lets go of the rows it held, in half a minute and not in two hours.
+            let options = options.options([
+                ("tcp_keepalives_idle", "20"),
+                ("tcp_keepalives_interval", "5"),
+                ("tcp_keepalives_count", "3"),
+                ("tcp_user_timeout", "30000"),
+            ]);
+            // A dead connection ends apalis' worker, and holds up whoever gets it, unless it is tested first.
+            let pool = |n| {
+                let pool = PgPoolOptions::new().max_connections(n).acquire_timeout(REACH).test_before_acquire(false);
+                pool.before_acquire(|connection, _| {
+                    Box::pin(async move {
+                        let alive = tokio::time::timeout(ALIVE, connection.ping()).await;
+                        alive.unwrap_or_else(|_| Err(hung())).map(|()| true)
+                    })
+                })
+            };
+            Ok(Store::Postgres { pool: pool(12).connect_with(options.clone()).await?, queue: pool(4).connect_lazy_with(options) })
         } else {
             Err(Error::Url(url.split(':').next().unwrap_or_default().to_owned()))
         }
@@ -200,7 +263,7 @@ impl Store {
     pub async fn write(&self) -> Result<Tx> {
         Ok(match self {
             Store::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
-            Store::Postgres { pool, .. } => Tx::Postgres(pool.begin().await?),
+            Store::Postgres { pool, .. } => Tx::Postgres(begun(pool, "BEGIN").await?),
         })
     }
 
@@ -209,9 +272,7 @@ impl Store {
     pub async fn read(&self) -> Result<Tx> {
         Ok(match self {
             Store::Sqlite { read, .. } => Tx::Sqlite(read.begin().await?),
-            Store::Postgres { pool, .. } => {
-                Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
-            }
+            Store::Postgres { pool, .. } => Tx::Postgres(begun(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?),
         })
     }
 
@@ -258,7 +319,7 @@ impl Tx {
         report::add_up(&mut self).await?;
         match self {
             Tx::Sqlite(t) => t.commit().await?,
-            Tx::Postgres(t) => t.commit().await?,
+            Tx::Postgres(t) => bounded(t.commit()).await?,
         }
         Ok(())
     }
@@ -266,7 +327,7 @@ impl Tx {
     pub async fn rollback(self) -> Result<()> {
         match self {
             Tx::Sqlite(t) => t.rollback().await?,
-            Tx::Postgres(t) => t.rollback().await?,
+            Tx::Postgres(t) => bounded(t.rollback()).await?,
         }
         Ok(())
     }

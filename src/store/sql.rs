@@ -12,7 +12,7 @@ macro_rules! statement {
             $crate::store::Tx::Postgres(t) => {
                 static TEXT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
                 let sql = TEXT.get_or_init(|| $crate::store::postgres_text($sql)).as_str();
-                sqlx::$make(sql)$(.bind($bind))*.$finish(&mut **t).await.map($map).map_err($crate::store::Error::from)
+                $crate::store::bounded(sqlx::$make(sql)$(.bind($bind))*.$finish(&mut **t)).await.map($map).map_err($crate::store::Error::from)
             }
         }
     };

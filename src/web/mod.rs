@@ -28,9 +28,16 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Engine, LEASE_DB, recover};
-use crate::store::{control, ledger};
+use crate::engine::{Engine, recover};
+use crate::store::ledger;
 use crate::web::lang::Lang;
+
+/// Between two heartbeats.
+const BEAT: Duration = Duration::from_secs(5);
+/// The longest wait before what came in unheard is read again.
+const READ_AGAIN: Duration = Duration::from_secs(300);
+/// How long requests under way may take once the process is told to stop.
+const LAST_ANSWERS: Duration = Duration::from_secs(20);
 
 /// What every handler may touch.
 #[derive(Debug, Clone)]
@@ -183,14 +190,22 @@ impl Doors {
         let hosts = engine.config.operator_hosts.clone();
         let gate = desk::guard::Gate { token: self.token, ip: self.operator.local_addr()?.ip(), hosts };
         let desk = operator(web, gate).into_make_service_with_connect_info::<SocketAddr>();
-        let ear = tokio::spawn(hear(engine, stop.clone()));
+        let ear = tokio::spawn(hear(engine.clone(), stop.clone()));
+        let reader = tokio::spawn(read(engine, stop.clone()));
         let public = serve(self.public, people).with_graceful_shutdown(stop.clone().cancelled_owned());
         let operator = serve(self.operator, desk).with_graceful_shutdown(stop.clone().cancelled_owned());
-        let served = tokio::try_join!(async { public.await }, async { operator.await });
+        let served = tokio::select! {
+            served = async { tokio::try_join!(async { public.await }, async { operator.await }) } => served.map(|_| ()),
+            // Whoever sends half a request, or waits for a database that is away, keeps nobody from stopping.
+            () = async { stop.cancelled().await; tokio::time::sleep(LAST_ANSWERS).await } => {
+                tracing::warn!("Stopped with requests that were not answered");
+                Ok(())
+            }
+        };
         stop.cancel();
         let _ = ear.await;
-        served?;
-        Ok(())
+        reader.abort();
+        Ok(served?)
     }
 }
 
@@ -207,32 +222,43 @@ async fn publish_words(engine: &Engine) -> Result<()> {
     Ok(tx.commit().await?)
 }
 
-/// The web role's heartbeat; after a gap in it, what gateways list of that time is read first.
+/// The web role's heartbeat. Nothing else is done here: whatever a reading waits for, others must not take us for deaf.
 async fn hear(engine: Arc<Engine>, stop: CancellationToken) {
-    let mut tick = tokio::time::interval(Duration::from_secs(5));
+    let mut tick = tokio::time::interval(BEAT);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = tick.tick() => {}
         }
-        if let Err(error) = hear_once(&engine).await {
+        if let Err(error) = recover::beat(&engine).await {
             tracing::error!(error = format!("{error:#}"), "The heartbeat failed; workers fall silent until it comes");
         }
     }
 }
 
-/// One heartbeat. Public so that a test can say "a web role listens" without a server.
+/// After a gap in hearing: reads what gateways list of that time. One that cannot list is asked more and more rarely.
+async fn read(engine: Arc<Engine>, stop: CancellationToken) {
+    let mut pause = BEAT;
+    loop {
+        pause = match recover::read_gaps(&engine).await {
+            Ok(true) => BEAT,
+            Ok(false) => (pause * 2).min(READ_AGAIN),
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "Reading what came in while nobody listened failed; trying again");
+                (pause * 2).min(READ_AGAIN)
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// A heartbeat and what follows a gap in it. Public so that a test can say "a web role listens" without a server.
 pub async fn hear_once(engine: &Engine) -> Result<()> {
-    let mut tx = engine.store.write().await?;
-    let gap = control::hear(&mut tx, &engine.controller, LEASE_DB, engine.now()).await?;
-    let open = control::open_gaps(&mut tx, &engine.controller).await?;
-    tx.commit().await?;
-    if gap.is_some() {
-        tracing::warn!("Nobody listened for a while; reading what came in before anything is sent");
-    }
-    if !open.is_empty() {
-        recover::read_gaps(engine).await?;
-    }
+    recover::beat(engine).await?;
+    recover::read_gaps(engine).await?;
     Ok(())
 }
 

@@ -29,6 +29,12 @@ async fn pairs(app: &TestApp, sql: &'static str) -> Vec<(String, String)> {
     }
 }
 
+/// Every event that is on disk.
+pub async fn events(app: &TestApp) -> BTreeSet<String> {
+    let events = "SELECT event_id, gateway FROM receipts UNION ALL SELECT event_id, gateway FROM inbound_events";
+    pairs(app, events).await.into_iter().map(|(event, _)| event).collect()
+}
+
 /// Everything that holds after any fault: each of `people` got at most one accepted ask, by the gateway's count; every message stands in a
 /// named state that agrees with the gateway's book; every event answered 2xx is on disk; preferences follow from a whole ledger; and
 /// no more is unknown than was `in_flight`. For when the campaign has run to its end and no callback is on its way.
@@ -68,8 +74,7 @@ pub async fn after_erasing(app: &TestApp, people: usize, in_flight: u64, erased:
         assert!(agrees, "{message} {references:?}: the gateway {} it", if taken { "took" } else { "never took" });
     }
 
-    let events = "SELECT event_id, gateway FROM receipts UNION ALL SELECT event_id, gateway FROM inbound_events";
-    let stored: BTreeSet<String> = pairs(app, events).await.into_iter().map(|(event, _)| event).collect();
+    let stored = events(app).await;
     let theirs: BTreeSet<String> =
         app.gateway.log().into_iter().filter(|m| erased.contains(&m.to)).map(|m| m.reference).collect();
     let may_be_gone = |event: &Event| match event {

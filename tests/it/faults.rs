@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::after::after;
+use crate::after::{after, events};
 use crate::app::{Kind, LINK, MORNING, REPLY_NUMBER, TestApp};
 use crate::both;
 use crate::crash::{closed, end, in_flight, kill, plan_more, run_to_the_end};
@@ -76,6 +76,8 @@ async fn postgres_goes_down_and_comes_back(times: u32, goes_down: fn(&Cluster)) 
         let crashed = cluster.clone();
         tokio::task::spawn_blocking(move || crashed.start_again()).await.unwrap();
         until("the database answers", async || app.engine.store.read().await.is_ok()).await;
+        // Nobody says it again, and it is not lost.
+        until("what was said meanwhile is stored", async || events(&app).await.contains(&unheard)).await;
         run_to_the_end(&app).await;
         // The process lived, so it knows what became of all it sent.
         after(&app, before as usize, 0).await;
@@ -201,6 +203,7 @@ async fn a_full_disk_stops_everything_and_room_lets_it_go_on() {
     let log = std::fs::File::create(app.dir.path().join("run.log")).unwrap();
     let mut run = started(shell.stderr(log));
     let mut before = 0;
+    let mut unheard = String::new();
     for disk in [None, disk.as_ref()] {
         plan_more(&app, before, PEOPLE).await;
         some_are_asked(&app, u64::from(before) + 30).await;
@@ -210,8 +213,8 @@ async fn a_full_disk_stops_everything_and_room_lets_it_go_on() {
             None => limit_files(&run, "4096"),
         }
         until("nothing can be stored", async || {
-            let said = app.gateway.reply(&TestApp::it(9_999), REPLY_NUMBER, "mah").await;
-            !app.gateway.taken().contains(&said)
+            unheard = app.gateway.reply(&TestApp::it(9_999), REPLY_NUMBER, "mah").await;
+            !app.gateway.taken().contains(&unheard)
         })
         .await;
         let asked = app.gateway.stats().requests;
@@ -221,6 +224,7 @@ async fn a_full_disk_stops_everything_and_room_lets_it_go_on() {
             Some(disk) => disk.make_room(),
             None => limit_files(&run, "unlimited"),
         }
+        until("what was said meanwhile is stored", async || events(&app).await.contains(&unheard)).await;
         run_to_the_end(&app).await;
         after(&app, before as usize, 0).await;
     }

@@ -298,3 +298,20 @@ both!(a_heartbeat_from_before_the_clock_was_set_back_is_none, |app| {
     app.listen().await;
     assert_eq!(app.count("SELECT COUNT(*) FROM gaps").await, 1);
 });
+
+both!(whoever_goes_away_while_their_transaction_begins_leaves_none_open, |app| {
+    app.hang_up().await;
+    for polls in 0..60 {
+        let mut reading = Box::pin(app.engine.store.read());
+        for _ in 0..polls {
+            if futures::poll!(&mut reading).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(reading);
+        let mut tx = app.engine.store.write().await.unwrap();
+        control::register(&mut tx, "a worker", "worker").await.unwrap_or_else(|e| panic!("after {polls} polls: {e}"));
+        tx.commit().await.unwrap();
+    }
+});
