@@ -43,6 +43,15 @@ pub fn field(page: &str, name: &str) -> String {
     page.split(&format!("name=\"{name}\" value=\"")).nth(1).and_then(|r| r.split('"').next()).unwrap_or("").to_owned()
 }
 
+/// Until it is told to wait: tries come back one by one meanwhile, so that no certain try is the one too many.
+pub async fn too_many(mut a_try: impl AsyncFnMut() -> u16) {
+    let mut tries = 0;
+    while a_try().await != 429 {
+        tries += 1;
+        assert!(tries < 200, "tries are limited");
+    }
+}
+
 pub struct TestApp {
     pub kind: Kind,
     pub dir: tempfile::TempDir,

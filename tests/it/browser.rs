@@ -13,7 +13,7 @@ use permesso::store::keep::{self, Link};
 use permesso::vault;
 use permesso::web::lang::{Lang, Texts};
 
-use crate::app::{Kind, LINK, REPLY_NUMBER, TestApp};
+use crate::app::{Kind, LINK, REPLY_NUMBER, TestApp, too_many};
 use crate::chromium::{Browser, Hand, Rules};
 use crate::code::{CODE, codes, de, enter, newest};
 use crate::shield::everything;
@@ -59,11 +59,10 @@ impl<'a> Tour<'a> {
     async fn see(&mut self, name: &str, page: &str, status: u16, shown: &str) {
         for lang in Lang::ALL.map(Lang::code) {
             let address = format!("{page}/{lang}");
-            // Tries come back one by one meanwhile.
-            for _ in 0..if status == 429 { 35 } else { 0 } {
-                self.app.get(&address).await;
+            match status {
+                429 => too_many(async || self.app.get(&address).await.0).await,
+                _ => assert_eq!(self.app.get(&address).await.0, status, "{name} {lang}"),
             }
-            assert_eq!(self.app.get(&address).await.0, status, "{name} {lang}");
             self.browser.client.goto(&address).await.expect("the page");
             self.look(name, lang, shown).await;
         }
@@ -122,6 +121,8 @@ impl<'a> Tour<'a> {
     async fn desk(&mut self, name: &str, path: &str, shown: &str) {
         self.browser.screen(1280, false).await;
         self.browser.client.goto(&format!("{}{path}", self.app.operator)).await.expect("the page");
+        // One that is counted for longer than a look waits comes by itself.
+        self.browser.client.wait().for_element(Locator::Css(shown)).await.expect(name);
         self.shows(name, "en", shown).await;
         self.axe(name, Rules::All).await;
         self.browser.long_picture(&format!("{name}-wide")).await;

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use fantoccini::elements::Element;
 use fantoccini::key::Key;
@@ -46,15 +45,15 @@ impl Browser {
         let capabilities = json!({ "goog:chromeOptions": options }).as_object().expect("an object").clone();
         let mut builder = ClientBuilder::new(HttpConnector::new());
         builder.capabilities(capabilities);
-        for _ in 0..200 {
-            if let Ok(client) = builder.connect(&format!("http://127.0.0.1:{port}")).await {
-                let browser = Browser { client, driver, _profile: profile };
-                browser.scripts(false).await;
-                return browser;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("chromedriver does not answer");
+        let mut client = None;
+        crate::run::until("chromedriver answers", async || {
+            client = builder.connect(&format!("http://127.0.0.1:{port}")).await.ok();
+            client.is_some()
+        })
+        .await;
+        let browser = Browser { client: client.expect("there"), driver, _profile: profile };
+        browser.scripts(false).await;
+        browser
     }
 
     /// The status message of this kind, once the page that has it is there.

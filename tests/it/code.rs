@@ -99,14 +99,27 @@ both!(the_right_code_in_time_is_the_second_step, |app| {
 
 both!(the_digits_stand_nowhere_in_the_database, |app| {
     let number = de(1);
-    submitted(app, &number).await;
-    let code = newest(app, &number);
-    for table in
-        ["codes", "messages", "attempts", "conversations", "evidence", "batches", "wordings", "inbound_events", "receipts"]
-    {
-        assert!(!app.dump(table).await.contains(&code), "{table}");
-    }
+    let link = submitted(app, &number).await;
     assert_eq!(app.count("SELECT COUNT(*) FROM codes WHERE mac IS NOT NULL").await, 1);
+    let mut suspects =
+        vec!["codes", "messages", "attempts", "conversations", "evidence", "batches", "wordings", "inbound_events", "receipts"];
+    // Now and then a time or a hash holds six digits by chance, and not those of the next code as well.
+    for again in [true, false] {
+        let code = newest(app, &number);
+        let mut found = Vec::new();
+        for table in suspects {
+            if app.dump(table).await.contains(&code) {
+                found.push(table);
+            }
+        }
+        if found.is_empty() {
+            break;
+        }
+        assert!(again, "{found:?}");
+        app.advance(MINUTE);
+        another(app, &link).await;
+        suspects = found;
+    }
 });
 
 both!(five_wrong_tries_kill_a_code, |app| {

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 use permesso::clock::Clock;
 use permesso::gateway::mock::faults::Faults;
+use permesso::store::control;
 
 use crate::after::{Left, after};
 use crate::app::{HEADER, Kind, LINK, MORNING, REPLY_NUMBER, TestApp, field};
@@ -84,11 +85,20 @@ pub async fn done(app: &TestApp) -> bool {
     app.count("SELECT COUNT(*) FROM messages WHERE state IN ('planned', 'sending')").await == 0
 }
 
+/// Until every claim that had its turn is stored or given up. On Postgres a COMMIT may outlive the process that sent it, and a claim that
+/// found all well may be stored after what it looked at was changed.
+pub async fn turns_are_over(app: &TestApp) {
+    let mut tx = app.engine.store.write().await.expect("a transaction");
+    control::take_turn(&mut tx, &app.engine.controller).await.expect("a turn");
+    tx.commit().await.expect("committed");
+}
+
 /// SIGKILL. Answers how much was in flight. On Postgres another worker may live, so recovery would wait for the lease of the dead one to
 /// run out; here it has.
 pub async fn kill(app: &TestApp, mut run: Process) -> u64 {
     run.kill().expect("killed");
     run.wait().expect("gone");
+    turns_are_over(app).await;
     app.execute("UPDATE leases SET renewed_db = 0").await.expect("the lease is over");
     in_flight(app).await
 }

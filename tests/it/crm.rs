@@ -95,7 +95,7 @@ impl Crm {
     fn settings(&self, name: &str, more: &str) -> String {
         let port = self.port;
         format!(
-            "[[webhook]]\nname = \"{name}\"\nurl = \"http://127.0.0.1:{port}/hooks/consent\"\nsecret = \"{SECRET}\"\ntimeout_ms = 5000\n{more}\n"
+            "[[webhook]]\nname = \"{name}\"\nurl = \"http://127.0.0.1:{port}/hooks/consent\"\nsecret = \"{SECRET}\"\ntimeout_ms = 20000\n{more}\n"
         )
     }
 

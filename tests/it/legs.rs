@@ -506,9 +506,9 @@ async fn a_question_asked_again_takes_its_turn(kind: Kind) {
     app.plan_as(LINK, |c| c.limits.rate = 100.0).await;
     app.deliver().await;
     assert_eq!(app.gateway.stats().requests, 2, "asked again");
-    // Its next permit comes in more than a minute, when nothing may leave any more.
+    // Its next permit comes in twenty seconds, when nothing may leave any more.
     app.people(&[TestApp::it(2)]).await;
-    app.plan_as(LINK, |c| (c.name, c.limits.rate) = ("slow".into(), 0.01)).await;
+    app.plan_as(LINK, |c| (c.name, c.limits.rate) = ("slow".into(), 0.05)).await;
     let passing = async {
         until("it has left", async || app.gateway.stats().requests == 3).await;
         app.advance(Duration::from_secs(300));

@@ -162,8 +162,9 @@ async fn made(kind: &str, how: &str) -> String {
     let name = format!("{kind}{}", NUMBER.fetch_add(1, Ordering::SeqCst));
     MINE.with_borrow_mut(|mine| mine.0.push(name.clone()));
     let ended = std::mem::take(&mut *ENDED.lock().unwrap_or_else(PoisonError::into_inner));
-    let mut sql: String = ended.iter().map(|name| format!("DROP DATABASE {name} WITH (FORCE);\n")).collect();
-    sql += &format!("CREATE DATABASE {name}{how};");
+    let drops: String = ended.iter().map(|name| format!("DROP DATABASE {name} WITH (FORCE);\n")).collect();
+    // Nothing depends on these but room.
+    let sql = format!("\\set ON_ERROR_STOP off\n{drops}\\set ON_ERROR_STOP on\nCREATE DATABASE {name}{how};");
     tokio::task::spawn_blocking(move || cluster_sql(&sql)).await.expect("created");
     cluster().url(&name)
 }

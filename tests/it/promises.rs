@@ -423,6 +423,7 @@ both!(a_claim_is_won_by_one, |app| {
 both!(nothing_is_sent_while_nobody_listens, |app| {
     app.people(&[TestApp::it(1)]).await;
     app.plan(LINK).await;
+    app.hang_up().await;
     app.execute("UPDATE listening SET heard_db = heard_db - 31000000").await.unwrap();
     let mut tx = app.engine.store.read().await.unwrap();
     let due = messages::due_batches(&mut tx, &app.engine.controller, app.engine.now(), 1000).await.unwrap();

@@ -12,6 +12,7 @@ use permesso::gateway::mock::faults::Faults;
 use sqlx::ConnectOptions;
 
 use crate::app::{Kind, LINK, MORNING, REPLY_NUMBER, TestApp};
+use crate::crash::kill;
 
 static LOGS: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
@@ -124,14 +125,10 @@ async fn sigkill_in_the_middle_of_a_slice_asks_nobody_twice(kind: Kind) {
     app.plan(LINK).await;
     app.hang_up().await;
 
-    let mut first = spawn_run(&app);
+    let first = spawn_run(&app);
     until("a slice is under way", async || app.gateway.stats().accepted > 60).await;
-    first.kill().expect("killed"); // SIGKILL
-    first.wait().expect("gone");
-    let in_flight = app.count("SELECT COUNT(*) FROM messages WHERE state = 'sending'").await;
+    let in_flight = kill(&app, first).await;
     assert!(in_flight > 0, "the kill came in the middle of a slice");
-    // On Postgres another worker may still live, so recovery waits for the lease to run out; here it has.
-    app.execute("UPDATE leases SET renewed_db = 0").await.expect("the lease is over");
 
     let mut second = spawn_run(&app);
     until("everything planned is out", async || {
@@ -145,8 +142,8 @@ async fn sigkill_in_the_middle_of_a_slice_asks_nobody_twice(kind: Kind) {
     assert!(stats.max_per_reference <= 1);
     let states = app.states().await;
     assert_eq!(states.values().sum::<i64>(), PEOPLE as i64, "{states:?}");
-    let not_sent = PEOPLE - stats.accepted as usize;
-    assert!(not_sent as i64 <= in_flight, "{not_sent} were never sent, {in_flight} were in flight");
+    let not_sent = PEOPLE as u64 - stats.accepted;
+    assert!(not_sent <= in_flight, "{not_sent} were never sent, {in_flight} were in flight");
     if kind == Kind::Sqlite {
         let mut third = spawn(&app, &["run", "--roles", "worker"], "");
         until("a second worker on the file has ended", async || third.try_wait().expect("asked").is_some()).await;

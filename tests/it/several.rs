@@ -8,7 +8,7 @@ use permesso::store::Store;
 
 use crate::after::after;
 use crate::app::{Kind, LINK, REPLY_NUMBER, TestApp, field};
-use crate::crash::{closed, end, in_flight, plan_more, run_to_the_end};
+use crate::crash::{closed, end, kill, plan_more, run_to_the_end};
 use crate::faults::{PEOPLE, leisurely, some_are_asked};
 use crate::run::{spawn, spawn_in, until};
 
@@ -110,10 +110,8 @@ async fn of_two_workers_one_dies_the_other_asks_the_rest_once_and_neither_asks_a
                 workers.push(spawn(&app, &["run", "--roles", "worker"], ""));
             }
             some_are_asked(&app, asked + 30).await;
-            drop(workers.remove(0));
             // Its lease runs out; the other renews its own.
-            app.execute("UPDATE leases SET renewed_db = 0").await.unwrap();
-            unsettled += in_flight(&app).await;
+            unsettled += kill(&app, workers.remove(0)).await;
             workers.push(spawn(&app, &["run", "--roles", "worker"], ""));
         };
         let (stops, ()) = tokio::join!(storm_of_stops(&app, before..before + PEOPLE), death);

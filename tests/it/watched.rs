@@ -8,6 +8,7 @@ use permesso::store::report;
 use crate::app::{LINK, TestApp};
 use crate::both;
 use crate::plans::said;
+use crate::run::until;
 
 /// A callback that carries this body, signed with this secret.
 async fn calls_back(app: &TestApp, secret: &str, body: &str) -> u16 {
@@ -94,11 +95,19 @@ both!(there_is_a_gauge_for_each_promise, |app| {
         (gauge(app, "in_flight").await, gauge(app, "in_flight_oldest_seconds").await),
         (vec!["8".into()], vec!["7".into()])
     );
-    app.execute("UPDATE listening SET heard_db = heard_db - 3600000000").await.unwrap();
-    assert!(gauge(app, "heard_seconds").await[0].parse::<i64>().unwrap() >= 3600);
-    assert_eq!(gauge(app, "silent").await, ["1"]);
-    app.execute("INSERT INTO gaps (controller, from_at, to_at) SELECT controller, 1, 2 FROM listening").await.unwrap();
-    assert_eq!(gauge(app, "gaps_open").await, ["1"]);
+    // The ear says every five seconds that it hears, and reads what is open.
+    until("nobody hears", async || {
+        app.execute("UPDATE listening SET heard_db = heard_db - 3600000000").await.unwrap();
+        let heard = gauge(app, "heard_seconds").await[0].parse::<i64>().unwrap();
+        heard >= 3600 && gauge(app, "silent").await == ["1"]
+    })
+    .await;
+    until("a gap is open", async || {
+        app.execute("DELETE FROM gaps").await.unwrap();
+        app.execute("INSERT INTO gaps (controller, from_at, to_at) SELECT controller, 1, 2 FROM listening").await.unwrap();
+        gauge(app, "gaps_open").await == ["1"]
+    })
+    .await;
     let unknown = r#"{"events":[{"type":"receipt","event_id":"r1","id":"nobody's","reference":"ask_nobodys","status":"sent","at":1,"error":null}]}"#;
     assert_eq!(calls_back(app, "mock-webhook-secret", unknown).await, 204);
     assert_eq!(gauge(app, "unmatched_receipts").await, ["1"]);

@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::gateway::http::unreached;
 use crate::gateway::{Event, Sink};
 
-/// To connect and to bind, each.
+/// To connect, to bind and to unbind, each.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Delivered messages stored in one transaction at most.
 const SLICE: usize = 64;
@@ -247,7 +247,7 @@ pub async fn probe(place: &Place<'_>) -> Result<(), Down> {
     Ok(())
 }
 
-/// Unbinds as one should, for a second at most. Answers whether the SMSC has answered.
+/// Unbinds as one should, for as long as that may take. Answers whether the SMSC has answered.
 async fn leave(link: &Link, mut reader: Reader) -> bool {
     let sequence = link.sequence();
     link.answer(&pdu::unbind(sequence)).await;
@@ -261,7 +261,7 @@ async fn leave(link: &Link, mut reader: Reader) -> bool {
         }
         answered
     };
-    let answered = timeout(Duration::from_secs(1), ended).await.unwrap_or(false);
+    let answered = timeout(PATIENCE, ended).await.unwrap_or(false);
     link.end();
     answered
 }

@@ -4,12 +4,11 @@
 const smpp = require('smpp');
 const fs = require('fs');
 
-const [password, certificate] = process.argv.slice(2);
+const [password, port, certificate] = process.argv.slice(2);
 const sessions = [];
 const plays = new Map();
 
 let messages = 0;
-let port = 0;
 
 const tell = (on, more) => process.stdout.write(JSON.stringify({ on, ...more }) + '\n');
 
@@ -91,7 +90,6 @@ const commands = {
   play({ to, ...play }) { plays.set(to, play); },
   // Nobody is there, and is again on the same port.
   away() {
-    port = server.address().port;
     server.close();
     sessions.forEach((session) => session.destroy());
   },
@@ -116,7 +114,7 @@ const commands = {
 const newest = () => sessions[sessions.length - 1];
 
 const server = certificate ? smpp.createServer(tls(), serve) : smpp.createServer(serve);
-server.listen(0, '127.0.0.1', () => tell('listening', { port: server.address().port }));
+server.listen(port, '127.0.0.1', () => tell('listening', {}));
 require('readline').createInterface({ input: process.stdin })
   .on('line', (line) => { const { command, ...rest } = JSON.parse(line); commands[command](rest); tell('done', {}); })
   .on('close', () => process.exit(0));
