@@ -202,7 +202,8 @@ fn clock(dir: &std::path::Path) -> Result<Clock> {
 
 /// Logs go to stderr: everything for services, warnings for commands; `RUST_LOG` decides otherwise.
 fn log_to_stderr(service: bool) {
-    let default = if service { "info,sqlx=warn" } else { "error" };
+    // What ends the queue's worker is told by ours, once and not with every try.
+    let default = if service { "info,sqlx=warn,apalis=off" } else { "error,apalis=off" };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
     // That crate logs whole PDUs, numbers and texts in them, whatever `RUST_LOG` says (promise 9).
     let filter = filter.add_directive("rusmpp=off".parse().expect("a directive"));

@@ -1,6 +1,7 @@
 //! Deliver a batch, slice by slice: permits first, then a claim of no more than they let out, then the sends, then their
 //! outcomes. Claim and outcomes are one transaction each; between them the database knows only "may have been sent".
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -22,13 +23,14 @@ use crate::domain::message::Kind;
 use crate::domain::sms;
 use crate::gateway::{Gateway, Outgoing, Refusal, Sent};
 use crate::store::control::Silence;
-use crate::store::messages::Due;
+use crate::store::messages::{Batch, Due};
 use crate::store::queue::{self, Job};
 use crate::store::{self, campaigns, messages};
 
 /// At most so many messages of a process, of all its batches together, can be under way when a no commits (promise 2).
 pub const SLICE: usize = 500;
-/// Batches that share them: while the slice of one commits, another's is sent.
+/// Batches of one campaign that are worked at once, and share them: while the slice of one commits, another's is sent. No more, so that a
+/// campaign that sends slowly leaves the worker to the others.
 pub const SHARES: usize = 2;
 /// Requests under way at once, of a slice: what a gateway's answer takes, 20 ms or 200, must not be what holds the rate down.
 const IN_FLIGHT: usize = 128;
@@ -53,12 +55,12 @@ pub enum Ended {
 }
 
 /// Works a batch until nothing of it is due, the campaign or a gateway rests, or `stop` is pulled. Pause, halt and stop
-/// take effect within a slice.
+/// take effect within a slice. One that is in work already, or whose campaign has its [`SHARES`] in work, is left to whoever is at those.
 pub async fn deliver(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Result<Ended> {
-    if !engine.in_work.lock().expect("no panic while held").insert(batch_id) {
-        return Ok(Ended::Rested(None));
-    }
-    let _done = InWork { engine, batch_id };
+    let mut tx = engine.store.read().await?;
+    let batch = messages::batch(&mut tx, batch_id).await?;
+    tx.rollback().await?;
+    let Some(_done) = batch.and_then(|batch| InWork::begin(engine, &batch)) else { return Ok(Ended::Rested(None)) };
     slices(engine, batch_id, stop).await
 }
 
@@ -66,6 +68,18 @@ pub async fn deliver(engine: &Engine, batch_id: i64, stop: &CancellationToken) -
 struct InWork<'a> {
     engine: &'a Engine,
     batch_id: i64,
+}
+
+impl InWork<'_> {
+    fn begin<'a>(engine: &'a Engine, batch: &Batch) -> Option<InWork<'a>> {
+        let mut in_work = engine.in_work.lock().expect("no panic while held");
+        let full = batch.campaign_id.is_some() && in_work.values().filter(|of| **of == batch.campaign_id).count() >= SHARES;
+        if full || in_work.contains_key(&batch.id) {
+            return None;
+        }
+        in_work.insert(batch.id, batch.campaign_id);
+        Some(InWork { engine, batch_id: batch.id })
+    }
 }
 
 impl Drop for InWork<'_> {
@@ -94,7 +108,8 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
             Some(row) => Some((row.id, engine.revision(&mut tx, row.revision_id).await?.limits.rate)),
             None => None,
         };
-        let share = engine.slice.div_ceil(SHARES);
+        // No more room than permits can come for: what is slow keeps none from others.
+        let share = engine.slice.div_ceil(SHARES).min(limits::at_once(engine, &batch.gateway, &batch.sender, rate));
         let wanted = messages::count_due(&mut tx, &batch, engine.now(), share as i64).await?;
         tx.rollback().await?;
         if wanted == 0 {
@@ -183,7 +198,7 @@ async fn rest(engine: &Engine, batch_id: i64) -> Result<Ended> {
     let next = messages::rest_batch(&mut tx, batch_id).await?;
     if let Some(due) = next {
         let delay = Duration::from_micros(u64::try_from(due - engine.now()).unwrap_or(0));
-        queue::push(&mut tx, &Job::Deliver { batch: batch_id }, delay).await?;
+        queue::ring(&mut tx, &Job::Deliver { batch: batch_id }, delay).await?;
     }
     tx.commit().await?;
     Ok(Ended::Rested(next))
@@ -254,19 +269,47 @@ async fn send_one(gateway: &dyn Gateway, rates: &Rates<'_>, cleared: Cleared, ou
 pub async fn drain(engine: &Engine, first: i64, stop: &CancellationToken) -> Result<()> {
     let mut next = Some(first);
     while let Some(batch) = next {
-        match deliver(engine, batch, stop).await? {
-            Ended::Stopped | Ended::Silent(_) => return Ok(()),
-            Ended::Gateway(until) => rest_until(engine, batch, until.unwrap_or_else(|| engine.now() + PROBE_AFTER)).await?,
-            Ended::NotRunning => rest_until(engine, batch, engine.now() + PROBE_AFTER).await?,
-            Ended::Rested(_) => {}
+        if !work(engine, batch, stop).await? {
+            return Ok(());
         }
+        let (at_work, full) = in_work(engine);
         let mut tx = engine.store.read().await?;
-        let due = messages::due_batches(&mut tx, &engine.controller, engine.now(), 50).await?;
+        let due = messages::due_beside(&mut tx, &engine.controller, &full, engine.now(), at_work.len() as i64 + 1).await?;
         tx.rollback().await?;
-        let in_work = engine.in_work.lock().expect("no panic while held");
-        next = due.into_iter().map(|(id,)| id).find(|id| !in_work.contains(id));
+        next = due.into_iter().map(|(id,)| id).find(|id| !at_work.contains(id));
     }
     Ok(())
+}
+
+/// The batches in work, and the campaigns that have their [`SHARES`] of them.
+fn in_work(engine: &Engine) -> (HashSet<i64>, Vec<i64>) {
+    let in_work = engine.in_work.lock().expect("no panic while held");
+    let mut shares: HashMap<i64, usize> = HashMap::new();
+    in_work.values().flatten().for_each(|campaign| *shares.entry(*campaign).or_default() += 1);
+    (in_work.keys().copied().collect(), shares.into_iter().filter(|(_, n)| *n >= SHARES).map(|(campaign, _)| campaign).collect())
+}
+
+/// Works a batch; where something else than the end of its work ended it, its bell rings again. False where nothing else is worth a try now.
+pub async fn work(engine: &Engine, batch: i64, stop: &CancellationToken) -> Result<bool> {
+    match deliver(engine, batch, stop).await? {
+        Ended::Stopped | Ended::Silent(_) => return Ok(false),
+        Ended::Gateway(until) => rest_until(engine, batch, until.unwrap_or_else(|| engine.now() + PROBE_AFTER)).await?,
+        Ended::NotRunning => rest_until(engine, batch, engine.now() + PROBE_AFTER).await?,
+        Ended::Rested(_) => {}
+    }
+    Ok(true)
+}
+
+/// Answers to people's own acts that are due and nobody here is at, the oldest first.
+///
+/// # Errors
+/// The database is away.
+pub async fn due_answers(engine: &Engine, limit: i64) -> Result<Vec<i64>> {
+    let mut tx = engine.store.read().await?;
+    let due = messages::due_answers(&mut tx, &engine.controller, engine.now(), limit).await?;
+    tx.rollback().await?;
+    let (at_work, _) = in_work(engine);
+    Ok(due.into_iter().map(|(id,)| id).filter(|id| !at_work.contains(id)).collect())
 }
 
 /// A batch with work due, while this process works none.
@@ -287,6 +330,6 @@ async fn rest_until(engine: &Engine, batch: i64, until: i64) -> store::Result<()
     let mut tx = engine.store.write().await?;
     messages::postpone_batch(&mut tx, batch, until).await?;
     let delay = Duration::from_micros(u64::try_from(until - engine.now()).unwrap_or(0));
-    queue::push(&mut tx, &Job::Deliver { batch }, delay).await?;
+    queue::ring(&mut tx, &Job::Deliver { batch }, delay).await?;
     tx.commit().await
 }

@@ -100,14 +100,24 @@ pub async fn permits(
     campaign: Option<(i64, f64)>,
     wanted: usize,
 ) -> Result<Permits> {
-    let fixed = [format!("gateway {gateway}"), format!("sender {sender}")];
-    let fixed = fixed.into_iter().filter_map(|name| engine.limits.fixed.get(&name).map(|rate| (name.clone(), *rate)));
-    let rates: Vec<(String, f64)> = fixed.chain(campaign.map(|(id, rate)| (format!("campaign {id}"), rate))).collect();
+    let rates = rates_of(engine, gateway, sender, campaign);
     let count = match engine.store.is_sqlite() {
         true => engine.limits.governed(&rates, wanted).await,
         false => leased(engine, &rates, wanted).await?,
     };
     Ok(Permits { count, at: Instant::now() })
+}
+
+fn rates_of(engine: &Engine, gateway: &str, sender: &str, campaign: Option<(i64, f64)>) -> Vec<(String, f64)> {
+    let fixed = [format!("gateway {gateway}"), format!("sender {sender}")];
+    let fixed = fixed.into_iter().filter_map(|name| engine.limits.fixed.get(&name).map(|rate| (name.clone(), *rate)));
+    fixed.chain(campaign.map(|(id, rate)| (format!("campaign {id}"), rate))).collect()
+}
+
+/// The most that one call of [`permits`] gets: a burst, and what becomes free while it waits.
+pub fn at_once(engine: &Engine, gateway: &str, sender: &str, campaign: Option<(i64, f64)>) -> usize {
+    let rates = rates_of(engine, gateway, sender, campaign);
+    rates.into_iter().map(|(_, rate)| 2 * burst(rate).get() as usize).min().unwrap_or(usize::MAX)
 }
 
 /// A whole burst, if it comes within the time a slice may wait; else what there is then.

@@ -60,9 +60,10 @@ pub mod trial;
 pub mod verify;
 mod waiting;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -107,8 +108,8 @@ pub struct Engine {
     pub refused: gateways::Refusals,
     /// What gateways told and waits for the next transaction.
     calls: group::Group,
-    /// Batches this process is at.
-    in_work: Mutex<HashSet<i64>>,
+    /// Batches this process is at, and whose they are.
+    in_work: Mutex<HashMap<i64, Option<i64>>>,
     /// Revisions are immutable, so they are read once.
     revisions: Mutex<HashMap<i64, Arc<Campaign>>>,
 }
@@ -150,6 +151,19 @@ impl Engine {
     pub fn set_slice(&mut self, messages: usize) {
         self.slice = messages.clamp(1, deliver::SLICE);
         self.room = tokio::sync::Semaphore::new(self.slice);
+    }
+
+    /// Waits until what this process has sent is stored, and lets nothing more be sent. Answers how many messages may be unstored still,
+    /// after so long.
+    pub async fn all_stored(&self, within: Duration) -> usize {
+        let Ok(all) = u32::try_from(self.slice) else { return self.slice };
+        match tokio::time::timeout(within, self.room.acquire_many(all)).await {
+            Ok(Ok(room)) => {
+                room.forget();
+                0
+            }
+            _ => self.slice - self.room.available_permits(),
+        }
     }
 
     pub fn classifier(&self) -> &Classifier {

@@ -1,5 +1,5 @@
 //! After a crash, and every half minute: what lost workers left becomes `unknown`, campaigns whose time has come start,
-//! and every batch with something due gets a job again. Recovery reads our tables and never waits for the queue.
+//! and every batch with something due has a job again. Recovery reads our tables and never waits for the queue.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub async fn at_start(engine: &Engine) -> Result<Found> {
         outbox::release(&mut tx).await?;
     }
     tx.commit().await?;
-    // A sweep of the process that died put its batches off; they are looked at now, and what is not due stays.
+    // What was put off, for a gateway that was away, is looked at now; what is not due stays.
     let mut found = sweep_until(engine, engine.now() + 60 * SECOND).await?;
     found.abandoned += abandoned;
     Ok(found)
@@ -57,7 +57,7 @@ pub async fn sweep(engine: &Engine) -> Result<Found> {
     sweep_until(engine, engine.now()).await
 }
 
-/// Gives a job to every batch to be looked at by `until`.
+/// Gives a job to every batch to be looked at by `until` that has none.
 async fn sweep_until(engine: &Engine, until: i64) -> Result<Found> {
     for gateway in engine.gateways.keys() {
         hear_session(engine, gateway).await?;
@@ -66,6 +66,7 @@ async fn sweep_until(engine: &Engine, until: i64) -> Result<Found> {
     let now = engine.now();
     let mut found = Found::default();
     let mut tx = engine.store.write().await?;
+    let standing = queue::standing(&mut tx).await?;
     found.abandoned = messages::abandon(&mut tx, LEASE_DB, None, now).await?;
     for row in campaigns::all(&mut tx, &engine.controller).await? {
         match row.state() {
@@ -88,8 +89,9 @@ async fn sweep_until(engine: &Engine, until: i64) -> Result<Found> {
                     None => false,
                 };
                 found.started += usize::from(again);
-                if again || row.planned_all == 0 {
-                    queue::push(&mut tx, &Job::Plan { campaign: row.id }, Duration::ZERO).await?;
+                let job = Job::Plan { campaign: row.id };
+                if (again || row.planned_all == 0) && !standing.contains(&job) {
+                    queue::push(&mut tx, &job, Duration::ZERO).await?;
                 }
             }
             _ => {}
@@ -98,10 +100,8 @@ async fn sweep_until(engine: &Engine, until: i64) -> Result<Found> {
     messages::reopen_batches(&mut tx, &engine.controller, now).await?;
     let due = messages::due_batches(&mut tx, &engine.controller, until, 10_000).await?;
     found.batches = due.len();
-    for (batch,) in due {
-        // Not again in the next sweep: its job stands in the queue.
-        messages::postpone_batch(&mut tx, batch, now + 30 * SECOND).await?;
-        queue::push(&mut tx, &Job::Deliver { batch }, Duration::ZERO).await?;
+    for job in due.into_iter().map(|(batch,)| Job::Deliver { batch }).filter(|job| !standing.contains(job)) {
+        queue::push(&mut tx, &job, Duration::ZERO).await?;
     }
     tx.commit().await?;
     queue::sweep(&engine.store).await?;

@@ -162,6 +162,32 @@ pub async fn due_batches(tx: &mut Tx, controller: &str, now: i64, limit: i64) ->
     )
 }
 
+/// As [`due_batches`], but of these campaigns none.
+pub async fn due_beside(tx: &mut Tx, controller: &str, campaigns: &[i64], now: i64, limit: i64) -> Result<Vec<(i64,)>> {
+    fetch_all!(
+        tx,
+        "SELECT b.id FROM batches b LEFT JOIN campaigns c ON c.id = b.campaign_id
+         WHERE b.controller = $1 AND b.open = 1 AND b.next_due <= $2
+           AND (c.id IS NULL OR (c.state = 'running' AND c.id NOT IN (SELECT CAST(j.value AS BIGINT) FROM EACH($4))))
+         ORDER BY b.next_due LIMIT $3",
+        controller,
+        now,
+        limit,
+        json(campaigns)
+    )
+}
+
+/// Of these the ones that are no campaign's: answers to what people did themselves, and test messages.
+pub async fn due_answers(tx: &mut Tx, controller: &str, now: i64, limit: i64) -> Result<Vec<(i64,)>> {
+    fetch_all!(
+        tx,
+        "SELECT id FROM batches WHERE controller = $1 AND open = 1 AND next_due <= $2 AND campaign_id IS NULL ORDER BY next_due LIMIT $3",
+        controller,
+        now,
+        limit
+    )
+}
+
 /// Sets when a batch is worth looking at again, or closes it. Answers the time, if there is one.
 pub async fn rest_batch(tx: &mut Tx, id: i64) -> Result<Option<i64>> {
     // Whoever settles a message of this batch back to planned waits for us, or we for them.

@@ -3,20 +3,31 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use apalis::prelude::*;
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt, TryFutureExt};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, deliver, expire, intake, notify, plan, receipts, recover, retention};
-use crate::store::queue::{Job, QUEUE};
+use crate::store::queue::{self, Job, QUEUE};
 use crate::store::{Store, control};
 
 const POLL: Duration = Duration::from_millis(100);
-/// Between the end of apalis' worker and its next.
+/// Jobs at once: more than there are campaigns under way, each of which has [`deliver::SHARES`] at most, and planners. Most of them wait for
+/// the rate of their campaign.
+const SLOTS: usize = 64;
+/// Between the end of apalis' worker and a look whether there can be another, doubled each time.
 const AGAIN: Duration = Duration::from_millis(200);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(2);
+/// What is sent has its answer in seconds; what the database cannot take until then is left to the next worker, as unknown.
+const STORED: Duration = Duration::from_secs(40);
+/// How often answers to people's own acts are looked for, whatever the queue is at, and how many are worked at once.
+const ANSWERS: Duration = Duration::from_millis(500);
+const ANSWERS_AT_ONCE: usize = 8;
 const LEASE: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_secs(30);
 /// How often a worker with nothing to do looks whether another's batch has work: that one may be slow, or dead.
@@ -34,7 +45,8 @@ struct Desk {
 /// Works until `stop` is pulled; what is in flight is finished and stored first.
 ///
 /// # Errors
-/// Another worker has this SQLite file, the clocks differ by more than two seconds, or the database is gone.
+/// Another worker has this SQLite file, the clocks differ by more than two seconds, the database is gone, or it could not take in time what
+/// became of messages.
 pub async fn run(engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
     let _lock = lock_file(&engine)?;
     same_clock(&engine).await?;
@@ -65,10 +77,17 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
     let told: Vec<_> =
         engine.receivers.keys().map(|name| tokio::spawn(tell(engine.clone(), name.clone(), stop.clone()))).collect();
     let desk = Desk { engine: engine.clone(), stop: stop.clone() };
-    let helper = tokio::spawn(help(desk.clone()));
+    // They end by themselves; what they, and handlers that apalis has lost sight of, have sent is waited for as a whole.
+    tokio::spawn(help(desk.clone()));
+    tokio::spawn(answer(desk.clone()));
     work_the_queue(&desk).await;
+    let unstored = engine.all_stored(STORED).await;
+    if unstored > 0 {
+        bail!(
+            "what became of up to {unstored} messages could not be stored; remedy: start again once the database answers: they are `unknown` then, and `permesso campaign settle` asks the gateway"
+        );
+    }
     let _ = (keeper.await, sweeper.await);
-    let _ = helper.await;
     futures::future::join_all(told).await;
     let mut tx = engine.store.write().await?;
     control::unregister(&mut tx, &engine.worker).await?;
@@ -77,21 +96,47 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
     Ok(())
 }
 
-/// Takes jobs until `stop` is pulled. Any error of the database ends apalis' worker; another comes, under a fresh name. Not by apalis' own
-/// restart: it begins anew within one poll, and with a database that refuses at once this holds the thread, and with it every webhook.
+/// Takes jobs until `stop` is pulled. Any error of the database ends apalis' worker; another comes, under a fresh name, once the queue can be
+/// read. Not by apalis' own restart: it begins anew within one poll, and with a database that refuses at once this holds the thread, and with
+/// it every webhook. That it cannot be read is said once.
 async fn work_the_queue(desk: &Desk) {
-    while !desk.stop.is_cancelled() {
+    let (mut pause, mut away) = (AGAIN, false);
+    loop {
         let signal = desk.stop.clone();
-        let ended = monitor(desk).shutdown_timeout(Duration::from_secs(20)).run_with_signal(async move {
+        let running = monitor(desk).shutdown_timeout(Duration::from_secs(20)).run_with_signal(async move {
             signal.cancelled().await;
             Ok(())
         });
-        if let Err(error) = ended.await {
-            tracing::warn!(%error, "The queue's monitor ended");
+        let mut running = std::pin::pin!(running);
+        let ended = tokio::select! {
+            ended = &mut running => ended,
+            () = tokio::time::sleep(AGAIN_AT_MOST), if away => {
+                (pause, away) = (AGAIN, false);
+                tracing::info!("The queue is read again");
+                running.await
+            }
+        };
+        if desk.stop.is_cancelled() {
+            return;
         }
-        tokio::select! {
-            () = desk.stop.cancelled() => {}
-            () = tokio::time::sleep(AGAIN) => {}
+        let mut why = ended.err().map(|error| error.to_string());
+        loop {
+            tokio::select! {
+                () = desk.stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(AGAIN_AT_MOST);
+            let read = tokio::select! {
+                () = desk.stop.cancelled() => return,
+                read = queue::answers(&desk.engine.store) => read,
+            };
+            why = read.as_ref().err().map(ToString::to_string).or(why);
+            if !std::mem::replace(&mut away, true) {
+                tracing::warn!(error = why, "The queue could not be read; trying again");
+            }
+            if read.is_ok() {
+                break;
+            }
         }
     }
 }
@@ -105,8 +150,10 @@ fn monitor(desk: &Desk) -> Monitor {
                 let config =
                     apalis_sqlite::Config::default().queue(QUEUE).batch_size(1).heartbeat_interval(Duration::from_secs(10));
                 WorkerBuilder::new(name())
-                    .backend(apalis_sqlite::SqliteStorage::<Job>::new(&queue).with_config(config).poll_with_interval(POLL))
-                    .concurrency(deliver::SHARES)
+                    .backend(
+                        apalis_sqlite::SqliteStorage::<Job>::new(&queue).with_config(config).poll_with_strategy(Every::new(POLL)),
+                    )
+                    .concurrency(SLOTS)
                     .parallelize(tokio::spawn)
                     .data(desk.clone())
                     .build(work)
@@ -118,13 +165,40 @@ fn monitor(desk: &Desk) -> Monitor {
                 let config =
                     apalis_postgres::Config::default().queue(QUEUE).batch_size(1).heartbeat_interval(Duration::from_secs(10));
                 WorkerBuilder::new(name())
-                    .backend(apalis_postgres::PostgresStorage::<Job>::new(&queue).with_config(config).poll_with_interval(POLL))
-                    .concurrency(deliver::SHARES)
+                    .backend(
+                        apalis_postgres::PostgresStorage::<Job>::new(&queue)
+                            .with_config(config)
+                            .poll_with_strategy(Every::new(POLL)),
+                    )
+                    .concurrency(SLOTS)
                     .parallelize(tokio::spawn)
                     .data(desk.clone())
                     .build(work)
             })
         }
+    }
+}
+
+/// Wakes apalis at intervals. Its own strategy leaves the next timer unarmed where a look into the queue is answered within the poll that the
+/// last one caused, as by a Postgres nearby, and then nothing wakes it before its heartbeat.
+struct Every(tokio::time::Interval);
+
+impl Every {
+    fn new(pause: Duration) -> Every {
+        let mut interval = tokio::time::interval(pause);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Every(interval)
+    }
+}
+
+impl PollStrategy for Every {
+    fn poll_drive(&mut self, cx: &mut task::Context<'_>, _: &PollSnapshot) -> Poll<Option<()>> {
+        let mut due = Poll::Pending;
+        // Until it is pending: that arms it.
+        while self.0.poll_tick(cx).is_ready() {
+            due = Poll::Ready(Some(()));
+        }
+        due
     }
 }
 
@@ -153,24 +227,42 @@ async fn help(desk: Desk) {
     }
 }
 
+/// Whoever did something themselves waits behind nobody who is asked: their answers go out beside the queue, however many campaigns are at it.
+async fn answer(desk: Desk) {
+    while !desk.stop.is_cancelled() {
+        tokio::select! {
+            () = desk.stop.cancelled() => return,
+            () = tokio::time::sleep(ANSWERS) => {}
+        }
+        match deliver::due_answers(&desk.engine, 50).await {
+            Ok(due) => {
+                let work = |batch| finished("A job", deliver::work(&desk.engine, batch, &desk.stop).map_ok(drop));
+                futures::stream::iter(due).for_each_concurrent(ANSWERS_AT_ONCE, work).await;
+            }
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "Looking for answers that are due failed; trying again"),
+        }
+    }
+}
+
 async fn handle(job: Job, desk: &Desk) {
     let (engine, stop) = (&desk.engine, &desk.stop);
-    let done = AssertUnwindSafe(async {
+    let done = async {
         match job {
-            Job::Deliver { batch } => {
-                deliver::drain(engine, batch, stop).await?;
-            }
+            Job::Deliver { batch } => deliver::drain(engine, batch, stop).await?,
             Job::Retain { run } => drop(retention::work(engine, run).await?),
             Job::Plan { campaign } => while !stop.is_cancelled() && plan::plan_next(engine, campaign).await? {},
         }
-        anyhow::Ok(())
-    })
-    .catch_unwind()
-    .await;
-    match done {
+        Ok(())
+    };
+    finished("A job", done).await;
+}
+
+/// Logs what failed: the sweep comes back to it.
+async fn finished(what: &str, work: impl Future<Output = Result<()>>) {
+    match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "A job failed; the sweep comes back to it"),
-        Err(_) => tracing::error!("A job panicked; the sweep comes back to it"),
+        Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "{what} failed; the sweep comes back to it"),
+        Err(_) => tracing::error!("{what} panicked; the sweep comes back to it"),
     }
 }
 
@@ -197,9 +289,7 @@ async fn sweep(engine: Arc<Engine>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = sweep.tick() => {}
         }
-        if let Err(error) = tidy(&engine).await {
-            tracing::error!(error = format!("{error:#}"), "Upkeep failed; trying again");
-        }
+        tidy(&engine).await;
     }
 }
 
@@ -211,17 +301,21 @@ async fn renew(engine: &Engine) -> Result<()> {
     Ok(tx.commit().await?)
 }
 
-async fn tidy(engine: &Engine) -> Result<()> {
-    let found = recover::sweep(engine).await?;
-    if found.abandoned > 0 {
-        tracing::warn!(attempts.unknown = found.abandoned, "Sends of a lost worker are now unknown");
-    }
-    expire::expire(engine).await?;
-    intake::tidy(engine).await?;
-    retention::schedule(engine).await?;
-    notify::sweep(engine).await?;
-    receipts::sweep(engine).await?;
-    Ok(())
+/// What time alone does, each by itself: where one fails the others go on.
+pub async fn tidy(engine: &Engine) {
+    let recovery = async {
+        let found = recover::sweep(engine).await?;
+        if found.abandoned > 0 {
+            tracing::warn!(attempts.unknown = found.abandoned, "Sends of a lost worker are now unknown");
+        }
+        Ok(())
+    };
+    finished("Upkeep (recovery)", recovery).await;
+    finished("Upkeep (expiry)", expire::expire(engine).map_ok(drop)).await;
+    finished("Upkeep (forms)", intake::tidy(engine).map_ok(drop)).await;
+    finished("Upkeep (retention)", retention::schedule(engine).map_ok(drop)).await;
+    finished("Upkeep (webhooks)", notify::sweep(engine).map_ok(drop)).await;
+    finished("Upkeep (receipts)", receipts::sweep(engine).map_ok(drop)).await;
 }
 
 /// Empties one webhook's outbox as it fills. While the receiver is down the looks become rarer.

@@ -1153,6 +1153,14 @@ both!(a_batch_rests_until_its_next_due_message, |app| {
     assert_eq!(messages::due(&mut tx, &batch, 10, 9).await.unwrap().len(), 1);
     assert_eq!(messages::count_due(&mut tx, &batch, 20, 9).await.unwrap(), 2);
     assert_eq!(messages::count_due(&mut tx, &batch, 20, 1).await.unwrap(), 1);
+    assert_eq!(messages::due_beside(&mut tx, C, &[id + 1], 10, 9).await.unwrap(), [(batch.id,)]);
+    assert!(messages::due_beside(&mut tx, C, &[id], 10, 9).await.unwrap().is_empty(), "its campaign has enough in work");
+    assert!(messages::due_answers(&mut tx, C, 10, 9).await.unwrap().is_empty());
+    let (answer, _) = planned(&mut tx, Some(id), &[message(a, MessageKind::Confirm, 10)]).await;
+    assert_eq!(messages::due_answers(&mut tx, C, 10, 9).await.unwrap(), [(answer.id,)]);
+    assert!(messages::due_answers(&mut tx, C, 9, 9).await.unwrap().is_empty());
+    assert_eq!(messages::due_beside(&mut tx, C, &[id], 10, 9).await.unwrap(), [(answer.id,)]);
+    messages::postpone_batch(&mut tx, answer.id, 99).await.unwrap();
     messages::postpone_batch(&mut tx, batch.id, 15).await.unwrap();
     assert!(messages::due_batches(&mut tx, C, 14, 9).await.unwrap().is_empty());
     let waits = NotNow { message: ids[0], state: None, reason: "QUIET_HOURS", due_at: 30 };

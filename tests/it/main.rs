@@ -52,6 +52,7 @@ mod shield;
 mod stories;
 mod times;
 mod together;
+mod turns;
 mod undecided;
 mod upgrade;
 mod watched;
