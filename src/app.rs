@@ -30,6 +30,7 @@ pub async fn open(dir: &Path, clock: Clock) -> Result<Engine> {
     let config = load(dir)?;
     let vault = Vault::open(&config.key_file)?;
     let store = Store::open(&config.database).await?;
+    keys::belongs(&store, &config).await?;
     keys::fit(&store, &vault).await?;
     build(config, vault, store, clock)
 }

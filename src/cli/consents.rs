@@ -4,14 +4,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use chrono::NaiveDate;
 use clap::Subcommand;
 use futures::TryStreamExt;
 use serde_json::json;
 
 use super::{Context, word_of};
-use crate::clock::instant;
+use crate::clock::{HOUR, instant};
 use crate::domain::channel::{Channel, Purpose};
 use crate::domain::eligibility::Reason;
 use crate::domain::ledger::Body;
@@ -53,6 +53,9 @@ const COLUMNS: [&str; 21] = [
 
 /// State of a granted permission that must not be used now: whoever takes in `granted` alone never sees it.
 const NOT_RELEASABLE: &str = "not_releasable";
+
+/// How long after it was learned a no may be committed: what an export of before could not see the next one brings, or brings again.
+const LATE: i64 = HOUR;
 
 /// Which contacts.
 #[derive(Debug, clap::Args)]
@@ -101,11 +104,11 @@ pub enum Command {
         #[arg(long, requires = "out")]
         force: bool,
     },
-    /// Every permission that changed since a day, with its proof, everybody whose time for an answer ran out, and everybody who must be left in
-    /// peace, as CSV.
+    /// Everybody who must be left in peace, every permission that changed since a day, with its proof, and everybody whose time for an answer ran
+    /// out, as CSV.
     #[command(after_help = "Example: permesso consents export --since 2026-12-01 --out consents.csv")]
     Export {
-        /// First day, UTC, as in 2026-12-01; all if left out.
+        /// First day, UTC, as in 2026-12-01, and an hour before it; all if left out.
         #[arg(long, value_parser = day)]
         since: Option<NaiveDate>,
         /// A new file; the terminal if left out.
@@ -134,7 +137,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                 target.write_all(&bytes)?;
                 lines += rows;
             }
-            target.flush()?;
+            target.done()?;
             super::out::report(context, out.as_deref(), lines);
             Ok(())
         }
@@ -157,7 +160,7 @@ async fn listed(engine: Arc<Engine>, filter: Filter) -> Result<()> {
         }
     }
     writeln!(target, "]}}")?;
-    Ok(target.flush()?)
+    target.done()
 }
 
 async fn overview(context: &Context, engine: &Engine, wanted: &Wanted) -> Result<()> {
@@ -178,12 +181,29 @@ async fn overview(context: &Context, engine: &Engine, wanted: &Wanted) -> Result
 }
 
 async fn export(context: &Context, engine: &Engine, since: Option<NaiveDate>, out: Option<&Path>, force: bool) -> Result<()> {
-    let since = since.map_or(0, |d| d.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros());
+    let since = since.map_or(0, |d| d.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros() - LATE);
     // Numbers in the clear: for their owner's eyes.
     let target = super::out::open(out, force)?;
     let mut csv = csv::Writer::from_writer(target);
     csv.write_record(COLUMNS)?;
     let mut tx = engine.store.read().await?;
+    let mut counted = 0;
+    // Whoever must be left in peace altogether: the CRM has to learn of these first of all, also where the rest is cut off. A restriction comes in
+    // every export while it stands, so that its absence says that it is lifted: where nothing was granted, nothing else would.
+    let noes = suppressions::known_since(&mut tx, &engine.controller, since).await?;
+    let restricted = contacts::restricted_people(&mut tx, &engine.controller).await?;
+    let restricted = restricted
+        .into_iter()
+        .map(|(number, country, locale, at)| (number, country, locale, Status::Restricted.code().to_owned(), at));
+    for (number, country, locale, state, at) in noes.into_iter().chain(restricted) {
+        let number = engine.vault.decrypt_number(&number)?;
+        let (country, locale) = (defused(&country.unwrap_or_default()), defused(&locale.unwrap_or_default()));
+        let mut record = vec![number.e164().to_owned(), country, locale, "all".into(), "all".into(), state];
+        record.push(instant(at).to_rfc3339());
+        record.resize(COLUMNS.len(), String::new());
+        csv.write_record(record)?;
+        counted += 1;
+    }
     // Whether these may be used changes with every screening, and by time alone: they come in every export.
     let screened_channels =
         Channel::ALL.into_iter().filter(|c| engine.config.packs.values().any(|p| p.register.applies_to.contains(c)));
@@ -191,7 +211,7 @@ async fn export(context: &Context, engine: &Engine, since: Option<NaiveDate>, ou
     let rows = ledger::consents_since(&mut tx, &engine.controller, since, &always).await?;
     let contacts: Vec<i64> = rows.iter().map(|row| row.contact).collect();
     let words = Words::read(&mut tx, &contacts).await?;
-    let mut counted = rows.len();
+    counted += rows.len();
     for row in rows {
         let channel = Channel::parse(&row.channel).filter(|_| row.state == "granted");
         let word = channel.and_then(|c| words.on(engine, row.contact, row.country.as_deref(), c, row.since));
@@ -247,24 +267,9 @@ async fn export(context: &Context, engine: &Engine, since: Option<NaiveDate>, ou
         }
         from = to;
     }
-    // Whoever must be left in peace altogether: the CRM has to learn of these first of all. A restriction comes in every export while it
-    // stands, so that its absence says that it is lifted: where nothing was granted, nothing else would.
-    let noes = suppressions::known_since(&mut tx, &engine.controller, since).await?;
-    let restricted = contacts::restricted_people(&mut tx, &engine.controller).await?;
-    let restricted = restricted
-        .into_iter()
-        .map(|(number, country, locale, at)| (number, country, locale, Status::Restricted.code().to_owned(), at));
-    for (number, country, locale, state, at) in noes.into_iter().chain(restricted) {
-        let number = engine.vault.decrypt_number(&number)?;
-        let (country, locale) = (defused(&country.unwrap_or_default()), defused(&locale.unwrap_or_default()));
-        let mut record = vec![number.e164().to_owned(), country, locale, "all".into(), "all".into(), state];
-        record.push(instant(at).to_rfc3339());
-        record.resize(COLUMNS.len(), String::new());
-        csv.write_record(record)?;
-        counted += 1;
-    }
     tx.rollback().await?;
-    csv.flush()?;
+    let target = csv.into_inner().map_err(|error| anyhow!("the last rows cannot be written: {}", error.error()))?;
+    target.done()?;
     super::out::report(context, out, counted);
     Ok(())
 }

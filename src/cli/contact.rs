@@ -182,7 +182,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                         target.write_all(&sheet::csv(mytable::rows(lang, &engine.config.retention, dossier)))?;
                     }
                 }
-                target.flush()?;
+                target.done()?;
                 dossier.closed.iter().for_each(|closed| eprintln!("{}", left_out(*closed)));
                 Ok(())
             };

@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use super::Context;
 use crate::config::Config;
-use crate::engine::restore;
+use crate::engine::{keys, restore};
 use crate::store::{Store, backup, migrations};
 
 #[derive(Debug, Subcommand)]
@@ -85,7 +85,11 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         }
         Command::Keep { to } => {
             let store = Store::open(&config.database).await?;
-            let kept = keep(&store, &config.controller.id, to).await;
+            let kept = async {
+                keys::belongs(&store, &config).await?;
+                keep(&store, &config.controller.id, to).await
+            };
+            let kept = kept.await;
             store.close().await;
             kept?;
             match context.json {

@@ -72,7 +72,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                     writeln!(target, "{row}")?;
                 }
             }
-            target.flush()?;
+            target.done()?;
             super::out::report(context, out.as_deref(), counted);
         }
     }

@@ -92,7 +92,7 @@ pub fn run(context: &Context, command: &Command) -> Result<()> {
         let drawn = code.render::<svg::Color<'_>>().min_dimensions(240, 240).build();
         let mut target = super::out::open(Some(path), qr.force)?;
         target.write_all(drawn.as_bytes())?;
-        target.flush()?;
+        target.done()?;
     }
     match context.json {
         true => println!("{}", json!({ "address": address, "text": text, "qr": qr.qr })),

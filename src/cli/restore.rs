@@ -9,8 +9,10 @@ use super::{Context, clock, database, run};
 use crate::app;
 use crate::config::Config;
 use crate::domain::plural::counted;
+use crate::engine::keys;
 use crate::engine::restore::{self, Replayed};
-use crate::store::{Store, backup, migrations};
+use crate::store::alone::{self, Alone};
+use crate::store::{self, Store, backup, migrations};
 use crate::vault::Vault;
 
 pub async fn run(context: &Context, config: Config, copy: &Path, kept: &[PathBuf], nothing_kept: bool) -> Result<()> {
@@ -21,16 +23,21 @@ pub async fn run(context: &Context, config: Config, copy: &Path, kept: &[PathBuf
     backup::make(&folder)?;
     let stamp = Utc::now().format("%Y%m%dT%H%M%S%3fZ");
     let own = folder.join(format!("kept-{stamp}.jsonl"));
-    let known = known(&config, &own, kept, nothing_kept).await?;
     let at_one_stroke = config.database.strip_prefix("sqlite:");
+    let version = match at_one_stroke {
+        Some(_) => 0,
+        None => of_postgres(&config, copy).await?,
+    };
+    let (alone, known) = known(&config, &own, kept, nothing_kept).await?;
     let done = match at_one_stroke {
         Some(path) => {
             let path = PathBuf::from(path.trim_start_matches("//"));
             let aside = folder.join(format!("aside-{stamp}.db"));
             let was_there = path.exists();
-            sqlite(context, &config, copy, &path, &aside, &known).await.map(|done| (was_there.then_some(aside), done))
+            let done = sqlite(context, &config, copy, &path, &aside, &known, alone).await;
+            done.map(|done| (was_there.then_some(aside), done))
         }
-        None => postgres(context, &config, copy, &folder, &known).await,
+        None => postgres(context, &config, copy, version, &folder, &known, alone).await,
     };
     // What we wrote down has served: the copy knows it now, or the database is as it was. On Postgres alone a try that failed may need it.
     if known.contains(&own) && (done.is_ok() || at_one_stroke.is_some()) {
@@ -68,18 +75,30 @@ pub async fn run(context: &Context, config: Config, copy: &Path, kept: &[PathBuf
 }
 
 /// What the copy has to learn: what the database knows, written down now, and what somebody kept. It may know less than that, as one does
-/// whose disk was set back.
-async fn known(config: &Config, own: &Path, kept: &[PathBuf], nothing_kept: bool) -> Result<Vec<PathBuf>> {
+/// whose disk was set back. From the moment at which it is written down nobody else writes to the database.
+async fn known(config: &Config, own: &Path, kept: &[PathBuf], nothing_kept: bool) -> Result<(Alone, Vec<PathBuf>)> {
     for file in kept {
         restore::check(file)?;
     }
-    let cannot = match Store::open(&config.database).await {
+    let unread = match Store::open(&config.database).await {
         Ok(store) => {
-            restore::nobody_runs(&store, &config.controller.id).await?;
-            let anything = restore::keep(&store, &config.controller.id, own).await;
+            let free = free(&store, config).await;
             store.close().await;
+            free?;
+            None
+        }
+        // Whoever has it knows what we would not learn.
+        Err(error @ (store::Error::Locked | store::Error::BeingRestored)) => return Err(error.into()),
+        Err(error) => Some(anyhow::Error::from(error)),
+    };
+    let alone = alone::take(&config.database, unread.is_none()).await?;
+    let cannot = match &alone.store {
+        Some(store) => {
+            let anything = restore::keep(store, &config.controller.id, own).await;
             match anything {
-                Ok(true) if !nothing_kept => return Ok([own.to_owned()].into_iter().chain(kept.iter().cloned()).collect()),
+                Ok(true) if !nothing_kept => {
+                    return Ok((alone, [own.to_owned()].into_iter().chain(kept.iter().cloned()).collect()));
+                }
                 Ok(true) => {
                     std::fs::remove_file(own)?;
                     bail!("the database can be read, and an old copy would know less; remedy: leave --nothing-kept away");
@@ -91,15 +110,21 @@ async fn known(config: &Config, own: &Path, kept: &[PathBuf], nothing_kept: bool
                 }
             }
         }
-        Err(error) => error.into(),
+        None => unread.unwrap_or_else(|| anyhow!("the database cannot be read")),
     };
     match kept.is_empty() && !nothing_kept {
-        false => Ok(kept.to_vec()),
+        false => Ok((alone, kept.to_vec())),
         true => Err(cannot.context(
             "nothing can be learned from the database of before, and an old copy alone knows no no since; remedy: --kept FILE with what \
              `permesso db keep` or an earlier try wrote, or --nothing-kept",
         )),
     }
+}
+
+/// Fails where a permesso runs, or where what the database knows is not under our id.
+async fn free(store: &Store, config: &Config) -> Result<()> {
+    keys::belongs(store, config).await?;
+    restore::nobody_runs(store, &config.controller.id).await
 }
 
 /// The copy becomes ready under another name, and then takes the place of the database at one stroke.
@@ -110,23 +135,18 @@ async fn sqlite(
     database: &Path,
     aside: &Path,
     kept: &[PathBuf],
+    alone: Alone,
 ) -> Result<Replayed> {
     let ready = database.with_extension("restoring");
     backup::unpack(copy, &ready).await?;
     let done = make_ready(context, config, format!("sqlite:{}", ready.display()), kept).await?;
     backup::swap(&ready, database, aside)?;
+    alone::end(alone).await?;
     Ok(done)
 }
 
-/// Everything in the database gives way to the copy, which opens for nobody until it has learned what was kept. Whoever stops this in between
-/// does it again with `--kept`.
-async fn postgres(
-    context: &Context,
-    config: &Config,
-    copy: &Path,
-    folder: &Path,
-    kept: &[PathBuf],
-) -> Result<(Option<PathBuf>, Replayed)> {
+/// The version of the database of before, where its copy can be put back at all.
+async fn of_postgres(config: &Config, copy: &Path) -> Result<i64> {
     if let Some(version) = backup::version_of(copy).filter(|version| !migrations::is_newest(*version)) {
         bail!(
             "{} was made before migration {}, and this program's tables would stand beside its; remedy: restore it by the version that made \
@@ -135,15 +155,28 @@ async fn postgres(
             version + 1
         );
     }
+    Ok(migrations::version(&config.database).await?)
+}
+
+/// Everything in the database gives way to the copy, which opens for nobody until it has learned what was kept. Whoever stops this in between
+/// does it again with `--kept`.
+async fn postgres(
+    context: &Context,
+    config: &Config,
+    copy: &Path,
+    version: i64,
+    folder: &Path,
+    kept: &[PathBuf],
+    alone: Alone,
+) -> Result<(Option<PathBuf>, Replayed)> {
     // What an earlier try left is no database of before: that one was put aside then.
     let aside = match backup::is_restoring(&config.database).await? {
         true => None,
-        false => {
-            let version = migrations::version(&config.database).await?;
-            Some(backup::copy_into(&config.database, folder, version).await?)
-        }
+        false => Some(backup::copy_into(&config.database, folder, version).await?),
     };
     backup::put_back(&config.database, copy).await?;
+    // From now on the mark keeps others out.
+    alone::end(alone).await?;
     let done = make_ready(context, config, config.database.clone(), kept).await.with_context(|| {
         let again = match kept {
             [] => " --nothing-kept".to_owned(),
@@ -157,6 +190,7 @@ async fn postgres(
 
 async fn make_ready(context: &Context, config: &Config, database: String, kept: &[PathBuf]) -> Result<Replayed> {
     let store = Store::migrate(&database).await?;
+    keys::belongs(&store, config).await?;
     let mut config = config.clone();
     config.database = database;
     let vault = Vault::open(&config.key_file)?;

@@ -1,8 +1,10 @@
-//! Whether the key file is the one that the database was written with. Numbers are known by keyed hashes: with another key everybody
-//! would be a stranger, and people who said no would be asked.
+//! Whether the key file is the one that the database was written with, and the controller the one under whom. Numbers are known by keyed
+//! hashes, and every key in the database begins with `controller.id`: with another of either everybody would be a stranger, and people who
+//! said no would be asked.
 
 use anyhow::{Context, Result, bail};
 
+use crate::config::Config;
 use crate::store::{Store, keys};
 use crate::vault::Vault;
 
@@ -35,6 +37,25 @@ pub async fn fit(store: &Store, vault: &Vault) -> Result<()> {
         tx.commit().await?;
     }
     compare(&known, &ours)
+}
+
+/// Lets only the controller open a database under whom it was written.
+///
+/// # Errors
+/// It holds somebody, under another id than the settings name.
+pub async fn belongs(store: &Store, config: &Config) -> Result<()> {
+    let mut tx = store.read().await?;
+    let owner = keys::owner(&mut tx).await?;
+    tx.rollback().await?;
+    let own = &config.controller.id;
+    match owner.filter(|owner| owner != own) {
+        None => Ok(()),
+        Some(owner) => bail!(
+            "{}: controller.id is \"{own}\", and the database was written under \"{owner}\": nobody in it would be known again; remedy: write \
+             controller.id = \"{owner}\" again, or name the right database",
+            config.dir.join("permesso.toml").display()
+        ),
+    }
 }
 
 fn compare(known: &[(i64, String)], ours: &[(i64, String)]) -> Result<()> {

@@ -112,11 +112,15 @@ async fn sweep_until(engine: &Engine, until: i64) -> Result<Found> {
 /// Microseconds that a session may seem silent between two looks at it while it stands.
 const UNHEARD: i64 = 90 * SECOND;
 
+fn is_heard_over_session(engine: &Engine, name: &str) -> bool {
+    engine.config.gateways.iter().any(|g| g.name() == name && !g.driver.calls_back())
+}
+
 /// A gateway that hears over a session of its own has it just now. Where it had none for longer than the SMSC keeps what people wrote, a gap
 /// is recorded, as after a silence of the web role.
 pub async fn hear_session(engine: &Engine, name: &str) -> Result<()> {
-    let heard_over_session = engine.config.gateways.iter().any(|g| g.name() == name && !g.driver.calls_back());
-    let Some(gateway) = engine.gateways.get(name).filter(|gateway| heard_over_session && !gateway.is_deaf()) else {
+    let Some(gateway) = engine.gateways.get(name).filter(|gateway| is_heard_over_session(engine, name) && !gateway.is_deaf())
+    else {
         return Ok(());
     };
     let now = engine.now();
@@ -160,17 +164,22 @@ pub async fn beat(engine: &Engine) -> Result<()> {
 }
 
 /// Reads what gateways list of a time in which no web role listened. A gap that every gateway could list is settled by it;
-/// otherwise it stays until an operator says so. Answers whether none stays.
+/// otherwise it stays until an operator says so. Answers whether none stays. Before a restore a session brought what it will not bring again:
+/// it was acknowledged, and stored in a database that may be lost.
 pub async fn read_gaps(engine: &Engine) -> Result<bool> {
     let mut tx = engine.store.read().await?;
     let gaps = control::open_gaps(&mut tx, &engine.controller).await?;
     tx.rollback().await?;
     let mut all = true;
-    for (gap, from, to) in gaps {
+    for gap in gaps {
         let mut complete = true;
         for (name, gateway) in &engine.gateways {
+            if gap.restored != 0 && is_heard_over_session(engine, name) {
+                complete = false;
+                continue;
+            }
             // A minute on both sides: two clocks.
-            match gateway.list_inbound(from - 60 * SECOND, to + 60 * SECOND).await {
+            match gateway.list_inbound(gap.from_at - 60 * SECOND, gap.to_at + 60 * SECOND).await {
                 Some(Ok(events)) => {
                     super::receive::store(engine, name, &events).await?;
                     tracing::info!(gateway = %name, events = events.len(), "Read what came in while nobody listened");
@@ -184,7 +193,7 @@ pub async fn read_gaps(engine: &Engine) -> Result<bool> {
         }
         if complete {
             let mut tx = engine.store.write().await?;
-            control::settle_gap(&mut tx, gap, "read from the gateways", engine.now()).await?;
+            control::settle_gap(&mut tx, gap.id, "read from the gateways", engine.now()).await?;
             tx.commit().await?;
         }
         all &= complete;

@@ -295,7 +295,7 @@ pub async fn replay(engine: &Engine, files: &[PathBuf], by: &str) -> Result<Repl
         store::erase::under_wrong_numbers(&mut tx, &engine.controller, &erased).await?;
     }
     listed::forget(&mut tx, &engine.controller).await?;
-    keep::forget_hearing(&mut tx, &engine.controller).await?;
+    control::forget_hearing(&mut tx, &engine.controller, now).await?;
     control::set_halt(&mut tx, &engine.controller, Some(now), &format!("{by}: db restore")).await?;
     tx.commit().await?;
     Ok(done)

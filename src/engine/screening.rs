@@ -19,7 +19,7 @@ use crate::domain::ledger::{Body, Entry, Preference};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::register::{Release, Screened};
 use crate::store::screenings::{self, Listing};
-use crate::store::{Tx, ledger};
+use crate::store::{Tx, control, ledger};
 
 const CHUNK: usize = 2000;
 
@@ -28,7 +28,7 @@ const CHUNK: usize = 2000;
 /// the earlier ones and `Summary::unread` says so. `progress` is told the bytes read so far.
 ///
 /// # Errors
-/// No pack has such a register, `at` lies in the future or before the newest screening, the file cannot be read, or it lists
+/// No pack has such a register, `at` lies in the future or before the newest screening (one that ends meanwhile, too), the file cannot be read, or it lists
 /// nobody and `nobody_listed` does not say that this is meant.
 pub async fn import(
     engine: &Engine,
@@ -49,9 +49,7 @@ pub async fn import(
     let mut table = Table::open(file, engine.config.import.of(List::Screening))?;
     let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut tx = engine.store.write().await?;
-    if let Some(newest) = screenings::newest(&mut tx, &engine.controller, register).await?.filter(|newest| *newest > at) {
-        bail!("there is a newer screening against {register}, as of {}; remedy: import that one only", instant(newest));
-    }
+    is_newest(&mut tx, engine, register, at).await?;
     let screening = screenings::begin(&mut tx, &engine.controller, register, at, &name).await?;
     tx.commit().await?;
 
@@ -92,6 +90,9 @@ pub async fn import(
         }
         if listings.len() >= CHUNK || end {
             let mut tx = engine.store.write().await?;
+            // Two at a time take turns, and one that was overtaken adds nothing to a newer word.
+            control::take_turn(&mut tx, &engine.controller).await?;
+            is_newest(&mut tx, engine, register, at).await?;
             screenings::list(&mut tx, &engine.controller, register, screening, &listings).await?;
             if pack.register.cancels_earlier {
                 summary.withdrawn += cancel(&mut tx, engine, &pack.register, register, at, &listings).await?;
@@ -112,6 +113,14 @@ pub async fn import(
     summary.not_utf8 = table.not_utf8();
     import::record(engine, "screening", &name, &summary).await?;
     Ok(summary)
+}
+
+/// Fails where a newer screening against the register has ended.
+async fn is_newest(tx: &mut Tx, engine: &Engine, register: &str, at: i64) -> Result<()> {
+    if let Some(newest) = screenings::newest(tx, &engine.controller, register).await?.filter(|newest| *newest > at) {
+        bail!("there is a newer screening against {register}, as of {}; remedy: import that one only", instant(newest));
+    }
+    Ok(())
 }
 
 /// A listed number and until when its registration cancels consents; beside it, what of the row could not be read: the listing

@@ -28,8 +28,8 @@ pub async fn resume(engine: &Engine, by: &str, heard: Option<&str>) -> Result<Re
     control::set_halt(&mut tx, &engine.controller, None, by).await?;
     let gaps = control::open_gaps(&mut tx, &engine.controller).await?;
     if let Some(words) = heard {
-        for (gap, ..) in &gaps {
-            control::settle_gap(&mut tx, *gap, &format!("{by}: {words}"), engine.now()).await?;
+        for gap in &gaps {
+            control::settle_gap(&mut tx, gap.id, &format!("{by}: {words}"), engine.now()).await?;
         }
     }
     tx.commit().await?;

@@ -131,8 +131,10 @@ pub async fn unpack(copy: &Path, to: &Path) -> Result<()> {
 /// # Errors
 /// Something still writes to the database, or the files lie on two disks; then nothing has changed.
 pub fn swap(ready: &Path, database: &Path, aside: &Path) -> Result<()> {
+    crash::point("between-keep-and-copy");
     let failed = |why: String, remedy: &str| Error::Restore(ready.display().to_string(), why, remedy.to_owned());
-    if fs::metadata(beside(database, "-wal")).is_ok_and(|log| log.len() > 0) {
+    // What stands in either would be written into the copy.
+    if ["-wal", "-journal"].iter().any(|end| fs::metadata(beside(database, end)).is_ok_and(|log| log.len() > 0)) {
         return Err(failed("something still uses the database".into(), "stop whatever has it open, and restore again"));
     }
     let swapped = || -> std::io::Result<()> {
@@ -164,6 +166,7 @@ fn beside(file: &Path, end: &str) -> PathBuf {
 /// # Errors
 /// `pg_restore` is missing or says why it cannot; then nothing has changed.
 pub async fn put_back(url: &str, copy: &Path) -> Result<()> {
+    crash::point("between-keep-and-copy");
     let failed = |(why, remedy): Failure| Error::Restore(copy.display().to_string(), why, remedy.to_owned());
     let (mut restore, database) = tool("pg_restore", url).map_err(failed)?;
     restore.args(["--clean", "--if-exists", "--no-owner", "--single-transaction", "--no-password", "--dbname"]);

@@ -85,9 +85,38 @@ pub async fn heard_ago(tx: &mut Tx, controller: &str) -> Result<Option<i64>> {
     Ok(row.map(|(ago,)| ago))
 }
 
-/// Gaps in hearing not yet settled: (id, from, to).
-pub async fn open_gaps(tx: &mut Tx, controller: &str) -> Result<Vec<(i64, i64, i64)>> {
-    fetch_all!(tx, "SELECT id, from_at, to_at FROM gaps WHERE controller = $1 AND settled_at IS NULL ORDER BY id", controller)
+/// A time in which replies may have been lost.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Gap {
+    pub id: i64,
+    pub from_at: i64,
+    pub to_at: i64,
+    /// Not 0 where a copy of the database took over at its end, as [`forget_hearing`] says.
+    pub restored: i64,
+}
+
+/// Gaps in hearing not yet settled.
+pub async fn open_gaps(tx: &mut Tx, controller: &str) -> Result<Vec<Gap>> {
+    fetch_all!(
+        tx,
+        "SELECT id, from_at, to_at, restored FROM gaps WHERE controller = $1 AND settled_at IS NULL ORDER BY id",
+        controller
+    )
+}
+
+/// A copy takes over at `now`. What was said since it was made has to be read, or vouched for, before anything is sent: a gap from when the
+/// copy last heard anything; where it never did, from when it knew of its newest contact, before whom nobody was asked.
+pub async fn forget_hearing(tx: &mut Tx, controller: &str, now: i64) -> Result<()> {
+    execute!(
+        tx,
+        "INSERT INTO gaps (controller, from_at, to_at, restored) SELECT $1, COALESCE(
+           (SELECT heard_at FROM listening WHERE controller = $1), (SELECT MAX(created_at) FROM contacts WHERE controller = $1), 0), $2, 1",
+        controller,
+        now
+    )?;
+    // The time until somebody listens is a gap of its own.
+    execute!(tx, "UPDATE listening SET heard_db = 0, heard_at = $2 WHERE controller = $1", controller, now)?;
+    Ok(())
 }
 
 pub async fn settle_gap(tx: &mut Tx, id: i64, by: &str, now: i64) -> Result<()> {
@@ -113,7 +142,7 @@ impl Silence {
                 "deaf: no web role runs, or none can store what it hears, so a STOP could not be heard; start `permesso run --roles web`, or read its log"
             }
             Silence::Gap => {
-                "replies may have been lost while nobody listened (no web role ran, or a session was down longer than the carrier keeps them); the gateway's list is being read, or `permesso resume --heard` says they were"
+                "replies may have been lost while nobody listened (no web role ran, a session was down longer than the carrier keeps them, or a copy was restored); the gateway's list is being read, or `permesso resume --heard` says they were"
             }
         }
     }

@@ -490,12 +490,6 @@ pub async fn add_unclear(tx: &mut Tx, controller: &str, unclear: &[Unclear]) -> 
     )
 }
 
-/// From now on nobody has listened since the copy was made: what was said since has to be read, or vouched for, before anything is sent.
-pub async fn forget_hearing(tx: &mut Tx, controller: &str) -> Result<()> {
-    execute!(tx, "UPDATE listening SET heard_db = 0 WHERE controller = $1", controller)?;
-    Ok(())
-}
-
 /// Microseconds since a worker renewed its lease, by the database's clock; none where there is none.
 pub async fn worked_ago(tx: &mut Tx) -> Result<Option<i64>> {
     let row: Option<(Option<i64>,)> = fetch_optional!(tx, "SELECT CAST(DBNOW() - MAX(renewed_db) AS BIGINT) FROM leases")?;

@@ -1,6 +1,6 @@
-//! The keys a database was written with.
+//! The keys a database was written with, and the controller under whom.
 
-use super::{Result, Tx, execute, fetch_all, fetch_one, json};
+use super::{Result, Tx, execute, fetch_all, fetch_one, fetch_optional, json};
 
 /// What each key has proved itself by.
 pub async fn proofs(tx: &mut Tx) -> Result<Vec<(i64, String)>> {
@@ -36,4 +36,18 @@ pub async fn is_in_use(tx: &mut Tx) -> Result<bool> {
            THEN 1 ELSE 0 END AS BIGINT)"
     )?;
     Ok(used == 1)
+}
+
+/// Whose database it is: under whom its oldest row is kept that a person can be known again by. None where nobody is in it.
+pub async fn owner(tx: &mut Tx) -> Result<Option<String>> {
+    let row: Option<(String,)> = fetch_optional!(
+        tx,
+        "SELECT w.controller FROM (
+           SELECT 1 AS step, controller FROM contacts WHERE id = (SELECT MIN(id) FROM contacts)
+           UNION ALL SELECT 2, controller FROM suppressions WHERE id = (SELECT MIN(id) FROM suppressions)
+           UNION ALL SELECT 3, controller FROM ledger WHERE seq = (SELECT MIN(seq) FROM ledger)
+           UNION ALL SELECT 4, MIN(controller) FROM asked_marks) AS w
+         WHERE w.controller IS NOT NULL ORDER BY w.step LIMIT 1"
+    )?;
+    Ok(row.map(|(controller,)| controller))
 }

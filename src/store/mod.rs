@@ -5,6 +5,7 @@
 
 mod sql;
 
+pub mod alone;
 pub mod answers;
 pub mod backup;
 pub mod campaigns;
@@ -67,9 +68,18 @@ pub enum Error {
          --kept FILE, the newest kept-….jsonl in `backups` (or with --nothing-kept, if nothing was kept)"
     )]
     Restoring,
+    #[error("a `db restore` is under way; remedy: wait until it has ended, and do this again")]
+    BeingRestored,
+    #[error(
+        "something has the database open (an import, another command, a tool), and what it writes the copy would not learn; remedy: stop it, \
+         and restore again"
+    )]
+    InUse,
+    #[error("another database has taken this one's place, so nothing was written; remedy: do this again")]
+    Moved,
     #[error("the database is read-only; remedy: give the user that runs permesso the right to write the file and its folder")]
     ReadOnly,
-    #[error("the database is locked by another process for over {BUSY_S} s; remedy: stop that process")]
+    #[error("another process has locked the database; remedy: wait where that is `db restore`, else stop it, and do this again")]
     Locked,
     #[error("`{0}` is neither sqlite:PATH nor postgres://…")]
     Url(String),
@@ -93,7 +103,10 @@ impl From<MigrateError> for Error {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Error {
         let text = error.as_database_error().map(|e| e.message().to_owned()).unwrap_or_default();
+        // SQLITE_READONLY_DBMOVED: whoever waited for a database that is no more under its name.
+        let has_moved = error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "1032");
         match () {
+            _ if has_moved => Error::Moved,
             _ if text.contains("readonly") || text.contains("read-only") => Error::ReadOnly,
             _ if text.contains("database is locked") => Error::Locked,
             _ => Error::Sqlx(error),
@@ -246,6 +259,7 @@ impl Store {
             // A dead connection ends apalis' worker, and holds up whoever gets it, unless it is tested first.
             let pool = |n| {
                 let pool = PgPoolOptions::new().max_connections(n).acquire_timeout(REACH).test_before_acquire(false);
+                let pool = pool.after_connect(|connection, _| Box::pin(alone::enter(connection)));
                 pool.before_acquire(|connection, _| {
                     Box::pin(async move {
                         let alive = tokio::time::timeout(ALIVE, connection.ping()).await;
@@ -253,7 +267,11 @@ impl Store {
                     })
                 })
             };
-            Ok(Store::Postgres { pool: pool(12).connect_with(options.clone()).await?, queue: pool(4).connect_lazy_with(options) })
+            let opened = match pool(12).connect_with(options.clone()).await {
+                Err(sqlx::Error::PoolTimedOut) if alone::is_taken(&options).await => return Err(Error::BeingRestored),
+                opened => opened?,
+            };
+            Ok(Store::Postgres { pool: opened, queue: pool(4).connect_lazy_with(options) })
         } else {
             Err(Error::Url(url.split(':').next().unwrap_or_default().to_owned()))
         }

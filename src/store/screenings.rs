@@ -37,17 +37,31 @@ pub async fn begin(tx: &mut Tx, controller: &str, register: &str, at: i64, file:
     row.map(|(id,)| id).ok_or_else(|| Error::Corrupt("the screening was not stored".into()))
 }
 
-/// Adds numbers that a screening lists. Of one that comes twice the later registration counts.
+/// Whether what is listed was so by a screening that came before that of `$4`: as of an earlier time, or begun earlier as of the same.
+macro_rules! was_listed_earlier {
+    () => {
+        "EXISTS (SELECT 1 FROM screenings o JOIN screenings s ON s.id = $4
+             WHERE o.id = register_listings.screening_id AND (o.at, o.id) < (s.at, s.id))"
+    };
+}
+
+/// Adds numbers that a screening lists. Of one that comes twice the later registration counts. What another one lists that came later stays
+/// its own, ended or not: two may run at a time, and the one that ends must not take with it what the other has said.
 pub async fn list(tx: &mut Tx, controller: &str, register: &str, screening: i64, listings: &[Listing]) -> Result<()> {
     execute!(
         tx,
-        "INSERT INTO register_listings (controller, register, mac, key_id, since, screening_id)
+        concat!(
+            "INSERT INTO register_listings (controller, register, mac, key_id, since, screening_id)
          SELECT $2, $3, j.value->>'mac', CAST(j.value->>'key' AS BIGINT), MAX(CAST(j.value->>'since' AS BIGINT)), $4 FROM EACH($1)
          WHERE true GROUP BY j.value->>'mac', CAST(j.value->>'key' AS BIGINT)
          ON CONFLICT (controller, mac, key_id, register) DO UPDATE SET
-           since = CASE WHEN register_listings.screening_id = excluded.screening_id AND register_listings.since > excluded.since
-             THEN register_listings.since ELSE excluded.since END,
-           screening_id = excluded.screening_id",
+           since = CASE WHEN register_listings.since <= excluded.since OR ",
+            was_listed_earlier!(),
+            " THEN excluded.since ELSE register_listings.since END,
+           screening_id = CASE WHEN ",
+            was_listed_earlier!(),
+            " THEN excluded.screening_id ELSE register_listings.screening_id END"
+        ),
         &rows(listings),
         controller,
         register,
@@ -56,11 +70,14 @@ pub async fn list(tx: &mut Tx, controller: &str, register: &str, screening: i64,
     Ok(())
 }
 
-/// From now on this screening is the register's word; whom only an earlier one listed is listed no more.
+/// From now on this screening is the register's word; whom only an earlier one listed is listed no more. Whom a later one lists already that
+/// has not ended is listed still, whatever becomes of it.
 pub async fn finish(tx: &mut Tx, controller: &str, register: &str, screening: i64, now: i64) -> Result<()> {
     execute!(
         tx,
-        "DELETE FROM register_listings WHERE controller = $1 AND register = $2 AND screening_id <> $3",
+        "DELETE FROM register_listings WHERE controller = $1 AND register = $2 AND screening_id IN (
+           SELECT o.id FROM screenings o JOIN screenings s ON s.id = $3
+           WHERE o.controller = $1 AND o.register = $2 AND (o.at, o.id) < (s.at, s.id))",
         controller,
         register,
         screening

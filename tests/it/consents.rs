@@ -353,3 +353,40 @@ both!(a_statement_about_consents_sees_one_controller_and_its_window, |app| {
     tx.rollback().await.unwrap();
     assert_eq!(overview::matrix(&app.engine, &Filter::default()).await.unwrap().contacts, 14);
 });
+
+both!(an_export_brings_what_was_committed_late_noes_first_and_whole_or_not_at_all, |app| {
+    let [granted, early, late] = [1, 2, 3].map(TestApp::it);
+    let no = |number: &str| TestApp::good(number).replace("unticked,", "unticked,yes");
+    app.people(std::slice::from_ref(&granted)).await;
+    app.send(LINK).await;
+    grants(app, &granted).await;
+    // The first of December: a no is learned at half past ten in the evening, and one in the last half hour, which is not stored before midnight.
+    app.advance(
+        Duration::from_secs(22 * 3_600 + 1_800) - (app.clock.date_time().time() - chrono::NaiveTime::MIN).to_std().unwrap(),
+    );
+    app.import(&no(&early)).await;
+    app.advance(Duration::from_secs(3_600 + 900));
+    app.import(&no(&late)).await;
+    let dir = app.dir.path().to_owned();
+    let (code, csv, err) = ask(&dir, &["consents", "export", "--since", "2026-12-02"]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(csv.contains(&format!("{late},IT,,all,all,unsubscribed_before,")) && !csv.contains(&early), "{csv}");
+    let (_, csv, _) = ask(&dir, &["consents", "export"]).await;
+    let is_no: Vec<bool> = csv.lines().skip(1).map(|line| line.contains(",all,all,")).collect();
+    assert!(is_no.starts_with(&[true, true, false]) && is_no[2..].iter().all(|no| !no), "{csv}");
+    // Through what is no file.
+    let (code, out, err) = ask(&dir, &["consents", "export", "--out", "/dev/stdout", "--force"]).await;
+    assert!(code == 0 && out.starts_with(&csv) && out.ends_with(" written to /dev/stdout\n"), "{out}{err}");
+
+    // A number that cannot be read ends it, after the noes and before the end.
+    app.execute("UPDATE contacts SET number_enc = '?' WHERE id = (SELECT MIN(id) FROM contacts)").await.unwrap();
+    let file = dir.join("out").join("consents.csv");
+    std::fs::create_dir(dir.join("out")).unwrap();
+    let files = || std::fs::read_dir(dir.join("out")).unwrap().count();
+    let args = ["consents", "export", "--out", file.to_str().unwrap()];
+    let (code, _, err) = ask(&dir, &args).await;
+    assert!(code == 1 && files() == 0, "{err}");
+    std::fs::write(&file, "the last one").unwrap();
+    let (code, _, err) = ask(&dir, &[&args[..], &["--force"]].concat()).await;
+    assert_eq!((code, files(), std::fs::read_to_string(&file).unwrap().as_str()), (1, 1, "the last one"), "{err}");
+});

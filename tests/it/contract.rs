@@ -12,14 +12,14 @@ use permesso::domain::suppression::Reason;
 use permesso::engine::import;
 use permesso::store::codes::{self, Made};
 use permesso::store::contacts::Imported;
-use permesso::store::control::{Health, Silence};
+use permesso::store::control::{Gap, Health, Silence};
 use permesso::store::conversations::Opening;
 use permesso::store::messages::{Batch, Claim, Claimant, New, NotNow, Route, Settled};
 use permesso::store::queue::{self, Job};
 use permesso::store::rates::{self, Lease, Rate};
 use permesso::store::{
-    Store, Tx, answers, campaigns, contacts, control, conversations, erase, facts, humans, inbound, keys, ledger, legs, listed,
-    messages, notices, paces, report, screenings, suppressions,
+    Store, Tx, answers, campaigns, contacts, control, conversations, erase, facts, humans, inbound, keep, keys, ledger, legs,
+    listed, messages, notices, paces, report, screenings, suppressions,
 };
 use permesso::vault::{Keyed, USER};
 
@@ -716,7 +716,8 @@ both!(a_gap_is_recorded_after_a_silence, |app| {
     let mut tx = write(app).await;
     assert_eq!(control::silence(&mut tx, C, MINUTE_DB).await.unwrap(), Some(Silence::Deaf));
     let gap = control::hear(&mut tx, C, MINUTE_DB, 90).await.unwrap().unwrap();
-    assert_eq!(control::open_gaps(&mut tx, C).await.unwrap(), [(gap, 10, 90)]);
+    let open = Gap { id: gap, from_at: 10, to_at: 90, restored: 0 };
+    assert_eq!(control::open_gaps(&mut tx, C).await.unwrap(), [open]);
     assert_eq!(control::silence(&mut tx, C, MINUTE_DB).await.unwrap(), Some(Silence::Gap));
     control::settle_gap(&mut tx, gap, "op", 95).await.unwrap();
     assert_eq!(control::open_gaps(&mut tx, C).await.unwrap(), []);
@@ -743,7 +744,28 @@ both!(a_session_that_hears_is_kept_beside_the_web_role, |app| {
     assert_eq!(control::silence(&mut tx, C, MINUTE_DB).await.unwrap(), Some(Silence::Deaf), "a session is no web role");
     control::add_gap(&mut tx, C, 5, 9).await.unwrap();
     let open = control::open_gaps(&mut tx, C).await.unwrap();
-    assert_eq!(open.iter().map(|(_, from, to)| (*from, *to)).collect::<Vec<_>>(), [(5, 9)]);
+    assert_eq!(open.iter().map(|gap| (gap.from_at, gap.to_at)).collect::<Vec<_>>(), [(5, 9)]);
+    tx.rollback().await.unwrap();
+});
+
+both!(a_copy_that_takes_over_leaves_a_gap_of_its_own_whatever_it_had_heard, |app| {
+    let mut tx = write(app).await;
+    let mut expected = Vec::new();
+    // It knew nobody; it knew somebody and had never listened; it had.
+    for (from, now) in [(0, 50), (20, 60), (70, 80)] {
+        match from {
+            20 => drop(contacts::merge(&mut tx, C, &[row(app, 1)], 20).await.unwrap()),
+            70 => assert_eq!(control::hear(&mut tx, C, MINUTE_DB, 70).await.unwrap(), None),
+            _ => {}
+        }
+        control::forget_hearing(&mut tx, C, now).await.unwrap();
+        expected.push((from, now, 1));
+    }
+    // From then on, until somebody listens, it is deaf like any other.
+    control::hear(&mut tx, C, MINUTE_DB, 95).await.unwrap().unwrap();
+    expected.push((80, 95, 0));
+    let open = control::open_gaps(&mut tx, C).await.unwrap();
+    assert_eq!(open.iter().map(|gap| (gap.from_at, gap.to_at, gap.restored)).collect::<Vec<_>>(), expected);
     tx.rollback().await.unwrap();
 });
 
@@ -1732,6 +1754,63 @@ both!(a_screening_covers_whom_it_knew_and_the_newest_is_the_registers_word, |app
         .unwrap();
     assert_eq!(screenings::granted_among(&mut tx, C, &listings(2, 52)).await.unwrap(), [(late, 52)]);
     assert_eq!(screenings::newest(&mut tx, "another", "RPO").await.unwrap(), None);
+    tx.rollback().await.unwrap();
+});
+
+both!(a_database_is_whose_oldest_row_it_is, |app| {
+    let mut tx = write(app).await;
+    assert_eq!(keys::owner(&mut tx).await.unwrap(), None, "nobody is in it");
+    let mark = keep::Asked { mac: "m1".into(), key_id: 1, family: "f".into(), kind: "ask".into(), asked_at: 5, message_id: 1 };
+    keep::add_asked(&mut tx, "marks", &[mark]).await.unwrap();
+    assert_eq!(keys::owner(&mut tx).await.unwrap().as_deref(), Some("marks"));
+    for controller in ["first", C] {
+        contacts::merge(&mut tx, controller, &[row(app, 1)], 20).await.unwrap();
+        assert_eq!(keys::owner(&mut tx).await.unwrap().as_deref(), Some("first"), "whoever came under another id since");
+    }
+    tx.rollback().await.unwrap();
+});
+
+both!(of_two_screenings_at_a_time_neither_ends_what_the_other_lists, |app| {
+    let listings = |n: u32| -> Vec<screenings::Listing> {
+        keyed(app, n).into_iter().map(|keyed| screenings::Listing { keyed, since: 30 }).collect()
+    };
+    let mut tx = write(app).await;
+    let ids = [contact(&mut tx, app, 1).await, contact(&mut tx, app, 2).await];
+    let listed = async |tx: &mut Tx| {
+        let all = screenings::of(tx, &ids).await.unwrap();
+        ids.map(|id| all.get(&id).into_iter().flatten().any(|s| s.listed_since.is_some()))
+    };
+    // The same answer twice, begun one after the other, and ended in either order; or the second breaks off.
+    for (first_ends, second_ends) in [(1, 2), (2, 1), (1, 0)] {
+        let mut at = [0, 0];
+        for one in &mut at {
+            *one = screenings::begin(&mut tx, C, "RPO", 40, "rpo.csv").await.unwrap();
+            screenings::list(&mut tx, C, "RPO", *one, &listings(1)).await.unwrap();
+        }
+        for turn in 1..=2 {
+            for (screening, ends) in [(at[0], first_ends), (at[1], second_ends)] {
+                if ends == turn {
+                    screenings::list(&mut tx, C, "RPO", screening, &listings(2)).await.unwrap();
+                    screenings::finish(&mut tx, C, "RPO", screening, 60).await.unwrap();
+                    assert_eq!(listed(&mut tx).await, [true, true], "{first_ends}, {second_ends}: when {turn} has ended");
+                }
+            }
+        }
+        // The register's next word is the only one.
+        let next = screenings::begin(&mut tx, C, "RPO", 41, "rpo.csv").await.unwrap();
+        screenings::finish(&mut tx, C, "RPO", next, 60).await.unwrap();
+        assert_eq!(listed(&mut tx).await, [false, false]);
+    }
+    // As of a later time, and broken off: what it lists is listed when an earlier one ends, though that one was begun after it.
+    let later = screenings::begin(&mut tx, C, "RPO", 50, "rpo.csv").await.unwrap();
+    screenings::list(&mut tx, C, "RPO", later, &listings(1)).await.unwrap();
+    let earlier = screenings::begin(&mut tx, C, "RPO", 45, "rpo.csv").await.unwrap();
+    screenings::list(&mut tx, C, "RPO", earlier, &[listings(1), listings(2)].concat()).await.unwrap();
+    screenings::finish(&mut tx, C, "RPO", earlier, 60).await.unwrap();
+    assert_eq!(listed(&mut tx).await, [true, true]);
+    let same = screenings::begin(&mut tx, C, "RPO", 45, "rpo.csv").await.unwrap();
+    screenings::finish(&mut tx, C, "RPO", same, 60).await.unwrap();
+    assert_eq!(listed(&mut tx).await, [true, false], "whom the later one lists is listed until one of its time has ended");
     tx.rollback().await.unwrap();
 });
 

@@ -1,4 +1,5 @@
-//! Another key file than the database's own opens nothing: with it everybody would be a stranger, and who said no would be asked.
+//! Another key file than the database's own opens nothing, nor does another `controller.id`: with it everybody would be a stranger, and who said
+//! no would be asked.
 
 use std::path::Path;
 
@@ -6,6 +7,8 @@ use permesso::store::{Store, keys};
 
 use crate::app::{HEADER, Kind, LINK, TestApp, write_config};
 use crate::run::ask;
+
+const COPY: &str = "; remedy: put the copy of permesso.key";
 
 /// A folder with a database in which one person may be asked and one said no.
 async fn folder(kind: Kind) -> (tempfile::TempDir, String) {
@@ -31,7 +34,7 @@ async fn done(dir: &Path, args: &[&str]) {
 }
 
 /// Every command that opens the database says so, and what the remedy is.
-async fn refused(dir: &Path, what: &str) {
+async fn refused(dir: &Path, what: &str, remedy: &str) {
     let list = dir.join("list.csv");
     let list = list.to_str().expect("text");
     for args in [
@@ -43,7 +46,7 @@ async fn refused(dir: &Path, what: &str) {
         &["run"],
     ] {
         let (code, out, err) = ask(dir, args).await;
-        assert!(code == 1 && err.contains(what) && err.contains("copy of permesso.key"), "{args:?}: {out}{err}");
+        assert!(code == 1 && err.contains(what) && err.contains(remedy), "{args:?}: {out}{err}");
     }
 }
 
@@ -61,7 +64,7 @@ async fn only_the_own_key_opens(kind: Kind) {
     // Somebody makes one all the same.
     permesso::vault::Vault::create(&key).expect("made");
     let other = std::fs::read_to_string(&key).expect("the other key");
-    refused(dir, "key 1 is another one").await;
+    refused(dir, "key 1 is another one", COPY).await;
 
     // An earlier version kept no proofs; what it encrypted is one.
     let store = Store::open(&database).await.expect("opened");
@@ -70,7 +73,7 @@ async fn only_the_own_key_opens(kind: Kind) {
         Store::Sqlite { write, .. } => sqlx::query(forget).execute(write).await.map(drop).expect("forgotten"),
         Store::Postgres { pool, .. } => sqlx::query(forget).execute(pool).await.map(drop).expect("forgotten"),
     }
-    refused(dir, "cannot be read with it").await;
+    refused(dir, "cannot be read with it", COPY).await;
 
     // The own key beside a new one: a rotation, which is remembered.
     let line = other.lines().last().expect("a line").replacen("1:", "2:", 1);
@@ -82,7 +85,7 @@ async fn only_the_own_key_opens(kind: Kind) {
     tx.rollback().await.expect("rolled back");
     store.close().await;
     std::fs::write(&key, &own).expect("written");
-    refused(dir, "key 2 is missing from it").await;
+    refused(dir, "key 2 is missing from it", COPY).await;
 }
 
 #[tokio::test]
@@ -93,4 +96,36 @@ async fn only_the_own_key_opens_a_database_sqlite() {
 #[tokio::test]
 async fn only_the_own_key_opens_a_database_postgres() {
     only_the_own_key_opens(Kind::Postgres).await;
+}
+
+async fn only_the_own_controller_opens(kind: Kind) {
+    let (dir, _) = folder(kind).await;
+    let dir = dir.path();
+    let settings = dir.join("config").join("permesso.toml");
+    let own = std::fs::read_to_string(&settings).expect("the settings");
+    let copy = dir.join("copy");
+    let copy = copy.to_str().expect("text");
+    done(dir, &["db", "backup", "--to", copy]).await;
+    std::fs::write(&settings, own.replace("id = \"default\"", "id = \"renamed\"")).expect("written");
+    let what = "permesso.toml: controller.id is \"renamed\", and the database was written under \"default\"";
+    let remedy = "; remedy: write controller.id = \"default\" again";
+    refused(dir, what, remedy).await;
+    let kept = dir.join("kept");
+    for args in [&["db", "keep", "--to", kept.to_str().expect("text")][..], &["db", "restore", copy]] {
+        let (code, out, err) = ask(dir, args).await;
+        assert!(code == 1 && err.contains(what) && err.contains(remedy) && !kept.exists(), "{args:?}: {out}{err}");
+    }
+    std::fs::write(&settings, own).expect("written");
+    done(dir, &["notice", "publish"]).await;
+    done(dir, &["campaign", "plan", LINK]).await;
+}
+
+#[tokio::test]
+async fn only_the_own_controller_opens_a_database_sqlite() {
+    only_the_own_controller_opens(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn only_the_own_controller_opens_a_database_postgres() {
+    only_the_own_controller_opens(Kind::Postgres).await;
 }

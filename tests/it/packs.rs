@@ -347,6 +347,51 @@ both!(a_screening_that_cannot_be_is_refused, |app| {
     assert!(code == 0 && said.contains("1 number listed in RPO, kept as hashes"), "{said}");
 });
 
+both!(two_screenings_at_a_time_free_nobody_whom_either_lists, |app| {
+    let [listed, free] = [1, 9_001].map(TestApp::it);
+    app.people(&[listed.clone(), free.clone()]).await;
+    let (all, newer) = (app.dir.path().join("rpo.csv"), app.dir.path().join("newer.csv"));
+    // Two chunks.
+    let numbers: String = (1..=2_001).map(|n| format!("{}\n", TestApp::it(n))).collect();
+    std::fs::write(&all, format!("number\n{numbers}")).unwrap();
+    std::fs::write(&newer, format!("number\n{free}\n")).unwrap();
+    // A whole import of somebody else's between the two chunks of ours.
+    let other = |file: &std::path::Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_permesso"));
+        let at = app.clock.date_time().to_rfc3339();
+        command.arg("--config").arg(app.dir.path().join("config")).args(["import", "screening"]).arg(file);
+        command.args(["--register", "RPO", "--at", &at]).env_remove("RUST_LOG").env("PERMESSO_CLOCK", &at);
+        let out = command.output().expect("permesso");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    };
+    let listings = "SELECT COUNT(*) FROM register_listings";
+    let complete = "SELECT COUNT(*) FROM screenings WHERE done_at IS NOT NULL";
+    let mut chunks = 0;
+    let between = |_| {
+        chunks += 1;
+        if chunks == 1 {
+            other(&all);
+        }
+    };
+    screening::import(&app.engine, &all, "RPO", app.engine.now(), false, between).await.unwrap();
+    assert_eq!((app.count(listings).await, app.count(complete).await), (2_001, 2));
+    assert!(app.story(&listed).await.registers[0].starts_with("RPO: listed since"), "{:?}", app.story(&listed).await.registers);
+    // Ours is as of an earlier time than the one that ends meanwhile, and adds nothing to it.
+    app.advance(DAY);
+    let mut chunks = 0;
+    let between = |_| {
+        chunks += 1;
+        if chunks == 1 {
+            other(&newer);
+        }
+    };
+    let earlier = app.engine.now() - 3_600_000_000;
+    let error = screening::import(&app.engine, &all, "RPO", earlier, false, between).await.unwrap_err().to_string();
+    assert!(error.contains("there is a newer screening against RPO") && error.contains("; remedy: import that one"), "{error}");
+    assert_eq!((app.count(listings).await, app.count(complete).await), (1, 3));
+    assert!(app.story(&free).await.registers[0].starts_with("RPO: listed since"), "{:?}", app.story(&free).await.registers);
+});
+
 both!(a_screening_with_a_row_nobody_can_read_frees_nobody, |app| {
     let (listed, other) = (TestApp::it(1), TestApp::it(2));
     app.people(&[listed.clone(), other.clone()]).await;

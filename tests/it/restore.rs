@@ -1,5 +1,6 @@
 //! An old copy of the database in the place of the newer one: nobody who said no since, or was asked since, is written to (T21).
 
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,9 +9,10 @@ use permesso::domain::ledger::Preference;
 use permesso::engine::{breakdown, deliver, expire, explain, inbox, receive, report, restore, rights, steer};
 use permesso::gateway::mock::faults::Faults;
 use permesso::store::keep::{self, Answered, Asked, Ended, Link, No, Resolved, Tied, Unclear};
-use permesso::store::{answers, backup, control, inbound, ledger, listed, messages, suppressions};
+use permesso::store::{alone, answers, backup, control, inbound, ledger, listed, messages, suppressions};
 use permesso::vault::Keyed;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use crate::after::preferences_are_the_ledgers_replay;
@@ -148,7 +150,8 @@ both!(after_an_old_copy_is_restored_nobody_who_said_no_or_was_asked_since_is_wri
     assert!(app.get(&link).await.1.contains("banner refused"));
     assert_eq!(app.story(&asked).await.ledger.concat().matches(" refused ").count(), 1);
     app.settle().await;
-    assert_eq!((app.asks(&later), app.count("SELECT COUNT(*) FROM gaps").await), (0, 1), "halted, and a gap to be vouched for");
+    // From the copy to its restoring, and from there until somebody listened.
+    assert_eq!((app.asks(&later), app.count("SELECT COUNT(*) FROM gaps").await), (0, 2), "halted, and gaps to be vouched for");
     steer::resume(&app.engine, "test", Some("the provider's inbox was read")).await.unwrap();
     // Their rights are theirs behind it all the same, by a code to their number.
     let data = crate::mydata::open(app, &format!("{link}/data"), &asked).await;
@@ -495,6 +498,102 @@ both!(a_restore_that_dies_leaves_nothing_that_could_send, |app| {
     assert_eq!((app.asks(&stops), app.asks(&later)), (0, 1));
 });
 
+/// Begins a restore and holds it up when it has written down what the database knows, and before the copy is in its place. Whatever is
+/// done `meanwhile` is done then; it answers what the restore said.
+async fn held_up(app: &TestApp, copy: &str, meanwhile: impl AsyncFnOnce()) -> (i32, String, String) {
+    let dir = app.dir.path().to_owned();
+    let Some(_) = app.engine.config.database.strip_prefix("sqlite:") else {
+        // It reads the links last.
+        let mut other = PgConnection::connect(&app.engine.config.database).await.unwrap();
+        sqlx::raw_sql("BEGIN; LOCK TABLE links IN ACCESS EXCLUSIVE MODE").execute(&mut other).await.unwrap();
+        let copy = copy.to_owned();
+        let restored = tokio::spawn(async move { ask(&dir, &["db", "restore", &copy]).await });
+        until("it waits for the links", async || {
+            let waiting = "SELECT COUNT(*) FROM pg_locks WHERE relation = CAST('links' AS regclass) AND NOT granted";
+            sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut other).await.unwrap() > 0
+        })
+        .await;
+        meanwhile().await;
+        other.close().await.unwrap();
+        return restored.await.unwrap();
+    };
+    // It reads what somebody else kept twice: at first whether it is whole, and then when the copy learns from it.
+    let (fifo, copy) = (dir.join("kept.fifo"), copy.to_owned());
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let (ready, kept) = (dir.join("permesso.restoring"), fifo.display().to_string());
+    let _ = std::fs::remove_file(&ready);
+    let restored = tokio::spawn(async move { ask(&dir, &["db", "restore", &copy, "--kept", &kept]).await });
+    // Opened when somebody reads.
+    let read = async || {
+        let fifo = fifo.clone();
+        let open = move || std::fs::OpenOptions::new().write(true).open(fifo).unwrap();
+        tokio::task::spawn_blocking(open).await.unwrap()
+    };
+    let end = b"{\"end\":0}\n";
+    read().await.write_all(end).unwrap();
+    until("the copy is unpacked", async || ready.exists()).await;
+    let mut again = read().await;
+    meanwhile().await;
+    again.write_all(end).unwrap();
+    drop(again);
+    restored.await.unwrap()
+}
+
+both!(a_no_said_in_the_middle_of_a_restore_is_refused_or_learned, |app| {
+    let [stops, objects, later] = [1, 2, 3].map(TestApp::it);
+    app.people(&[stops.clone(), objects.clone(), later.clone()]).await;
+    app.plan(LINK).await;
+    let copy = copy(app).await;
+    let (dir, copy) = (app.dir.path().to_owned(), copy.to_str().unwrap());
+    let list = dir.join("noes.csv");
+    std::fs::write(&list, format!("number\n{stops}\n")).unwrap();
+    let import = ["import", "suppressions", list.to_str().unwrap()];
+    // Whoever has the database open may be about to write to it.
+    app.hang_up().await;
+    app.execute("UPDATE listening SET heard_db = 0").await.unwrap();
+    let (code, _, err) = ask(&dir, &["db", "restore", copy]).await;
+    assert!(code == 1 && err.contains("something has the database open") && err.contains("; remedy: stop it"), "{err}");
+    stop_all(app).await;
+    // It dies when it has written down what it knows: whatever is said then is learned the next time.
+    let mut dying = spawn(app, &["db", "restore", copy], "between-keep-and-copy");
+    until("it has died", async || dying.try_wait().unwrap().is_some()).await;
+    let (code, out, err) = ask(&dir, &["contact", "object", &objects]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    // Meanwhile nobody is told that a no is stored.
+    let (mut refused, mut waits) = (None, None);
+    let (code, out, err) = held_up(app, copy, async || {
+        refused = Some(ask(&dir, &import).await);
+        if let Some(database) = app.engine.config.database.strip_prefix("sqlite:") {
+            let mut open = SqliteConnectOptions::new().filename(database).connect().await.unwrap();
+            sqlx::raw_sql("SELECT COUNT(*) FROM suppressions").execute(&mut open).await.unwrap();
+            waits = Some(open);
+        }
+    })
+    .await;
+    assert!(code == 0 && out.contains("1 no,"), "{out}{err}");
+    let why = match app.kind {
+        Kind::Sqlite => "another process has locked the database; remedy: wait where that is `db restore`",
+        Kind::Postgres => "a `db restore` is under way; remedy: wait until it has ended, and do this again",
+    };
+    let (code, out, err) = refused.expect("tried");
+    assert!(code == 1 && err.contains(why), "{out}{err}");
+    // Whoever had opened the database of before writes into nothing that is put aside.
+    if let Some(mut open) = waits {
+        let error = sqlx::raw_sql("DELETE FROM suppressions").execute(&mut open).await.unwrap_err();
+        let error = permesso::store::Error::from(error).to_string();
+        assert!(error.contains("another database has taken this one's place, so nothing was written; remedy:"), "{error}");
+        open.close().await.unwrap();
+    }
+    open(app).await;
+    assert_eq!(app.count("SELECT COUNT(*) FROM suppressions").await, 1, "what was said before");
+    let (code, _, err) = ask(&dir, &import).await;
+    assert_eq!(code, 0, "{err}");
+    app.listen().await;
+    steer::resume(&app.engine, "test", Some("the provider's inbox was read")).await.unwrap();
+    app.settle().await;
+    assert_eq!([&stops, &objects, &later].map(|number| app.asks(number)), [0, 0, 1]);
+});
+
 both!(what_was_written_down_in_time_saves_the_noes_of_a_database_that_is_lost, |app| {
     let [stops, later] = [TestApp::it(1), TestApp::it(2)];
     app.people(&[stops.clone(), later.clone()]).await;
@@ -717,7 +816,7 @@ both!(what_is_kept_is_read_by_pages_and_written_back_once, |app| {
     assert_eq!(keep::still_granted(&mut tx, &ours, std::slice::from_ref(&ended)).await.unwrap().len(), 1);
     assert!(keep::a_number(&mut tx, &ours).await.unwrap().is_some());
     assert!(control::heard_ago(&mut tx, &ours).await.unwrap().is_some_and(|ago| ago < 60_000_000));
-    keep::forget_hearing(&mut tx, &ours).await.unwrap();
+    control::forget_hearing(&mut tx, &ours, app.engine.now()).await.unwrap();
     assert!(control::heard_ago(&mut tx, &ours).await.unwrap().is_some_and(|ago| ago > 60_000_000));
     let _: Option<i64> = keep::worked_ago(&mut tx).await.unwrap();
     tx.rollback().await.unwrap();
@@ -761,6 +860,23 @@ both!(what_is_kept_is_read_by_pages_and_written_back_once, |app| {
     permesso::store::erase::marks(&mut tx, &ours, &[stranger]).await.unwrap();
     assert!(keep::link(&mut tx, &ours, &link.token_hash).await.unwrap().is_empty());
     tx.rollback().await.unwrap();
+});
+
+both!(a_database_can_be_had_alone_when_everybody_has_left, |app| {
+    app.people(&[TestApp::it(1)]).await;
+    stop_all(app).await;
+    let url = app.engine.config.database.clone();
+    let taken = alone::take(&url, true).await.unwrap();
+    let mut tx = taken.store.as_ref().expect("readable").read().await.unwrap();
+    assert!(keep::a_number(&mut tx, &app.engine.controller).await.unwrap().is_some());
+    tx.rollback().await.unwrap();
+    alone::end(taken).await.unwrap();
+    let unread = alone::take(&url, false).await.unwrap();
+    assert!(unread.store.is_none());
+    alone::end(unread).await.unwrap();
+    open(app).await;
+    assert_eq!(app.count("SELECT COUNT(*) FROM contacts").await, 1);
+    app.listen().await;
 });
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use permesso::clock::Clock;
 use permesso::domain::campaign::CampaignState;
-use permesso::engine::{gateways, plan};
+use permesso::engine::{gateways, plan, restore};
 use permesso::gateway::driver::{Given, Secret};
 use permesso::store::{Store, contacts, messages};
 use permesso::web;
@@ -958,6 +958,40 @@ async fn a_session_down_longer_than_the_smsc_keeps_replies_silences_until_an_ope
 #[tokio::test]
 async fn a_session_down_longer_than_the_smsc_keeps_replies_silences_until_an_operator_vouches_postgres() {
     longer_than_it_keeps(Kind::Postgres).await;
+}
+
+async fn only_an_operator_vouches_after_a_restore(kind: Kind) {
+    let mut stage = Stage::new(kind).await;
+    let asked = it(1);
+    stage.app.people(std::slice::from_ref(&asked)).await;
+    stage.app.plan(LINK).await;
+    // The copy of this moment takes over four hours later: what came over the session meanwhile was answered, and stored in what was lost.
+    stage.app.advance(Duration::from_secs(4 * 3_600));
+    restore::replay(&stage.app.engine, &[], "A. Rossi").await.expect("restored");
+    stage.app.advance(Duration::from_secs(60));
+    stage.app.deliver().await;
+    // What was written since, while nobody listened, the SMSC has still.
+    assert_eq!(stage.app.count("SELECT COUNT(*) FROM gaps WHERE settled_by = 'read from the gateways'").await, 1);
+    let open = permesso::engine::steer::resume(&stage.app.engine, "A. Rossi", None).await.expect("resumed");
+    assert_eq!(open.gaps, 1, "nobody has read what was lost");
+    stage.app.deliver().await;
+    assert_eq!(stage.state(&asked).await, "planned");
+    let overview = permesso::engine::report::overview(&stage.app.engine).await.expect("an overview");
+    assert!(overview.silence.expect("said").contains("a copy was restored"));
+    permesso::engine::steer::resume(&stage.app.engine, "A. Rossi", Some("asked the carrier")).await.expect("resumed");
+    stage.app.deliver().await;
+    assert_eq!(stage.state(&asked).await, "accepted");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_before_a_restore_is_vouched_for_by_an_operator_alone_sqlite() {
+    only_an_operator_vouches_after_a_restore(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_before_a_restore_is_vouched_for_by_an_operator_alone_postgres() {
+    only_an_operator_vouches_after_a_restore(Kind::Postgres).await;
 }
 
 #[tokio::test]
