@@ -79,7 +79,9 @@ pub enum Error {
     Moved,
     #[error("the database is read-only; remedy: give the user that runs permesso the right to write the file and its folder")]
     ReadOnly,
-    #[error("another process has locked the database; remedy: wait where that is `db restore`, else stop it, and do this again")]
+    #[error(
+        "the database is locked by another process; remedy: wait where that is `db restore`, else stop it, and do this again"
+    )]
     Locked,
     #[error("`{0}` is neither sqlite:PATH nor postgres://…")]
     Url(String),

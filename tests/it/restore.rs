@@ -572,7 +572,7 @@ both!(a_no_said_in_the_middle_of_a_restore_is_refused_or_learned, |app| {
     .await;
     assert!(code == 0 && out.contains("1 no,"), "{out}{err}");
     let why = match app.kind {
-        Kind::Sqlite => "another process has locked the database; remedy: wait where that is `db restore`",
+        Kind::Sqlite => "the database is locked by another process; remedy: wait where that is `db restore`",
         Kind::Postgres => "a `db restore` is under way; remedy: wait until it has ended, and do this again",
     };
     let (code, out, err) = refused.expect("tried");
