@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -150,7 +151,7 @@ pub async fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
-    log_to_stderr(matches!(cli.command, Command::Run(_) | Command::MockGateway(_)));
+    let _written = log_to_stderr(matches!(cli.command, Command::Run(_) | Command::MockGateway(_)));
     let context = Context { dir: cli.config, json: cli.json };
     let done = match cli.command {
         Command::Demo(args) => demo::run(&context, &args).await,
@@ -200,17 +201,23 @@ fn clock(dir: &std::path::Path) -> Result<Clock> {
     Ok(Clock::starting(at))
 }
 
-/// Logs go to stderr: everything for services, warnings for commands; `RUST_LOG` decides otherwise.
-fn log_to_stderr(service: bool) {
+/// Lines of the log that wait where nobody takes them; what comes then is lost.
+const LOG_LINES: usize = 10_000;
+
+/// Logs go to stderr: everything for services, warnings for commands; `RUST_LOG` decides otherwise. A thread writes them, what is left when
+/// the answer is dropped: a terminal that is held by Ctrl-S, or a pipe that nobody reads, must not hold up somebody's no.
+fn log_to_stderr(service: bool) -> WorkerGuard {
     // What ends the queue's worker is told by ours, once and not with every try.
     let default = if service { "info,sqlx=warn,apalis=off" } else { "error,apalis=off" };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
     // That crate logs whole PDUs, numbers and texts in them, whatever `RUST_LOG` says (promise 9).
     let filter = filter.add_directive("rusmpp=off".parse().expect("a directive"));
-    let format = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let (writer, written) = NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES).finish(std::io::stderr());
+    let format = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
     // A log that cannot be written, on a full disk, must not end the task that wrote it: the fallback is `eprintln!`, which panics there.
     let format = format.log_internal_errors(false);
     let _ = if std::io::stderr().is_terminal() { format.try_init() } else { format.with_ansi(false).try_init() };
+    written
 }
 
 /// Takes one of a closed list of words. Any other makes the command a wrong one, and is answered with all there are.

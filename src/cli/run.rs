@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Context, stop_signal};
 use crate::app::{self, Roles};
 use crate::domain::plural::counted;
-use crate::engine::{report, steer};
+use crate::engine::{gateways, report, steer};
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -35,6 +35,7 @@ pub struct Resume {
 pub async fn run(context: &Context, args: &Args) -> Result<()> {
     let roles = Roles { web: args.roles.contains(&Role::Web), worker: args.roles.contains(&Role::Worker) };
     let engine = Arc::new(context.engine().await?);
+    gateways::all_are_heard(&engine).await?;
     let mut tx = engine.store.read().await?;
     for warning in report::warnings(&engine, &mut tx).await? {
         tracing::warn!("{warning}");

@@ -348,7 +348,7 @@ fn ask(
         None => Err((format!("there is no mode `{text}`"), "write link_code, link_reply or reply".into())),
     });
     let id = table.need::<String>("sender");
-    let sender = config.senders.iter().find(|sender| sender.id == id);
+    let sender = config.sender(&id);
     if sender.is_none() && table.has("sender") {
         let known = || config.senders.iter().map(|sender| sender.id.as_str());
         let (what, remedy) = match known().find(|known| known.eq_ignore_ascii_case(&id)) {

@@ -151,7 +151,7 @@ fn form(root: &Table, config: &Config, env: &dyn Fn(&str) -> Option<String>, pat
 fn sender(root: &Table, config: &Config, countries: &[String]) -> Option<crate::domain::campaign::Sender> {
     let id = root.need::<String>("sender");
     let known = || config.senders.iter().filter(|s| s.channel == Channel::Sms).map(|s| s.id.as_str());
-    let sender = config.senders.iter().find(|sender| sender.id == id);
+    let sender = config.sender(&id);
     match sender {
         None if root.has("sender") => {
             root.note("sender", format!("permesso.toml has no sender `{id}`"), meant(&id, known(), "or add a [[sender]] there"));

@@ -483,9 +483,20 @@ impl Config {
         self.senders.iter().find(known).map_or(address, |sender| &sender.id)
     }
 
+    pub fn sender(&self, id: &str) -> Option<&Sender> {
+        self.senders.iter().find(|sender| sender.id == id)
+    }
+
     /// What a gateway knows this sender by.
     pub fn address_of<'a>(&'a self, sender: &'a str) -> &'a str {
-        self.senders.iter().find(|s| s.id == sender).map_or(sender, Sender::address)
+        self.sender(sender).map_or(sender, Sender::address)
+    }
+
+    /// The gateways that hear what people answer to a sender's messages: its own, and the one that its reply number is at.
+    pub fn heard_by<'a>(&'a self, gateway: &'a str, sender: &str) -> impl Iterator<Item = &'a str> {
+        let number = self.sender(sender).and_then(|sender| sender.reply_number.as_deref());
+        let at = number.and_then(|number| self.sender(number)).map(|sender| sender.gateway.as_str());
+        std::iter::once(gateway).chain(at.filter(move |at| *at != gateway))
     }
 
     /// What stands beside the configuration folder.

@@ -183,6 +183,7 @@ pub enum Reason {
     SenderUnregistered,
     AskCap,
     OtherNumber,
+    PlannedElsewhere,
     InConversation,
     CalendarMissing,
     DeadlinePassed,
@@ -199,7 +200,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 40] = [
+    pub const ALL: [Reason; 41] = [
         Reason::SuppressedObjection,
         Reason::SuppressedUnsub,
         Reason::AlreadyRefused,
@@ -227,6 +228,7 @@ impl Reason {
         Reason::SenderUnregistered,
         Reason::AskCap,
         Reason::OtherNumber,
+        Reason::PlannedElsewhere,
         Reason::InConversation,
         Reason::CalendarMissing,
         Reason::DeadlinePassed,
@@ -293,6 +295,7 @@ impl Reason {
             Reason::OtherNumber => {
                 ("OTHER_NUMBER", "Another number of the same human is to be asked: one ask a person, however many numbers.")
             }
+            Reason::PlannedElsewhere => ("PLANNED_ELSEWHERE", "Another campaign is about to ask the person the same."),
             Reason::InConversation => ("IN_CONVERSATION", "The person is in another campaign's open conversation."),
             Reason::CalendarMissing => ("CALENDAR_MISSING", "No moment of the campaign is known to be outside quiet hours."),
             Reason::DeadlinePassed => ("DEADLINE_PASSED", "The campaign's deadline comes before the next allowed moment."),

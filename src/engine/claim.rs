@@ -12,7 +12,7 @@ use super::outcome::Unstored;
 use super::pace::Pace;
 use super::seen::Seen;
 use super::{Engine, LEASE_DB, budget, entry, intake, legs, mydata, trial};
-use crate::clock::{SECOND, instant};
+use crate::clock::{MINUTE, SECOND, instant};
 use crate::domain::campaign::{Campaign, CampaignState};
 use crate::domain::channel::Channel;
 use crate::domain::code;
@@ -129,6 +129,8 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
             let decision = match row.kind() {
                 // It came back from the gateway after its person was erased.
                 _ if person.number_enc.is_empty() => Decision::Skip(Reason::Erased),
+                // Nobody looked for what had grown too old while no worker ran.
+                _ if row.expires_at <= now => Decision::Skip(Reason::TooLate),
                 // It came back from the gateway after another code had taken its place: it would complete nothing.
                 Some(Kind::Code) if ended.contains(&row.id) => Decision::Skip(Reason::TooLate),
                 Some(Kind::Test) => trial::verdict(engine, revision.as_deref(), person, openings, now)?,
@@ -141,6 +143,14 @@ pub async fn claim(engine: &Engine, batch: &Batch, permits: usize, openings: &mu
             match decision {
                 Decision::Send(_) if asks && person.marks.iter().any(|m| asked_here.contains(m)) => {
                     decided.put_off(&row, person, Decision::Wait { until: now + SECOND, because: Reason::AskCap });
+                }
+                // Gateways count a message's validity in minutes, so the last one is closed.
+                Decision::Send(cleared) if asks && row.expires_at.min(cleared.valid_until()) < now + MINUTE => {
+                    decided.put_off(
+                        &row,
+                        person,
+                        Decision::Wait { until: row.expires_at.min(cleared.valid_until()), because: Reason::QuietHours },
+                    );
                 }
                 Decision::Send(cleared) => {
                     if let Some((until, because)) = pace.holds(&row, now) {

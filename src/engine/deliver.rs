@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
@@ -60,8 +60,9 @@ pub async fn deliver(engine: &Engine, batch_id: i64, stop: &CancellationToken) -
     let mut tx = engine.store.read().await?;
     let batch = messages::batch(&mut tx, batch_id).await?;
     tx.rollback().await?;
-    let Some(_done) = batch.and_then(|batch| InWork::begin(engine, &batch)) else { return Ok(Ended::Rested(None)) };
-    slices(engine, batch_id, stop).await
+    let Some(batch) = batch else { return Ok(Ended::Rested(None)) };
+    let Some(_done) = InWork::begin(engine, &batch) else { return Ok(Ended::Rested(None)) };
+    slices(engine, &batch, stop).await
 }
 
 /// Takes a batch off the list of those in work, also after a panic.
@@ -73,8 +74,7 @@ struct InWork<'a> {
 impl InWork<'_> {
     fn begin<'a>(engine: &'a Engine, batch: &Batch) -> Option<InWork<'a>> {
         let mut in_work = engine.in_work.lock().expect("no panic while held");
-        let full = batch.campaign_id.is_some() && in_work.values().filter(|of| **of == batch.campaign_id).count() >= SHARES;
-        if full || in_work.contains_key(&batch.id) {
+        if in_work.contains_key(&batch.id) || batch.campaign_id.is_some_and(|id| full(&in_work).contains(&id)) {
             return None;
         }
         in_work.insert(batch.id, batch.campaign_id);
@@ -90,7 +90,14 @@ impl Drop for InWork<'_> {
     }
 }
 
-async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Result<Ended> {
+/// The campaigns that have their [`SHARES`] of the batches in work.
+fn full(in_work: &HashMap<i64, Option<i64>>) -> HashSet<i64> {
+    let mut shares: HashMap<i64, usize> = HashMap::new();
+    in_work.values().flatten().for_each(|campaign| *shares.entry(*campaign).or_default() += 1);
+    shares.into_iter().filter(|(_, n)| *n >= SHARES).map(|(campaign, _)| campaign).collect()
+}
+
+async fn slices(engine: &Engine, batch: &Batch, stop: &CancellationToken) -> Result<Ended> {
     let mut openings = Openings::default();
     // Permits of the gateway's rate that a message of this batch takes, as far as is known.
     let mut each = None;
@@ -99,7 +106,6 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
             return Ok(Ended::Stopped);
         }
         let mut tx = engine.store.read().await?;
-        let Some(batch) = messages::batch(&mut tx, batch_id).await? else { return Ok(Ended::Rested(None)) };
         let campaign = match batch.campaign_id {
             Some(id) => campaigns::by_id(&mut tx, id).await?,
             None => None,
@@ -110,10 +116,10 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
         };
         // No more room than permits can come for: what is slow keeps none from others.
         let share = engine.slice.div_ceil(SHARES).min(limits::at_once(engine, &batch.gateway, &batch.sender, rate));
-        let wanted = messages::count_due(&mut tx, &batch, engine.now(), share as i64).await?;
+        let wanted = messages::count_due(&mut tx, batch, engine.now(), share as i64).await?;
         tx.rollback().await?;
         if wanted == 0 {
-            return rest(engine, batch_id).await;
+            return rest(engine, batch.id).await;
         }
         // Held until the outcomes are stored, so that claims of all batches together find no more room than a slice.
         let room = u32::try_from(wanted).unwrap_or(1);
@@ -122,8 +128,15 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
             () = stop.cancelled() => return Ok(Ended::Stopped),
         };
         let gateway = engine.gateways.get(&batch.gateway).with_context(|| {
-            format!("gateway `{}` of batch {batch_id} is not configured; remedy: put it back into permesso.toml", batch.gateway)
+            format!("gateway `{}` of batch {} is not configured; remedy: put it back into permesso.toml", batch.gateway, batch.id)
         })?;
+        if engine.config.sender(&batch.sender).is_none() {
+            bail!(
+                "sender `{}` of batch {} is not configured, so its limits are not known; remedy: put it back into permesso.toml",
+                batch.sender,
+                batch.id
+            );
+        }
         let wanted = usize::try_from(wanted).unwrap_or(1);
         let most = *each.get_or_insert_with(|| gateway.parts("").map_or(1, |_| sms::MAX_PARTS_UCS2));
         let rates = Rates { engine, gateway: &batch.gateway, sender: &batch.sender, campaign: rate };
@@ -139,15 +152,17 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         }
-        if gateway.is_deaf() {
-            // It hears over the session it sends by, and that is down (promise 4).
-            if let Some(why) = gateway.out_of_reach() {
-                outcome::out_of_reach(engine, &batch.gateway, &why).await?;
+        for name in engine.config.heard_by(&batch.gateway, &batch.sender) {
+            // It hears over a session, and that is down (promise 4).
+            if let Some(ear) = engine.gateways.get(name).filter(|ear| ear.is_deaf()) {
+                if let Some(why) = ear.out_of_reach() {
+                    outcome::out_of_reach(engine, name, &why).await?;
+                }
+                return Ok(Ended::Gateway(Some(engine.now() + DEAF)));
             }
-            return Ok(Ended::Gateway(Some(engine.now() + DEAF)));
+            recover::hear_session(engine, name).await?;
         }
-        recover::hear_session(engine, &batch.gateway).await?;
-        let letters = match claim(engine, &batch, (got.count / most).max(1), &mut openings).await? {
+        let letters = match claim(engine, batch, (got.count / most).max(1), &mut openings).await? {
             Claimed::Letters(letters) => letters,
             Claimed::Not(ended) => return Ok(ended),
         };
@@ -166,7 +181,7 @@ async fn slices(engine: &Engine, batch_id: i64, stop: &CancellationToken) -> Res
             Ok(_) => send(gateway.as_ref(), &rates, letters).await,
             Err(_) => letters.into_iter().map(|letter| letter.unsent("there were no permits")).collect(),
         };
-        store_outcomes(engine, &batch, settled).await;
+        store_outcomes(engine, batch, settled).await;
         permitted?;
     }
 }
@@ -281,12 +296,10 @@ pub async fn drain(engine: &Engine, first: i64, stop: &CancellationToken) -> Res
     Ok(())
 }
 
-/// The batches in work, and the campaigns that have their [`SHARES`] of them.
+/// The batches in work, and the campaigns that are [`full`].
 fn in_work(engine: &Engine) -> (HashSet<i64>, Vec<i64>) {
     let in_work = engine.in_work.lock().expect("no panic while held");
-    let mut shares: HashMap<i64, usize> = HashMap::new();
-    in_work.values().flatten().for_each(|campaign| *shares.entry(*campaign).or_default() += 1);
-    (in_work.keys().copied().collect(), shares.into_iter().filter(|(_, n)| *n >= SHARES).map(|(campaign, _)| campaign).collect())
+    (in_work.keys().copied().collect(), full(&in_work).into_iter().collect())
 }
 
 /// Works a batch; where something else than the end of its work ended it, its bell rings again. False where nothing else is worth a try now.

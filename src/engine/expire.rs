@@ -15,7 +15,7 @@ use crate::store::messages::{New, Route};
 use crate::store::queue::{self, Job};
 use crate::store::{campaigns, conversations, facts, messages};
 
-/// Conversations closed and reminders planned a transaction.
+/// Conversations closed, messages lapsed and reminders planned a transaction: the others who write wait for it.
 const CHUNK: i64 = 500;
 
 /// Does what is due by now. Answers how many conversations expired.
@@ -46,10 +46,17 @@ pub async fn expire(engine: &Engine) -> Result<u64> {
             break;
         }
     }
-    let mut tx = engine.store.write().await?;
-    campaigns::lapse_planned(&mut tx, &engine.controller, engine.now()).await?;
+    loop {
+        let mut tx = engine.store.write().await?;
+        let lapsed = campaigns::lapse_planned(&mut tx, &engine.controller, engine.now(), CHUNK).await?;
+        tx.commit().await?;
+        if lapsed == 0 {
+            break;
+        }
+    }
+    let mut tx = engine.store.read().await?;
     let running = campaigns::all(&mut tx, &engine.controller).await?;
-    tx.commit().await?;
+    tx.rollback().await?;
     for row in running.iter().filter(|r| r.state() == CampaignState::Running) {
         remind(engine, row).await?;
         finish(engine, row).await?;

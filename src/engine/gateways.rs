@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Engine;
 use crate::clock::{HOUR, instant};
-use crate::store::{control, report};
+use crate::store::{control, conversations, report};
 
 /// Callbacks that this process has refused since its start, by gateway and reason: for whoever set one up and hears nothing, and for
 /// whoever watches for forgeries. Counted in memory, so that whoever forges costs no writing.
@@ -26,6 +26,24 @@ impl Refusals {
         let counts = self.0.lock().expect("no panic while held");
         counts.iter().map(|((gateway, why), count)| (gateway.clone(), *why, *count)).collect()
     }
+}
+
+/// A gateway that questions left by has to be there until they are closed: a STOP that it tells would find nobody.
+///
+/// # Errors
+/// One of them is not configured, and which; or the database is away.
+pub async fn all_are_heard(engine: &Engine) -> Result<()> {
+    let mut tx = engine.store.read().await?;
+    for control::Health { name, .. } in control::all_health(&mut tx, &engine.controller).await? {
+        if !engine.gateways.contains_key(&name) && conversations::are_open_at(&mut tx, &engine.controller, &name).await? {
+            bail!(
+                "permesso.toml has no gateway `{name}`, and people may still answer what left by it: their STOP would reach nobody; \
+                 remedy: put its [[gateway]] back under that name, without a sender if nothing is to leave by it, until those questions are closed"
+            );
+        }
+    }
+    tx.rollback().await?;
+    Ok(())
 }
 
 /// Hours looked back on.

@@ -184,7 +184,7 @@ async fn work(engine: Arc<Engine>) {
 }
 
 /// Answers the calls that have to wait, where the database is away.
-async fn commit(engine: &Engine, mut calls: Vec<Call>) -> Option<(Vec<Call>, anyhow::Error)> {
+async fn commit(engine: &Engine, calls: Vec<Call>) -> Option<(Vec<Call>, anyhow::Error)> {
     let slices: Vec<(&str, &[Event])> = calls.iter().map(|c| (c.gateway.as_str(), c.events.as_slice())).collect();
     let together = match receive::store_all(engine, &slices).await {
         Err(error) if store::is_away(&error) => return Some((calls, error)),
@@ -197,22 +197,29 @@ async fn commit(engine: &Engine, mut calls: Vec<Call>) -> Option<(Vec<Call>, any
             "What gateways told could not be stored together; each event is stored by itself"
         );
     }
-    for call in &mut calls {
+    let mut calls = calls.into_iter();
+    while let Some(mut call) = calls.next() {
         let done = match together {
             Ok(()) => Ok(()),
-            Err(_) => apart(engine, call).await,
+            Err(_) => apart(engine, &call).await,
         };
-        call.answer(done);
+        match done {
+            // What of it was stored already is known again by its ids.
+            Err(error) if store::is_away(&error) => return Some((std::iter::once(call).chain(calls).collect(), error)),
+            done => call.answer(done),
+        }
     }
     None
 }
 
-/// Each event by itself, all of them whatever becomes of one.
+/// Each event by itself, all of them whatever becomes of one, as long as the database is there.
 async fn apart(engine: &Engine, call: &Call) -> Result<()> {
     let mut first = Ok(());
     for event in &call.events {
-        let done = receive::store(engine, &call.gateway, std::slice::from_ref(event)).await;
-        first = first.and(done);
+        match receive::store(engine, &call.gateway, std::slice::from_ref(event)).await {
+            Err(error) if store::is_away(&error) => return Err(error),
+            done => first = first.and(done),
+        }
     }
     first
 }

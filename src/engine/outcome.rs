@@ -1,5 +1,6 @@
 //! What became of a slice, stored in one transaction: states, retries, the gateway's health, receipts that came early.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::domain::message::{Kind, State};
 use crate::gateway::{Refusal, Sent, words};
 use crate::store::control::Health;
 use crate::store::messages::{Batch, Due, Settled};
-use crate::store::{Tx, campaigns, control, legs, messages};
+use crate::store::{self, Tx, campaigns, control, legs, messages};
 use crate::vault;
 
 /// Tries of a message that each time was proved not accepted.
@@ -45,23 +46,52 @@ impl Drop for Unstored<'_> {
     }
 }
 
-/// Stores what became of a slice, again and again until it is stored; nothing is claimed meanwhile.
+/// Stores what became of a slice, again and again until it is stored; nothing is claimed meanwhile. Where the database refuses a slice for
+/// what it says, each message is stored by itself, and one that is refused twice even so counts as of unknown outcome: none keeps the others.
 pub async fn store_outcomes(engine: &Engine, batch: &Batch, sent: Vec<(Due, i64, Sent)>) {
     let mut unstored = None;
     let mut pause = Duration::from_millis(100);
-    loop {
-        match try_store_outcomes(engine, batch, &sent).await {
+    let mut slices = VecDeque::from([(sent, false)]);
+    while let Some((mut sent, before)) = slices.pop_front() {
+        let error = match try_store_outcomes(engine, batch, &sent).await {
             Ok(turn) => {
                 turn.log(&batch.gateway);
-                break;
+                continue;
             }
-            Err(error) => {
-                unstored.get_or_insert_with(|| Unstored::of(engine));
-                tracing::error!(%error, messages = sent.len(), "Outcomes could not be stored; trying again, claiming nothing");
+            Err(error) => error,
+        };
+        unstored.get_or_insert_with(|| Unstored::of(engine));
+        let refused = store::is_of_data(&error);
+        let error = format!("{error:#}");
+        match sent.as_mut_slice() {
+            [_, _, ..] if refused => {
+                tracing::error!(error, messages = sent.len(), "Outcomes were refused; each message is stored by itself");
+                slices.extend(sent.into_iter().map(|one| (vec![one], false)));
+                continue;
+            }
+            [(due, _, what)] if refused && before && may_be_given_up(what) => {
+                tracing::error!(error, message.id = due.id, "An outcome was refused; the message is of unknown outcome");
+                *what = Sent::Unknown { error: REFUSED.into() };
+            }
+            _ => {
+                tracing::error!(error, messages = sent.len(), "Outcomes could not be stored; trying again, claiming nothing");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(5));
             }
         }
+        slices.push_back((sent, refused));
+    }
+}
+
+/// What is told of a message whose outcome the database refuses.
+const REFUSED: &str = "the database refused what the gateway answered";
+
+/// A no that the gateway tells never is, and less than "unknown" cannot be said.
+fn may_be_given_up(sent: &Sent) -> bool {
+    match sent {
+        Sent::Unknown { error } => error != REFUSED,
+        Sent::NotAccepted { why, .. } => *why != Refusal::OptedOut,
+        Sent::Accepted { .. } => true,
     }
 }
 

@@ -31,7 +31,7 @@ struct Places {
 
 impl Pace {
     pub async fn of(tx: &mut Tx, engine: &Engine, batch: &Batch, due: &[Due], now: i64) -> Result<Pace> {
-        let Some(sender) = engine.config.senders.iter().find(|s| s.id == batch.sender) else { return Ok(Pace::default()) };
+        let Some(sender) = engine.config.sender(&batch.sender) else { return Ok(Pace::default()) };
         let mut pace = Pace { pair: sender.pair_seconds * SECOND, ..Pace::default() };
         if pace.pair > 0 {
             let contacts: Vec<i64> = due.iter().map(|due| due.contact_id).collect();

@@ -26,7 +26,7 @@ use crate::vault;
 
 /// Contacts looked at by one statement.
 const CHUNK: i64 = 2000;
-/// Contacts decided a transaction on SQLite, which has one writer: a yes or a no waits for no more than these.
+/// Contacts decided, or messages cancelled, a transaction of the one writer that SQLite has: a yes or a no waits for no more than these.
 const CHUNK_OF_ONE_WRITER: i64 = 500;
 /// Messages a batch, so that several jobs share a campaign.
 const BATCH: usize = 1000;
@@ -247,6 +247,7 @@ pub async fn start(engine: &Engine, name: &str, plan_id: &str) -> Result<Started
     let mut tx = engine.store.read().await?;
     notice::required(&mut tx, engine).await?;
     tx.rollback().await?;
+    wind_up_all(engine).await?;
     let before: Counts = serde_json::from_str(&plan.counts)?;
     let after = preview(engine, &campaign, |_| {}).await?;
     moved(&before, &after).map_err(|what| {
@@ -258,8 +259,8 @@ pub async fn start(engine: &Engine, name: &str, plan_id: &str) -> Result<Started
     let mut tx = engine.store.write().await?;
     // Claims lock messages before their campaign, and here it is the other way; no claim is under way meanwhile.
     control::take_turn(&mut tx, &engine.controller).await?;
-    // Counting takes its time, and somebody may have cancelled it meanwhile.
-    if let Some(row) = &existing {
+    // Counting takes its time, and somebody may have started it meanwhile, and cancelled it.
+    if let Some(row) = campaigns::by_name(&mut tx, &engine.controller, name).await? {
         alive(campaigns::lock(&mut tx, row.id).await?.as_ref())?;
     }
     let mut texts: Vec<(String, String, String, String)> = Vec::new();
@@ -389,17 +390,23 @@ pub async fn plan_next(engine: &Engine, campaign_id: i64) -> Result<bool> {
             expires_at: row.deadline,
         });
     }
-    campaigns::record(&mut tx, &engine.controller, row.id, row.revision_id, "plan", &decided, now).await?;
+    let mut left_out = HashSet::new();
     for ((gateway, sender), new) in &new {
         let route = Route { campaign: Some(row.id), revision: Some(row.revision_id), gateway, sender };
         for chunk in new.chunks(BATCH) {
-            if let Some(batch) = messages::plan(&mut tx, &engine.controller, &route, chunk, now).await? {
+            let batch = messages::plan(&mut tx, &engine.controller, &route, chunk, now).await?;
+            if let Some(batch) = batch {
                 let due = chunk.iter().map(|m| m.due_at).min().unwrap_or(now);
                 let delay = Duration::from_micros(u64::try_from(due - now).unwrap_or(0));
                 queue::push(&mut tx, &Job::Deliver { batch }, delay).await?;
             }
+            left_out.extend(messages::left_out(&mut tx, batch, chunk).await?);
         }
     }
+    for of in decided.iter_mut().filter(|of| left_out.contains(&of.contact)) {
+        (of.outcome, of.code) = ("skip", Reason::PlannedElsewhere.code());
+    }
+    campaigns::record(&mut tx, &engine.controller, row.id, row.revision_id, "plan", &decided, now).await?;
     campaigns::set_progress(&mut tx, row.id, last, false).await?;
     tx.commit().await?;
     Ok(true)
@@ -423,7 +430,6 @@ pub async fn set_state(engine: &Engine, name: &str, to: CampaignState) -> Result
     // As in `start`: no claim is under way meanwhile.
     control::take_turn(&mut tx, &engine.controller).await?;
     let row = known(&mut tx, engine, name).await?;
-    let mut cancelled = 0;
     match (row.state(), to) {
         (CampaignState::Scheduled | CampaignState::Running, CampaignState::Paused) => {
             campaigns::set_state(&mut tx, row.id, to, Some("paused by the operator")).await?;
@@ -449,9 +455,8 @@ pub async fn set_state(engine: &Engine, name: &str, to: CampaignState) -> Result
             }
         }
         (CampaignState::Scheduled | CampaignState::Running | CampaignState::Paused, CampaignState::Cancelled) => {
-            // A planner at work ends first, and what it planned goes too.
+            // A planner at work ends first, and what it planned goes too. From here on nothing of it is claimed.
             campaigns::lock(&mut tx, row.id).await?;
-            cancelled = campaigns::cancel_planned(&mut tx, row.id, engine.now()).await?;
             campaigns::set_state(&mut tx, row.id, to, None).await?;
         }
         (from, to) => bail!(
@@ -461,7 +466,39 @@ pub async fn set_state(engine: &Engine, name: &str, to: CampaignState) -> Result
         ),
     }
     tx.commit().await?;
-    Ok(cancelled)
+    if to == CampaignState::Cancelled { wind_up(engine, row.id).await } else { Ok(0) }
+}
+
+/// Cancels what a cancelled campaign has not sent, some a transaction: a million at once would keep everybody's answers waiting. Answers how
+/// many. What a crash leaves of it the sweep takes up.
+///
+/// # Errors
+/// The database is away.
+pub async fn wind_up(engine: &Engine, cancelled: i64) -> Result<u64> {
+    let mut all = 0;
+    loop {
+        let mut tx = engine.store.write().await?;
+        let some = campaigns::cancel_planned(&mut tx, cancelled, engine.now(), CHUNK_OF_ONE_WRITER).await?;
+        tx.commit().await?;
+        if some == 0 {
+            return Ok(all);
+        }
+        all += some;
+    }
+}
+
+/// As [`wind_up`], of every cancelled campaign: what one of them still had planned would keep its people from being asked by another.
+///
+/// # Errors
+/// The database is away.
+pub async fn wind_up_all(engine: &Engine) -> Result<()> {
+    let mut tx = engine.store.read().await?;
+    let all = campaigns::all(&mut tx, &engine.controller).await?;
+    tx.rollback().await?;
+    for row in all.iter().filter(|row| row.state() == CampaignState::Cancelled) {
+        wind_up(engine, row.id).await?;
+    }
+    Ok(())
 }
 
 pub async fn known(tx: &mut Tx, engine: &Engine, name: &str) -> Result<campaigns::Row> {

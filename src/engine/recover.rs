@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{Engine, LEASE_DB, hidden};
+use super::{Engine, LEASE_DB, hidden, plan};
 use crate::clock::SECOND;
 use crate::domain::campaign::CampaignState;
 use crate::domain::message::State;
@@ -106,6 +106,7 @@ async fn sweep_until(engine: &Engine, until: i64) -> Result<Found> {
     tx.commit().await?;
     queue::sweep(&engine.store).await?;
     report::fold(&engine.store).await?;
+    plan::wind_up_all(engine).await?;
     Ok(found)
 }
 

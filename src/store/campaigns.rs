@@ -264,24 +264,29 @@ pub async fn reserve(tx: &mut Tx, id: i64, cost: i64) -> Result<()> {
     Ok(())
 }
 
-pub async fn cancel_planned(tx: &mut Tx, id: i64, now: i64) -> Result<u64> {
+/// Cancels up to `limit` of what a campaign has not sent yet. Answers how many.
+pub async fn cancel_planned(tx: &mut Tx, id: i64, now: i64, limit: i64) -> Result<u64> {
     execute!(
         tx,
         "UPDATE messages SET state = 'cancelled', reason = 'campaign cancelled', changed_at = $2
-         WHERE campaign_id = $1 AND state = 'planned' AND kind IN ('ask', 'reminder')",
+         WHERE state = 'planned' AND id IN (SELECT m.id FROM messages m
+           WHERE m.campaign_id = $1 AND m.state = 'planned' AND m.kind IN ('ask', 'reminder') LIMIT $3)",
         id,
-        now
+        now,
+        limit
     )
 }
 
-/// Asks and reminders whose campaign is past its deadline lapse; they are never sent late.
-pub async fn lapse_planned(tx: &mut Tx, controller: &str, now: i64) -> Result<u64> {
+/// Asks and reminders whose campaign is past its deadline lapse, up to `limit` of them; they are never sent late. Answers how many.
+pub async fn lapse_planned(tx: &mut Tx, controller: &str, now: i64, limit: i64) -> Result<u64> {
     execute!(
         tx,
         "UPDATE messages SET state = 'lapsed', reason = 'DEADLINE_PASSED', changed_at = $2
-         WHERE controller = $1 AND state = 'planned' AND expires_at <= $2",
+         WHERE state = 'planned' AND id IN (SELECT m.id FROM messages m
+           WHERE m.controller = $1 AND m.state = 'planned' AND m.expires_at <= $2 LIMIT $3)",
         controller,
-        now
+        now,
+        limit
     )
 }
 

@@ -98,6 +98,18 @@ pub async fn save(tx: &mut Tx, c: &Conversation) -> Result<()> {
     Ok(())
 }
 
+/// Whether people may still answer a question that left by this gateway.
+pub async fn are_open_at(tx: &mut Tx, controller: &str, gateway: &str) -> Result<bool> {
+    let open: Option<(i64,)> = fetch_optional!(
+        tx,
+        "SELECT v.id FROM conversations v JOIN messages m ON m.id = v.message_id
+         WHERE v.controller = $1 AND v.closed_at IS NULL AND m.gateway = $2 LIMIT 1",
+        controller,
+        gateway
+    )?;
+    Ok(open.is_some())
+}
+
 /// Conversations whose time ran out. Where a second yes or a typed code waits for an operator to read what the person wrote before it, it
 /// was said in time.
 pub async fn expired(tx: &mut Tx, controller: &str, now: i64, limit: i64) -> Result<Vec<Conversation>> {

@@ -96,6 +96,13 @@ pub async fn plan(tx: &mut Tx, controller: &str, route: &Route<'_>, new: &[New],
     }
 }
 
+/// Whom of these [`plan`] left out of the batch that it made of them, if it made one.
+pub async fn left_out(tx: &mut Tx, batch: Option<i64>, new: &[New]) -> Result<Vec<i64>> {
+    let rows: Vec<(i64,)> = fetch_all!(tx, "SELECT contact_id FROM messages WHERE batch_id = $1", batch)?;
+    let planned: HashSet<i64> = rows.into_iter().map(|(contact,)| contact).collect();
+    Ok(new.iter().map(|message| message.contact).filter(|contact| !planned.contains(contact)).collect())
+}
+
 /// Which of these people have an ask of this family, planned or sent, and under which contact.
 pub async fn asks_of(
     tx: &mut Tx,
@@ -152,14 +159,7 @@ pub async fn batch(tx: &mut Tx, id: i64) -> Result<Option<Batch>> {
 
 /// Open batches with something due by `now`: what a crash, a retry or quiet hours left behind.
 pub async fn due_batches(tx: &mut Tx, controller: &str, now: i64, limit: i64) -> Result<Vec<(i64,)>> {
-    fetch_all!(
-        tx,
-        "SELECT b.id FROM batches b LEFT JOIN campaigns c ON c.id = b.campaign_id
-         WHERE b.controller = $1 AND b.open = 1 AND b.next_due <= $2 AND (c.id IS NULL OR c.state = 'running') ORDER BY b.next_due LIMIT $3",
-        controller,
-        now,
-        limit
-    )
+    due_beside(tx, controller, &[], now, limit).await
 }
 
 /// As [`due_batches`], but of these campaigns none.

@@ -145,6 +145,25 @@ impl Error {
             _ => false,
         }
     }
+
+    /// The database is there and refuses what it was to store: done again as it is, it would be refused again.
+    /// The classes as in [`Error::is_away`].
+    pub fn is_of_data(&self) -> bool {
+        match self {
+            Error::Corrupt(_) => true,
+            Error::Sqlx(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| match (code.len(), code.parse::<u32>()) {
+                    // SQLITE_TOOBIG, CONSTRAINT, MISMATCH.
+                    (..5, Ok(code)) => matches!(code & 0xff, 18..=20),
+                    _ => ["22", "23", "P0001"].iter().any(|class| code.starts_with(class)),
+                })
+            }
+            Error::Sqlx(error) => {
+                matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// As [`Error::is_deadlock`], for an error that has gone through `anyhow`.
@@ -155,6 +174,11 @@ pub fn is_deadlock(error: &anyhow::Error) -> bool {
 /// As [`Error::is_away`], for an error that has gone through `anyhow`.
 pub fn is_away(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|e| e.downcast_ref::<Error>()).any(Error::is_away)
+}
+
+/// As [`Error::is_of_data`], for an error that has gone through `anyhow`; what is none of the database's is of the data.
+pub fn is_of_data(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|e| e.downcast_ref::<Error>()).all(Error::is_of_data)
 }
 
 pub type Result<T> = std::result::Result<T, Error>;

@@ -22,6 +22,16 @@ pub enum Job {
     Retain { run: i64 },
 }
 
+/// What stands there to run no later than `$2`, seconds, and nobody has taken.
+macro_rules! standing {
+    (sqlite) => {
+        "FROM Jobs WHERE job_type = $1 AND status = 'Pending' AND lock_by IS NULL AND run_at <= $2"
+    };
+    (postgres) => {
+        "FROM apalis.jobs WHERE job_type = $1 AND status = 'Pending' AND run_at <= to_timestamp($2)"
+    };
+}
+
 /// Pushes a job that runs after `delay`. It exists exactly if the transaction commits.
 pub async fn push(tx: &mut Tx, job: &Job, delay: Duration) -> Result<()> {
     let (args, at) = (args(job)?, second(delay));
@@ -42,21 +52,21 @@ pub async fn push(tx: &mut Tx, job: &Job, delay: Duration) -> Result<()> {
 
 /// As [`push`], unless the same job stands there to run no later: whoever rings for all that is so again and again adds nothing by it.
 pub async fn ring(tx: &mut Tx, job: &Job, delay: Duration) -> Result<()> {
-    let at = i64::try_from(second(delay)).unwrap_or(i64::MAX);
+    let (at, args) = (second(delay), args(job)?);
     let there: Option<(i64,)> = match &tx {
         Tx::Sqlite(_) => fetch_optional!(
             &mut *tx,
-            "SELECT CAST(1 AS BIGINT) FROM Jobs WHERE job_type = $1 AND status = 'Pending' AND lock_by IS NULL AND job = $2 AND run_at <= $3 LIMIT 1",
+            concat!("SELECT CAST(1 AS BIGINT) ", standing!(sqlite), " AND job = $3 LIMIT 1"),
             QUEUE,
-            args(job)?,
-            at
+            at as i64,
+            args
         )?,
         Tx::Postgres(_) => fetch_optional!(
             &mut *tx,
-            "SELECT CAST(1 AS BIGINT) FROM apalis.jobs WHERE job_type = $1 AND status = 'Pending' AND job = $2 AND run_at <= to_timestamp($3) LIMIT 1",
+            concat!("SELECT CAST(1 AS BIGINT) ", standing!(postgres), " AND job = $3 LIMIT 1"),
             QUEUE,
-            args(job)?,
-            at as f64
+            at as f64,
+            args
         )?,
     };
     if there.is_none() {
@@ -67,20 +77,10 @@ pub async fn ring(tx: &mut Tx, job: &Job, delay: Duration) -> Result<()> {
 
 /// The jobs that stand there and may run now.
 pub async fn standing(tx: &mut Tx) -> Result<HashSet<Job>> {
-    let now = i64::try_from(second(Duration::ZERO)).unwrap_or(i64::MAX);
+    let now = second(Duration::ZERO);
     let rows: Vec<(Vec<u8>,)> = match &tx {
-        Tx::Sqlite(_) => fetch_all!(
-            &mut *tx,
-            "SELECT job FROM Jobs WHERE job_type = $1 AND status = 'Pending' AND lock_by IS NULL AND run_at <= $2",
-            QUEUE,
-            now
-        )?,
-        Tx::Postgres(_) => fetch_all!(
-            &mut *tx,
-            "SELECT job FROM apalis.jobs WHERE job_type = $1 AND status = 'Pending' AND run_at <= to_timestamp($2)",
-            QUEUE,
-            now as f64
-        )?,
+        Tx::Sqlite(_) => fetch_all!(&mut *tx, concat!("SELECT job ", standing!(sqlite)), QUEUE, now as i64)?,
+        Tx::Postgres(_) => fetch_all!(&mut *tx, concat!("SELECT job ", standing!(postgres)), QUEUE, now as f64)?,
     };
     Ok(rows.into_iter().filter_map(|(args,)| serde_json::from_slice(&args).ok()).collect())
 }

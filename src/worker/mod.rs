@@ -100,7 +100,8 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) -> Result<()> {
 /// read. Not by apalis' own restart: it begins anew within one poll, and with a database that refuses at once this holds the thread, and with
 /// it every webhook. That it cannot be read is said once.
 async fn work_the_queue(desk: &Desk) {
-    let (mut pause, mut away) = (AGAIN, false);
+    // While the queue is away: how long the next pause is.
+    let mut away = None;
     loop {
         let signal = desk.stop.clone();
         let running = monitor(desk).shutdown_timeout(Duration::from_secs(20)).run_with_signal(async move {
@@ -110,8 +111,8 @@ async fn work_the_queue(desk: &Desk) {
         let mut running = std::pin::pin!(running);
         let ended = tokio::select! {
             ended = &mut running => ended,
-            () = tokio::time::sleep(AGAIN_AT_MOST), if away => {
-                (pause, away) = (AGAIN, false);
+            () = tokio::time::sleep(AGAIN_AT_MOST), if away.is_some() => {
+                away = None;
                 tracing::info!("The queue is read again");
                 running.await
             }
@@ -119,24 +120,25 @@ async fn work_the_queue(desk: &Desk) {
         if desk.stop.is_cancelled() {
             return;
         }
-        let mut why = ended.err().map(|error| error.to_string());
-        loop {
-            tokio::select! {
-                () = desk.stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-            pause = (pause * 2).min(AGAIN_AT_MOST);
-            let read = tokio::select! {
-                () = desk.stop.cancelled() => return,
-                read = queue::answers(&desk.engine.store) => read,
-            };
-            why = read.as_ref().err().map(ToString::to_string).or(why);
-            if !std::mem::replace(&mut away, true) {
-                tracing::warn!(error = why, "The queue could not be read; trying again");
-            }
-            if read.is_ok() {
-                break;
-            }
+        let why = ended.err().map(|error| error.to_string());
+        if desk.stop.run_until_cancelled(readable(&desk.engine.store, &mut away, why)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Waits until the queue can be read.
+async fn readable(store: &Store, away: &mut Option<Duration>, mut why: Option<String>) {
+    loop {
+        let pause = away.unwrap_or(AGAIN);
+        tokio::time::sleep(pause).await;
+        let read = queue::answers(store).await;
+        why = read.as_ref().err().map(ToString::to_string).or(why);
+        if away.replace((pause * 2).min(AGAIN_AT_MOST)).is_none() {
+            tracing::warn!(error = why, "The queue could not be read; trying again");
+        }
+        if read.is_ok() {
+            return;
         }
     }
 }

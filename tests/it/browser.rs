@@ -60,10 +60,9 @@ impl<'a> Tour<'a> {
         for lang in Lang::ALL.map(Lang::code) {
             let address = format!("{page}/{lang}");
             match status {
-                429 => too_many(async || self.app.get(&address).await.0).await,
-                _ => assert_eq!(self.app.get(&address).await.0, status, "{name} {lang}"),
+                429 => too_many(async || self.browser.open_page(&address).await).await,
+                _ => assert_eq!(self.browser.open_page(&address).await, status, "{name} {lang}"),
             }
-            self.browser.client.goto(&address).await.expect("the page");
             self.look(name, lang, shown).await;
         }
     }

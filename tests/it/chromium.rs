@@ -111,6 +111,14 @@ impl Browser {
         serde_json::from_value(self.client.execute(look, vec![json!(css)]).await.expect("looked")).expect("what it shows")
     }
 
+    /// Goes to a page. Answers its status.
+    pub async fn open_page(&self, address: &str) -> u16 {
+        self.client.goto(address).await.expect("the page");
+        let look = "return performance.getEntriesByType('navigation')[0].responseStatus;";
+        let status = self.client.execute(look, Vec::new()).await.expect("looked").as_u64().expect("a number");
+        u16::try_from(status).expect("a status")
+    }
+
     /// Bytes of the page that is open, as they came; whether it was fetched or is the answer to a form.
     pub async fn weight(&self) -> usize {
         let look = "return performance.getEntriesByType('navigation')[0].decodedBodySize;";

@@ -939,10 +939,13 @@ both!(cancelled_and_lapsed_messages_are_not_due, |app| {
     let (a, b) = (contact(&mut tx, app, 1).await, contact(&mut tx, app, 2).await);
     let soon = New { expires_at: 20, ..message(a, MessageKind::Ask, 0) };
     let (batch, ids) = planned(&mut tx, Some(id), &[soon, message(b, MessageKind::Ask, 0)]).await;
+    let again = [message(a, MessageKind::Ask, 0)];
+    assert!(messages::left_out(&mut tx, Some(batch.id), &again).await.unwrap().is_empty());
+    assert_eq!(messages::left_out(&mut tx, None, &again).await.unwrap(), [a]);
     assert!(campaigns::is_unfinished(&mut tx, id).await.unwrap());
-    assert_eq!(campaigns::lapse_planned(&mut tx, C, 19).await.unwrap(), 0);
-    assert_eq!(campaigns::lapse_planned(&mut tx, C, 20).await.unwrap(), 1);
-    assert_eq!(campaigns::cancel_planned(&mut tx, id, 21).await.unwrap(), 1);
+    assert_eq!(campaigns::lapse_planned(&mut tx, C, 19, 9).await.unwrap(), 0);
+    assert_eq!(campaigns::lapse_planned(&mut tx, C, 20, 9).await.unwrap(), 1);
+    assert_eq!(campaigns::cancel_planned(&mut tx, id, 21, 9).await.unwrap(), 1);
     assert_eq!((state(&mut tx, ids[0]).await, state(&mut tx, ids[1]).await), (State::Lapsed, State::Cancelled));
     assert!(!campaigns::is_unfinished(&mut tx, id).await.unwrap());
     assert!(messages::due(&mut tx, &batch, LATE, 9).await.unwrap().is_empty());
@@ -991,7 +994,7 @@ both!(only_unanswered_asks_are_reminded, |app| {
     let (_, reminders) = planned(&mut tx, Some(id), &[message(a, MessageKind::Reminder, 0)]).await;
     assert!(campaigns::unanswered(&mut tx, id, of, Channel::Sms, 10, 9).await.unwrap().is_empty(), "one reminder is enough");
     give_revision(&mut tx, reminders[0]).await;
-    campaigns::cancel_planned(&mut tx, id, 12).await.unwrap();
+    campaigns::cancel_planned(&mut tx, id, 12, 9).await.unwrap();
     assert!(
         campaigns::unanswered(&mut tx, id, of, Channel::Sms, 10, 9).await.unwrap().is_empty(),
         "this plan has had its reminder"
@@ -1289,6 +1292,8 @@ both!(an_outcome_said_again_leaves_the_next_attempt_alone, |app| {
     messages::settle(&mut tx, &[settled(second, "accepted", State::Accepted)], 32).await.unwrap();
     assert_eq!(state(&mut tx, first.0).await, State::Accepted);
     assert!(conversations::open_of(&mut tx, person).await.unwrap().is_some());
+    assert!(conversations::are_open_at(&mut tx, C, "g").await.unwrap());
+    assert!(!conversations::are_open_at(&mut tx, C, "another").await.unwrap());
     tx.commit().await.unwrap();
     assert_eq!(app.count("SELECT COUNT(*) FROM asked_marks").await, 1);
 });

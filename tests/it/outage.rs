@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{Kind, LINK, MORNING, TestApp};
 use crate::both;
 use crate::run::{ask, spawn_run, until};
+use crate::together::refuse;
 
 /// Between two probes, and a little more.
 const HALF_A_MINUTE: Duration = Duration::from_secs(31);
@@ -145,6 +146,71 @@ both!(while_any_slice_is_not_stored_nothing_is_claimed, |app| {
     drop(other);
     app.deliver().await;
     assert_eq!(attempts(app).await, 1);
+});
+
+both!(an_outcome_that_the_database_refuses_keeps_no_other_and_no_no_is_given_up_for_it, |app| {
+    let numbers: Vec<String> = (1..=4).map(TestApp::it).collect();
+    app.people(&numbers).await;
+    app.plan(LINK).await;
+    let mut tx = app.engine.store.write().await.unwrap();
+    let (batch,) = messages::due_batches(&mut tx, &app.engine.controller, app.clock.now(), 1).await.unwrap()[0];
+    let batch = messages::batch(&mut tx, batch).await.unwrap().unwrap();
+    let due = messages::due(&mut tx, &batch, app.clock.now(), 9).await.unwrap();
+    let claims = due.iter().map(|due| messages::Claim {
+        message: due.id,
+        contact: due.contact_id,
+        reference: format!("r{}", due.id),
+        token_hash: None,
+        wording_hash: None,
+        send_before: i64::MAX,
+        marks: Vec::new(),
+        cost: 0,
+        basis: None,
+    });
+    let who = messages::Claimant { slice: "s", worker: &app.engine.worker, gateway: "mock" };
+    let claimed =
+        messages::claim(&mut tx, &app.engine.controller, &who, &claims.collect::<Vec<_>>(), app.clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let accepted = |id: &str| Sent::Accepted { provider_id: Some(id.into()) };
+    let opted_out = Sent::NotAccepted { why: Refusal::OptedOut, error: "they said no to the provider".into() };
+    let said = [accepted("a"), accepted("poison"), opted_out, accepted("d")];
+    let slice = due.into_iter().zip(said).map(|(due, sent)| {
+        let (_, attempt) = claimed.iter().find(|(message, _)| *message == due.id).expect("claimed");
+        (due, *attempt, sent)
+    });
+    refuse(app, "UPDATE ON attempts", "NEW.provider_id = 'poison' OR NEW.outcome = 'refused'").await;
+
+    let states = async || futures::future::join_all(numbers.iter().map(|number| app.state_of(number))).await;
+    let lift = async {
+        until("the others are stored", async || states().await == ["accepted", "unknown", "sending", "accepted"]).await;
+        assert!(Unstored::any(&app.engine), "nothing is claimed while a no waits");
+        let on = if app.engine.store.is_sqlite() { "DROP TRIGGER poison" } else { "DROP TRIGGER poison ON attempts" };
+        app.execute(on).await.unwrap();
+    };
+    tokio::join!(outcome::store_outcomes(&app.engine, &batch, slice.collect()), lift);
+    assert_eq!(states().await, ["accepted", "unknown", "failed", "accepted"]);
+    assert!(!Unstored::any(&app.engine));
+    assert_eq!(app.count("SELECT COUNT(*) FROM suppressions").await, 1, "a no to the provider is one to us");
+});
+
+both!(a_gateway_that_people_may_still_answer_has_to_be_in_the_settings, |app| {
+    app.people(&[TestApp::it(1)]).await;
+    app.send(LINK).await;
+    let (dir, settings) = (app.dir.path().to_owned(), app.engine.config.dir.join("permesso.toml"));
+    let text = std::fs::read_to_string(&settings)
+        .unwrap()
+        .replace("\"mock\"", "\"new\"")
+        .replace("driver = \"new\"", "driver = \"mock\"");
+    std::fs::write(&settings, text).unwrap();
+    std::fs::remove_file(app.engine.config.dir.join("prices.toml")).unwrap();
+    let (code, _, err) = ask(&dir, &["run"]).await;
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("no gateway `mock`") && err.contains("remedy: put its [[gateway]] back"), "{err}");
+    app.reconfigure("").await;
+    assert!(gateways::all_are_heard(&app.engine).await.is_err());
+    app.advance(Duration::from_secs(31 * 24 * 3600));
+    permesso::engine::expire::expire(&app.engine).await.unwrap();
+    gateways::all_are_heard(&app.engine).await.expect("nobody is waited for");
 });
 
 both!(a_single_message_opens_the_breaker_too_and_what_stays_unknown_is_another_thing, |app| {

@@ -165,6 +165,39 @@ async fn a_campaign_cancelled_while_it_is_started_anew_stays_cancelled_postgres(
     app.end().await;
 }
 
+/// A start of a campaign that nobody has started yet counts its people; meanwhile somebody else starts and cancels it.
+#[tokio::test]
+async fn a_campaign_started_and_cancelled_while_it_is_started_stays_cancelled_postgres() {
+    let mut app = TestApp::new(Kind::Postgres).await;
+    app.people(&[TestApp::it(1)]).await;
+    let campaign = app.engine.config.campaign(LINK).unwrap();
+    let counts = plan::preview(&app.engine, &campaign, |_| {}).await.unwrap();
+    let (one, another) =
+        (plan::save(&app.engine, &campaign, &counts).await.unwrap(), plan::save(&app.engine, &campaign, &counts).await.unwrap());
+    let mut turn = app.engine.store.write().await.unwrap();
+    control::take_turn(&mut turn, &app.engine.controller).await.unwrap();
+    let (started, ()) = tokio::join!(plan::start(&app.engine, LINK, &one), async {
+        waiting(&app, 1).await;
+        let body = campaigns::plan(&mut turn, &app.engine.controller, &another).await.unwrap().unwrap().revision;
+        let start = campaigns::Start {
+            name: LINK,
+            family: &campaign.family,
+            plan_id: &another,
+            body: &body,
+            hash: "h",
+            start_at: app.engine.now(),
+            deadline: campaign.deadline.timestamp_micros(),
+            allowance: None,
+            currency: None,
+        };
+        let id = campaigns::start(&mut turn, &app.engine.controller, &start, app.engine.now()).await.unwrap();
+        campaigns::set_state(&mut turn, id, CampaignState::Cancelled, None).await.unwrap();
+        turn.commit().await.unwrap();
+    });
+    assert!(started.unwrap_err().to_string().contains("was cancelled, which is final"));
+    app.end().await;
+}
+
 /// Whom to remind is looked for without a lock.
 #[tokio::test]
 async fn a_start_and_a_stop_between_the_look_for_reminders_and_their_plan_count_postgres() {

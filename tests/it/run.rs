@@ -1,6 +1,6 @@
 //! Real processes: what SIGKILL leaves behind, what the command line says, what is logged.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, Once};
@@ -386,4 +386,27 @@ async fn a_read_only_database_says_so() {
     let (code, _, err) = ask(app.dir.path(), &["halt"]).await;
     assert!(code == 1 && err.contains("the database is read-only") && err.contains("remedy"), "{err}");
     app.engine.store.close().await;
+}
+
+/// A terminal held by Ctrl-S, or a pipe that is full.
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_nobody_up() {
+    let mut app = TestApp::with_clock(Kind::Sqlite, Clock::starting(MORNING.parse::<DateTime<Utc>>().expect("a time"))).await;
+    app.people(&[TestApp::it(1)]).await;
+    app.plan(LINK).await;
+    app.hang_up().await;
+    let mut run = started(permesso(app.dir.path()).arg("run").env("RUST_LOG", "trace").stderr(Stdio::piped()));
+    let asked = until("the ask is delivered", async || app.asks(&TestApp::it(1)) == 1);
+    tokio::time::timeout(Duration::from_secs(60), asked).await.expect("the worker works");
+    let link = app.link(&TestApp::it(1));
+    for _ in 0..100 {
+        let page = tokio::time::timeout(Duration::from_secs(60), app.get(&link)).await;
+        assert_eq!(page.expect("the page comes").0, 200);
+    }
+    // The pipe holds 64 KiB, and is full.
+    let mut full = vec![0; 64 * 1024];
+    run.stderr.take().expect("a pipe").read_exact(&mut full).expect("more was logged than it holds");
+    run.kill().expect("killed");
+    run.wait().expect("gone");
+    app.end().await;
 }

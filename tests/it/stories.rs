@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use permesso::domain::campaign::{CampaignState, Mode};
 use permesso::domain::consent;
-use permesso::engine::{expire, import, plan};
+use permesso::engine::{expire, import, plan, recover};
 use permesso::gateway::mock::faults::Faults;
 use permesso::gateway::mock::protocol;
+use permesso::store::campaigns;
 use permesso::web::lang::Lang;
 
 use crate::app::{HEADER, LINK, REPLY, REPLY_NUMBER, TestApp, too_many};
@@ -154,14 +155,89 @@ both!(a_cancelled_campaign_sends_nothing_more, |app| {
     assert!(plan::set_state(&app.engine, LINK, CampaignState::Running).await.is_err());
 });
 
-both!(nothing_is_sent_after_the_deadline, |app| {
+both!(whom_another_campaign_is_about_to_ask_is_left_out_and_asked_when_that_one_is_cancelled, |app| {
+    app.people(&[TestApp::it(1)]).await;
+    let first = app.plan(LINK).await;
+    let second = async || app.plan_as(LINK, |c| c.name = "seconda".into()).await;
+    second().await;
+    let left_out = "SELECT COUNT(*) FROM decisions WHERE outcome = 'skip' AND code = 'PLANNED_ELSEWHERE'";
+    assert_eq!((app.count(left_out).await, app.states().await["planned"]), (1, 1));
+    // Whoever cancels the first is killed before its messages are.
+    let mut tx = app.engine.store.write().await.unwrap();
+    campaigns::set_state(&mut tx, first, CampaignState::Cancelled, None).await.unwrap();
+    tx.commit().await.unwrap();
+    second().await;
+    assert_eq!(app.count(left_out).await, 0);
+    app.deliver().await;
+    assert_eq!(app.asks(&TestApp::it(1)), 1);
+});
+
+both!(what_is_too_late_is_not_sent_by_a_worker_that_comes_back_before_the_sweep, |app| {
+    let number = TestApp::gb(1);
+    app.people(std::slice::from_ref(&number)).await;
+    app.send(REPLY).await;
+    app.gateway.set_faults(Faults { throttle: 1.0, ..Faults::default() });
+    app.reply(&number, "+447700900123", "YES").await;
+    let confirm = "SELECT COUNT(*) FROM messages WHERE kind = 'confirm' AND state = 'planned'";
+    assert_eq!(app.count(confirm).await, 1, "what asks for the second yes waits");
+    app.gateway.set_faults(Faults::default());
+    app.advance(DAY * 3);
+    app.deliver().await;
+    assert_eq!(app.inbox(&number).len(), 1, "the ask alone");
+    assert_eq!(app.count("SELECT COUNT(*) FROM messages WHERE kind = 'confirm' AND state = 'lapsed'").await, 1);
+});
+
+both!(in_the_last_minute_of_the_allowed_hours_nobody_is_asked, |app| {
+    // Gateways count a message's validity in minutes.
     app.people(&[TestApp::it(1)]).await;
     app.plan(LINK).await;
+    // From 10:45 in Rome to 19:59:30.
+    app.advance(Duration::from_secs(9 * 3600 + 14 * 60 + 30));
+    app.deliver().await;
+    assert_eq!((app.asks(&TestApp::it(1)), app.states().await.get("planned")), (0, Some(&1)));
+    app.advance(Duration::from_secs(14 * 3600));
+    app.deliver().await;
+    assert_eq!(app.asks(&TestApp::it(1)), 1);
+});
+
+both!(what_a_sender_had_planned_rests_while_the_settings_do_not_know_it, |app| {
+    app.people(&[TestApp::it(1)]).await;
+    app.plan(LINK).await;
+    let file = app.engine.config.dir.join("permesso.toml");
+    let settings = std::fs::read_to_string(&file).unwrap();
+    let campaigns = app.engine.config.dir.join("campaigns");
+    std::fs::rename(&campaigns, app.engine.config.dir.join("put-aside")).unwrap();
+    std::fs::write(&file, settings.replace("id = \"ACME\"", "id = \"ACME2\"")).unwrap();
+    app.reconfigure("").await;
+    let (batch, stop) = (app.count("SELECT id FROM batches").await, tokio_util::sync::CancellationToken::new());
+    let error = permesso::engine::deliver::deliver(&app.engine, batch, &stop).await.unwrap_err().to_string();
+    assert!(error.contains("sender `ACME`") && error.contains("remedy: put it back"), "{error}");
+    assert_eq!(app.asks(&TestApp::it(1)), 0);
+});
+
+both!(of_a_large_campaign_all_is_cancelled_or_lapses_though_not_at_once, |app| {
+    // More than one transaction takes.
+    app.people(&(0..1100).map(TestApp::it).collect::<Vec<_>>()).await;
+    let id = app.plan(LINK).await;
+    assert_eq!(app.states().await, [("planned".to_owned(), 1100)].into());
+    // Whoever cancels is killed before a single message is.
+    let mut tx = app.engine.store.write().await.unwrap();
+    campaigns::set_state(&mut tx, id, CampaignState::Cancelled, None).await.unwrap();
+    tx.commit().await.unwrap();
+    app.deliver().await;
+    recover::sweep(&app.engine).await.unwrap();
+    assert_eq!(app.states().await, [("cancelled".to_owned(), 1100)].into());
+
+    app.plan_as(LINK, |c| c.name = "seconda".into()).await;
+    assert_eq!(plan::set_state(&app.engine, "seconda", CampaignState::Cancelled).await.unwrap(), 1100);
+    assert_eq!(app.states().await, [("cancelled".to_owned(), 2200)].into());
+
+    app.plan_as(LINK, |c| c.name = "terza".into()).await;
     app.advance(DAY * 300);
     expire::expire(&app.engine).await.unwrap();
     app.deliver().await;
+    assert_eq!(app.states().await, [("cancelled".to_owned(), 2200), ("lapsed".to_owned(), 1100)].into());
     assert_eq!(app.gateway.stats().requests, 0);
-    assert_eq!(app.states().await.get("lapsed"), Some(&1));
 });
 
 both!(one_reminder_and_only_to_the_silent, |app| {

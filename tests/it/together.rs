@@ -58,19 +58,17 @@ both!(calls_that_come_while_another_is_stored_are_all_on_disk_when_answered, |ap
     assert_eq!(app.count("SELECT COUNT(*) FROM conversations WHERE state = 'stopped'").await, 4);
 });
 
-/// From now on the database refuses a receipt of this event id.
-async fn refuse(app: &TestApp, event_id: &str) {
+/// From now on the database refuses this, such as `INSERT ON receipts`, of a row such that.
+pub async fn refuse(app: &TestApp, what: &str, when: &str) {
     match &app.engine.store {
         Store::Sqlite { write, .. } => {
-            let sql = format!(
-                "CREATE TRIGGER poison BEFORE INSERT ON receipts WHEN NEW.event_id = '{event_id}' BEGIN SELECT RAISE(ABORT, 'poison'); END"
-            );
+            let sql = format!("CREATE TRIGGER poison BEFORE {what} WHEN {when} BEGIN SELECT RAISE(ABORT, 'poison'); END");
             sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(write).await.unwrap();
         }
         Store::Postgres { pool, .. } => {
             let sql = format!(
                 "CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'poison'; END $$;
-                 CREATE TRIGGER poison BEFORE INSERT ON receipts FOR EACH ROW WHEN (NEW.event_id = '{event_id}') EXECUTE FUNCTION poison()"
+                 CREATE TRIGGER poison BEFORE {what} FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION poison()"
             );
             sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(pool).await.unwrap();
         }
@@ -82,7 +80,7 @@ both!(what_cannot_be_stored_takes_no_neighbour_with_it, |app| {
     app.people(&numbers).await;
     app.plan(LINK).await;
     app.deliver_unheard().await;
-    refuse(app, "poison").await;
+    refuse(app, "INSERT ON receipts", "NEW.event_id = 'poison'").await;
     let now = app.clock.now();
     let ask = |n: usize| app.inbox(&numbers[n])[0].clone();
     let of = |n: usize, id: &str| receipt(id, &ask(n).id, &ask(n).reference, Status::Delivered, None, now);

@@ -1003,3 +1003,37 @@ async fn a_gap_of_hearing_is_settled_while_the_smsc_still_has_what_was_written()
     assert_eq!(gateway.list_inbound(0, hours(3)).await, None, "an operator has to say so");
     stage.end().await;
 }
+
+/// Asks leave over HTTP, and what people answer comes over a session.
+async fn asked_elsewhere(kind: Kind) {
+    let smsc = Smsc::start(None).await;
+    let url = format!("smpp://127.0.0.1:{}", smsc.port);
+    let account = format!("system_id = \"permesso\"\npassword = \"{PASSWORD}\"\nbacklog_s = 0\n");
+    let app = TestApp::with_settings(kind, Clock::manual(MORNING.parse().expect("a time")), |text| {
+        let number = "id = \"+393001234567\"\ngateway = \"mock\"";
+        assert!(text.contains(number));
+        let text = text.replace(number, &number.replace("mock", "smpp"));
+        text.replacen("[[gateway]]", &format!("{}\n[[gateway]]", super::gateway("smpp", &account, &url)), 1)
+    });
+    let mut stage = Stage { app: app.await, smsc, stop: CancellationToken::new(), sessions: None, tags: 0 };
+    stage.app.people(&[it(1), it(2)]).await;
+    stage.app.plan(LINK).await;
+    stage.app.deliver().await;
+    assert_eq!((stage.app.asks(&it(1)), stage.app.asks(&it(2))), (0, 0), "a STOP could not be heard");
+    stage.bind().await;
+    stage.reply(&it(2), "STOP").await;
+    stage.app.advance(Duration::from_secs(6));
+    stage.app.deliver().await;
+    assert_eq!((stage.app.asks(&it(1)), stage.app.asks(&it(2))), (1, 0));
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn nobody_is_asked_through_one_gateway_while_the_session_that_hears_their_stop_is_down_sqlite() {
+    asked_elsewhere(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn nobody_is_asked_through_one_gateway_while_the_session_that_hears_their_stop_is_down_postgres() {
+    asked_elsewhere(Kind::Postgres).await;
+}
