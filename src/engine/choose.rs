@@ -96,8 +96,13 @@ pub enum Choice {
     Nothing,
     /// The boxes, and when they want to be written to; `None` where the form did not ask.
     Ticked(BTreeSet<Permission>, Option<Times>),
-    /// The same from a page that is shown otherwise by now: no proof of what they said yes to, and a no all the same.
-    Outdated(BTreeSet<Permission>, Option<Times>),
+    /// The same from a page that is shown otherwise by now: no proof of what they said yes to, and a no all the same, to whatever of these
+    /// `boxes` is not ticked. Pages of an earlier version do not say which they showed.
+    Outdated {
+        ticked: BTreeSet<Permission>,
+        times: Option<Times>,
+        boxes: BTreeSet<Permission>,
+    },
     /// A one-time code, as it was typed.
     Code(String),
     /// The wish for another code.
@@ -328,7 +333,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
     let can_grant = can_grant(engine, &attempt, campaign.as_deref());
     let (purposes, channels) = offered(engine, campaign.as_deref());
     let mut shown = spoken(&attempt.locale, &purposes, &channels);
-    if barred || !can_grant || matches!(choice, Choice::Outdated(..)) {
+    if barred || !can_grant || matches!(choice, Choice::Outdated { .. }) {
         // The boxes do not stand on it then, or stood on it otherwise.
         shown.page = None;
     }
@@ -338,12 +343,17 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
     let granted: BTreeSet<Permission> = preferences.iter().filter(|(_, s)| **s == Preference::Granted).map(|(p, _)| *p).collect();
     let offered = |p: &Permission| channels.contains(&p.channel) && purposes.contains(&p.purpose);
     let (wanted, times) = match choice {
-        Choice::Ticked(wanted, times) | Choice::Outdated(wanted, times) => (wanted.clone(), times.as_ref()),
+        Choice::Ticked(wanted, times) | Choice::Outdated { ticked: wanted, times, .. } => (wanted.clone(), times.as_ref()),
         Choice::Nothing | Choice::Withdraw(_) | Choice::WrongNumber | Choice::Code(_) | Choice::AnotherCode => Default::default(),
     };
     // What the page does not offer cannot be granted by asking for it.
     let ticked: BTreeSet<Permission> = wanted.iter().copied().filter(offered).collect();
-    let unticked: Vec<Permission> = granted.iter().copied().filter(|p| offered(p) && !ticked.contains(p)).collect();
+    // Nor is what they had no box for taken back: it was allowed elsewhere while the page stood open.
+    let had_box = |p: &Permission| match choice {
+        Choice::Outdated { boxes, .. } => boxes.is_empty() || boxes.contains(p),
+        _ => offered(p),
+    };
+    let unticked: Vec<Permission> = granted.iter().copied().filter(|p| offered(p) && had_box(p) && !ticked.contains(p)).collect();
     let token_hash = vault::token_hash(token);
     let deed = Deed::on_page(now, "form_post", &token_hash);
 
@@ -417,7 +427,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
         tx.commit().await?;
         return Ok(Submitted::TooOld);
     }
-    if matches!(choice, Choice::Outdated(..)) {
+    if matches!(choice, Choice::Outdated { .. }) {
         tx.commit().await?;
         return Ok(Submitted::Outdated);
     }

@@ -102,7 +102,7 @@ pub(super) async fn submit(mut tx: Tx, engine: &Engine, token: &str, choice: &Ch
         }
         Choice::Nothing => (Act::SaidNo, Reason::Refused),
         Choice::WrongNumber => (Act::WrongPerson, Reason::WrongPerson),
-        Choice::Ticked(..) | Choice::Outdated(..) | Choice::Code(_) | Choice::AnotherCode => return Ok(Submitted::TooOld),
+        Choice::Ticked(..) | Choice::Outdated { .. } | Choice::Code(_) | Choice::AnotherCode => return Ok(Submitted::TooOld),
     };
     match contacts::by_number(&mut tx, controller, &keyed).await?.filter(|c| !c.is_erased()) {
         Some(contact) => {

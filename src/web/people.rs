@@ -186,7 +186,7 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
         return refused(kind, status);
     }
     let (mut given, mut answer, mut ticked, mut code) = (String::new(), String::new(), BTreeSet::new(), String::new());
-    let mut withdrawn = None;
+    let (mut withdrawn, mut boxes) = (None, BTreeSet::new());
     let (mut asked_when, mut times) = (false, Times::default());
     for (name, value) in url::form_urlencoded::parse(body) {
         match name.as_ref() {
@@ -195,6 +195,7 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
             "code" => code = value.into_owned(),
             // A box we do not know is no box of ours: it grants nothing.
             "grant" => ticked.extend(Permission::parse(&value)),
+            "box" => boxes.extend(Permission::parse(&value)),
             "withdraw" => withdrawn = Permission::parse(&value),
             "when" => asked_when = true,
             "part" => times.parts.extend(Part::parse(&value)),
@@ -221,7 +222,7 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
     };
     let choice = match (stands, choice) {
         (Ok(true), choice) => choice,
-        (Ok(false), Choice::Ticked(ticked, times)) => Choice::Outdated(ticked, times),
+        (Ok(false), Choice::Ticked(ticked, times)) => Choice::Outdated { ticked, times, boxes },
         (Ok(false), _) => return refused(StateKind::NonceStale, StatusCode::CONFLICT),
         (Err(error), _) => return failed(web, shown, &error),
     };
@@ -233,7 +234,7 @@ async fn take(web: &Web, peer: &Peer, token: &str, lang: Option<Lang>, headers: 
             Redirect::to(&to).into_response()
         }
         Ok(became @ (Submitted::NothingChosen | Submitted::Outdated)) => {
-            let times = if let Choice::Ticked(_, times) | Choice::Outdated(_, times) = choice { times } else { None };
+            let times = if let Choice::Ticked(_, times) | Choice::Outdated { times, .. } = choice { times } else { None };
             let again = if became == Submitted::Outdated { Again::Outdated } else { Again::Unchosen };
             match once_more(web, token, lang, times, again).await {
                 Ok(Some(page)) => page,

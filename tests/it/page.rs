@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use permesso::engine::{expire, notice};
+use permesso::engine::{expire, hand, notice};
 
 use crate::app::{LINK, REPLY_NUMBER, TestApp, field};
 use crate::both;
@@ -273,4 +273,46 @@ both!(what_was_allowed_elsewhere_is_on_the_page_and_taken_back_there_by_its_name
     assert!(app.granted(&two).await.is_empty());
     let (_, listed, ..) = shows(&two, "it", "refused").await;
     assert!(listed.is_empty(), "{listed}");
+});
+
+/// The boxes that a page says it shows.
+fn boxes(page: &str) -> Vec<String> {
+    page.split("name=\"box\" value=\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
+}
+
+both!(a_page_that_stood_open_takes_back_nothing_that_it_had_no_box_for, |app| {
+    intake::forms(app).await;
+    let number = TestApp::it(1);
+    intake::joined(app, "newsletter", &number).await;
+    let link = hand::link(&app.engine, &TestApp::number(&number), "ann", None).await.unwrap().address;
+    let (_, page) = app.get(&link).await;
+    let shown = boxes(&page);
+    assert!(
+        shown.iter().any(|code| code == "sms.promotions") && !shown.iter().any(|code| code.ends_with("profiling")),
+        "{shown:?}"
+    );
+    // While it stands open a form begins to offer profiling, and they allow it there.
+    app.advance(HOUR);
+    profiled(app, &[&number]).await;
+    let posts = async |shown: &[String], ticked: &[&str]| {
+        let mut form = vec![("nonce", field(&page, "nonce")), ("answer", "chosen".to_owned())];
+        form.extend(shown.iter().map(|code| ("box", code.clone())));
+        form.extend(ticked.iter().map(|code| ("grant", (*code).to_owned())));
+        app.post_form(&link, &form).await
+    };
+    let both = ["sms.promotions", "sms.profiling"];
+    assert_eq!(app.granted(&number).await, both);
+    assert_eq!(posts(&shown, PROMO).await, 303, "it has nothing to say against that");
+    assert_eq!(app.granted(&number).await, both);
+    // A yes to more is not taken, and nothing is taken back for it.
+    assert_eq!(posts(&shown, &["sms.promotions", "call.promotions"]).await, 409);
+    assert_eq!(app.granted(&number).await, both);
+    // What had its box there, and is not ticked, is.
+    assert_eq!(posts(&shown, &["call.promotions"]).await, 409);
+    assert_eq!(app.granted(&number).await, ["sms.profiling"]);
+    // As it is now the page has that box, too; and of what an earlier version showed nobody knows, so that its no counts.
+    let (_, now) = app.get(&link).await;
+    assert!(boxes(&now).contains(&"sms.profiling".to_owned()), "{now}");
+    assert_eq!(posts(&[], &["call.promotions"]).await, 409);
+    assert!(app.granted(&number).await.is_empty());
 });
