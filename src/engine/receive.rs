@@ -20,6 +20,7 @@ use crate::gateway::driver::OF_CONTENT;
 use crate::gateway::{self, Event, Handled};
 use crate::store::contacts::Barred;
 use crate::store::inbound::{ERASED, NewInbound};
+use crate::store::messages::Attempt;
 use crate::store::{Tx, answers, contacts, conversations, humans, inbound, keep, messages, suppressions};
 use crate::vault::Keyed;
 
@@ -56,6 +57,18 @@ pub(super) struct Heard<'a> {
     /// The provider has answered them already, or it is too late to.
     pub(super) answered: bool,
     pub(super) text_hash: String,
+}
+
+impl Heard<'_> {
+    /// When what they said counts, microseconds; none where it is not believed at all.
+    fn counts(&self) -> Option<i64> {
+        match self.said_at {
+            None if no_by(self.intent).is_some() => Some(self.received_at),
+            // Read late, and nobody knows how late.
+            Some(gateway::SOMETIME) => Some(self.received_at),
+            said_at => counts_at(self.intent == Intent::OptIn, said_at.unwrap_or(self.received_at), self.received_at),
+        }
+    }
 }
 
 /// Takes in a slice of authentic events in a transaction of its own.
@@ -202,23 +215,26 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                     said: said.as_deref(),
                 };
                 let Some(id) = inbound::add_inbound(tx, &engine.controller, gateway, &new, engine.now()).await? else { continue };
-                // A yes said where they were asked answers that, whether it is tapped or typed.
-                let typed = asked.filter(|a| intent == Intent::OptIn && a.channel() == *channel && a.sender == to);
-                if let Some(leg) = tapped.as_ref().or(typed.as_ref()) {
-                    legs::was_answered(tx, engine, leg).await?;
-                }
                 let heard = Heard {
                     gateway,
                     event_id,
                     to,
                     channel: *channel,
                     intent,
-                    tapped: tapped.map(|attempt| attempt.message_id),
+                    tapped: tapped.as_ref().map(|attempt| attempt.message_id),
                     said_at: *at,
                     received_at: engine.now(),
                     answered: handled.is_some(),
                     text_hash: engine.vault.fingerprint("reply", text),
                 };
+                // A yes said where they were asked answers that, whether it is tapped or typed: a button says itself under which message it
+                // stands, and words are of no ask that left after them.
+                let said_since = |leg: &Attempt| heard.counts().is_some_and(|at| at >= leg.claimed_at);
+                let typed =
+                    asked.filter(|a| intent == Intent::OptIn && a.channel() == *channel && a.sender == to && said_since(a));
+                if let Some(leg) = tapped.as_ref().or(typed.as_ref()) {
+                    legs::was_answered(tx, engine, leg).await?;
+                }
                 // Words that say neither yes nor no, with one of ours in them: somebody comes by a link or a QR code.
                 let neither = button.is_none() && matches!(intent, Intent::Unclear | Intent::Help);
                 let unknown = contact.is_none();
@@ -311,15 +327,9 @@ pub(super) async fn reply(
     messages::settle_by_person(tx, contact, now).await?;
     answers::replied(tx, contact, By::Person, now).await?;
     let negative = no_by(heard.intent).is_some();
-    let yes = heard.intent == Intent::OptIn;
-    // Read late, and nobody knows how late: no more than a first yes, since it may be older than what it would be the second step of.
+    // What was read late is no more than a first yes, since it may be older than what it would be the second step of.
     let sometime = heard.said_at == Some(gateway::SOMETIME);
-    let counts = match heard.said_at {
-        None if negative => Some(heard.received_at),
-        _ if sometime => Some(heard.received_at),
-        said_at => counts_at(yes, said_at.unwrap_or(heard.received_at), heard.received_at),
-    };
-    let Some(at) = counts else { return Ok("not believed: its time is impossible") };
+    let Some(at) = heard.counts() else { return Ok("not believed: its time is impossible") };
     // What a restored copy has read to it once more of somebody who answered since it was made: they were answered then. A no is taken again.
     if matches!(heard.intent, Intent::OptIn | Intent::Help)
         && let Some(said_at) = heard.said_at

@@ -236,6 +236,42 @@ both!(who_answers_the_first_leg_gets_no_second_whatever_the_gateway_told_of_it, 
     crate::desk::counters_are_right(app, "two answered the first leg").await;
 });
 
+both!(a_yes_written_before_the_ask_left_ends_none_of_its_legs, |app| {
+    let [yes, old, stop] = [1, 2, 3].map(TestApp::it);
+    let numbers = [&yes, &old, &stop];
+    people(app, &numbers.map(|number| (number.as_str(), "sms whatsapp"))).await;
+    app.gateway.set_faults(Faults { not_on_whatsapp_late: numbers.map(String::clone).into(), ..Faults::default() });
+    app.plan(WHATSAPP_FIRST).await;
+    let before = app.clock.now() - 1_000_000;
+    app.deliver_unheard().await;
+    for number in numbers {
+        assert_eq!(app.gateway.receipt(&app.inbox(number)[0].reference, Status::Failed).await, Some(true));
+    }
+    app.gateway.set_faults(Faults::default());
+    let writes = |number: &String, text: &str, at: i64| {
+        protocol::Event::Inbound(protocol::Inbound {
+            event_id: format!("{text} of {number}"),
+            from: number.clone(),
+            to: "acme-wa".into(),
+            channel: Channel::Whatsapp,
+            text: text.into(),
+            button: None,
+            at,
+            in_reply_to: None,
+        })
+    };
+    // What they wrote a moment before, or longer ago than is believed, is of no ask that left after it; a no counts whenever it was said.
+    let (days, late) = (8 * 86_400_000_000, 5 * 86_400_000_000);
+    let events = vec![writes(&yes, "Sì", before), writes(&old, "Sì", before - days), writes(&stop, "STOP", before - late)];
+    assert!(app.gateway.deliver(events).await);
+    app.settle().await;
+    for number in [&yes, &old] {
+        assert_eq!(channels(&app.inbox(number)), [Channel::Whatsapp, Channel::Sms], "{:?}", app.history(number).await);
+    }
+    assert!(!channels(&app.inbox(&stop)).contains(&Channel::Sms), "{:?}", app.history(&stop).await);
+    assert!(app.story(&stop).await.verdict.contains("stopped since"));
+});
+
 // Buttons.
 
 both!(two_taps_on_two_messages_grant_and_one_does_not, |app| {
