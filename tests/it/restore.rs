@@ -642,7 +642,8 @@ both!(a_yes_of_before_that_is_read_once_more_is_not_answered_once_more, |app| {
     let [pending, asked] = [1, 2].map(TestApp::it);
     app.people(&[pending.clone(), asked.clone()]).await;
     app.send(LINK).await;
-    app.submit(&app.link(&pending), "chosen", &["sms.promotions"]).await;
+    let link = app.link(&pending);
+    app.submit(&link, "chosen", &["sms.promotions"]).await;
     let copy = copy(app).await;
     app.advance(Duration::from_secs(60));
     app.reply(&pending, REPLY_NUMBER, "SI").await;
@@ -671,14 +672,23 @@ both!(a_yes_of_before_that_is_read_once_more_is_not_answered_once_more, |app| {
     assert_eq!(app.granted(&pending).await, Vec::<String>::new());
     let story = app.story(&pending).await;
     assert!(story.verdict.contains("They answered on ") && story.verdict.contains("nobody asks them again"), "{}", story.verdict);
-    let (_, page) = app.get(&app.link(&pending)).await;
-    assert!(!page.contains("banner lapsed"), "{page}");
+    // Behind the ask's own link, which the copy knows.
+    let (_, page) = app.get(&link).await;
+    assert!(page.contains("value=\"chosen\"") && !page.contains("banner lapsed"), "{page}");
     let report = report::campaign(&app.engine, LINK).await.unwrap();
     crate::reports::adds_up(&report);
     assert_eq!((report.answered_since, report.unfinished), (2, 0), "{report:?}");
     // What they say now is.
     app.reply(&asked, REPLY_NUMBER, "SI").await;
     assert_eq!(app.inbox(&asked).len(), got[1] + 1);
+    // What they choose from now on, and never complete, is told as that, and not as what the copy cannot know.
+    let link = app.link(&asked);
+    assert!(!app.get(&link).await.1.contains("banner lapsed"));
+    app.submit(&link, "chosen", &["sms.promotions"]).await;
+    app.advance(Duration::from_secs(8 * 86_400));
+    expire::expire(&app.engine).await.unwrap();
+    let (_, page) = app.get(&link).await;
+    assert!(page.contains("banner lapsed"), "{page}");
     // A no of that time is taken once more.
     let event = said("STOP", &pending, REPLY_NUMBER, "STOP", said_at[0]);
     receive::store(&app.engine, "mock", &[event]).await.unwrap();
