@@ -255,7 +255,7 @@ pub async fn hand_over(
 async fn note(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<()> {
     let keyed = engine.vault.keyed_all(number);
     let contact = contacts::by_number(tx, &engine.controller, &keyed).await?;
-    let (others, _) = beside(tx, engine, &keyed, contact.is_some()).await?;
+    let (others, _) = named(tx, engine, &keyed).await?;
     let subject = contact.map(|contact| contact.subject);
     requests::add(tx, engine, Right::Access, &keyed, subject.as_deref(), asked, &[]).await?;
     for id in others {
@@ -267,20 +267,21 @@ async fn note(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &Asked)
     Ok(())
 }
 
-/// What belongs to the human of a number beside it, as [`suppressions::reach`] answers. Nothing does to one that was forgotten, as long as no list
-/// brings it again: whoever has it now may be somebody else, to whom the others are not shown.
-async fn beside(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], is_contact: bool) -> Result<(Vec<i64>, Vec<Keyed>)> {
-    if !is_contact && humans::is_forgotten(tx, &engine.controller, keyed).await? {
+/// Whom a letter is of that names this number: what belongs to its human, as [`suppressions::reach`] answers. Nothing does to one that was
+/// forgotten, as long as no list brings it again: whoever has it now may be somebody else, and neither sees nor decides anything of the others.
+pub(super) async fn named(tx: &mut Tx, engine: &Engine, keyed: &[Keyed]) -> Result<(Vec<i64>, Vec<Keyed>)> {
+    let controller = engine.controller.as_str();
+    if humans::is_forgotten(tx, controller, keyed).await? && contacts::by_number(tx, controller, keyed).await?.is_none() {
         return Ok(Default::default());
     }
-    Ok(suppressions::reach(tx, &engine.controller, keyed).await?)
+    Ok(suppressions::reach(tx, controller, keyed).await?)
 }
 
 /// What is known of the human with this number.
 async fn of_human(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, keyed: &[Keyed]) -> Result<Dossier> {
     let controller = engine.controller.as_str();
     let contact = contacts::by_number(tx, controller, keyed).await?;
-    let (reached, aliases) = beside(tx, engine, keyed, contact.is_some()).await?;
+    let (reached, aliases) = named(tx, engine, keyed).await?;
     let own = contact.as_ref().map(|contact| contact.id);
     let mut all = match contact {
         Some(contact) => gather(tx, engine, contact).await?,

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Engine;
+use super::{Engine, dossier};
 use crate::clock::{DAY, instant};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::plural::counted;
@@ -391,7 +391,7 @@ async fn is_known(tx: &mut Tx, engine: &Engine, kind: &str, keyed: &[Keyed]) -> 
         // What is kept of a number in no list is handed over, too.
         Some(Right::Access) => suppressions::erased_among(tx, controller, keyed.iter().map(|k| k.mac.as_str())).await?.is_empty(),
         // Whoever a list's row ties to the number is restricted by it.
-        Some(Right::Restriction | Right::Lifting) => !suppressions::reach(tx, controller, keyed).await?.0.is_empty(),
+        Some(Right::Restriction | Right::Lifting) => !dossier::named(tx, engine, keyed).await?.0.is_empty(),
         _ => contacts::by_number(tx, controller, keyed).await?.is_some(),
     })
 }
@@ -418,7 +418,7 @@ fn left(kind: &str, id: i64, known: bool) -> String {
 /// same (Art. 12(3) and 15(1) GDPR).
 async fn hint(tx: &mut Tx, engine: &Engine, kind: &str, id: i64, keyed: &[Keyed]) -> Result<Option<String>> {
     let controller = engine.controller.as_str();
-    if !suppressions::reach(tx, controller, keyed).await?.0.is_empty() {
+    if !dossier::named(tx, engine, keyed).await?.0.is_empty() {
         return Ok(None);
     }
     if !suppressions::erased_among(tx, controller, keyed.iter().map(|k| k.mac.as_str())).await?.is_empty() {

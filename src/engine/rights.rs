@@ -22,7 +22,7 @@ fn deed(engine: &Engine, action: &'static str, asked: &Asked) -> Deed {
 /// Restricts the use of a person's data, or lifts that. Answers how many numbers it changed.
 ///
 /// # Errors
-/// The number is no contact.
+/// The number is no contact, and no list tied it to one; or it was forgotten, and may be somebody else's by now.
 pub async fn restrict_number(engine: &Engine, number: &PhoneNumber, restricted: bool, asked: &Asked) -> Result<u64> {
     let mut tries = Tries::default();
     loop {
@@ -40,7 +40,7 @@ pub async fn restrict_number(engine: &Engine, number: &PhoneNumber, restricted: 
 /// As [`restrict_number`], in the caller's transaction.
 pub(super) async fn restrict(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, restricted: bool, asked: &Asked) -> Result<u64> {
     let keyed = engine.vault.keyed_all(number);
-    let (reached, aliases) = suppressions::reach(tx, &engine.controller, &keyed).await?;
+    let (reached, aliases) = dossier::named(tx, engine, &keyed).await?;
     if reached.is_empty() {
         bail!("this number is no contact, so nothing of it is used; remedy: `permesso contact explain` says what is known");
     }

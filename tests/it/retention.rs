@@ -143,6 +143,40 @@ both!(an_erasure_by_a_number_that_was_forgotten_takes_that_number_alone, |app| {
     assert!(out.contains("was erased before"), "{out}");
 });
 
+both!(a_letter_about_a_number_that_was_forgotten_restricts_nobody_else, |app| {
+    let [old, new] = [1, 2].map(TestApp::it);
+    app.import(&with_id(&old, "H1")).await;
+    app.send(LINK).await;
+    app.advance(60 * DAY);
+    permesso::engine::expire::expire(&app.engine).await.unwrap();
+    app.advance(831 * DAY);
+    assert_eq!(run(app).await.forgotten, 1);
+    let later = |number: &str| with_id(number, "H1").replace("2026-01-10", "2028-11-10");
+    app.import(&later(&new)).await;
+    let restrict = async |number: &str, restricted: bool| {
+        rights::restrict_number(&app.engine, &TestApp::number(number), restricted, &by_letter(app)).await
+    };
+    // Whoever has it now may be who asks: nothing of theirs is here, and the others are not theirs to restrict, or to free.
+    let refused = restrict(&old, true).await.unwrap_err().to_string();
+    assert!(refused.contains("this number is no contact") && refused.contains("; remedy: "), "{refused}");
+    assert_eq!(restrict(&new, true).await.unwrap(), 1);
+    assert!(restrict(&old, false).await.is_err());
+    assert!(app.story(&new).await.verdict.contains("restricted"), "{:?}", app.story(&new).await);
+    assert_eq!(restrict(&new, false).await.unwrap(), 1);
+    let noted = requests::note(&app.engine, Right::Restriction, &TestApp::number(&old), &by_letter(app)).await.unwrap();
+    let open = requests::list(&app.engine, true).await.unwrap();
+    assert_eq!(open[0].left, Some(format!("permesso contact requests done {noted}")), "{open:?}");
+    assert!(open[0].hint.as_deref().is_some_and(|hint| hint.starts_with("nobody is known by this number")), "{open:?}");
+    requests::answered(&app.engine, noted, None).await.unwrap();
+    // A list that brings it again says that it is theirs; whoever is erased has nothing to restrict.
+    app.import(&later(&old)).await;
+    assert_eq!(restrict(&old, true).await.unwrap(), 2);
+    crate::erasure::erase(app, &new).await;
+    for number in [&old, &new] {
+        assert!(restrict(number, true).await.unwrap_err().to_string().contains("this number is no contact"));
+    }
+});
+
 const WORDS: &str = "SELECT COUNT(*) FROM inbound_events WHERE body_enc <> ''";
 const KNOWN: &str = "SELECT COUNT(*) FROM contacts WHERE number_enc <> ''";
 
