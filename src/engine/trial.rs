@@ -20,7 +20,7 @@ use crate::store::control::Silence;
 use crate::store::facts::Person;
 use crate::store::messages::{self, New, Route};
 use crate::store::queue::{self, Job};
-use crate::store::{campaigns, control, humans, keep};
+use crate::store::{campaigns, control, humans, keep, suppressions};
 use crate::vault;
 
 /// A test message on its way.
@@ -36,7 +36,7 @@ pub struct Planned {
 /// Plans one test message of the campaign as its file stands now; it need be neither planned nor started. A second call sends a second one.
 ///
 /// # Errors
-/// The number is not in `testers`, its country has no pack or no open hour in 60 days, the campaign does not ask on that channel,
+/// The number is not in `testers`, its person was erased and has not come back, its country has no pack or no open hour in 60 days, the campaign does not ask on that channel,
 /// or it has no text in that language.
 pub async fn plan(
     engine: &Engine,
@@ -77,6 +77,12 @@ pub async fn plan(
 
     let mut tx = engine.store.write().await?;
     humans::take_turn(&mut tx, &engine.controller).await?;
+    let keyed = engine.vault.keyed_all(to);
+    if !suppressions::erased_among(&mut tx, &engine.controller, keyed.iter().map(|k| k.mac.as_str())).await?.is_empty() {
+        bail!(
+            "whoever has this number was erased, and a test would bring them back; remedy: test with another number of `testers`, and take this one out of permesso.toml"
+        );
+    }
     let contact = enroll::contact(&mut tx, engine, to, &country).await?;
     let body = serde_json::to_string(&campaign)?;
     let revision = campaigns::freeze(&mut tx, &engine.controller, &campaign.name, "test", &body, &body_hash(&body), now).await?;

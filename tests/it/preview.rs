@@ -1,11 +1,14 @@
 //! What a campaign would say, cost and take; the budget that is never overspent; the test message.
 
 use permesso::clock::SECOND;
+use permesso::domain::answer::By;
 use permesso::domain::campaign::{Campaign, CampaignState};
 use permesso::domain::channel::Channel;
 use permesso::domain::money::Money;
-use permesso::engine::{consents, expire, finish, plan, report, trial};
+use permesso::domain::suppression::Reason;
+use permesso::engine::{consents, expire, finish, hand, plan, report, trial};
 use permesso::gateway::mock::faults::Faults;
+use permesso::store::suppressions;
 
 use crate::app::{LINK, TestApp};
 use crate::both;
@@ -227,15 +230,21 @@ both!(a_tester_gets_the_real_ask_and_counts_nowhere, |app| {
 });
 
 both!(a_tester_who_was_erased_comes_back_like_anybody, |app| {
-    crate::erasure::erase(app, TESTER).await;
+    // An earlier version made them a contact by a test after the erasure.
     test_to(app, TESTER).await.unwrap();
     app.settle().await;
+    let (keyed, now) = (app.engine.vault.keyed_all(&TestApp::number(TESTER)), app.engine.now());
+    let mut tx = app.engine.store.write().await.unwrap();
+    suppressions::suppress(&mut tx, &app.engine.controller, &keyed, Reason::Erased, By::Operator, now, now).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(test_to(app, TESTER).await.is_err());
     app.advance(std::time::Duration::from_secs(86_400));
     let page = crate::back::back(app, TESTER).await;
     assert!(app.get(&page).await.1.contains(crate::back::LETTER), "where the number comes from");
     crate::back::comes_back(app, TESTER).await;
     let matrix = consents::matrix(&app.engine, &consents::Filter::default()).await.unwrap();
     assert_eq!(matrix.contacts, 1, "they count from here on: {matrix:?}");
+    test_to(app, TESTER).await.expect("and get a test again");
 });
 
 both!(nobody_but_a_tester_gets_a_test_message, |app| {
@@ -303,6 +312,23 @@ both!(the_page_behind_a_test_message_shows_itself_and_takes_nothing, |app| {
     // A STOP from the tester's phone is a STOP all the same.
     app.reply(TESTER, crate::app::REPLY_NUMBER, "STOP").await;
     assert!(app.story(TESTER).await.suppressions.len() > before.suppressions.len());
+});
+
+both!(a_test_brings_nobody_back_who_was_erased, |app| {
+    test_to(app, TESTER).await.unwrap();
+    crate::erasure::erase(app, TESTER).await;
+    let known = "SELECT COUNT(*) FROM contacts WHERE number_enc <> ''";
+    for asked_back in [None, Some("letter of 2026-12-01")] {
+        if asked_back.is_some() {
+            // Nor does one go out before they have chosen on the page that was handed over.
+            hand::link(&app.engine, &TestApp::number(TESTER), "ann", asked_back).await.unwrap();
+        }
+        let refused = test_to(app, TESTER).await.unwrap_err().to_string();
+        assert!(refused.contains("was erased") && refused.contains("remedy: test with another number of `testers`"), "{refused}");
+        assert_eq!(app.count(known).await, i64::from(asked_back.is_some()));
+    }
+    app.settle().await;
+    assert!(app.inbox(TESTER).is_empty(), "what was planned before the erasure went with it");
 });
 
 both!(a_test_names_what_it_cannot_send, |app| {
