@@ -235,7 +235,19 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Start { name, plan } => {
             let engine = context.engine().await?;
             let started = plan::start(&engine, name, plan).await?;
-            print_started(name, plan, &started);
+            if context.json {
+                let (state, revision) = (report::campaign(&engine, name).await?.state, &started.revision);
+                let (start, deadline) = (revision.local(revision.start), revision.local(revision.deadline));
+                println!(
+                    "{}",
+                    serde_json::json!({
+                        "campaign": name, "plan": plan, "state": state, "changed": started.already.is_none(), "start": start,
+                        "deadline": deadline, "file_changed": started.file_changed,
+                    })
+                );
+            } else {
+                print_started(name, plan, &started);
+            }
             Ok(())
         }
         Command::Pause { name } => steer(context, name, CampaignState::Paused, true).await,
@@ -256,6 +268,10 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             let by = by.as_deref().map(str::trim).filter(|by| !by.is_empty());
             let by = by.context("--by is empty; remedy: say who knows it and how")?;
             let settled = settle::by_word(&engine, name, reference.as_deref(), word.state(), by).await?;
+            if context.json {
+                println!("{}", serde_json::json!({ "campaign": name, "state": word.state().code(), "settled": settled }));
+                return Ok(());
+            }
             let sends = counted(settled, "send", "sends");
             let are = plural::word(settled, "is", "are");
             println!("{sends} of {name} {are} {} now, by the word of {by}; nothing was sent again", word.state());

@@ -207,6 +207,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             )
             .await?;
             match numbers {
+                n if context.json => restriction(true, n),
                 0 => println!("restricted already"),
                 n => println!("restricted: {}; nothing is sent to them", counted(n, "number", "numbers")),
             }
@@ -216,6 +217,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             let told = words(told)?;
             let asked = Asked { evidence: format!("the person was told: {told}"), ..asked(&engine, None, "contact unrestrict")? };
             match rights::restrict_number(&engine, &parsed(&engine, number).await?, false, &asked).await? {
+                n if context.json => restriction(false, n),
                 0 => println!("not restricted"),
                 n => println!("no more restricted: {}", counted(n, "number", "numbers")),
             }
@@ -223,6 +225,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         }
         Command::Object { number, received } => {
             match rights::object(&engine, &parsed(&engine, number).await?, &asked(&engine, *received, "contact object")?).await? {
+                found if context.json => println!("{}", serde_json::json!({ "objection": found })),
                 Objected::Ended => println!("all marketing to this person has ended, on every channel"),
                 Objected::Already => {
                     println!("all marketing to this person had ended before; nothing more is sent, and the request is on record")
@@ -238,7 +241,10 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Change { number, new, received } => {
             let (old, new) = (parsed(&engine, number).await?, typed(&engine, new)?);
             rights::change_number(&engine, &old, &new, &asked(&engine, *received, "contact change")?).await?;
-            println!("the old number is closed; the new one has every no of the old, and none of its consents");
+            match context.json {
+                true => println!("{}", serde_json::json!({ "old": old.masked(), "new": new.masked() })),
+                false => println!("the old number is closed; the new one has every no of the old, and none of its consents"),
+            }
             Ok(())
         }
         Command::Link { number, asked_back } => {
@@ -266,13 +272,12 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Requests(Requests::Note { number, right, received }) => {
             let asked = asked(&engine, *received, "contact requests note")?;
             let id = requests::note(&engine, *right, &parsed(&engine, number).await?, &asked).await?;
-            println!("request {id} is noted; it is due {}", requests::due_on(&asked));
-            Ok(())
+            let said = format!("request {id} is noted; it is due {}", requests::due_on(&asked));
+            print_request(context, &engine, id, &said).await
         }
         Command::Requests(Requests::Done { id, gateway: Some(gateway), .. }) => {
             requests::done(&engine, *id, gateway, &run::operator()).await?;
-            println!("request {id}: {gateway} has done its part");
-            Ok(())
+            print_request(context, &engine, *id, &format!("request {id}: {gateway} has done its part")).await
         }
         Command::Requests(Requests::Done { id, mistaken: Some(why), .. }) => {
             let why = why.trim();
@@ -282,15 +287,27 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
                 );
             }
             requests::mistaken(&engine, *id, why).await?;
-            println!("request {id} is ended as noted by mistake");
-            Ok(())
+            print_request(context, &engine, *id, &format!("request {id} is ended as noted by mistake")).await
         }
         Command::Requests(Requests::Done { id, gateway: None, told, mistaken: None }) => {
             requests::answered(&engine, *id, told.as_deref().map(words).transpose()?).await?;
-            println!("request {id} is answered");
-            Ok(())
+            print_request(context, &engine, *id, &format!("request {id} is answered")).await
         }
     }
+}
+
+/// How many numbers a restriction, or its end, has changed.
+fn restriction(restricted: bool, numbers: u64) {
+    println!("{}", serde_json::json!({ "restricted": restricted, "numbers": numbers }));
+}
+
+/// What was done with a request; in JSON as the list has it from then on.
+async fn print_request(context: &Context, engine: &Engine, id: i64, said: &str) -> Result<()> {
+    match context.json {
+        true => println!("{}", serde_json::to_string(&requests::one(engine, id).await?)?),
+        false => println!("{said}"),
+    }
+    Ok(())
 }
 
 /// How and when somebody was told something.

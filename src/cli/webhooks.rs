@@ -42,7 +42,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     let engine = context.engine().await?;
     match command {
         Command::List { dead } => list(context, &engine, *dead).await,
-        Command::Retry { ids, all } => retry(&engine, ids, *all).await,
+        Command::Retry { ids, all } => retry(context, &engine, ids, *all).await,
         Command::Resume { name } => {
             let mut tx = engine.store.write().await?;
             let was_closed = outbox::reopen(&mut tx, &engine.controller, name).await?;
@@ -50,7 +50,10 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             if !was_closed {
                 bail!("webhook `{name}` is not closed; remedy: `permesso webhooks list` shows how each stands");
             }
-            println!("webhook {name}: taken up again");
+            match context.json {
+                true => println!("{}", serde_json::json!({ "webhook": name, "resumed": true })),
+                false => println!("webhook {name}: taken up again"),
+            }
             Ok(())
         }
         Command::Test { name } => {
@@ -122,7 +125,7 @@ async fn list(context: &Context, engine: &Engine, dead: bool) -> Result<()> {
     Ok(())
 }
 
-async fn retry(engine: &Engine, ids: &[i64], all: bool) -> Result<()> {
+async fn retry(context: &Context, engine: &Engine, ids: &[i64], all: bool) -> Result<()> {
     let now = engine.now();
     let mut tx = engine.store.write().await?;
     let mut revived = 0;
@@ -136,6 +139,9 @@ async fn retry(engine: &Engine, ids: &[i64], all: bool) -> Result<()> {
         revived += 1;
     }
     tx.commit().await?;
-    println!("{} tried again by the next worker", counted(revived, "event is", "events are"));
+    match context.json {
+        true => println!("{}", serde_json::json!({ "retried": revived })),
+        false => println!("{} tried again by the next worker", counted(revived, "event is", "events are")),
+    }
     Ok(())
 }

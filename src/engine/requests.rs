@@ -265,6 +265,18 @@ pub async fn page(engine: &Engine, open_only: bool, mut after: i64, limit: usize
     Ok(all)
 }
 
+/// One of them.
+///
+/// # Errors
+/// There is no such request.
+pub async fn one(engine: &Engine, request: i64) -> Result<Listed> {
+    let mut tx = engine.store.read().await?;
+    let row = existing(&mut tx, engine, request).await?;
+    let listed = listed(&mut tx, engine, row).await?;
+    tx.rollback().await?;
+    Ok(listed)
+}
+
 /// What was only noted is answered, in another way than by a command of ours. `told`: how and when the person heard why their wish is not
 /// carried out, which the list shows from then on.
 ///

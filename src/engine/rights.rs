@@ -1,6 +1,7 @@
 //! Restriction, objection and rectification (Art. 16, 18 and 21 GDPR), by the person's page or by an operator who has their letter.
 
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
 
 use super::confirm::{self, Deed, Situation};
 use super::requests::{self, Asked};
@@ -113,7 +114,8 @@ pub(super) async fn restrict_tied(tx: &mut Tx, engine: &Engine, humans: &[String
 }
 
 /// What an objection found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Objected {
     /// All marketing to a contact has ended by it.
     Ended,

@@ -304,7 +304,12 @@ both!(a_receiver_that_is_gone_is_closed_until_an_operator_resumes_it, |app| {
     assert_eq!(crm.calls().len(), calls);
     let overview = report::overview(&app.engine).await.expect("an overview");
     assert!(overview.webhooks[0].closed_since.is_some() && overview.webhooks[0].pending == 2);
-    assert_eq!(ask(app.dir.path(), &["webhooks", "resume", "crm"]).await.0, 0);
+    let (code, out, err) = ask(app.dir.path(), &["--json", "webhooks", "resume", "crm"]).await;
+    assert_eq!(
+        (code, serde_json::from_str::<Value>(&out).ok()),
+        (0, Some(json!({ "webhook": "crm", "resumed": true }))),
+        "{out}{err}"
+    );
     assert_eq!(ask(app.dir.path(), &["webhooks", "resume", "crm"]).await.0, 1);
     assert_eq!(round(app).await.delivered, 2);
 });

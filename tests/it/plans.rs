@@ -1,6 +1,7 @@
 //! What the command line says of plans, starts, pauses and reports, in the words a manager reads.
 
 use permesso::engine::{plan, steer};
+use serde_json::{Value, json};
 
 use crate::app::{LINK, TestApp};
 use crate::both;
@@ -227,4 +228,44 @@ both!(a_deadline_that_has_passed_is_named_by_check_and_plan, |app| {
     );
     let out = said(app, &["campaign", "plan", LINK]).await;
     assert!(out.contains("warning: the deadline") && !out.contains("start it with"), "{out}");
+});
+
+both!(what_a_command_did_it_says_in_one_object, |app| {
+    let [one, two, stranger, new] = [1, 2, 3, 4].map(TestApp::it);
+    app.people(&[one.clone(), two.clone()]).await;
+    let json = async |args: &[&str]| -> Value {
+        let out = said(app, &[&["--json"], args].concat()).await;
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{args:?}: {error}: {out}"))
+    };
+    let plan = json(&["campaign", "plan", LINK]).await["plan"].as_str().unwrap().to_owned();
+    let start = ["campaign", "start", LINK, "--plan", &plan];
+    let started = json(&start).await;
+    assert_eq!(
+        (&started["campaign"], &started["plan"], &started["state"], &started["changed"], &started["file_changed"]),
+        (&json!(LINK), &json!(plan), &json!("scheduled"), &json!(true), &json!(false)),
+        "{started}"
+    );
+    assert!(started["start"].as_str().unwrap().contains("(Europe/Rome)") && started["deadline"].is_string(), "{started}");
+    assert_eq!(json(&start).await["changed"], false);
+    let settled = json(&["campaign", "settle", LINK, "--as", "failed", "--by", "ann"]).await;
+    assert_eq!(settled, json!({ "campaign": LINK, "state": "failed", "settled": 0 }));
+
+    assert_eq!(json(&["contact", "restrict", &one]).await, json!({ "restricted": true, "numbers": 1 }));
+    assert_eq!(json(&["contact", "restrict", &one]).await, json!({ "restricted": true, "numbers": 0 }));
+    let told = ["contact", "unrestrict", &one, "--told", "letter of today"];
+    assert_eq!(json(&told).await, json!({ "restricted": false, "numbers": 1 }));
+    for (number, found) in [(&one, "ended"), (&one, "already"), (&stranger, "stranger")] {
+        assert_eq!(json(&["contact", "object", number]).await, json!({ "objection": found }));
+    }
+    assert_eq!(json(&["contact", "change", &two, &new]).await, json!({ "old": "••• ••• 002", "new": "••• ••• 004" }));
+    let noted = json(&["contact", "requests", "note", &new, "--right", "access"]).await;
+    assert_eq!((&noted["kind"], &noted["done"], &noted["number"]), (&json!("access"), &Value::Null, &json!("…04")), "{noted}");
+    assert!(noted["due"].is_string() && noted["left"].as_str().unwrap().starts_with("permesso contact export"), "{noted}");
+    let id = noted["id"].to_string();
+    let done = json(&["contact", "requests", "done", &id]).await;
+    assert!(done["id"] == noted["id"] && done["done"].is_string() && done["left"].is_null(), "{done}");
+    let noted = json(&["requests", "note", &new, "--right", "restriction"]).await["id"].to_string();
+    let done = json(&["requests", "done", &noted, "--mistaken", "another number"]).await;
+    assert!(done["done"].is_string() && done["by"].as_str().unwrap().ends_with("noted by mistake: another number"), "{done}");
+    assert_eq!(json(&["webhooks", "retry", "--all"]).await, json!({ "retried": 0 }));
 });
