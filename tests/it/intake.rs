@@ -758,6 +758,13 @@ both!(a_chatbot_asks_for_the_choice_first_and_needs_its_token_for_the_number, |a
     let (status, page) = app.get(offer["notice"]["url"].as_str().unwrap()).await;
     assert!(status == 200 && page.contains("<html lang=\"it\">") && page.contains("<div lang=\"pt\">"), "{page}");
     assert!(page.contains("<h2>Quem somos</h2>") && page.contains("ACME S.p.A."), "{page}");
+    // Its menu leads to the six that the pages speak, of which it is none.
+    assert!(page.matches("<li><a href=\"/notice/").count() == 6 && !page.contains("aria-current"), "{page}");
+    let (_, italian) = app.get(&format!("{}/notice/it", app.base)).await;
+    assert!(
+        italian.contains("hreflang=\"it\" aria-current=\"true\"") && italian.matches("aria-current").count() == 1,
+        "{italian}"
+    );
     let (status, said) = ask(serde_json::json!({ "step": "offer", "locale": "xx" })).await;
     assert!(status >= 400 && said["remedy"].is_string(), "{status}: {said}");
     assert_eq!(app.get(&format!("{}/notice/xx", app.base)).await.0, 404);
