@@ -12,9 +12,10 @@ use crate::domain::button::Tap;
 use crate::domain::campaign::Mode;
 use crate::domain::channel::Channel;
 use crate::domain::consent::{self, Act, counts_at, is_second_act};
+use crate::domain::ledger::FirstYes;
 use crate::domain::message::Kind;
 use crate::domain::phone::PhoneNumber;
-use crate::domain::reply::Intent;
+use crate::domain::reply::{Intent, Why};
 use crate::domain::suppression::Reason;
 use crate::gateway::driver::OF_CONTENT;
 use crate::gateway::{self, Event, Handled};
@@ -179,7 +180,7 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                             intent => (intent, own),
                         }
                     }
-                    None => (engine.classifier().classify(locale, text), None),
+                    None => (read(tx, engine, contact.as_ref().map(|c| c.id), locale, text).await?, None),
                     Some((tap, _)) => {
                         let own = tapped_under.filter(|a| Some(a.contact_id) == contact.as_ref().map(|c| c.id));
                         match (tap, own) {
@@ -273,6 +274,21 @@ fn keyed(engine: &Engine, mut event: Event) -> Event {
         *event_id = format!("{OF_CONTENT}{}", engine.vault.fingerprint("event", content));
     }
     event
+}
+
+/// What a message says, to an ask in `locale`. The step that completes a choice may be said, too, in the language of the page on which the
+/// choice was made: that is the one in which the page asks for it.
+async fn read(tx: &mut Tx, engine: &Engine, contact: Option<i64>, locale: &str, text: &str) -> Result<Intent> {
+    let (intent, why) = engine.classifier().explain(locale, text);
+    // A word that the ask's own language doubts is doubtful.
+    let (Some(contact), Intent::Unclear, Why::Unknown) = (contact, intent, why) else { return Ok(intent) };
+    let first = conversations::open_of(tx, contact).await?.filter(|c| c.state == consent::State::Pending.code());
+    let first = first.and_then(|c| serde_json::from_str::<FirstYes>(c.first_yes.as_deref()?).ok());
+    let shown_in = first.filter(|first| first.channel == "page").and_then(|first| first.locale);
+    Ok(match shown_in.map(|locale| engine.classifier().classify(&locale, text)) {
+        Some(Intent::OptIn) => Intent::OptIn,
+        _ => intent,
+    })
 }
 
 /// What a message means whose words the provider's own opt-out handling may know better than we do. That handling says no yes.

@@ -13,7 +13,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use crate::app::{Kind, LINK, REPLY, REPLY_NUMBER, TestApp, WHATSAPP_FIRST};
-use crate::between::DAY;
+use crate::between::{ASKS_FROM, DAY};
 use crate::both;
 use crate::code;
 use crate::promises::inbound;
@@ -357,4 +357,35 @@ both!(any_event_can_be_stored_beside_a_stop, |app| {
     // What was stored can be shown.
     app.history(&TestApp::it(1)).await;
     permesso::engine::inbox::waiting(&app.engine, 0, 1_000).await.expect("listed");
+});
+
+both!(the_step_that_completes_a_choice_may_be_said_in_the_language_of_its_page, |app| {
+    let [german, french, italian, early] = [1, 2, 3, 4].map(TestApp::it);
+    app.people(&[&german, &french, &italian, &early].map(String::clone)).await;
+    app.send(LINK).await;
+    for (number, lang, text, granted) in
+        [(&german, "de", "Ja, gerne!", 1), (&french, "fr", "oui, mais quand ?", 0), (&italian, "it", "Ja", 0)]
+    {
+        assert_eq!(app.submit(&format!("{}/{lang}", app.link(number)), "chosen", &["sms.promotions"]).await, 303);
+        app.advance(Duration::from_secs(60));
+        app.reply(number, REPLY_NUMBER, text).await;
+        assert_eq!(app.granted(number).await.len(), granted, "{lang}: {:?}", app.history(number).await);
+    }
+    // Where nothing was chosen it says nothing that a machine should read; the word of the ask counts on whatever page.
+    app.reply(&early, REPLY_NUMBER, "Ja").await;
+    assert_eq!(app.count("SELECT COUNT(*) FROM inbound_events WHERE effect = 'held'").await, 3);
+    let waiting = inbox::waiting(&app.engine, 0, 9).await.unwrap();
+    inbox::resolve(&app.engine, waiting[0].id, false, "op").await.unwrap();
+    app.advance(Duration::from_secs(60));
+    app.reply(&french, REPLY_NUMBER, "SI").await;
+    assert_eq!(app.granted(&french).await.len(), 1, "{:?}", app.history(&french).await);
+    // What the language of the ask doubts is doubtful: "si" in French.
+    let asked_in_french = "+33639980001".to_owned();
+    app.people(std::slice::from_ref(&asked_in_french)).await;
+    app.send(REPLY).await;
+    assert_eq!(app.submit(&format!("{}/it", app.link(&asked_in_french)), "chosen", &["sms.promotions"]).await, 303);
+    app.settle().await;
+    app.advance(Duration::from_secs(60));
+    app.reply(&asked_in_french, ASKS_FROM, "si").await;
+    assert!(app.granted(&asked_in_french).await.is_empty(), "{:?}", app.history(&asked_in_french).await);
 });
