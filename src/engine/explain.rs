@@ -335,11 +335,16 @@ async fn tell(
         story.imported.push(format!("{}:{}: {kind}{action}, {source}, {basis}{said_no}", e.file, e.import_line));
         moments.push(moment(times, e.at, "imported", None, format!("Imported: {}, line {}", e.file, e.import_line)));
     }
+    let mut replaced = None;
     for change in requests::number_changes(tx, contact.id).await? {
         let other = match change.number_enc.as_str() {
             "" => "one that was erased since".to_owned(),
             number => engine.vault.decrypt_number(number)?.masked(),
         };
+        if change.went == 0 {
+            let story = if change.number_enc.is_empty() { "" } else { ", whose story has what was asked there" };
+            replaced = Some(format!("This number took the place of {other} on {}{story}.", times.minute(change.at)));
+        }
         let what = match change.went {
             0 => format!("This is the new number of a person; before it was {other}. Changed by {}", change.by_whom),
             _ => format!("The person's number is {other} from now on, and this one is closed. Changed by {}", change.by_whom),
@@ -456,6 +461,7 @@ async fn tell(
         None if !granted.is_empty() => first.push(format!("They allow {}.", allowed(&granted))),
         None => {}
     }
+    first.extend(replaced);
     let newest = decided.last().and_then(|(name, ..)| story.campaigns.iter().find(|c| c.campaign == *name));
     let asked = story.campaigns.iter().rfind(|c| c.standing == Standing::Asked);
     // A campaign that left them out says nothing of the one that asked, which comes first.

@@ -447,6 +447,11 @@ both!(a_new_number_has_every_no_of_the_old_and_none_of_its_consents, |app| {
         |story: &explain::Story, what: &str| story.history.iter().any(|m| m.what == what && m.at.starts_with("2026-12-01T"));
     assert!(told(&was, "The person's number is ••• ••• 004 from now on, and this one is closed. Changed by ann"), "{was:?}");
     assert!(told(&is, "This is the new number of a person; before it was ••• ••• 003. Changed by ann"), "{is:?}");
+    // Whoever looks at the new one first reads that.
+    let moved = app.story(&alone).await;
+    let replaced = "This number took the place of ••• ••• 005 on 2026-12-01 10:";
+    let whose = ", whose story has what was asked there. No campaign has decided about this person yet.";
+    assert!(moved.verdict.contains(replaced) && moved.verdict.ends_with(whose), "{}", moved.verdict);
     assert!(app.granted(&new).await.is_empty() && app.granted(&old).await.is_empty());
     // The old number changed: nobody said that it is a stranger's, wherever it is told.
     let closed = app.story(&old).await;
