@@ -34,14 +34,13 @@ impl<'a> From<'a> {
         asked: Option<&'a Attempt>,
         contact: &'a Contact,
     ) -> From<'a> {
-        let locale = asked.map(|a| a.locale.as_str()).or(contact.locale.as_deref());
         From {
             gateway,
             sender,
             channel: channel.code(),
             campaign: asked.and_then(|a| a.campaign_id),
             revision: asked.and_then(|a| a.revision_id),
-            locale: locale.unwrap_or(&engine.config.default_locale),
+            locale: asked.map_or_else(|| engine.locale_of(contact), |a| &a.locale),
         }
     }
 }

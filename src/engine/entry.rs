@@ -83,15 +83,13 @@ pub(super) async fn come(
     if heard.answered {
         return Ok((whose, format!("{ENTRY} {}", entry.form)));
     }
-    let pack = engine.config.packs.get(country).map(|pack| pack.default_locale.clone());
-    let locale = contact.locale.clone().or(pack).unwrap_or_else(|| engine.config.default_locale.clone());
     let from = answer::From {
         gateway: heard.gateway,
         sender: heard.to,
         channel: heard.channel.code(),
         campaign: None,
         revision: None,
-        locale: &locale,
+        locale: engine.locale_of(&contact),
     };
     let cause = format!("event:{}:{}", heard.gateway, heard.event_id);
     answer::plan(tx, engine, &contact, &from, Kind::Help, &format!("{WORDING}{}", entry.form), &cause).await?;

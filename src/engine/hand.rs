@@ -75,8 +75,6 @@ pub async fn link(engine: &Engine, number: &PhoneNumber, by: &str, asked_back: O
     let first = engine.config.senders.first().map_or("", |sender| sender.id.as_str());
     let sender = mydata::code_sender(engine, first)
         .context("permesso.toml has no [[sender]], so no code could complete a yes; remedy: add one")?;
-    let pack = contact.country.as_ref().and_then(|code| engine.config.packs.get(code));
-    let locale = contact.locale.as_deref().or(pack.map(|pack| pack.default_locale.as_str())).unwrap_or("en");
     let token = vault::token();
     if asked_back.is_some() {
         // Also where the number is known already, as a tester's: without it they would be nobody who came (`store::consents`).
@@ -85,7 +83,7 @@ pub async fn link(engine: &Engine, number: &PhoneNumber, by: &str, asked_back: O
     let token_hash = vault::token_hash(&token);
     let (channel, sender) = (sender.channel.code(), sender.id.as_str());
     let by = asked_back.map_or_else(|| by.to_owned(), |how| format!("{by}, for somebody erased who asked for it: {how}"));
-    let new = New { token_hash: &token_hash, contact: contact.id, channel, sender, locale, by: &by };
+    let new = New { token_hash: &token_hash, contact: contact.id, channel, sender, locale: engine.locale_of(&contact), by: &by };
     handed::add(&mut tx, &engine.controller, &new, now).await?;
     tx.commit().await?;
     let last = now + engine.config.link_days * DAY - 1;

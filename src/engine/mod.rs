@@ -76,6 +76,7 @@ use crate::domain::reply::Classifier;
 use crate::domain::webhook::News;
 use crate::gateway::Gateway;
 use crate::gateway::crm::Receiver;
+use crate::store::contacts::Contact;
 use crate::store::{self, Store, Tx};
 use crate::vault::Vault;
 
@@ -196,6 +197,12 @@ impl Engine {
     async fn append(&self, tx: &mut Tx, body: &Body) -> store::Result<i64> {
         let told = self.told(News::of_entry(body.entry));
         store::ledger::append(tx, &self.vault, &self.controller, body, &told, self.now()).await
+    }
+
+    /// The language of texts for this contact: their own, else their country pack's, else ours.
+    fn locale_of<'a>(&'a self, contact: &'a Contact) -> &'a str {
+        let pack = || Some(self.config.packs.get(contact.country.as_deref()?)?.default_locale.as_str());
+        contact.locale.as_deref().or_else(pack).unwrap_or(&self.config.default_locale)
     }
 
     /// The frozen campaign of a revision.

@@ -131,6 +131,21 @@ both!(a_link_handed_over_opens_the_page_sends_nothing_and_a_yes_wants_its_code, 
     tx.rollback().await.unwrap();
 });
 
+both!(whoever_has_no_language_of_their_own_reads_that_of_their_country_else_ours, |app| {
+    // Ours is Italian, and no pack governs +1.
+    let (american, briton) = ("+12015550123".to_owned(), TestApp::gb(1));
+    app.people(&[american.clone(), briton.clone()]).await;
+    for (number, language, stopped) in
+        [(&american, "<html lang=\"it\"", "richiesta registrata"), (&briton, "<html lang=\"en\"", "your request is recorded")]
+    {
+        let (status, page) = app.get(&link(app, number).await).await;
+        assert!(status == 200 && page.contains(language), "{page}");
+        // Nobody has asked them anything yet.
+        app.reply(number, REPLY_NUMBER, "STOP").await;
+        assert!(app.inbox(number)[0].text.contains(stopped), "{:?}", app.inbox(number));
+    }
+});
+
 /// Chosen behind a link of no campaign's, and completed by the code. Answers what they allow then.
 async fn allows(app: &TestApp, page: &str, number: &str, grants: &[&str]) -> Vec<String> {
     assert_eq!(app.submit(page, "chosen", grants).await, 303);
