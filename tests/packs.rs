@@ -223,7 +223,7 @@ fn a_sender_counts_from_the_day_the_registry_entered_it() {
     sender.registrations[0].state = RegistrationState::Pending;
     assert!(!italy.takes_sender(&sender, day("2026-12-01")));
     sender.registrations.clear();
-    // Spain's registry binds from 7 June 2026 (L50).
+    // Spain's registry binds from 7 June 2026.
     assert!(spain.takes_sender(&sender, day("2026-06-06")) && !spain.takes_sender(&sender, day("2026-06-07")));
     assert!(poland.takes_sender(&sender, day("2026-12-01")));
     sender.two_way = true;

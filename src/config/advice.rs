@@ -1,4 +1,4 @@
-//! What an ask had better not say or do (compliance L28, S23, T24): warnings, which stop nothing. What it must not is in `lint`.
+//! What an ask had better not say or do : warnings, which stop nothing. What it must not is in `lint`.
 
 use super::problem::Problem;
 use super::templates::Wording;

@@ -1,4 +1,4 @@
-//! Reads `campaigns/NAME.toml` (design section 7) into the value the engine freezes, or into everything that is wrong with it.
+//! Reads `campaigns/NAME.toml` into the value the engine freezes, or into everything that is wrong with it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::domain::money::Money;
 use crate::domain::price::Price;
 use crate::domain::wording::Values;
 
-/// One ask a person in 24 months (design section 7); a campaign may only wait longer.
+/// One ask a person in 24 months; a campaign may only wait longer.
 const CAP_DAYS: i64 = 730;
 
 /// What the page of a campaign, or of a form, lets people choose, as far as its file can be read.
@@ -113,7 +113,7 @@ fn campaign(root: &Table, config: &Config, name: &str, found: &mut Vec<Problem>)
     for ask in &asks {
         let barred =
             |code: &&String| config.packs.get(*code).is_some_and(|p| p.blocks(config.controller.sector.as_deref(), ask.channel));
-        // L9.
+        // Some countries bar some trades from marketing.
         for code in countries.iter().filter(barred) {
             let what = format!("{code} bars your trade from marketing by {}", ask.channel.code());
             root.table("audience").note("countries", what, format!("take {code} out; the rule is [sectors] of its pack"));

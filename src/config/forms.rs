@@ -113,7 +113,7 @@ fn form(root: &Table, config: &Config, env: &dyn Fn(&str) -> Option<String>, pat
     for channel in &channels {
         let barred =
             |code: &&String| config.packs.get(*code).is_some_and(|p| p.blocks(config.controller.sector.as_deref(), *channel));
-        // L9.
+        // Some countries bar some trades from marketing.
         for code in countries.iter().filter(barred) {
             let what = format!("{code} bars your trade from marketing by {}", channel.code());
             page.note("channels", what, format!("take {} out here, or {code} out of countries", channel.code()));

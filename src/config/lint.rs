@@ -1,4 +1,4 @@
-//! Whether a text may be sent: what an ask must say and may not say (compliance L4, L28, S7, S8, S22, S23), which
+//! Whether a text may be sent: what an ask must say and may not say, which
 //! placeholders it has, and how many SMS parts it fills. Looks at the text as a phone would show it.
 
 use super::problem::Problem;

@@ -48,7 +48,7 @@ fn pack(root: &Table, others: &BTreeMap<String, CountryPack>) -> Option<CountryP
     }
     let approved_by = root.get::<String>("approved_by").filter(|text| !text.trim().is_empty());
     if code.as_ref().is_some_and(|code| is_north_american(code)) && approved_by.is_none() {
-        // L10: damages are due for every single message there.
+        // In the US damages are due for every single message.
         root.note("code", "numbers in +1 are blocked unless somebody answers for it", "add approved_by = \"who, and why\"");
     }
     let zones = root.each("zones", |text| match text.parse::<chrono_tz::Tz>() {
@@ -145,7 +145,7 @@ fn ask_basis(table: Table) -> Option<AskBases> {
             None => Err((format!("there is no channel `{text}`"), "write sms or whatsapp".into())),
         });
         if basis == AskBasis::EndOfRetentionFr && !channels.is_empty() {
-            // CNIL (L7): without an explicit yes the prospect must then be erased.
+            // CNIL: without an explicit yes the prospect must then be erased.
             let what = "whoever stays silent must then be erased at once, and this version waits for `retention.silent`";
             table.note(basis.code(), what, "write []");
         }

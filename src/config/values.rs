@@ -97,7 +97,7 @@ pub fn number(text: &str, fiction: Fiction) -> Parsed<String> {
     }
 }
 
-/// A sender shown by name: 3 to 11 ASCII letters and digits, a letter first (the form every country of providers.md §11 takes).
+/// A sender shown by name: 3 to 11 ASCII letters and digits, a letter first (the form that every country of a shipped pack takes).
 pub fn alphanumeric(text: &str) -> Parsed<String> {
     let fits = (3..=11).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphabetic())

@@ -7,17 +7,17 @@ use crate::domain::channel::{Channel, Purpose};
 #[derive(Debug)]
 pub struct Words {
     pub locale: &'static str,
-    /// Why we write to this person (S22).
+    /// Why we write to this person.
     pub reason: &'static [&'static str],
     product_info: &'static [&'static str],
     promotions: &'static [&'static str],
     profiling: &'static [&'static str],
     call: &'static [&'static str],
-    /// Offers, prices, discounts, prizes (L4): none may stand in an ask.
+    /// Offers, prices, discounts, prizes: none may stand in an ask.
     pub offer: &'static [&'static str],
     /// "If you do not answer": silence is never a yes (Recital 32 GDPR), so no sentence may make it one.
     pub silence: Silence,
-    /// Guilt and urgency (T24).
+    /// Guilt and urgency, which the EDPB counts among deceptive patterns (guidelines 03/2022).
     pub pressure: &'static [&'static str],
 }
 

@@ -5,7 +5,7 @@ use super::message::Kind;
 use super::plural::counted;
 use super::reply::Intent;
 
-/// Longest title (providers.md, Meta: quick-reply buttons).
+/// Longest title of a quick reply, as Meta takes it.
 pub const LONGEST_TITLE: usize = 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

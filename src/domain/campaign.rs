@@ -80,7 +80,7 @@ impl Sender {
         self.templates.iter().find(|template| template.text == text && template.locale == locale)
     }
 
-    /// Whether this very spelling is entered in the country's registry on `today`: registries tell `ACME` from `Acme` (L49).
+    /// Whether this very spelling is entered in the country's registry on `today`: registries tell `ACME` from `Acme`.
     pub fn is_registered(&self, country: &str, today: NaiveDate) -> bool {
         let entered = |r: &Registration| r.country == country && r.state == RegistrationState::Registered && r.since <= today;
         self.registered.iter().any(|code| code == country) || self.registrations.iter().any(entered)
@@ -245,7 +245,7 @@ pub struct Campaign {
     pub pending_days: i64,
     /// Days a link can still grant.
     pub link_days: i64,
-    /// Days between two asks of one person, whatever the campaign's name (at least 730, design section 7).
+    /// Days between two asks of one person, whatever the campaign's name (at least 730).
     pub cap_days: i64,
     pub default_locale: String,
     /// Wording of confirmations, acknowledgements and help: `confirm.it` to text.
@@ -260,10 +260,10 @@ pub struct Campaign {
     /// Days before that from which on a warning says so.
     #[serde(default = "warn_days")]
     pub pack_warn_days: i64,
-    /// Every country with a pack when this was frozen, asked here or not: the rest of the world is blocked (L10).
+    /// Every country with a pack when this was frozen, asked here or not: the rest of the world is blocked.
     #[serde(default)]
     pub governed: Vec<String>,
-    /// The controller's trade, where some country bars it from marketing (L9).
+    /// The controller's trade, where some country bars it from marketing.
     #[serde(default)]
     pub sector: Option<String>,
     /// The privacy notice as it read when this was frozen; none in revisions of before.
@@ -442,7 +442,7 @@ pub fn local(at: DateTime<Utc>, zone: &str) -> String {
     format!("{} ({tz})", at.with_timezone(&tz).format("%a %-d %b %Y %H:%M"))
 }
 
-/// The life of a campaign (design section 7).
+/// The life of a campaign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CampaignState {

@@ -1,5 +1,5 @@
 //! Channels a person can be reached on and the purposes a message can serve. Consent is kept for each
-//! pair of the two (compliance: one consent per purpose, EDPB 05/2020 §3.1.3).
+//! pair of the two (one consent a purpose: EDPB guidelines 05/2020, 3.1.3).
 
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::channel::Channel;
 
-/// Prospect, customer or dormant customer (compliance S12–S14). Ordered so that the strictest reading is the greatest.
+/// Prospect, customer or dormant customer. Ordered so that the strictest reading is the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -42,7 +42,7 @@ impl Kind {
     }
 }
 
-/// Why we may ask this person at all (compliance L1).
+/// Why we may ask this person at all: even the ask is marketing, and wants a ground of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AskBasis {
@@ -75,7 +75,7 @@ impl AskBasis {
     }
 }
 
-/// How an earlier consent was collected (compliance S16, S18): a pre-ticked or bundled box is no consent.
+/// How an earlier consent was collected: a pre-ticked or bundled box is no consent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BoxDefault {
@@ -97,7 +97,7 @@ impl BoxDefault {
     }
 }
 
-/// What must be on record for a soft opt-in, all four of them (ePrivacy directive Art. 13(2), L5).
+/// What must be on record for a soft opt-in, all four of them (ePrivacy directive Art. 13(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SoftOptIn {

@@ -54,7 +54,7 @@ pub struct CountryPack {
     pub default_locale: String,
     pub version: String,
     pub reviewed_by: String,
-    /// Who answers for asking there at all, and why: `+1` countries only (L10).
+    /// Who answers for asking there at all, and why: `+1` countries only, where damages are due for every single message.
     pub approved_by: Option<String>,
     pub hours: QuietHours,
     pub holidays: Holidays,
@@ -108,12 +108,12 @@ pub struct AskBases {
     pub source: Source,
 }
 
-/// How old a basis may be when we ask: a consent is refreshed while it is valid, never revived (L22).
+/// How old a basis may be when we ask: a consent is refreshed while it is valid, never revived.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BasisAge {
     /// Months by basis; what is not listed does not age.
     pub months: BTreeMap<AskBasis, u32>,
-    /// Counted from the person's last action where that is later, as the CNIL counts prospects' data (L7).
+    /// Counted from the person's last action where that is later, as the CNIL counts prospects' data.
     pub from_last_action: bool,
     pub source: Source,
 }
@@ -128,7 +128,7 @@ pub struct Register {
     pub valid_days: i64,
     /// Whether registration cancels consents given before it.
     pub cancels_earlier: bool,
-    /// Courtesy: whoever a screening lists is not asked either, though the register is about calls (L43).
+    /// Courtesy: whoever a screening lists is not asked either, though the register is about calls.
     pub spares_asks: bool,
     /// Whether nobody is asked without a fresh screening.
     pub needed_for_asks: bool,
@@ -198,7 +198,7 @@ impl CountryPack {
         sector.and_then(|sector| self.sectors.blocked.get(sector)).is_some_and(|channels| channels.contains(&channel))
     }
 
-    /// Whether this sender may be shown in this country on `today`. Numbers and WhatsApp accounts always may (L49).
+    /// Whether this sender may be shown in this country on `today`. Numbers and WhatsApp accounts always may.
     pub fn takes_sender(&self, sender: &Sender, today: NaiveDate) -> bool {
         let must = self.sender.registration && self.sender.since.is_none_or(|since| today >= since);
         !must || sender.two_way || sender.is_registered(&self.code, today)

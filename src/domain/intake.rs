@@ -1,5 +1,5 @@
 //! What somebody chose on a form before anything was known of them. Nothing of it is stored: they carry it to the second step themselves,
-//! written here and sealed with our key by `vault` (compliance S2: no contact data before the consent).
+//! written here and sealed with our key by `vault`: no contact data before the consent.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;

@@ -11,7 +11,7 @@ pub struct Notice {
     pub text: String,
     /// Where the text is: a file, or the name of one that ships.
     pub file: String,
-    /// It is the one that ships (compliance S9).
+    /// It is the one that ships, which nobody of the company has written.
     pub is_built_in: bool,
 }
 
@@ -54,7 +54,7 @@ pub struct Values {
     /// Who asks, with the postal address.
     pub controller: String,
     pub contact: String,
-    /// Who sends, or keeps records, on the controller's behalf, each with its region (S43, S48): its line is repeated.
+    /// Who sends, or keeps records, on the controller's behalf, each with its region: its line is repeated.
     pub processors: Vec<String>,
     /// Where the data are kept.
     pub storage: String,

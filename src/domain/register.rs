@@ -30,7 +30,7 @@ impl Register {
         screened.and_then(|s| s.at).is_some_and(|at| now <= at + self.valid_days * DAY)
     }
 
-    /// A consent given after the registration survives it, by the person's own later word (L45); a tie is a no.
+    /// A consent given after the registration survives it, by the person's own later word; a tie is a no.
     pub fn release(&self, screened: Option<&Screened>, consent_at: i64, now: i64) -> Release {
         let listed = screened.and_then(|s| s.listed_since);
         match () {

@@ -1,17 +1,17 @@
 //! Why a number is left in peace, and how far that reaches.
 
-/// The reason code is all a suppression keeps beside the keyed number and the time (compliance section 6).
+/// The reason code is all a suppression keeps beside the keyed number and the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
-    /// The person said no to everything asked (L3: refusals are never asked again).
+    /// The person said no to everything asked (refusals are never asked again).
     Refused,
-    /// The imported list says the person unsubscribed, refused or objected (S20).
+    /// The imported list says the person unsubscribed, refused or objected.
     UnsubscribedBefore,
     /// STOP: objection to all marketing of this controller (Art. 21(2)–(3) GDPR).
     Stopped,
     /// Erased at the person's request; the number stays out.
     Erased,
-    /// "Wrong person": the contact point is closed (T16).
+    /// "Wrong person": the contact point is closed.
     WrongPerson,
 }
 
@@ -34,7 +34,7 @@ impl Reason {
     }
 
     /// Whether the provider may block our messages as well, one-time codes among them: of a STOP sent to us or, for all a list or an erasure
-    /// leaves to know, to whoever wrote before, it keeps a list of its own that only its own word lifts (T19). A no on a page never went
+    /// leaves to know, to whoever wrote before, it keeps a list of its own that only its own word lifts. A no on a page never went
     /// through it, and to a wrong number no code is sent.
     pub fn may_be_blocked(self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! When a person wants to be written to (compliance S23): parts of the day, days of the week, at most how often. It narrows what
+//! When a person wants to be written to: parts of the day, days of the week, at most how often. It narrows what
 //! is allowed and never widens it: quiet hours of the country and of the campaign hold beside it.
 
 use std::collections::BTreeSet;

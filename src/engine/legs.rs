@@ -1,4 +1,4 @@
-//! One ask over several channels (design section 7). The next channel is tried only where the first is impossible at planning, or
+//! One ask over several channels. The next channel is tried only where the first is impossible at planning, or
 //! ended `failed` because the number is not on it at all; never after an ask that is unknown, accepted, sent or expired, since there
 //! the person may have it. It stays one message: a leg is an attempt.
 

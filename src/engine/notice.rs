@@ -1,4 +1,4 @@
-//! The privacy notice: published once under each version, and without it no campaign is planned or started (compliance S7, L16, T23).
+//! The privacy notice: published once under each version, and without it no campaign is planned or started.
 
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -89,7 +89,7 @@ async fn unpublished(tx: &mut Tx, engine: &Engine, texts: &[Notice]) -> Result<O
     }))
 }
 
-/// What to tell whoever answers for privacy about a notice: what nobody of the company has written (compliance S9), what stands behind its
+/// What to tell whoever answers for privacy about a notice: what nobody of the company has written, what stands behind its
 /// times, and who may be missing among those it names.
 ///
 /// # Errors

@@ -259,7 +259,7 @@ pub enum Class {
     RecipientTemporary,
     /// The number is not on this channel (it has no WhatsApp): the next channel may try.
     NotOnChannel,
-    /// The provider holds an opt-out of this person: ours from now on, too (T19).
+    /// The provider holds an opt-out of this person: ours from now on, too.
     OptedOut,
     /// WhatsApp takes free text to this person no more, since they have not written for a day: final for an answer. Of an ask, which should
     /// have been a template, it is said of all.

@@ -109,7 +109,7 @@ pub async fn people(tx: &mut Tx, family: &str, ids: &[i64], now: i64) -> Result<
 
     evidence(tx, &ids, &mut people).await?;
 
-    // Every no for all the numbers of one human (design section 1). A wrong number is wrong by itself.
+    // Every no for all the numbers of one human. A wrong number is wrong by itself.
     let suppressed: Vec<(i64, String, i64)> = fetch_all!(
         tx,
         concat!(

@@ -1,4 +1,4 @@
-//! `/join/{form}`: the choice, then the number, then the code (compliance S2, S5). Nothing is kept between the steps but what the page
+//! `/join/{form}`: the choice, then the number, then the code. Nothing is kept between the steps but what the page
 //! itself carries: no cookie, no address, no row. GET changes nothing, as on every page of the people's.
 
 use std::collections::BTreeSet;

@@ -282,7 +282,7 @@ fn permission(lang: Lang, p: Permission) -> String {
     format!("{} ({})", lang.purpose(p.purpose), lang.channel(p.channel))
 }
 
-/// What a decision saw (S52): the same as operators read.
+/// What a decision saw: the same as operators read.
 fn facts(lang: Lang, seen: &Seen) -> Vec<String> {
     let (m, colon) = (lang.mine(), &lang.t().colon);
     let day = |day: &str| written(lang, day);

@@ -233,7 +233,7 @@ pub struct PreferencesPage {
     /// What the addresses of the same page in other languages begin with.
     pub lang_base: Option<String>,
     pub brand: String,
-    /// The last three digits at most (compliance T7).
+    /// The last three digits at most: whoever has the link may be somebody else.
     pub masked_number: String,
     pub channels: Vec<Channel>,
     pub purposes: Vec<Purpose>,
@@ -371,7 +371,7 @@ impl PreferencesPage {
             && matches!(self.state_banner, None | Some(Banner::Test | Banner::Lapsed))
     }
 
-    /// After an answer the form waits folded: it can be found, it does not ask again (compliance T24). While a yes is
+    /// After an answer the form waits folded: it can be found, it does not ask again. While a yes is
     /// pending its boxes are empty, and confirming them by mistake would be a no.
     fn folded(&self) -> bool {
         self.again.is_none() && (self.pending.is_some() || matches!(self.state_banner, Some(Banner::Refused | Banner::Stopped)))

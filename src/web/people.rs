@@ -1,4 +1,4 @@
-//! The people's pages. GET and HEAD change nothing at all: previews and scanners fetch every link (T1).
+//! The people's pages. GET and HEAD change nothing at all: previews and scanners fetch every link.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! An old copy of the database in the place of the newer one: nobody who said no since, or was asked since, is written to (T21).
+//! An old copy of the database in the place of the newer one: nobody who said no since, or was asked since, is written to.
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! A reply in normal form: words without case, accents, look-alike letters and invisible characters (T13), in clauses between
+//! A reply in normal form: words without case, accents, look-alike letters and invisible characters, in clauses between
 //! marks of punctuation; and what counts as a slip of the finger.
 
 use unicode_normalization::UnicodeNormalization;
