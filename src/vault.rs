@@ -11,6 +11,7 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 use crate::domain::code;
 use crate::domain::ledger::hex;
@@ -134,6 +135,14 @@ impl Vault {
         self.keys.iter().map(|k| mac_of(k, "number", number.e164())).collect()
     }
 
+    /// As [`Vault::keyed_all`], of a number as it is stored.
+    ///
+    /// # Errors
+    /// It does not open, as the empty text that stands in place of an erased one.
+    pub fn keyed_of(&self, number_enc: &str) -> Result<Vec<Keyed>> {
+        Ok(self.keyed_all(&self.decrypt_number(number_enc)?))
+    }
+
     /// An external id under the oldest key, which never goes: ids must stay comparable when keys rotate.
     pub fn human(&self, external_id: &str) -> String {
         mac_of(&self.keys[0], "human", external_id).mac
@@ -156,8 +165,7 @@ impl Vault {
     }
 
     pub fn is_code(&self, message: i64, typed: &str, mac: &str) -> bool {
-        use subtle::ConstantTimeEq;
-        self.code_mac(message, typed).as_bytes().ct_eq(mac.as_bytes()).into()
+        same(&self.code_mac(message, typed), mac)
     }
 
     /// What shows that whoever has it typed the code of this message on this page.
@@ -166,8 +174,7 @@ impl Vault {
     }
 
     pub fn is_ticket(&self, token_hash: &str, message: i64, given: &str) -> bool {
-        use subtle::ConstantTimeEq;
-        self.ticket(token_hash, message).as_bytes().ct_eq(given.as_bytes()).into()
+        same(&self.ticket(token_hash, message), given)
     }
 
     /// Shows that a choice on a form, as it is written, passed through our hands.
@@ -186,8 +193,7 @@ impl Vault {
     }
 
     pub fn is_intake_seal(&self, consent: &str, given: &str) -> bool {
-        use subtle::ConstantTimeEq;
-        self.intake_seal(consent).as_bytes().ct_eq(given.as_bytes()).into()
+        same(&self.intake_seal(consent), given)
     }
 
     /// By what a database knows each key again: its id, and a hash that only it makes.
@@ -242,8 +248,7 @@ impl Vault {
         Ok(PhoneNumber::from_e164_trusted(self.decrypt("number", stored)?))
     }
 
-    /// Stateless form nonce: bound to the token, what was shown (the notice's version, the hash of the page's words) and the day
-    /// (design section 9).
+    /// Stateless form nonce: bound to the token, what was shown (the notice's version, the hash of the page's words) and the day.
     pub fn nonce(&self, token: &str, shown: (&str, &str), day: i64) -> String {
         let mut mac = self.newest().nonce_mac.clone();
         let (notice_version, words) = shown;
@@ -252,10 +257,14 @@ impl Vault {
     }
 
     pub fn nonce_is_valid(&self, given: &str, token: &str, shown: (&str, &str), day: i64) -> bool {
-        use subtle::ConstantTimeEq;
         // A form opened before midnight is good the day after.
-        [day, day - 1].iter().any(|d| self.nonce(token, shown, *d).as_bytes().ct_eq(given.as_bytes()).into())
+        [day, day - 1].iter().any(|d| same(&self.nonce(token, shown, *d), given))
     }
+}
+
+/// Whether two texts are the same, in a time that does not tell how much of them is.
+pub fn same(given: &str, wanted: &str) -> bool {
+    given.as_bytes().ct_eq(wanted.as_bytes()).into()
 }
 
 /// A one-time code, every one as likely as every other.
@@ -267,7 +276,7 @@ pub fn one_time_code() -> String {
     }
 }
 
-/// A page token: 22 base58 characters, 128 bits from the operating system's generator (T5).
+/// A page token: 22 base58 characters, 128 bits from the operating system's generator.
 pub fn token() -> String {
     base58(random::<17>(), 22)
 }

@@ -378,9 +378,8 @@ pub(super) async fn report_test(
                 planned.gateway
             ),
             "accepted" => bail!(
-                "the gateway took the message and no receipt of it came within a minute; remedy: see that its callbacks reach {}/webhooks/{} from there, and look into the log for refused ones",
-                engine.config.public_url.as_str().trim_end_matches('/'),
-                planned.gateway
+                "the gateway took the message and no receipt of it came within a minute; remedy: see that its callbacks reach {} from there, and look into the log for refused ones",
+                engine.config.at(&format!("/webhooks/{}", planned.gateway))
             ),
             "planned" | "sending" if waits.is_none() => bail!(
                 "the message has not left within a minute; remedy: look into the log of `permesso run` and at `permesso gateway list`; it waits an hour, then it lapses"

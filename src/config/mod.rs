@@ -111,7 +111,7 @@ pub struct Controller {
     pub address: String,
     pub privacy_contact: String,
     pub brand: String,
-    /// The trade, where some country bars it from marketing (L9).
+    /// The trade, where some country bars it from marketing.
     pub sector: Option<String>,
     /// `#rrggbb`, readable under white text (contrast 4.5:1, WCAG 2.2 SC 1.4.3).
     pub brand_color: String,
@@ -155,7 +155,7 @@ pub struct GatewayConfig {
     pub callback_password: Option<Secret>,
     /// From where such calls are taken; anywhere if empty.
     pub callback_addresses: Vec<String>,
-    /// Who runs it, as people read it, and where: a processor (Art. 28 GDPR; compliance S43, S48).
+    /// Who runs it, as people read it, and where: a processor (Art. 28 GDPR).
     pub processor: Option<String>,
     pub region: Option<String>,
     /// Where the region stands, or should, in permesso.toml.
@@ -365,9 +365,14 @@ impl Config {
         self.forms.iter().find(|form| form.name == name)
     }
 
+    /// The address of this path of ours, which begins with a slash.
+    pub fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.public_url.as_str().trim_end_matches('/'))
+    }
+
     /// The address of a form's page.
     pub fn form_link(&self, name: &str) -> String {
-        format!("{}/join/{name}", self.public_url.as_str().trim_end_matches('/'))
+        self.at(&format!("/join/{name}"))
     }
 
     /// The remedy for the name of a campaign that is not there.
@@ -506,7 +511,7 @@ impl Config {
 
     /// The address of a person's page.
     pub fn link(&self, token: &str) -> String {
-        format!("{}/p/{token}", self.public_url.as_str().trim_end_matches('/'))
+        self.at(&format!("/p/{token}"))
     }
 
     /// A text by its locales.

@@ -107,7 +107,6 @@ pub enum Cause<'a> {
     /// An acknowledgement or help: an inbound message received then.
     Answer {
         received_at: i64,
-        gateway_answered: bool,
         /// It acknowledges a no that was not said before: whoever withdraws hears of it, whatever else was answered that day.
         new_no: bool,
         /// It tells the person that their consent is complete: no hint of that day takes its place.
@@ -122,16 +121,12 @@ pub enum Cause<'a> {
 /// The right to send one message once, soon. Only [`decide`] makes one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cleared {
-    contact: i64,
     send_before: i64,
     valid_until: i64,
     basis: Option<AskBasis>,
 }
 
 impl Cleared {
-    pub fn contact(&self) -> i64 {
-        self.contact
-    }
     /// Microseconds UTC after which a gateway refuses it.
     pub fn send_before(&self) -> i64 {
         self.send_before
@@ -152,7 +147,7 @@ pub enum Decision {
     Skip(Reason),
 }
 
-/// Every reason a person is not contacted (codes: compliance section 6).
+/// Every reason a person is not contacted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Reason {
@@ -195,12 +190,11 @@ pub enum Reason {
     PairRate,
     SenderFull,
     TooLate,
-    GatewayAnswered,
     NotATester,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 41] = [
+    pub const ALL: [Reason; 40] = [
         Reason::SuppressedObjection,
         Reason::SuppressedUnsub,
         Reason::AlreadyRefused,
@@ -240,7 +234,6 @@ impl Reason {
         Reason::PairRate,
         Reason::SenderFull,
         Reason::TooLate,
-        Reason::GatewayAnswered,
         Reason::NotATester,
     ];
 
@@ -311,7 +304,6 @@ impl Reason {
                 ("SENDER_FULL", "The sender has written to as many people as WhatsApp lets it in 24 hours; a place will be free.")
             }
             Reason::TooLate => ("TOO_LATE", "An answer this late would only confuse."),
-            Reason::GatewayAnswered => ("GATEWAY_ANSWERED", "The gateway answered the person itself."),
             Reason::NotATester => ("NOT_A_TESTER", "Not a number in [testers]."),
         }
     }
@@ -392,7 +384,7 @@ pub fn rule(reason: &str) -> Option<Reason> {
 pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
     let clear = |until: i64, basis| {
         let send_before = until.min(now + SEND_WITHIN_S * 1_000_000);
-        Decision::Send(Cleared { contact: facts.contact, send_before, valid_until: until, basis })
+        Decision::Send(Cleared { send_before, valid_until: until, basis })
     };
     let barred = facts.restricted || facts.noted;
     match cause {
@@ -447,12 +439,11 @@ pub fn decide(cause: Cause<'_>, facts: &Facts, now: i64) -> Decision {
                 (None, Some(_)) => decide(Cause::Code { asked_at, for_a_yes: true }, facts, now),
             }
         }
-        Cause::Answer { received_at, gateway_answered, new_no, grant } => match () {
+        Cause::Answer { received_at, new_no, grant } => match () {
             // Their no counts, and the page has told them that nothing is sent meanwhile.
             _ if facts.restricted => Decision::Skip(Reason::Restricted),
             // Whoever says no beside a letter hears of it as anybody does.
             _ if facts.noted && !new_no => Decision::Skip(Reason::Restricted),
-            _ if gateway_answered => Decision::Skip(Reason::GatewayAnswered),
             _ if now > received_at + 5 * MINUTE => Decision::Skip(Reason::TooLate),
             // A hint that a yes came too soon is no answer to the one that counts.
             _ if grant && facts.grants_told_today > 1 => Decision::Skip(Reason::DailyLimit),
@@ -498,7 +489,7 @@ fn plan(cause: Cause<'_>, facts: &Facts, now: i64) -> Result<(i64, AskBasis), De
         return skip(Reason::CountryBlocked);
     };
     let Some(pack) = campaign.packs.get(country).filter(|_| campaign.countries.contains(country)) else {
-        // Where no pack governs nobody is asked by any campaign, +1 least of all (L10).
+        // Where no pack governs nobody is asked by any campaign, +1 least of all.
         return skip(if campaign.governed.contains(country) { Reason::NotInSegment } else { Reason::CountryBlocked });
     };
     let sector = campaign.sector.as_deref();

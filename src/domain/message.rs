@@ -109,7 +109,7 @@ impl State {
 
     /// What the person's phone or the gateway tells us makes of a message in this state, or `None` where nothing changes.
     /// Receipts repeat, skip and overtake each other, so a lower rank never overwrites a higher one; only delivery
-    /// proved true overrules a failure (providers.md 0.1).
+    /// proved true overrules a failure.
     pub fn on_receipt(self, receipt: Receipt) -> Option<State> {
         use State::*;
         let next = match receipt {
@@ -137,6 +137,40 @@ impl State {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())
+    }
+}
+
+/// What the gateway's answer to one attempt said of it; none while that is out. In a statement these are the codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    Accepted,
+    /// Proved not to have been taken, for a reason that may pass: the message is tried again.
+    NotAccepted,
+    /// Not taken, and no try of it would be: the number does not work, or is not on this channel.
+    Refused,
+    /// No answer, or one that proves nothing.
+    Unknown,
+}
+
+impl Outcome {
+    pub const ALL: [Outcome; 4] = [Outcome::Accepted, Outcome::NotAccepted, Outcome::Refused, Outcome::Unknown];
+
+    pub fn code(self) -> &'static str {
+        match self {
+            Outcome::Accepted => "accepted",
+            Outcome::NotAccepted => "not_accepted",
+            Outcome::Refused => "refused",
+            Outcome::Unknown => "unknown",
+        }
+    }
+
+    pub fn parse(code: &str) -> Option<Outcome> {
+        Outcome::ALL.into_iter().find(|outcome| outcome.code() == code)
+    }
+
+    /// Whether by this, as it is stored, the gateway did not take it.
+    pub fn turned_down(code: Option<&str>) -> bool {
+        matches!(code.and_then(Outcome::parse), Some(Outcome::NotAccepted | Outcome::Refused))
     }
 }
 

@@ -54,7 +54,7 @@ mod tests {
         is(&Entry::ALL, Entry::code, Entry::parse, entries);
         let preferences = [Preference::Granted, Preference::Refused, Preference::Withdrawn, Preference::Expired];
         is(&preferences, Preference::code, Preference::parse, "granted refused withdrawn expired");
-        use message::{Kind, Receipt, State};
+        use message::{Kind, Outcome, Receipt, State};
         is(&Kind::ALL, Kind::code, Kind::parse, "ask reminder confirm code ack help test");
         assert_eq!(Kind::ALL.map(Kind::reference_prefix).join(" "), "ask rem cfm otp ack hlp tst");
         assert_eq!(Kind::ALL.into_iter().filter(|kind| kind.is_asking()).collect::<Vec<_>>(), [Kind::Ask, Kind::Reminder]);
@@ -62,6 +62,9 @@ mod tests {
         is(&State::ALL, State::code, State::parse, states);
         assert_eq!(State::ALL.map(|state| state.to_string()).join(" "), states);
         is(&Receipt::ALL, Receipt::code, Receipt::parse, "accepted sent delivered read undelivered failed expired");
+        is(&Outcome::ALL, Outcome::code, Outcome::parse, "accepted not_accepted refused unknown");
+        let turned_down = Outcome::ALL.map(|outcome| Outcome::turned_down(Some(outcome.code())));
+        assert_eq!((turned_down, Outcome::turned_down(None)), ([false, true, true, false], false));
         let states = "asked pending granted refused stopped wrong_person expired";
         is(&consent::State::ALL, consent::State::code, consent::State::parse, states);
         use rights::Right;

@@ -11,6 +11,7 @@ use super::Engine;
 use super::claim::Letter;
 use crate::domain::campaign::{Campaign, CampaignState};
 use crate::domain::channel::Channel;
+use crate::domain::message::Outcome;
 use crate::domain::money::{Currency, Money};
 use crate::domain::preview::Shown;
 use crate::domain::price::charged;
@@ -102,7 +103,7 @@ pub(super) async fn reserve(tx: &mut Tx, row: Option<&Row>, won: impl Iterator<I
 
 /// Gives back what was reserved for attempts proved not accepted.
 pub(super) async fn release(tx: &mut Tx, settled: &[Settled]) -> Result<()> {
-    let refused = settled.iter().filter(|s| matches!(s.outcome, "not_accepted" | "refused"));
+    let refused = settled.iter().filter(|s| Outcome::turned_down(Some(s.outcome)));
     Ok(messages::release(tx, &refused.map(|s| s.attempt).collect::<Vec<_>>()).await?)
 }
 

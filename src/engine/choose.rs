@@ -9,12 +9,12 @@ use chrono::NaiveDate;
 use super::answer;
 use super::code::{self, Step};
 use super::confirm::{self, Deed, Shown, Situation};
-use super::{Engine, Tries, kept, mydata, notice, rights, waiting};
+use super::{Engine, kept, mydata, notice, retried, rights, waiting};
 use crate::clock::{DAY, instant};
 use crate::domain::campaign::{Ask, Campaign, Mode};
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::consent::{Act, State};
-use crate::domain::ledger::{Entry, Preference};
+use crate::domain::ledger::Entry;
 use crate::domain::message::Kind;
 use crate::domain::suppression::Reason;
 use crate::domain::times::Times;
@@ -176,10 +176,10 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     let mut tx = engine.store.read().await?;
     let Some(attempt) = found(&mut tx, engine, token).await? else { return kept::look(&mut tx, engine, token).await };
     let contact = contacts::by_id(&mut tx, attempt.contact_id).await?.context("the contact is gone")?;
-    let situation = Situation::of(&mut tx, engine, contact, Vec::new()).await?;
+    let situation = Situation::of(&mut tx, engine, contact).await?;
     let number = engine.vault.decrypt_number(&situation.contact.number_enc)?;
     let campaign = campaign_of(&mut tx, engine, &attempt).await?;
-    let preferences = ledger::preferences(&mut tx, &engine.controller, &situation.contact.subject).await?;
+    let granted = ledger::granted(&mut tx, &engine.controller, &situation.contact.subject).await?;
     let keyed = engine.vault.keyed_all(&number);
     let live = suppressions::of(&mut tx, &engine.controller, &keyed).await?;
     let suppressed = suppressions::live(&live).max();
@@ -217,7 +217,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
         locale: attempt.locale.clone(),
         channels,
         purposes,
-        granted: preferences.into_iter().filter(|(_, s)| *s == Preference::Granted).map(|(p, _)| p).collect(),
+        granted: granted.into_iter().collect(),
         times: situation.contact.times(),
         pending,
         reply_number: ask
@@ -308,13 +308,7 @@ pub enum Submitted {
 ///
 /// `spoken` says how the page behind the link was shown, for the proof.
 pub async fn submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spoken<'_>) -> Result<Submitted> {
-    let mut tries = Tries::default();
-    loop {
-        let done = try_submit(engine, token, choice, spoken).await;
-        if !tries.again(&done) {
-            return done;
-        }
-    }
+    retried(|| try_submit(engine, token, choice, spoken)).await
 }
 
 async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spoken<'_>) -> Result<Submitted> {
@@ -326,8 +320,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
         return Ok(Submitted::Done);
     }
     let Some(row) = contacts::lock(&mut tx, attempt.contact_id).await? else { return Ok(Submitted::Unknown) };
-    let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&row.number_enc)?);
-    let mut situation = Situation::read(&mut tx, engine, attempt.contact_id, keyed).await?;
+    let mut situation = Situation::of(&mut tx, engine, row).await?;
     let campaign = campaign_of(&mut tx, engine, &attempt).await?;
     let barred = contacts::barred(&mut tx, attempt.contact_id).await?.is_some();
     let can_grant = can_grant(engine, &attempt, campaign.as_deref());
@@ -339,8 +332,8 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
     }
     situation.on_page(&mut tx, engine, &attempt, Some(shown)).await?;
     messages::settle_by_person(&mut tx, attempt.contact_id, now).await?;
-    let preferences = ledger::preferences(&mut tx, &engine.controller, &situation.contact.subject).await?;
-    let granted: BTreeSet<Permission> = preferences.iter().filter(|(_, s)| **s == Preference::Granted).map(|(p, _)| *p).collect();
+    let granted = ledger::granted(&mut tx, &engine.controller, &situation.contact.subject).await?;
+    let granted: BTreeSet<Permission> = granted.into_iter().collect();
     let offered = |p: &Permission| channels.contains(&p.channel) && purposes.contains(&p.purpose);
     let (wanted, times) = match choice {
         Choice::Ticked(wanted, times) | Choice::Outdated { ticked: wanted, times, .. } => (wanted.clone(), times.as_ref()),
@@ -398,7 +391,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
     }
 
     if wanted.is_empty() {
-        if !confirm::is_said(&mut tx, engine, &situation.keyed, Reason::Refused).await? {
+        if !confirm::is_said(&mut tx, engine, &situation.keyed(engine)?, Reason::Refused).await? {
             confirm::act(&mut tx, engine, &mut situation, Act::SaidNo, &deed, &[]).await?;
         }
         tx.commit().await?;
@@ -454,7 +447,7 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
 
 /// Whether the number turned out to be somebody else's: nothing can be granted for it any more.
 async fn is_closed(tx: &mut Tx, engine: &Engine, situation: &Situation) -> Result<bool> {
-    let live = suppressions::of(tx, &engine.controller, &situation.keyed).await?;
+    let live = suppressions::of(tx, &engine.controller, &situation.keyed(engine)?).await?;
     Ok(suppressions::live(&live).any(|reason| reason == Reason::WrongPerson))
 }
 

@@ -315,7 +315,7 @@ fn verdict(
         Kind::Ack | Kind::Help => {
             let new_no = due.acknowledges_a_new_no();
             let grant = due.acknowledges_a_grant();
-            let answer = Cause::Answer { received_at: due.created_at, gateway_answered: false, new_no, grant };
+            let answer = Cause::Answer { received_at: due.created_at, new_no, grant };
             // The confirmation once more is both.
             let again = due.wording.as_deref() == Some(conversations::CONFIRM);
             match again.then(|| decide(Cause::Confirm, &person.facts, now)) {

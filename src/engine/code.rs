@@ -167,7 +167,7 @@ pub async fn take(tx: &mut Tx, engine: &Engine, situation: &mut Situation, text:
 /// Nothing of this person is unclear any more: the right code they typed meanwhile counts as of when they typed it. After a stop their
 /// question is closed, and a choice submitted since has ended the code.
 pub(super) async fn go_on(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<()> {
-    let mut situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+    let mut situation = Situation::read(tx, engine, contact).await?;
     let Some(conversation) = awaiting(&situation) else { return Ok(()) };
     let Some(code) = codes::live(tx, &engine.controller, conversation).await? else { return Ok(()) };
     let Some(typed_at) = code.typed_at else { return Ok(()) };

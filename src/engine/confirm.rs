@@ -10,7 +10,7 @@ use crate::domain::campaign::{Campaign, Mode};
 use crate::domain::channel::{Channel, Permission};
 use crate::domain::consent::{Act, Effect, State, next};
 use crate::domain::intake::Consent;
-use crate::domain::ledger::{Body, Entry, FirstYes, Preference};
+use crate::domain::ledger::{Body, Entry, FirstYes};
 use crate::domain::message::Kind;
 use crate::domain::suppression::Reason;
 use crate::domain::times::Times;
@@ -74,7 +74,6 @@ impl Shown<'_> {
 #[derive(Debug)]
 pub struct Situation {
     pub contact: Contact,
-    pub keyed: Vec<Keyed>,
     pub conversation: Option<Conversation>,
     pub campaign: Option<(String, std::sync::Arc<Campaign>)>,
     pub asked_by: Option<Attempt>,
@@ -92,13 +91,13 @@ pub struct Situation {
 
 impl Situation {
     /// Reads where this person stands. The contact's row stays locked until the transaction ends.
-    pub async fn read(tx: &mut Tx, engine: &Engine, contact: i64, keyed: Vec<Keyed>) -> Result<Situation> {
+    pub async fn read(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<Situation> {
         let contact = contacts::lock(tx, contact).await?.context("the contact is gone")?;
-        Situation::of(tx, engine, contact, keyed).await
+        Situation::of(tx, engine, contact).await
     }
 
     /// As [`Situation::read`], of a contact that the caller holds, or only looks at.
-    pub async fn of(tx: &mut Tx, engine: &Engine, contact: Contact, keyed: Vec<Keyed>) -> Result<Situation> {
+    pub async fn of(tx: &mut Tx, engine: &Engine, contact: Contact) -> Result<Situation> {
         let conversation = conversations::open_of(tx, contact.id).await?;
         // A question that a form or a handed link opened has nothing to do with whatever campaign asked this person once.
         let asked_by = match &conversation {
@@ -116,7 +115,6 @@ impl Situation {
         let notice = (engine.config.controller.notice_version.clone(), None);
         let mut situation = Situation {
             contact,
-            keyed,
             conversation,
             campaign,
             asked_by: None,
@@ -179,6 +177,14 @@ impl Situation {
         self.form = Some(consent.form.clone());
         (self.shown_in, self.page) = (Some(consent.locale.clone()), consent.page_hash.clone());
         self.notice = (consent.notice.clone(), Some(consent.notice_hash.clone()));
+    }
+
+    /// All hashes of the number, under which a no of this person is written; none where it is erased.
+    pub fn keyed(&self, engine: &Engine) -> Result<Vec<Keyed>> {
+        if self.contact.is_erased() {
+            return Ok(Vec::new());
+        }
+        engine.vault.keyed_of(&self.contact.number_enc)
     }
 
     pub fn mode(&self) -> Mode {
@@ -305,7 +311,7 @@ pub async fn act(
                 let body = situation.body(Entry::WrongPerson, deed, Vec::new());
                 engine.append(tx, &body).await?;
                 suppress(tx, engine, situation, Reason::WrongPerson, deed).await?;
-                untie(tx, engine, &situation.keyed).await?;
+                untie(tx, engine, &situation.keyed(engine)?).await?;
             }
             Effect::Expire => {
                 let pending = pending_of(situation);
@@ -429,7 +435,7 @@ async fn grant(tx: &mut Tx, engine: &Engine, situation: &Situation, deed: &Deed)
 }
 
 async fn suppress(tx: &mut Tx, engine: &Engine, situation: &Situation, reason: Reason, deed: &Deed) -> Result<()> {
-    let (keyed, now) = (&situation.keyed, engine.now());
+    let (keyed, now) = (&situation.keyed(engine)?, engine.now());
     // It was under way for longer than it takes to store one.
     if deed.at + MINUTE < now {
         return late::learned(tx, engine, keyed, reason, deed.at, deed).await;
@@ -515,9 +521,8 @@ pub async fn end_grants(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], reason: R
 /// Ends everything granted to these contacts.
 pub async fn end_grants_of(tx: &mut Tx, engine: &Engine, contacts: &[i64], deed: &Deed) -> Result<()> {
     for &contact in contacts {
-        let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
-        let preferences = ledger::preferences(tx, &engine.controller, &situation.contact.subject).await?;
-        let granted = preferences.into_iter().filter(|(_, s)| *s == Preference::Granted).map(|(p, _)| p).collect();
+        let situation = Situation::read(tx, engine, contact).await?;
+        let granted = ledger::granted(tx, &engine.controller, &situation.contact.subject).await?;
         withdraw(tx, engine, &situation, deed, granted).await?;
     }
     Ok(())
@@ -542,7 +547,7 @@ pub async fn take_back(
 ) -> Result<()> {
     let granted = ledger::granted(tx, &engine.controller, &situation.contact.subject).await?;
     let mut waits = pending_of(situation);
-    gone.retain(|permission| granted.iter().any(|(p, _)| p == permission) || waits.contains(permission));
+    gone.retain(|permission| granted.contains(permission) || waits.contains(permission));
     if gone.is_empty() {
         return Ok(());
     }
@@ -568,8 +573,8 @@ pub async fn take_back_one(
     deed: &Deed,
     permission: Permission,
 ) -> Result<()> {
-    let granted = ledger::granted(tx, &engine.controller, &situation.contact.subject).await?;
-    let all: Vec<Permission> = granted.into_iter().map(|(p, _)| p).chain(pending_of(situation)).collect();
+    let mut all = ledger::granted(tx, &engine.controller, &situation.contact.subject).await?;
+    all.extend(pending_of(situation));
     if all.contains(&permission) && all.iter().all(|p| *p == permission) {
         act(tx, engine, situation, Act::SaidNo, deed, &[]).await?;
         return Ok(());
@@ -592,40 +597,28 @@ pub async fn drop_pending(tx: &mut Tx, engine: &Engine, situation: &mut Situatio
     Ok(())
 }
 
-/// Says in the ledger that everything personal of this contact is deleted; what was granted ends with it.
-pub async fn erased(tx: &mut Tx, engine: &Engine, contact: i64, deed: &Deed) -> Result<()> {
-    let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
-    let body = situation.body(Entry::Erased, deed, Vec::new());
-    engine.append(tx, &body).await?;
-    Ok(())
-}
-
-/// Says in the ledger that the time of these consents is over.
-pub async fn consents_expired(tx: &mut Tx, engine: &Engine, contact: i64, gone: Vec<Permission>, deed: &Deed) -> Result<()> {
-    let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
-    let body = situation.body(Entry::ConsentExpired, deed, gone);
-    engine.append(tx, &body).await?;
-    Ok(())
-}
-
-/// Says in the ledger that something of this contact is deleted because of its age.
-pub async fn too_old(tx: &mut Tx, engine: &Engine, contact: i64, deed: &Deed) -> Result<()> {
-    let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
-    let body = situation.body(Entry::Retention, deed, Vec::new());
+/// Says in the ledger what becomes of this contact by no act of theirs now, and writes nothing else: what the entry ends ends with it, and no
+/// number is silenced.
+pub async fn note(
+    tx: &mut Tx,
+    engine: &Engine,
+    contact: i64,
+    entry: Entry,
+    permissions: Vec<Permission>,
+    deed: &Deed,
+) -> Result<()> {
+    let situation = Situation::read(tx, engine, contact).await?;
+    let body = situation.body(entry, deed, permissions);
     engine.append(tx, &body).await?;
     Ok(())
 }
 
 /// Says in the ledger that the use of this contact's data is restricted, or no more; then what stands granted may be used again.
 pub async fn restricted(tx: &mut Tx, engine: &Engine, contact: i64, restricted: bool, deed: &Deed) -> Result<()> {
-    let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+    let situation = Situation::read(tx, engine, contact).await?;
     let (entry, permissions) = match restricted {
         true => (Entry::Restricted, Vec::new()),
-        false => {
-            let all = ledger::preferences(tx, &engine.controller, &situation.contact.subject).await?;
-            let granted = all.into_iter().filter(|(_, s)| *s == Preference::Granted).map(|(p, _)| p);
-            (Entry::Unrestricted, granted.collect())
-        }
+        false => (Entry::Unrestricted, ledger::granted(tx, &engine.controller, &situation.contact.subject).await?),
     };
     let body = situation.body(entry, deed, permissions);
     engine.append(tx, &body).await?;
@@ -642,23 +635,13 @@ pub async fn number_changed(tx: &mut Tx, engine: &Engine, contact: i64, deed: &D
     close_by(tx, engine, contact, Act::WrongPerson, deed).await
 }
 
-/// As [`number_changed`], of a number that somebody else has said to be theirs: that closed it, and stays on record as what did.
-pub async fn number_changed_since(tx: &mut Tx, engine: &Engine, contact: i64, deed: &Deed) -> Result<()> {
-    let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
-    let body = situation.body(Entry::WrongPerson, deed, Vec::new());
-    engine.append(tx, &body).await?;
-    Ok(())
-}
-
 async fn close_by(tx: &mut Tx, engine: &Engine, contact: i64, said: Act, deed: &Deed) -> Result<()> {
-    let row = contacts::lock(tx, contact).await?.context("the contact is gone")?;
-    let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&row.number_enc)?);
-    let mut situation = Situation::read(tx, engine, contact, keyed).await?;
+    let mut situation = Situation::read(tx, engine, contact).await?;
     act(tx, engine, &mut situation, said, deed, &[]).await?;
     Ok(())
 }
 
-/// The provider holds an opt-out of this person (T19): ours from now on, too.
+/// The provider holds an opt-out of this person: ours from now on, too.
 pub async fn gateway_opt_out(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<()> {
     let now = engine.now();
     stop_by_other(tx, engine, contact, Entry::Stopped, "gateway", &format!("opted out at the gateway, {now}")).await
@@ -678,12 +661,10 @@ async fn stop_by_other(
     evidence: &str,
 ) -> Result<()> {
     let now = engine.now();
-    let row = contacts::lock(tx, contact).await?.context("the contact is gone")?;
-    if row.is_erased() {
+    let mut situation = Situation::read(tx, engine, contact).await?;
+    if situation.contact.is_erased() {
         return Ok(());
     }
-    let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&row.number_enc)?);
-    let mut situation = Situation::read(tx, engine, contact, keyed).await?;
     let deed = Deed { at: now, channel, action: "stop", evidence: evidence.to_owned(), text_hash: None };
     let body = situation.body(entry, &deed, Vec::new());
     engine.append(tx, &body).await?;

@@ -13,7 +13,7 @@ use crate::config::{Config, GatewayConfig};
 use crate::domain::campaign::Campaign;
 use crate::domain::channel::{Channel, Permission};
 use crate::domain::ledger::{self as proof, Body, NUMBER_CHANGED, Preference};
-use crate::domain::message;
+use crate::domain::message::{self, Outcome};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::register::Screened;
 use crate::domain::reply::Intent;
@@ -260,7 +260,7 @@ async fn note(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &Asked)
     requests::add(tx, engine, Right::Access, &keyed, subject.as_deref(), asked, &[]).await?;
     for id in others {
         if let Some(other) = contacts::by_id(tx, id).await?.filter(|c| !c.is_erased()) {
-            let own = engine.vault.keyed_all(&engine.vault.decrypt_number(&other.number_enc)?);
+            let own = engine.vault.keyed_of(&other.number_enc)?;
             requests::settle(tx, engine, Right::Access, &own, Some(&other.subject)).await?;
         }
     }
@@ -388,7 +388,7 @@ async fn read(tx: &mut Tx, engine: &Engine, wording: &str, revision: Option<i64>
 
 /// Reads it all. The caller reads in one picture ([`Store::read`](crate::store::Store::read)).
 pub async fn gather(tx: &mut Tx, engine: &Engine, contact: Contact) -> Result<Dossier> {
-    let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+    let keyed = engine.vault.keyed_of(&contact.number_enc)?;
     let noes = suppressions::of(tx, &engine.controller, &keyed).await?;
     let theirs = match suppressions::live_at(&noes).find(|(no, _)| *no == suppression::Reason::WrongPerson) {
         // Said again, or learned by a restored copy, the no may be newer than what closed the number, or all there is.
@@ -460,8 +460,8 @@ async fn of_number(tx: &mut Tx, engine: &Engine, contact: Contact, until: i64, t
                 gateway: row.gateway.unwrap_or_default(),
                 basis: row.basis,
                 wording_hash: row.wording_hash,
-                was_refused: matches!(row.outcome.as_deref(), Some("not_accepted" | "refused"))
-                    || (row.outcome.as_deref() != Some("accepted") && row.state == message::State::Failed.code()),
+                was_refused: Outcome::turned_down(row.outcome.as_deref())
+                    || (row.outcome.as_deref() != Some(Outcome::Accepted.code()) && row.state == message::State::Failed.code()),
                 notice: notice.map(|n| (n.version.clone(), n.hashes.get(&row.locale).cloned())),
                 locale: row.locale,
                 reference,

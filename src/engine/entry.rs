@@ -1,4 +1,4 @@
-//! Somebody writes to us first, by a link or a QR code of ours (compliance S54): that is recorded, allows one answer in that conversation,
+//! Somebody writes to us first, by a link or a QR code of ours: that is recorded, allows one answer in that conversation,
 //! the link of the page on which consent comes first, and is no consent.
 
 use anyhow::Result;
@@ -42,7 +42,7 @@ pub(super) async fn come(
     heard: &Heard<'_>,
 ) -> Result<(Option<i64>, String)> {
     let unanswered = |why: &str| format!("{ENTRY} {}, {why}", entry.form);
-    if !suppressions::erased_among(tx, &engine.controller, keyed.iter().map(|k| k.mac.as_str())).await?.is_empty() {
+    if suppressions::is_erased(tx, &engine.controller, keyed).await? {
         return Ok((None, ERASED.to_owned()));
     }
     let no = match &contact {

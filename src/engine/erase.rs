@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use super::confirm::{self, Deed};
 use super::requests::{self, Asked};
-use super::{Engine, Tries, notify};
+use super::{Engine, notify, retried};
 use crate::clock::DAY;
 use crate::crash;
 use crate::domain::answer::By;
+use crate::domain::ledger::Entry;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
@@ -58,18 +59,16 @@ pub enum Left {
 
 /// Erases the person with this number, and with every number tied to it. `rehearsal` changes nothing and answers what would go.
 pub async fn erase(engine: &Engine, number: &PhoneNumber, asked: &Asked, rehearsal: bool) -> Result<Erased> {
-    let mut tries = Tries::default();
-    loop {
+    retried(|| async move {
         let mut tx = engine.store.write().await?;
-        let done = match within(&mut tx, engine, number, asked).await {
-            Ok(erased) if rehearsal => tx.rollback().await.map(|()| erased).map_err(anyhow::Error::from),
-            Ok(erased) => tx.commit().await.map(|()| erased).map_err(anyhow::Error::from),
-            Err(error) => Err(error),
-        };
-        if !tries.again(&done) {
-            return done;
+        let erased = within(&mut tx, engine, number, asked).await?;
+        match rehearsal {
+            true => tx.rollback().await?,
+            false => tx.commit().await?,
         }
-    }
+        Ok(erased)
+    })
+    .await
 }
 
 /// As [`erase()`], in the caller's transaction, which must have locked nothing yet.
@@ -117,7 +116,7 @@ pub async fn within(tx: &mut Tx, engine: &Engine, number: &PhoneNumber, asked: &
     let mut people = Vec::new();
     for &id in &all {
         let Some(contact) = contacts::lock(tx, id).await?.filter(|c| !c.is_erased()) else { continue };
-        let own = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+        let own = engine.vault.keyed_of(&contact.number_enc)?;
         keyed.extend(own.iter().cloned());
         people.push((contact, own));
     }
@@ -188,7 +187,7 @@ async fn let_go(tx: &mut Tx, engine: &Engine, keyed: &[Keyed]) -> Result<()> {
 
 /// Deletes everything personal of one contact, after the ledger has said so. Whoever was told of them by webhook hears of a stop.
 pub(super) async fn one(tx: &mut Tx, engine: &Engine, contact: &Contact, deed: &Deed) -> Result<u64> {
-    confirm::erased(tx, engine, contact.id, deed).await?;
+    confirm::note(tx, engine, contact.id, Entry::Erased, Vec::new(), deed).await?;
     let now = engine.now();
     Ok(erase::contact(tx, &engine.controller, contact.id, &contact.subject, &contact.number_enc, now).await?)
 }

@@ -26,7 +26,7 @@ pub async fn expire(engine: &Engine) -> Result<u64> {
         let due = conversations::expired(&mut tx, &engine.controller, engine.now(), CHUNK).await?;
         let count = due.len() as u64;
         for conversation in due {
-            let mut situation = Situation::read(&mut tx, engine, conversation.contact_id, Vec::new()).await?;
+            let mut situation = Situation::read(&mut tx, engine, conversation.contact_id).await?;
             // The person may have answered while we waited for their row.
             if !situation.conversation.as_ref().is_some_and(|c| c.id == conversation.id && c.expires_at <= engine.now()) {
                 continue;

@@ -53,7 +53,7 @@ pub async fn link(engine: &Engine, number: &PhoneNumber, by: &str, asked_back: O
         );
     }
     // Also where the no reached the number before anybody was known by it.
-    let erased = !suppressions::erased_among(&mut tx, &engine.controller, keyed.iter().map(|k| k.mac.as_str())).await?.is_empty();
+    let erased = suppressions::is_erased(&mut tx, &engine.controller, &keyed).await?;
     let contact = match (known, asked_back) {
         (_, None) if erased => bail!(
             "the person of this number was erased, and comes back by their own yes alone; remedy: where they asked for it, `permesso contact link NUMBER --asked-back \"letter of …\"`"

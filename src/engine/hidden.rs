@@ -106,7 +106,7 @@ async fn adopt(tx: &mut Tx, engine: &Engine) -> Result<()> {
             text_hash: engine.vault.fingerprint("reply", &text),
         };
         inbound::give(tx, said.id, contact.id).await?;
-        let effect = receive::reply(tx, engine, contact.id, &number, engine.vault.keyed_all(&number), &heard).await?;
+        let effect = receive::reply(tx, engine, contact.id, &number, &engine.vault.keyed_all(&number), &heard).await?;
         inbound::set_effect(tx, said.id, effect).await?;
         inherit(tx, engine, &Keyed { key_id: USER, mac: said.mac }, contact.id).await?;
     }
@@ -119,7 +119,7 @@ async fn inherit(tx: &mut Tx, engine: &Engine, user: &Keyed, contact: i64) -> Re
     let Some(contact) = contacts::by_id(tx, contact).await?.filter(|c| !c.is_erased()) else { return Ok(()) };
     suppressions::lift_answered(tx, controller, user, contact.id, now).await?;
     let noes = suppressions::of(tx, controller, std::slice::from_ref(user)).await?;
-    let mut keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+    let mut keyed = engine.vault.keyed_of(&contact.number_enc)?;
     keyed.push(user.clone());
     for (reason, at) in suppressions::live_at(&noes) {
         late::learned(tx, engine, &keyed, reason, at, &confirm::said_hidden(now)).await?;

@@ -13,7 +13,7 @@ use crate::clock::instant;
 use crate::domain::answer::{Answer, By, OBJECTION};
 use crate::domain::eligibility::{Reason, told};
 use crate::domain::ledger::{Body, Entry, NUMBER_CHANGED};
-use crate::domain::message::{Receipt, State};
+use crate::domain::message::{Outcome, Receipt, State};
 use crate::domain::reply::Intent;
 use crate::gateway::driver::Class;
 use crate::store::inbound::{Inbound, ReceiptOf};
@@ -79,26 +79,26 @@ impl Leg<'_> {
     fn new<'a>(row: &'a Row, receipts: &[ReceiptOf], newest: bool) -> Option<Leg<'a>> {
         let (id, at) = (row.attempt?, row.claimed_at?);
         let own: Vec<&ReceiptOf> = receipts.iter().filter(|r| r.attempt_id == id).collect();
-        let outcome = row.outcome.as_deref().unwrap_or("");
+        let outcome = row.outcome.as_deref().and_then(Outcome::parse);
         let error = row.error.as_deref().map_or(String::new(), |error| format!(" ({error})"));
         let window = match row.reason.as_deref() == Some(messages::WINDOW_CLOSED) {
             true => ": WhatsApp takes free text for a day after a message of theirs alone",
             false => "",
         };
         let learned = own.iter().filter_map(|r| Receipt::parse(&r.status));
-        let begun = if outcome == "accepted" { State::Accepted } else { State::Unknown };
+        let begun = if outcome == Some(Outcome::Accepted) { State::Accepted } else { State::Unknown };
         let told = learned.fold(begun, |state, receipt| state.on_receipt(receipt).unwrap_or(state));
         let message = State::parse(&row.state).unwrap_or(State::Unknown);
         // What a look-up, an operator's word or the person's own reply settled stands on the message alone.
         let settled =
             newest && !row.moved_on && !matches!(message, State::Planned | State::Sending | State::Cancelled | State::Lapsed);
         let arrived = matches!(told, State::Delivered | State::Read);
-        let not_on_channel = (outcome == "refused" && row.moved_on) || own.iter().any(|r| not_on_channel_by(r));
+        let not_on_channel = (outcome == Some(Outcome::Refused) && row.moved_on) || own.iter().any(|r| not_on_channel_by(r));
         let (reach, became) = match outcome {
             _ if not_on_channel && !arrived => (Reach::Missed, "not on this channel".to_owned()),
-            "not_accepted" if !arrived => (Reach::Missed, format!("not taken by the gateway{error}")),
-            "refused" if !arrived => (Reach::Missed, format!("refused by the gateway{error}{window}")),
-            "" if own.is_empty() && !settled => (Reach::Out, "on its way".to_owned()),
+            Some(Outcome::NotAccepted) if !arrived => (Reach::Missed, format!("not taken by the gateway{error}")),
+            Some(Outcome::Refused) if !arrived => (Reach::Missed, format!("refused by the gateway{error}{window}")),
+            None if own.is_empty() && !settled => (Reach::Out, "on its way".to_owned()),
             _ => {
                 let state = if own.is_empty() && settled { message } else { told };
                 match state {

@@ -12,7 +12,7 @@ use super::confirm::{self, Deed};
 use super::ids::{self, Crowd};
 use super::noes::{No, Taken, answered, hashes, not_of_erased, taken};
 use super::table::{Broken, NotUtf8, Row, Table};
-use super::{Engine, Tries, rights};
+use super::{Engine, retried, rights};
 use crate::clock::instant;
 use crate::config::List;
 use crate::crash;
@@ -34,7 +34,7 @@ const CHUNK: usize = 2000;
 /// By which a row of one kind of list is told from the same of the other.
 const CONTACTS: &str = "contacts";
 const SUPPRESSIONS: &str = "suppressions";
-/// Sources that give no right to ask (S32): bought lists, and lists of which nobody knows whence.
+/// Sources that give no right to ask: bought lists, and lists of which nobody knows whence.
 const QUARANTINED: [&str; 9] =
     ["", "purchased", "bought", "rented", "unknown", "acquistata", "comprata", "sconosciuta", "third_party"];
 
@@ -287,7 +287,7 @@ pub async fn contacts(engine: &Engine, file: &Path, mut progress: impl FnMut(u64
     let mut crowds: BTreeMap<String, Crowd> = BTreeMap::new();
     let mut next = reading.next().await?;
     while let Some(chunk) = next {
-        let (stored, read) = tokio::join!(again(async || store(engine, &chunk).await), reading.next());
+        let (stored, read) = tokio::join!(retried(|| store(engine, &chunk)), reading.next());
         let Stored { merged, erased, answered, crowded } = stored?;
         for (id, numbers) in &crowded {
             let line = chunk.rows.iter().find(|row| row.human.as_ref() == Some(id)).map_or(0, |row| row.import_line);
@@ -316,17 +316,6 @@ pub async fn record(engine: &Engine, kind: &str, name: &str, summary: &Summary) 
     let mut tx = engine.store.write().await?;
     contacts::save_import(&mut tx, &engine.controller, kind, name, &serde_json::to_string(summary)?, engine.now()).await?;
     Ok(tx.commit().await?)
-}
-
-/// Does a chunk again where it met an answer of one of its people head-on.
-async fn again<T>(mut chunk: impl AsyncFnMut() -> Result<T>) -> Result<T> {
-    let mut tries = Tries::default();
-    loop {
-        let done = chunk().await;
-        if !tries.again(&done) {
-            return done;
-        }
-    }
 }
 
 /// What became of a chunk.
@@ -370,13 +359,7 @@ async fn store(engine: &Engine, chunk: &Chunk) -> Result<Stored> {
     }
     let answered = answered(&mut tx, engine, &again).await?.len() as u64;
     noes.extend(humans_of_wrong(&mut tx, engine, &said_no).await?);
-    if !noes.is_empty() {
-        suppressions::suppress(&mut tx, &engine.controller, &noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
-        confirm::end_grants(&mut tx, engine, &noes, Reason::UnsubscribedBefore, &by_list(now)).await?;
-    }
-    if !days.is_empty() {
-        suppressions::date(&mut tx, &engine.controller, days).await?;
-    }
+    end(&mut tx, engine, &noes, days).await?;
     let numbers: Vec<Keyed> = chunk.iter().flat_map(hashes_of).collect();
     rights::restrict_as_requested(&mut tx, engine, &numbers).await?;
     spread(&mut tx, engine, &merged.humans, now).await?;
@@ -389,6 +372,19 @@ async fn store(engine: &Engine, chunk: &Chunk) -> Result<Stored> {
     crash::point("mid-import");
     tx.commit().await?;
     Ok(Stored { merged, erased: gone.len() as u64, answered, crowded })
+}
+
+/// Takes the noes of a list, and the days that it gives for them.
+async fn end(tx: &mut Tx, engine: &Engine, noes: &[Keyed], days: &[(Keyed, String)]) -> Result<()> {
+    let now = engine.now();
+    if !noes.is_empty() {
+        suppressions::suppress(tx, &engine.controller, noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
+        confirm::end_grants(tx, engine, noes, Reason::UnsubscribedBefore, &by_list(now)).await?;
+    }
+    if !days.is_empty() {
+        suppressions::date(tx, &engine.controller, days).await?;
+    }
+    Ok(())
 }
 
 /// Under what the number and the human of a row are known.
@@ -521,7 +517,6 @@ fn read_row(engine: &Engine, row: &Row<'_>, line: u64, file: &str) -> std::resul
         kind: kind.map(Kind::code),
         last_action: last_action.map(|d| d.to_string()),
         human: ids::of(row).map(|id| engine.vault.human(id)),
-        restricted: 0,
         row_hash: engine.vault.fingerprint("row", &all.join("\u{1f}")),
         import_line: i64::try_from(line).unwrap_or(0),
         file: file.to_owned(),
@@ -693,7 +688,7 @@ pub async fn suppressions(engine: &Engine, file: &Path, mut progress: impl FnMut
         }
         if chunk.len() >= CHUNK || (end && !chunk.is_empty()) {
             // Counted by the rows: a no reaches the human's other numbers too, and these stand in no list.
-            let (mut left, answered) = again(async || leave_in_peace(engine, &chunk, &days).await).await?;
+            let (mut left, answered) = retried(|| leave_in_peace(engine, &chunk, &days)).await?;
             for row in chunk.drain(..).filter(|row| !row.numbers.is_empty()) {
                 summary.unsubscribed += 1;
                 match row.numbers.iter().any(|keyed| left.contains(&keyed.mac)) {
@@ -741,13 +736,7 @@ async fn leave_in_peace(engine: &Engine, rows: &[No], days: &[(Keyed, String)]) 
     let Taken { mut noes, said_no, again } = taken(&mut tx, engine, rows, &erased).await?;
     let answered = answered(&mut tx, engine, &again).await?;
     noes.extend(humans_of_wrong(&mut tx, engine, &said_no).await?);
-    if !noes.is_empty() {
-        suppressions::suppress(&mut tx, &engine.controller, &noes, Reason::UnsubscribedBefore, By::List, now, now).await?;
-        confirm::end_grants(&mut tx, engine, &noes, Reason::UnsubscribedBefore, &by_list(now)).await?;
-    }
-    if !days.is_empty() {
-        suppressions::date(&mut tx, &engine.controller, days).await?;
-    }
+    end(&mut tx, engine, &noes, days).await?;
     spread(&mut tx, engine, &tied, now).await?;
     tx.commit().await?;
     Ok((known, answered))

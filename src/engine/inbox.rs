@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::receive::{self, Resolved};
-use super::{Engine, Tries};
+use super::{Engine, retried};
 use crate::clock::instant;
 use crate::domain::phone::PhoneNumber;
 use crate::store::inbound;
@@ -93,13 +93,7 @@ pub async fn with_numbers(engine: &Engine, after: i64, limit: i64) -> Result<Vec
 /// # Errors
 /// Nothing waits under this id, or a stop would reach nobody.
 pub async fn resolve(engine: &Engine, id: i64, stop: bool, by: &str) -> Result<bool> {
-    let mut tries = Tries::default();
-    loop {
-        let done = try_resolve(engine, id, stop, by).await;
-        if !tries.again(&done) {
-            return done;
-        }
-    }
+    retried(|| try_resolve(engine, id, stop, by)).await
 }
 
 async fn try_resolve(engine: &Engine, id: i64, stop: bool, by: &str) -> Result<bool> {

@@ -1,4 +1,4 @@
-//! Consent first (compliance S2, S5): on a form people choose before anything is known of them, then give a number, and a one-time code to
+//! Consent first: on a form people choose before anything is known of them, then give a number, and a one-time code to
 //! that number, typed where they are, makes the choice count. What was chosen travels in a sealed token; only the second step stores
 //! anything. Anybody can type anybody's number, so a number that said no gets nothing, and whoever typed it cannot tell.
 
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::code::{Standing, standing};
 use super::confirm::{self, Deed, Shown, Situation};
-use super::{Engine, Tries, answer, enroll, notice, retention};
+use super::{Engine, answer, enroll, notice, retention, retried};
 use crate::clock::{DAY, MINUTE};
 use crate::config::{Form, templates};
 use crate::domain::campaign::Mode;
@@ -104,13 +104,8 @@ pub async fn give(engine: &Engine, form: &Form, token: &str, number: &str) -> Re
     let intake = intakes::take_up(&mut tx, &engine.controller, &form.name, &token_hash, engine.now()).await?;
     tx.commit().await?;
     let Some(intake) = intake else { return Ok(Given::BadToken) };
-    let mut tries = Tries::default();
-    loop {
-        let done = try_give(engine, form, &consent, &number, intake).await;
-        if !tries.again(&done) {
-            return done.map(|()| Given::Taken);
-        }
-    }
+    retried(|| try_give(engine, form, &consent, &number, intake)).await?;
+    Ok(Given::Taken)
 }
 
 async fn try_give(engine: &Engine, form: &Form, consent: &Consent, number: &PhoneNumber, intake: i64) -> Result<()> {
@@ -267,14 +262,9 @@ pub enum Typed {
 /// The last step: the code that only the number's phone has. Said again it changes nothing.
 pub async fn complete(engine: &Engine, form: &Form, token: &str, text: &str) -> Result<Typed> {
     let Some(consent) = open(engine, form, token, CODE_LIFE) else { return Ok(Typed::BadToken) };
-    let mut tries = Tries::default();
-    loop {
-        let done = try_complete(engine, form, &consent, text).await;
-        if !tries.again(&done) {
-            let link = engine.config.link(&engine.vault.intake_page(&consent.nonce));
-            return done.map(|yes| if yes { Typed::Confirmed { granted: consent.permissions, link } } else { Typed::Wrong });
-        }
-    }
+    let confirmed = retried(|| try_complete(engine, form, &consent, text)).await?;
+    let link = engine.config.link(&engine.vault.intake_page(&consent.nonce));
+    Ok(if confirmed { Typed::Confirmed { granted: consent.permissions, link } } else { Typed::Wrong })
 }
 
 async fn try_complete(engine: &Engine, form: &Form, consent: &Consent, text: &str) -> Result<bool> {
@@ -323,8 +313,7 @@ async fn try_complete(engine: &Engine, form: &Form, consent: &Consent, text: &st
 /// the person had said before was touched; an open question of a campaign gives way, as it does to a choice on the person's own page.
 async fn grant(tx: &mut Tx, engine: &Engine, contact: &Contact, consent: &Consent, code: &Code) -> Result<bool> {
     let (controller, now) = (engine.controller.as_str(), engine.now());
-    let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
-    let mut before = Situation::read(tx, engine, contact.id, keyed.clone()).await?;
+    let mut before = Situation::read(tx, engine, contact.id).await?;
     if let Some(question) = &before.conversation {
         codes::end(tx, controller, question.id, now).await?;
         let evidence = format!("chosen on form {} since", consent.form);
@@ -334,7 +323,7 @@ async fn grant(tx: &mut Tx, engine: &Engine, contact: &Contact, consent: &Consen
     let opening = Opening { contact: contact.id, message: code.message_id, expires_at: now + VALID };
     // Since the choice: a STOP said before the code was typed beats it, however late it comes (promise 6).
     conversations::open(tx, controller, None, None, Mode::LinkCode.code(), &[opening], consent.at).await?;
-    let mut situation = Situation::read(tx, engine, contact.id, keyed).await?;
+    let mut situation = Situation::read(tx, engine, contact.id).await?;
     if situation.conversation.as_ref().is_none_or(|c| c.message_id != code.message_id) {
         // A claim opened a question of its campaign at this very moment; typed again, the code finds it and it gives way.
         return Ok(false);

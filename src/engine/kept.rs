@@ -42,7 +42,7 @@ pub(super) async fn look(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Op
     let (mut masked_number, mut granted) = (String::new(), BTreeSet::new());
     if let Some((contact, _)) = person(tx, engine, token).await? {
         masked_number = engine.vault.decrypt_number(&contact.number_enc)?.masked();
-        granted = ledger::granted(tx, &engine.controller, &contact.subject).await?.into_iter().map(|(p, _)| p).collect();
+        granted = ledger::granted(tx, &engine.controller, &contact.subject).await?.into_iter().collect();
     }
     Ok(Some(View {
         masked_number,
@@ -73,8 +73,8 @@ pub(super) async fn look(tx: &mut Tx, engine: &Engine, token: &str) -> Result<Op
 }
 
 /// The person behind the link. Without a question open, the ask that it answers is not here, and any other is none of its proof.
-async fn situation(tx: &mut Tx, engine: &Engine, contact: i64, locale: String, keyed: Vec<Keyed>) -> Result<Situation> {
-    let mut situation = Situation::read(tx, engine, contact, keyed).await?;
+async fn situation(tx: &mut Tx, engine: &Engine, contact: i64, locale: String) -> Result<Situation> {
+    let mut situation = Situation::read(tx, engine, contact).await?;
     if situation.conversation.is_none() {
         (situation.campaign, situation.asked_by, situation.basis) = (None, None, None);
         let version = notice::standing(tx, engine).await?;
@@ -93,8 +93,7 @@ pub(super) async fn submit(mut tx: Tx, engine: &Engine, token: &str, choice: &Ch
     let (act, reason) = match choice {
         Choice::Withdraw(permission) => {
             if let Some((contact, _)) = person(&mut tx, engine, token).await? {
-                let all = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
-                let mut situation = situation(&mut tx, engine, contact.id, link.locale, all).await?;
+                let mut situation = situation(&mut tx, engine, contact.id, link.locale).await?;
                 confirm::take_back_one(&mut tx, engine, &mut situation, &deed, *permission).await?;
             }
             tx.commit().await?;
@@ -106,9 +105,8 @@ pub(super) async fn submit(mut tx: Tx, engine: &Engine, token: &str, choice: &Ch
     };
     match contacts::by_number(&mut tx, controller, &keyed).await?.filter(|c| !c.is_erased()) {
         Some(contact) => {
-            let all = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
-            let mut situation = situation(&mut tx, engine, contact.id, link.locale, all).await?;
-            if !confirm::is_said(&mut tx, engine, &situation.keyed, reason).await? {
+            let mut situation = situation(&mut tx, engine, contact.id, link.locale).await?;
+            if !confirm::is_said(&mut tx, engine, &situation.keyed(engine)?, reason).await? {
                 confirm::act(&mut tx, engine, &mut situation, act, &deed, &[]).await?;
             }
         }

@@ -15,7 +15,7 @@ use crate::vault::Keyed;
 pub(super) async fn no(tx: &mut Tx, engine: &Engine, situation: &Situation, reason: Reason, deed: &Deed) -> Result<()> {
     let body = situation.body(Entry::LateNo, deed, Vec::new());
     engine.append(tx, &body).await?;
-    end_older(tx, engine, &situation.keyed, reason, deed.at, deed).await
+    end_older(tx, engine, &situation.keyed(engine)?, reason, deed.at, deed).await
 }
 
 /// A no of the person's, said at `at` and learned of later: of the number that has these hashes it ends everything, of the human's others
@@ -37,19 +37,18 @@ async fn end_older(tx: &mut Tx, engine: &Engine, keyed: &[Keyed], reason: Reason
     let (controller, now) = (engine.controller.as_str(), engine.now());
     let (reached, _) = suppressions::reach(tx, controller, keyed).await?;
     for contact in reached {
-        let one = Situation::read(tx, engine, contact, Vec::new()).await?;
+        let one = Situation::read(tx, engine, contact).await?;
         if one.contact.is_erased() {
             continue;
         }
-        let granted = ledger::granted(tx, controller, &one.contact.subject).await?;
+        let granted = ledger::first_yeses(tx, controller, &one.contact.subject).await?;
         let (newer, older): (Vec<_>, Vec<_>) =
             granted.into_iter().partition(|(_, first_yes_at)| (at + 1..=now).contains(first_yes_at));
         if !older.is_empty() {
             confirm::withdraw(tx, engine, &one, deed, older.into_iter().map(|(permission, _)| permission).collect()).await?;
         }
         if newer.is_empty() {
-            let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&one.contact.number_enc)?);
-            suppressions::suppress_alone(tx, controller, &keyed, reason, By::Person, at, now).await?;
+            suppressions::suppress_alone(tx, controller, &one.keyed(engine)?, reason, By::Person, at, now).await?;
         } else {
             suppressions::note_answered(tx, controller, contact, reason, at, now).await?;
         }

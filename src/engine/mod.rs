@@ -217,14 +217,14 @@ impl Engine {
     }
 }
 
-/// How often a transaction was begun that met another one head-on: doing it again is all it takes, at most five times.
-#[derive(Debug, Default)]
-struct Tries(u32);
-
-impl Tries {
-    /// Whether what was done has to be done again.
-    fn again<T>(&mut self, done: &Result<T>) -> bool {
-        self.0 += 1;
-        self.0 < 6 && done.as_ref().is_err_and(store::is_deadlock)
+/// Does a transaction, and again where it met another one head-on: that is all it takes, at most five times.
+async fn retried<T, F: Future<Output = Result<T>>>(mut transaction: impl FnMut() -> F) -> Result<T> {
+    let mut tries = 0;
+    loop {
+        let done = transaction().await;
+        tries += 1;
+        if tries == 6 || !done.as_ref().is_err_and(store::is_deadlock) {
+            return done;
+        }
     }
 }

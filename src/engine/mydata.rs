@@ -1,5 +1,5 @@
 //! A person's own data behind a fresh one-time code to their phone: whoever has the link alone sees the last digits of the number and
-//! nothing else (T7). The code is one like that of `link_code`, with its tries, its life and its limits; the right one opens the data for a
+//! nothing else. The code is one like that of `link_code`, with its tries, its life and its limits; the right one opens the data for a
 //! quarter of an hour, to whoever holds the ticket that its page carries.
 
 use anyhow::Result;
@@ -10,7 +10,7 @@ use super::confirm::{self, Deed};
 use super::dossier::{self, Dossier};
 use super::erase::{self, Erased};
 use super::requests::{self, Asked};
-use super::{Engine, Tries, answer, kept, rights};
+use super::{Engine, answer, kept, retried, rights};
 use crate::clock::MINUTE;
 use crate::domain::campaign::Sender;
 use crate::domain::channel::Channel;
@@ -37,7 +37,7 @@ pub struct Door {
     pub locale: String,
     pub step: Step,
     pub now: i64,
-    /// The number is another person's by now: a code to it would show them somebody else's data (T16).
+    /// The number is another person's by now: a code to it would show them somebody else's data.
     pub closed: bool,
     /// All marketing has ended already.
     pub objected: bool,
@@ -145,13 +145,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<Door>> {
 
 /// Sends a code to the number, unless one is on its way or there were too many. False where there is no such link.
 pub async fn send(engine: &Engine, token: &str, locale: Option<&str>) -> Result<bool> {
-    let mut tries = Tries::default();
-    loop {
-        let done = try_send(engine, token, locale).await;
-        if !tries.again(&done) {
-            return done;
-        }
-    }
+    retried(|| try_send(engine, token, locale)).await
 }
 
 async fn try_send(engine: &Engine, token: &str, locale: Option<&str>) -> Result<bool> {
@@ -208,13 +202,7 @@ pub(super) fn code_sender<'a>(engine: &'a Engine, own: &str) -> Option<&'a Sende
 
 /// Takes a code. The right one, in time, once, on the page it was sent for, opens the data, and the record of requests says so.
 pub async fn take(engine: &Engine, token: &str, text: &str) -> Result<Typed> {
-    let mut tries = Tries::default();
-    loop {
-        let done = try_take(engine, token, text).await;
-        if !tries.again(&done) {
-            return done;
-        }
-    }
+    retried(|| try_take(engine, token, text)).await
 }
 
 async fn try_take(engine: &Engine, token: &str, text: &str) -> Result<Typed> {
@@ -288,13 +276,7 @@ pub async fn erase(engine: &Engine, token: &str, ticket: &str) -> Result<Option<
 /// The person objects to all marketing, by the link alone: ending it is never harder than beginning it (Art. 7(3), 21(2) GDPR). False
 /// where there is no such link. Said again it changes nothing.
 pub async fn object(engine: &Engine, token: &str) -> Result<bool> {
-    let mut tries = Tries::default();
-    loop {
-        let done = try_object(engine, token).await;
-        if !tries.again(&done) {
-            return done;
-        }
-    }
+    retried(|| try_object(engine, token)).await
 }
 
 async fn try_object(engine: &Engine, token: &str) -> Result<bool> {

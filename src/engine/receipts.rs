@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::{Engine, confirm, hidden, legs, outcome};
 use crate::clock::DAY;
-use crate::domain::message::{Kind, Receipt, State};
+use crate::domain::message::{Kind, Outcome, Receipt, State};
 use crate::gateway::Event;
 use crate::gateway::driver::Class;
 use crate::store::inbound::{Matched, NewReceipt};
@@ -227,18 +227,18 @@ fn may_confirm(attempt: &Attempt) -> bool {
 /// Whether this receipt is of a message that the gateway took, whatever its answer said: the person may have it, and it is not sent
 /// again (promise 3). `Failed` may be that very answer, told once more.
 fn proves_taken(attempt: &Attempt, status: Receipt) -> bool {
-    match attempt.outcome.as_deref() {
-        Some("not_accepted") => status != Receipt::Failed,
+    match attempt.outcome.as_deref().and_then(Outcome::parse) {
+        Some(Outcome::NotAccepted) => status != Receipt::Failed,
         // A number that does not work stays one, however often that is told.
-        Some("refused") => matches!(status, Receipt::Accepted | Receipt::Sent | Receipt::Delivered | Receipt::Read),
-        _ => false,
+        Some(Outcome::Refused) => matches!(status, Receipt::Accepted | Receipt::Sent | Receipt::Delivered | Receipt::Read),
+        Some(Outcome::Accepted | Outcome::Unknown) | None => false,
     }
 }
 
 /// What follows from a message's move from the state that the attempt was read with.
 async fn moved(tx: &mut Tx, engine: &Engine, attempt: &Attempt, next: State, not_on_channel: bool) -> Result<()> {
     let state = attempt.state();
-    // While its own answer is out the message waits for it, and an unknown one stays where it is (design section 7).
+    // While its own answer is out the message waits for it, and an unknown one stays where it is: the person may have the ask.
     let may_move = matches!(state, State::Accepted | State::Sent) && next == State::Failed;
     if not_on_channel && may_move && answered(tx, engine, attempt).await? {
         legs::fall_back(tx, engine, &[attempt.message_id]).await?;
@@ -259,7 +259,7 @@ async fn moved(tx: &mut Tx, engine: &Engine, attempt: &Attempt, next: State, not
 /// Whether the gateway's own answer to this attempt stands as accepted; read anew, since it may have been stored meanwhile.
 async fn answered(tx: &mut Tx, engine: &Engine, attempt: &Attempt) -> Result<bool> {
     let attempt = messages::attempt_by_reference(tx, &engine.controller, &attempt.reference).await?;
-    Ok(attempt.is_some_and(|a| a.outcome.as_deref() == Some("accepted")))
+    Ok(attempt.is_some_and(|a| a.outcome.as_deref() == Some(Outcome::Accepted.code())))
 }
 
 /// Receipts that came before their attempt knew its provider id, tried again now that it does.

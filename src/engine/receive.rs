@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use super::confirm::{self, Deed, Situation};
 use super::receipts::{self, Told};
-use super::{Engine, Tries, answer, early, entry, hidden, late, legs, notify, outcome, storable, waiting};
+use super::{Engine, answer, early, entry, hidden, late, legs, notify, outcome, retried, storable, waiting};
 use crate::clock::HOUR;
 use crate::domain::answer::By;
 use crate::domain::button::Tap;
@@ -80,17 +80,12 @@ pub async fn store(engine: &Engine, gateway: &str, events: &[Event]) -> Result<(
 /// Takes in several calls' events in one transaction, again where it met another one head-on: most gateways do not repeat a
 /// callback that failed.
 pub async fn store_all(engine: &Engine, calls: &[(&str, &[Event])]) -> Result<()> {
-    let mut tries = Tries::default();
-    loop {
+    retried(|| async move {
         let mut tx = engine.store.write().await?;
-        let done = match receive_all(&mut tx, engine, calls).await {
-            Ok(()) => tx.commit().await.map_err(anyhow::Error::from),
-            Err(error) => Err(error),
-        };
-        if !tries.again(&done) {
-            return done;
-        }
-    }
+        receive_all(&mut tx, engine, calls).await?;
+        Ok(tx.commit().await?)
+    })
+    .await
 }
 
 /// Calls in the order they came, neighbours of one gateway together: what is unclear holds a yes that came after it.
@@ -242,7 +237,7 @@ pub async fn receive(tx: &mut Tx, engine: &Engine, gateway: &str, events: &[&Eve
                 let (whose, effect) = match (&from, contact, engine.config.entry_of(text).filter(|_| neither)) {
                     (Some(from), contact, Some(entry)) => entry::come(tx, engine, contact, from, &keyed, entry, &heard).await?,
                     (Some(from), Some(contact), None) => {
-                        (None, reply(tx, engine, contact.id, from, keyed, &heard).await?.to_owned())
+                        (None, reply(tx, engine, contact.id, from, &keyed, &heard).await?.to_owned())
                     }
                     // Of a number that is hidden there is no contact, and nothing can be sent to it.
                     (from, _, _) => (None, reply_of_stranger(tx, engine, from.as_ref(), &keyed, &heard).await?.to_owned()),
@@ -326,19 +321,16 @@ pub(super) async fn reply(
     engine: &Engine,
     contact: i64,
     from: &PhoneNumber,
-    keyed: Vec<Keyed>,
+    keyed: &[Keyed],
     heard: &Heard<'_>,
 ) -> Result<&'static str> {
     let now = engine.now();
-    let mut situation = Situation::read(tx, engine, contact, keyed).await?;
+    let mut situation = Situation::read(tx, engine, contact).await?;
     // Erased since we looked; or erased before, and handed a link to come back by, on whose page nothing was said yet: still nobody.
     let nobody = situation.contact.is_erased()
-        || (situation.conversation.is_none()
-            && !suppressions::erased_among(tx, &engine.controller, situation.keyed.iter().map(|k| k.mac.as_str()))
-                .await?
-                .is_empty());
+        || (situation.conversation.is_none() && suppressions::is_erased(tx, &engine.controller, keyed).await?);
     if nobody {
-        return reply_of_stranger(tx, engine, Some(from), &situation.keyed, heard).await;
+        return reply_of_stranger(tx, engine, Some(from), keyed, heard).await;
     }
     messages::settle_by_person(tx, contact, now).await?;
     answers::replied(tx, contact, By::Person, now).await?;
@@ -410,7 +402,7 @@ pub(super) async fn reply(
         _ => None,
     };
     let new_no = match no_by(heard.intent) {
-        Some(reason) => !confirm::is_said(tx, engine, &situation.keyed, reason).await?,
+        Some(reason) => !confirm::is_said(tx, engine, keyed, reason).await?,
         None => false,
     };
     let chosen = situation.campaign.as_ref().map(|(_, c)| c.asks_for.clone()).unwrap_or_default();
@@ -498,7 +490,7 @@ async fn reply_of_stranger(
     keyed: &[Keyed],
     heard: &Heard<'_>,
 ) -> Result<&'static str> {
-    let erased = !suppressions::erased_among(tx, &engine.controller, keyed.iter().map(|k| k.mac.as_str())).await?.is_empty();
+    let erased = suppressions::is_erased(tx, &engine.controller, keyed).await?;
     let reason = match (no_by(heard.intent), heard.intent) {
         (Some(reason), _) => reason,
         // They are written to by nobody, whatever they say: there is nothing for an operator to decide.

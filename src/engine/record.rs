@@ -234,7 +234,7 @@ fn notice_of(engine: &Engine, d: &Dossier, permission: Option<Permission>) -> Va
         "@id": format!("ev:notice/{version}"), "@type": "dpv:ConsentNotice", "ev:version": version,
         "dct:language": text.map(|text| text.locale.clone()).or(locale),
         "ev:sha256": hash.or(text.map(|text| text.hash.clone())),
-        "ev:url": format!("{}/notice", engine.config.public_url.as_str().trim_end_matches('/')),
+        "ev:url": engine.config.at("/notice"),
     });
     if let Some(day) = published {
         notice["dct:date"] = json!(day);

@@ -401,7 +401,7 @@ async fn is_known(tx: &mut Tx, engine: &Engine, kind: &str, keyed: &[Keyed]) -> 
     let controller = engine.controller.as_str();
     Ok(match Right::parse(kind) {
         // What is kept of a number in no list is handed over, too.
-        Some(Right::Access) => suppressions::erased_among(tx, controller, keyed.iter().map(|k| k.mac.as_str())).await?.is_empty(),
+        Some(Right::Access) => !suppressions::is_erased(tx, controller, keyed).await?,
         // Whoever a list's row ties to the number is restricted by it.
         Some(Right::Restriction | Right::Lifting) => !dossier::named(tx, engine, keyed).await?.0.is_empty(),
         _ => contacts::by_number(tx, controller, keyed).await?.is_some(),
@@ -433,7 +433,7 @@ async fn hint(tx: &mut Tx, engine: &Engine, kind: &str, id: i64, keyed: &[Keyed]
     if !dossier::named(tx, engine, keyed).await?.0.is_empty() {
         return Ok(None);
     }
-    if !suppressions::erased_among(tx, controller, keyed.iter().map(|k| k.mac.as_str())).await?.is_empty() {
+    if suppressions::is_erased(tx, controller, keyed).await? {
         return Ok(Some("whoever had this number was erased: tell them so".to_owned()));
     }
     let then = match Right::parse(kind) {

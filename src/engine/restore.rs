@@ -1,4 +1,4 @@
-//! What an old copy of the database must learn before it goes live (compliance T21): the noes, asks, answers, links, unclear replies and erasures since. A line of
+//! What an old copy of the database must learn before it goes live: the noes, asks, answers, links, unclear replies and erasures since. A line of
 //! JSON each, from the database of before to a file, and from there into the copy. `db keep` writes the same file while all is well, for the
 //! day on which the database of before cannot be read.
 
@@ -350,13 +350,13 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
     }
     done.links += keep::add_links(tx, controller, &links).await?;
     for (contact, gone) in by_contact(keep::still_granted(tx, controller, &ended).await?) {
-        let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+        let situation = Situation::read(tx, engine, contact).await?;
         confirm::withdraw(tx, engine, &situation, &restored(now), gone).await?;
         done.ended += 1;
     }
     for (contact, gone) in by_contact(keep::still_asked(tx, controller, &ended).await?) {
         // Who took back what the question asks for has answered it since, and a yes of before that comes late must not answer it once more.
-        let mut situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+        let mut situation = Situation::read(tx, engine, contact).await?;
         let asked = situation.campaign.as_ref().is_some_and(|(_, c)| c.asks_for.iter().any(|p| gone.contains(p)));
         if asked {
             confirm::act(tx, engine, &mut situation, Act::TimeOut, &restored(now), &[]).await?;
@@ -368,7 +368,7 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
             continue;
         };
         let chosen = serde_json::from_str(&row.times).context("times that cannot be read")?;
-        let mut situation = Situation::read(tx, engine, contact.id, Vec::new()).await?;
+        let mut situation = Situation::read(tx, engine, contact.id).await?;
         let deed = Deed { evidence: "chosen since the copy was made".into(), ..restored(now) };
         confirm::set_times(tx, engine, &mut situation, &deed, &chosen).await?;
     }
@@ -405,7 +405,7 @@ fn by_contact(rows: Vec<(i64, String, String)>) -> BTreeMap<i64, Vec<Permission>
 async fn close_questions(tx: &mut Tx, engine: &Engine, waiting: &HashSet<Pending>) -> Result<()> {
     for (contact, pending) in keep::pending(tx, &engine.controller).await? {
         if !waiting.contains(&pending) {
-            let mut situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+            let mut situation = Situation::read(tx, engine, contact).await?;
             confirm::act(tx, engine, &mut situation, Act::TimeOut, &restored(engine.now()), &[]).await?;
             // Unfinished is what it is called here, and not what it was.
             if let Some(at) = keep::answered(tx, contact).await? {
@@ -423,9 +423,9 @@ async fn erase_again(tx: &mut Tx, engine: &Engine, request: &Request) -> Result<
     let Some(contact) = contacts::by_subject(tx, &engine.controller, subject).await?.filter(|c| !c.is_erased()) else {
         return Ok(0);
     };
-    let mut keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+    let mut keyed = engine.vault.keyed_of(&contact.number_enc)?;
     keyed.extend(suppressions::reach(tx, &engine.controller, &keyed).await?.1);
-    let mut situation = Situation::read(tx, engine, contact.id, Vec::new()).await?;
+    let mut situation = Situation::read(tx, engine, contact.id).await?;
     confirm::act(tx, engine, &mut situation, Act::TimeOut, &restored(engine.now()), &[]).await?;
     erase::one(tx, engine, &contact, &restored(engine.now())).await?;
     store::erase::replies(tx, &engine.controller, &keyed, &[contact.id]).await?;

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::confirm::{self, Deed};
-use super::{Engine, Tries};
+use super::{Engine, retried};
 use crate::clock::{DAY, HOUR, MINUTE, instant};
 use crate::domain::channel::{Channel, Permission, Purpose};
+use crate::domain::ledger::Entry;
 use crate::domain::plural::counted;
 use crate::store::contacts::Contact;
 use crate::store::humans::Tie;
@@ -96,16 +97,14 @@ enum Due {
 async fn each(engine: &Engine, held: &mut Option<Held>, count: &mut u64, due: Due) -> Result<()> {
     let mut after = 0;
     loop {
-        let mut tries = Tries::default();
-        let (done, last) = loop {
-            let mut own = *held;
-            let result = chunk(engine, &mut own, due, after).await;
-            if !tries.again(&result) {
-                let result = result?;
-                *held = own;
-                break result;
-            }
+        let before = *held;
+        let chunk = || async move {
+            let mut own = before;
+            let (done, last) = chunk(engine, &mut own, due, after).await?;
+            Ok((own, done, last))
         };
+        let (own, done, last) = retried(chunk).await?;
+        *held = own;
         *count += done;
         let Some(last) = last else { return Ok(()) };
         after = last;
@@ -166,7 +165,8 @@ async fn chunk(engine: &Engine, held: &mut Option<Held>, due: Due, after: i64) -
                 Due::Consents(purpose) => expire(&mut tx, engine, &contact, purpose).await?,
                 Due::Silent => forget(&mut tx, engine, &contact, &deed(engine, "silent", keep.silent_days)).await?,
                 Due::Proofs => {
-                    confirm::too_old(&mut tx, engine, id, &deed(engine, "proof", keep.proof_days)).await?;
+                    let deed = deed(engine, "proof", keep.proof_days);
+                    confirm::note(&mut tx, engine, id, Entry::Retention, Vec::new(), &deed).await?;
                     retention::delete_proof(&mut tx, controller, &contact.subject).await?;
                 }
             }
@@ -198,14 +198,14 @@ async fn expire(tx: &mut Tx, engine: &Engine, contact: &Contact, purpose: Purpos
     }
     let months = engine.config.retention.months(purpose);
     let deed = Deed { evidence: format!("kept for {months} months"), ..deed(engine, "consent", 0) };
-    confirm::consents_expired(tx, engine, contact.id, gone, &deed).await
+    confirm::note(tx, engine, contact.id, Entry::ConsentExpired, gone, &deed).await
 }
 
 /// Forgets somebody of whom nothing was heard. Whatever no they said stays; a later list may bring them again, and then the marks of what
 /// they were asked count.
 pub(super) async fn forget(tx: &mut Tx, engine: &Engine, contact: &Contact, deed: &Deed) -> Result<()> {
-    let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
-    confirm::too_old(tx, engine, contact.id, deed).await?;
+    let keyed = engine.vault.keyed_of(&contact.number_enc)?;
+    confirm::note(tx, engine, contact.id, Entry::Retention, Vec::new(), deed).await?;
     let (controller, now) = (engine.controller.as_str(), engine.now());
     let human = humans::of_contact(tx, contact.id).await?;
     erase::contact(tx, controller, contact.id, &contact.subject, &contact.number_enc, now).await?;

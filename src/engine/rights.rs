@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::confirm::{self, Deed, Situation};
 use super::requests::{self, Asked};
-use super::{Engine, Tries, dossier, enroll, import, late, notify};
+use super::{Engine, dossier, enroll, import, late, notify, retried};
 use crate::domain::answer::{By, OBJECTION};
-use crate::domain::ledger::NUMBER_CHANGED;
+use crate::domain::ledger::{Entry, NUMBER_CHANGED};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::rights::Right;
 use crate::domain::suppression::Reason;
@@ -25,17 +25,13 @@ fn deed(engine: &Engine, action: &'static str, asked: &Asked) -> Deed {
 /// # Errors
 /// The number is no contact, and no list tied it to one; or it was forgotten, and may be somebody else's by now.
 pub async fn restrict_number(engine: &Engine, number: &PhoneNumber, restricted: bool, asked: &Asked) -> Result<u64> {
-    let mut tries = Tries::default();
-    loop {
+    retried(|| async move {
         let mut tx = engine.store.write().await?;
-        let done = match restrict(&mut tx, engine, number, restricted, asked).await {
-            Ok(changed) => tx.commit().await.map(|()| changed).map_err(anyhow::Error::from),
-            Err(error) => Err(error),
-        };
-        if !tries.again(&done) {
-            return done;
-        }
-    }
+        let changed = restrict(&mut tx, engine, number, restricted, asked).await?;
+        tx.commit().await?;
+        Ok(changed)
+    })
+    .await
 }
 
 /// As [`restrict_number`], in the caller's transaction.
@@ -50,7 +46,7 @@ pub(super) async fn restrict(tx: &mut Tx, engine: &Engine, number: &PhoneNumber,
     let mut people = Vec::new();
     for id in reached {
         if let Some(contact) = contacts::lock(tx, id).await?.filter(|c| !c.is_erased()) {
-            let own = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+            let own = engine.vault.keyed_of(&contact.number_enc)?;
             people.push((contact, own));
         }
     }
@@ -106,7 +102,7 @@ pub(super) async fn restrict_tied(tx: &mut Tx, engine: &Engine, humans: &[String
     let deed = Deed { at: engine.now(), channel: "import", action: "tied", evidence, text_hash: None };
     for id in contacts::restrict(tx, &ids, true).await? {
         let Some(contact) = contacts::lock(tx, id).await?.filter(|c| !c.is_erased()) else { continue };
-        let own = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+        let own = engine.vault.keyed_of(&contact.number_enc)?;
         requests::add(tx, engine, Right::Restriction, &own, Some(&contact.subject), &asked, &[]).await?;
         confirm::restricted(tx, engine, id, true, &deed).await?;
     }
@@ -129,18 +125,12 @@ pub enum Objected {
 
 /// Ends all marketing to a person who objects, whether their number is known or not.
 pub async fn object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<Objected> {
-    let mut tries = Tries::default();
-    loop {
-        let done = try_object(engine, number, asked).await;
-        if !tries.again(&done) {
-            return done;
-        }
-    }
+    retried(|| try_object(engine, number, asked)).await
 }
 
 async fn try_object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Result<Objected> {
     let keyed = engine.vault.keyed_all(number);
-    let (mut tx, now) = (engine.store.write().await?, engine.now());
+    let mut tx = engine.store.write().await?;
     let known = contacts::by_number(&mut tx, &engine.controller, &keyed).await?;
     let noes = suppressions::of(&mut tx, &engine.controller, &keyed).await?;
     let erased = suppressions::live(&noes).any(|no| no == Reason::Erased);
@@ -164,8 +154,7 @@ async fn try_object(engine: &Engine, number: &PhoneNumber, asked: &Asked) -> Res
             Objected::Ended
         }
         None => {
-            suppressions::suppress(&mut tx, &engine.controller, &keyed, Reason::Stopped, By::Person, now, now).await?;
-            confirm::end_grants(&mut tx, engine, &keyed, Reason::Stopped, &confirm::inherited(now)).await?;
+            confirm::no_of_number(&mut tx, engine, &keyed, Reason::Stopped, By::Person).await?;
             // The company's CRM may know the number all the same.
             notify::no_of_stranger(&mut tx, engine, number, Reason::Stopped).await?;
             requests::add(&mut tx, engine, Right::Objection, &keyed, None, asked, &[]).await?;
@@ -184,14 +173,14 @@ pub(super) async fn object_of(
     action: &'static str,
     asked: &Asked,
 ) -> Result<()> {
-    let keyed = engine.vault.keyed_all(&engine.vault.decrypt_number(&contact.number_enc)?);
+    let keyed = engine.vault.keyed_of(&contact.number_enc)?;
     let letter = requests::letter(tx, engine, Right::Objection, &keyed, asked).await?;
     confirm::object(tx, engine, contact.id, &deed(engine, action, &letter)).await?;
     requests::add(tx, engine, Right::Objection, &keyed, Some(&contact.subject), asked, &[]).await?;
     Ok(())
 }
 
-/// Gives a person their new number. It is a new contact point (Art. 5(1)(d) GDPR, L33): it takes over what is known of the person, every no
+/// Gives a person their new number. It is a new contact point (Art. 5(1)(d) GDPR): it takes over what is known of the person, every no
 /// and the mark of every ask, and no consent and no right to ask. The old number is closed, since it may be somebody else's by now.
 ///
 /// # Errors
@@ -199,13 +188,7 @@ pub(super) async fn object_of(
 /// already, no mobile number, or known to be somebody else's or of somebody erased; or what came from the old one, a reply or a letter, waits
 /// to be read or carried out.
 pub async fn change_number(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked: &Asked) -> Result<()> {
-    let mut tries = Tries::default();
-    loop {
-        let done = try_change(engine, old, new, asked).await;
-        if !tries.again(&done) {
-            return done;
-        }
-    }
+    retried(|| try_change(engine, old, new, asked)).await
 }
 
 /// When a number that is closed was closed because its person has another one; none where it was said to be somebody else's. `noes`: those
@@ -294,7 +277,7 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
     // What the person has chosen and asked for goes along, with a proof of its own under the new pseudonym.
     let letter = requests::letter(&mut tx, engine, Right::Rectification, &was, asked).await?;
     let changed = Deed { at: now, ..deed(engine, NUMBER_CHANGED, &letter) };
-    let mut new = Situation::read(&mut tx, engine, id, is.clone()).await?;
+    let mut new = Situation::read(&mut tx, engine, id).await?;
     confirm::set_times(&mut tx, engine, &mut new, &changed, &contact.times()).await?;
     if contact.restricted != 0 && !contacts::restrict(&mut tx, &[id], true).await?.is_empty() {
         // It is the same request, of whoever made it on its day.
@@ -321,7 +304,8 @@ async fn try_change(engine: &Engine, old: &PhoneNumber, new: &PhoneNumber, asked
         import::spread(&mut tx, engine, &tied, now).await?;
     }
     if wrong {
-        confirm::number_changed_since(&mut tx, engine, contact.id, &changed).await?;
+        // Whoever has it closed it by their word, which stays on record as what did.
+        confirm::note(&mut tx, engine, contact.id, Entry::WrongPerson, Vec::new(), &changed).await?;
     } else {
         suppressions::cancel(&mut tx, controller, &was, NUMBER_CHANGED, now).await?;
         confirm::number_changed(&mut tx, engine, contact.id, &changed).await?;

@@ -15,7 +15,7 @@ use crate::clock::{DAY, instant};
 use crate::config::List;
 use crate::domain::channel::{Channel, Permission};
 use crate::domain::country::{CountryPack, Register};
-use crate::domain::ledger::{Body, Entry, Preference};
+use crate::domain::ledger::{Body, Entry};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::register::{Release, Screened};
 use crate::store::screenings::{self, Listing};
@@ -144,15 +144,14 @@ fn end_of(day: NaiveDate) -> i64 {
     day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros() + DAY - 1
 }
 
-/// Registration cancels consents for the register's channels that are not later than it (L45, S37). Answers how many people lost one.
+/// Registration cancels consents for the register's channels that are not later than it. Answers how many people lost one.
 async fn cancel(tx: &mut Tx, engine: &Engine, rule: &Register, register: &str, at: i64, listings: &[Listing]) -> Result<u64> {
     let mut ended = 0;
     for (contact, since) in screenings::granted_among(tx, &engine.controller, listings).await? {
-        let situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+        let situation = Situation::read(tx, engine, contact).await?;
         let subject = &situation.contact.subject;
-        let preferences = ledger::preferences(tx, &engine.controller, subject).await?;
-        let granted = preferences.into_iter().filter(|(p, s)| *s == Preference::Granted && rule.applies_to.contains(&p.channel));
-        let granted: Vec<Permission> = granted.map(|(permission, _)| permission).collect();
+        let mut granted = ledger::granted(tx, &engine.controller, subject).await?;
+        granted.retain(|permission| rule.applies_to.contains(&permission.channel));
         if granted.is_empty() {
             continue;
         }

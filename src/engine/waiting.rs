@@ -53,7 +53,7 @@ fn counts(situation: &Situation, yes: &WaitingYes) -> Option<i64> {
 /// not in quiet hours: an operator's hour is not the person's own.
 pub(super) async fn go_on(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<()> {
     for yes in inbound::waiting_yes(tx, contact).await? {
-        let mut situation = Situation::read(tx, engine, contact, Vec::new()).await?;
+        let mut situation = Situation::read(tx, engine, contact).await?;
         let effect = grant(tx, engine, &mut situation, &yes).await?;
         inbound::set_effect(tx, yes.id, effect).await?;
     }

@@ -60,16 +60,11 @@ pub const DRIVER: Driver = Driver {
     open: |account, tools| Arc::new(Infobip { account: account.clone(), http: tools.http.clone(), clock: tools.clock.clone() }),
 };
 
+#[derive(Debug)]
 pub struct Infobip {
     account: Account,
     http: reqwest::Client,
     clock: Clock,
-}
-
-impl std::fmt::Debug for Infobip {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Infobip({})", self.account.name)
-    }
 }
 
 /// Its numbers have no `+`.
@@ -313,12 +308,7 @@ impl Gateway for Infobip {
         &self.account.name
     }
 
-    /// `messageId` is ours, and a second SMS with it is rejected (status 23).
-    fn dedupes(&self) -> bool {
-        true
-    }
-
-    /// That WhatsApp messages are rejected alike is not documented.
+    /// `messageId` is ours, and a second SMS with it is rejected (status 23); that WhatsApp messages are rejected alike is not documented.
     fn dedupes_on(&self, channel: Channel) -> bool {
         channel == Channel::Sms
     }

@@ -58,16 +58,11 @@ pub const DRIVER: Driver = Driver {
     open: |account, tools| Arc::new(Kannel::new(account, tools)),
 };
 
+#[derive(Debug)]
 pub struct Kannel {
     account: Account,
     http: reqwest::Client,
     clock: Clock,
-}
-
-impl std::fmt::Debug for Kannel {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Kannel({})", self.account.name)
-    }
 }
 
 impl Kannel {

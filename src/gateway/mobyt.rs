@@ -66,16 +66,11 @@ const REPLY: [&str; 4] = ["reply_from", "reply_to", "reply_text", "reply_id"];
 const PAGE: usize = 100;
 const PAGES: usize = 100;
 
+#[derive(Debug)]
 pub struct Mobyt {
     account: Account,
     http: reqwest::Client,
     clock: Clock,
-}
-
-impl std::fmt::Debug for Mobyt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Mobyt({})", self.account.name)
-    }
 }
 
 impl Mobyt {

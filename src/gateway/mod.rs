@@ -82,7 +82,7 @@ pub struct Template {
 /// A quick reply: the tap brings back its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Button {
-    /// At most 256 characters (providers.md, Meta: quick-reply payload).
+    /// At most 256 characters, as Meta takes in a quick reply's payload.
     pub id: String,
     /// 1 to 20 characters.
     pub title: String,
@@ -128,7 +128,7 @@ pub enum Refusal {
     Recipient,
     /// This number cannot be reached on this channel (it has no WhatsApp): the next channel may try.
     NotOnChannel,
-    /// The provider holds an opt-out of this person (T19).
+    /// The provider holds an opt-out of this person.
     OptedOut,
     /// Free text to somebody who has not written for a day: final for an answer.
     WindowClosed,
@@ -361,14 +361,9 @@ async fn in_time(clock: &Clock, cleared: Cleared, send: impl Future<Output = Sen
 pub trait Gateway: Send + Sync + std::fmt::Debug {
     fn name(&self) -> &str;
 
-    /// Whether the provider rejects a second message with our reference, so that an unknown send may be repeated.
-    fn dedupes(&self) -> bool {
-        false
-    }
-
-    /// The same for one channel.
+    /// Whether the provider rejects a second message with our reference on this channel, so that an unknown send may be repeated.
     fn dedupes_on(&self, _channel: Channel) -> bool {
-        self.dedupes()
+        false
     }
 
     /// Sends one cleared message. The clearance is used up; after its time the message is refused unsent.

@@ -71,16 +71,11 @@ pub const DRIVER: Driver = Driver {
 /// Pages read at most when a gap is listed, a thousand messages each. Twilio lists by day and cannot leave out what we sent ourselves.
 const PAGES: usize = 1_000;
 
+#[derive(Debug)]
 pub struct Twilio {
     account: Account,
     http: reqwest::Client,
     clock: Clock,
-}
-
-impl std::fmt::Debug for Twilio {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Twilio({})", self.account.name)
-    }
 }
 
 impl Twilio {

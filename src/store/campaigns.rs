@@ -1,6 +1,6 @@
 //! Plans, campaigns, their frozen revisions, and the decision recorded for every person.
 
-use super::{Result, Tx, answers, execute, fetch_all, fetch_optional, json};
+use super::{Result, Tx, answers, execute, fetch_all, fetch_optional, fetch_value, json};
 use crate::domain::campaign::CampaignState;
 use crate::domain::channel::Channel;
 
@@ -106,7 +106,7 @@ pub struct Start<'a> {
 
 /// Keeps a revision as it is, for good. Answers its id.
 pub async fn freeze(tx: &mut Tx, controller: &str, name: &str, plan_id: &str, body: &str, hash: &str, now: i64) -> Result<i64> {
-    let row: Option<(i64,)> = fetch_optional!(
+    fetch_value!(
         tx,
         "INSERT INTO campaign_revisions (controller, campaign, plan_id, body, hash, at) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
         controller,
@@ -115,13 +115,12 @@ pub async fn freeze(tx: &mut Tx, controller: &str, name: &str, plan_id: &str, bo
         body,
         hash,
         now
-    )?;
-    Ok(row.map_or(0, |(id,)| id))
+    )
 }
 
 pub async fn start(tx: &mut Tx, controller: &str, start: &Start<'_>, now: i64) -> Result<i64> {
     let revision = freeze(tx, controller, start.name, start.plan_id, start.body, start.hash, now).await?;
-    let row: Option<(i64,)> = fetch_optional!(
+    let id: i64 = fetch_value!(
         tx,
         "INSERT INTO campaigns (controller, name, family, state, revision_id, start_at, deadline, allowance, created_at, currency)
          VALUES ($1, $2, $3, 'scheduled', $4, $5, $6, $7, $8, $9)
@@ -140,7 +139,6 @@ pub async fn start(tx: &mut Tx, controller: &str, start: &Start<'_>, now: i64) -
         now,
         start.currency.as_deref()
     )?;
-    let id = row.map_or(0, |(id,)| id);
     // A new revision applies to messages not yet claimed: they are cancelled, and the planner makes them anew under it, with
     // its own sender, times and texts. An ask between two legs is no new one: it goes on, by `legs::take_back`.
     execute!(

@@ -1,6 +1,6 @@
 //! One-time codes, by the message that carries each: at most one of a conversation can be typed.
 
-use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use super::{Result, Tx, execute, fetch_optional, fetch_values, json};
 
 /// `conversation` in these questions is what a code is about: the conversation whose yes it completes or, below zero, the contact whose
 /// data it opens.
@@ -58,14 +58,13 @@ pub async fn ended(tx: &mut Tx, controller: &str, messages: &[i64]) -> Result<Ve
     if messages.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Vec<(i64,)> = fetch_all!(
+    fetch_values!(
         tx,
         "SELECT message_id FROM codes WHERE controller = $1 AND ended_at IS NOT NULL
            AND message_id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($2))",
         controller,
         &json(messages)
-    )?;
-    Ok(rows.into_iter().map(|(id,)| id).collect())
+    )
 }
 
 /// A code to come: its message is planned, its digits do not exist yet.

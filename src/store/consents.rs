@@ -3,7 +3,7 @@
 
 use super::answers::left;
 use super::contacts::of_human;
-use super::{Result, Tx, fetch_all, fetch_one, json};
+use super::{Result, Tx, fetch_all, fetch_one, fetch_value, json};
 use crate::domain::channel::Permission;
 use crate::domain::status::permissions;
 
@@ -220,7 +220,7 @@ pub async fn count(tx: &mut Tx, wanted: &Wanted<'_>) -> Result<Vec<(i64, String,
 
 /// How many contacts count.
 pub async fn contacts(tx: &mut Tx, controller: &str) -> Result<i64> {
-    let (n,): (i64,) = fetch_one!(tx, concat!("SELECT COUNT(*) FROM contacts c WHERE ", counted!()), controller)?;
+    let n: i64 = fetch_value!(tx, concat!("SELECT COUNT(*) FROM contacts c WHERE ", counted!()), controller)?;
     Ok(n)
 }
 

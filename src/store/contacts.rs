@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::humans::{self, Tie};
 use super::requests::{has_open_request, is_noted};
-use super::{Result, Tx, execute, fetch_all, fetch_optional, json, messages};
+use super::{Result, Tx, execute, fetch_all, fetch_optional, fetch_value, fetch_values, json, messages};
 use crate::domain::times::Times;
 use crate::vault::{Keyed, USER};
 
@@ -33,8 +33,6 @@ pub struct Imported {
     pub last_action: Option<String>,
     #[serde(skip)]
     pub human: Option<String>,
-    #[serde(skip)]
-    pub restricted: i64,
     pub row_hash: String,
     pub import_line: i64,
     pub file: String,
@@ -76,7 +74,7 @@ pub struct Merged {
 /// What `last_action` holds where some row calls the person a customer and gives no date.
 pub const UNDATED: &str = "9999-12-31";
 
-/// What the rows of one number say together. The strictest reading: an active customer wins, the latest action wins, a restriction wins.
+/// What the rows of one number say together. The strictest reading: an active customer wins, the latest action wins.
 #[derive(Debug, serde::Serialize)]
 struct Person<'a> {
     mac: &'a str,
@@ -90,7 +88,6 @@ struct Person<'a> {
     last_action: Option<&'a str>,
     locale: Option<&'a str>,
     zone: Option<&'a str>,
-    restricted: i64,
 }
 
 impl<'a> Person<'a> {
@@ -112,7 +109,6 @@ impl<'a> Person<'a> {
             last_action: row.last_action.as_deref().or((row.kind == Some("customer")).then_some(UNDATED)),
             locale: row.locale.as_deref(),
             zone: row.zone.as_deref(),
-            restricted: row.restricted,
         }
     }
 
@@ -124,7 +120,6 @@ impl<'a> Person<'a> {
         self.last_action = self.last_action.max(more.last_action);
         self.locale = first(self.locale, more.locale);
         self.zone = first(self.zone, more.zone);
-        self.restricted = self.restricted.max(more.restricted);
     }
 
     /// One a number.
@@ -171,9 +166,9 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
     // Its subject is how the mac row below finds it again.
     let new = execute!(
         tx,
-        "INSERT INTO contacts (controller, subject, number_enc, key_id, country, line, kind, last_action, locale, zone, restricted, created_at)
+        "INSERT INTO contacts (controller, subject, number_enc, key_id, country, line, kind, last_action, locale, zone, created_at)
          SELECT $2, j.value->>'subject', j.value->>'number_enc', CAST(j.value->>'key_id' AS BIGINT), j.value->>'country', j.value->>'line',
-           j.value->>'kind', j.value->>'last_action', j.value->>'locale', j.value->>'zone', CAST(j.value->>'restricted' AS BIGINT), $3
+           j.value->>'kind', j.value->>'last_action', j.value->>'locale', j.value->>'zone', $3
          FROM EACH($1)
          LEFT JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)
          WHERE n.mac IS NULL",
@@ -207,8 +202,7 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
     execute!(
         tx,
         "WITH w AS MATERIALIZED (SELECT n.contact_id AS id, j.value->>'kind' AS kind, CAST(j.value->>'rank' AS BIGINT) AS rank,
-           j.value->>'last_action' AS last_action, j.value->>'locale' AS locale, j.value->>'zone' AS zone,
-           CAST(j.value->>'restricted' AS BIGINT) AS restricted
+           j.value->>'last_action' AS last_action, j.value->>'locale' AS locale, j.value->>'zone' AS zone
          FROM EACH($1)
          THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT))
          UPDATE contacts SET
@@ -216,15 +210,13 @@ pub async fn merge(tx: &mut Tx, controller: &str, rows: &[Imported], now: i64) -
              THEN w.kind ELSE contacts.kind END,
            last_action = CASE WHEN contacts.last_action IS NULL OR w.last_action > contacts.last_action THEN w.last_action ELSE contacts.last_action END,
            locale = CASE WHEN contacts.locale IS NULL OR w.locale < contacts.locale THEN w.locale ELSE contacts.locale END,
-           zone = CASE WHEN contacts.zone IS NULL OR w.zone < contacts.zone THEN w.zone ELSE contacts.zone END,
-           restricted = CASE WHEN w.restricted > contacts.restricted THEN w.restricted ELSE contacts.restricted END
+           zone = CASE WHEN contacts.zone IS NULL OR w.zone < contacts.zone THEN w.zone ELSE contacts.zone END
          FROM w
          WHERE contacts.id = w.id AND (
            w.rank > (CASE contacts.kind WHEN 'customer' THEN 3 WHEN 'dormant' THEN 2 WHEN 'prospect' THEN 1 ELSE 0 END)
            OR (w.last_action IS NOT NULL AND (contacts.last_action IS NULL OR w.last_action > contacts.last_action))
            OR (w.locale IS NOT NULL AND (contacts.locale IS NULL OR w.locale < contacts.locale))
-           OR (w.zone IS NOT NULL AND (contacts.zone IS NULL OR w.zone < contacts.zone))
-           OR w.restricted > contacts.restricted)",
+           OR (w.zone IS NOT NULL AND (contacts.zone IS NULL OR w.zone < contacts.zone)))",
         &people,
         controller
     )?;
@@ -282,15 +274,14 @@ pub async fn known_rows(tx: &mut Tx, controller: &str, rows: &[Imported]) -> Res
             })
             .collect::<Vec<_>>(),
     );
-    let known: Vec<(String,)> = fetch_all!(
+    fetch_values!(
         tx,
         "SELECT DISTINCT e.row_hash FROM EACH($1)
          THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key_id' AS BIGINT)
          THEN JOIN consent_evidence e ON e.controller = n.controller AND e.contact_id = n.contact_id AND e.row_hash = j.value->>'row_hash'",
         &all,
         controller
-    )?;
-    Ok(known.into_iter().map(|(hash,)| hash).collect())
+    )
 }
 
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -377,7 +368,7 @@ pub async fn lock(tx: &mut Tx, id: i64) -> Result<Option<Contact>> {
 
 /// As [`lock`], with every other number of the human, in the order of their ids. Answers those.
 pub async fn lock_human(tx: &mut Tx, id: i64) -> Result<Vec<i64>> {
-    let ids: Vec<(i64,)> = fetch_all!(
+    fetch_values!(
         tx,
         "SELECT c.id FROM contacts c WHERE c.id IN (
            SELECT CAST($1 AS BIGINT)
@@ -385,20 +376,18 @@ pub async fn lock_human(tx: &mut Tx, id: i64) -> Result<Vec<i64>> {
            SELECT o.id FROM contacts s THEN JOIN contacts o ON o.controller = s.controller AND o.human = s.human WHERE s.id = $1)
          ORDER BY c.id FOR NO KEY UPDATE",
         id
-    )?;
-    Ok(ids.into_iter().map(|(id,)| id).collect())
+    )
 }
 
 /// Restricts the use of these contacts' data, or lifts that. Answers those it changed.
 pub async fn restrict(tx: &mut Tx, ids: &[i64], restricted: bool) -> Result<Vec<i64>> {
-    let changed: Vec<(i64,)> = fetch_all!(
+    fetch_values!(
         tx,
         "UPDATE contacts SET restricted = $2 WHERE id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND restricted <> $2
            AND number_enc <> '' RETURNING id",
         json(ids),
         i64::from(restricted)
-    )?;
-    Ok(changed.into_iter().map(|(id,)| id).collect())
+    )
 }
 
 /// 1 where something is so of a contact (by the name it has in the statement), or of another number of the human, else 0.
@@ -495,7 +484,7 @@ pub async fn restricted_people(tx: &mut Tx, controller: &str) -> Result<Vec<(Str
 
 /// Contacts of these humans that have something granted and are restricted by another number alone.
 pub async fn restricted_by_another(tx: &mut Tx, controller: &str, humans: &[String]) -> Result<Vec<i64>> {
-    let ids: Vec<(i64,)> = fetch_all!(
+    fetch_values!(
         tx,
         "SELECT DISTINCT c.id FROM EACH($1)
          THEN JOIN contacts o ON o.controller = $2 AND o.human = j.value->>'human' AND o.restricted <> 0
@@ -503,8 +492,7 @@ pub async fn restricted_by_another(tx: &mut Tx, controller: &str, humans: &[Stri
          THEN JOIN preferences p ON p.controller = c.controller AND p.subject = c.subject AND p.state = 'granted' ORDER BY c.id",
         json(humans.iter().map(|human| serde_json::json!({ "human": human })).collect::<Vec<_>>()),
         controller
-    )?;
-    Ok(ids.into_iter().map(|(id,)| id).collect())
+    )
 }
 
 pub async fn hold(tx: &mut Tx, id: i64, at: Option<i64>) -> Result<()> {
@@ -544,7 +532,7 @@ pub struct Enrolled {
 
 /// Adds a contact without any imported row, known by these hashes. Answers its id.
 pub async fn enroll(tx: &mut Tx, controller: &str, new: &Enrolled, keyed: &[Keyed], now: i64) -> Result<i64> {
-    let row: Option<(i64,)> = fetch_optional!(
+    let id = fetch_value!(
         tx,
         "INSERT INTO contacts (controller, subject, number_enc, key_id, country, line, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
          RETURNING id",
@@ -556,7 +544,6 @@ pub async fn enroll(tx: &mut Tx, controller: &str, new: &Enrolled, keyed: &[Keye
         new.line,
         now
     )?;
-    let id = row.map_or(0, |(id,)| id);
     execute!(
         tx,
         "INSERT INTO number_macs (controller, mac, key_id, contact_id)
@@ -639,7 +626,7 @@ pub async fn describe_as(tx: &mut Tx, from: i64, to: i64) -> Result<()> {
     Ok(())
 }
 
-/// Every imported row of a person: (file, line, kind, source, quarantined, basis, evidence, date, box, channels, unsubscribed, at).
+/// One imported row of a person, as what it says can prove or forbid something.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Evidence {
     pub file: String,

@@ -2,7 +2,7 @@
 //! named any more.
 
 use super::inbound::{ERASED, TAP_WAITS, YES_WAITS};
-use super::{Result, Tx, execute, fetch_all, json};
+use super::{Result, Tx, execute, fetch_all, fetch_values, json};
 use crate::vault::{Keyed, USER};
 
 /// What passed through gateways about a contact: gateway, our reference, the provider's id. A gateway that only brought messages of
@@ -100,14 +100,14 @@ pub async fn under_wrong_numbers(tx: &mut Tx, controller: &str, keyed: &[Keyed])
 
 /// By what the humans are known to whom numbers belonged that turned out to be somebody else's, where these humans are erased.
 pub async fn of_wrong_numbers(tx: &mut Tx, controller: &str) -> Result<Vec<Keyed>> {
-    let humans: Vec<(String,)> = fetch_all!(
+    let humans: Vec<String> = fetch_values!(
         tx,
         "SELECT DISTINCT c.was_human FROM contacts c
          JOIN suppressions s ON s.controller = c.controller AND s.mac = c.was_human AND s.reason = 'erased' AND s.lifted_at IS NULL
          WHERE c.controller = $1 AND c.was_human IS NOT NULL ORDER BY c.was_human",
         controller
     )?;
-    Ok(humans.into_iter().map(|(mac,)| Keyed { key_id: 0, mac }).collect())
+    Ok(humans.into_iter().map(|mac| Keyed { key_id: 0, mac }).collect())
 }
 
 /// Deletes everything personal of a contact. The row stays, of nobody, because messages and decisions that were counted point at it;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::contacts::Imported;
-use super::{Result, Tx, execute, fetch_all, fetch_optional, json, suppressions};
+use super::{Result, Tx, execute, fetch_all, fetch_optional, fetch_values, json, suppressions};
 use crate::vault::Keyed;
 
 /// A number as a row named it, known by these keyed hashes, and the keyed hash of the row's external id.
@@ -257,14 +257,14 @@ pub async fn is_forgotten(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Res
 
 /// Of these ids and numbers, those that were not forgotten.
 pub async fn not_forgotten(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<Keyed>> {
-    let rows: Vec<(String,)> = fetch_all!(
+    let rows: Vec<String> = fetch_values!(
         tx,
         "SELECT alias FROM humans WHERE controller = $2 AND forgotten_at IS NULL
            AND alias IN (SELECT j.value->>'mac' FROM EACH($1)) ORDER BY alias",
         json(keyed),
         controller
     )?;
-    Ok(rows.into_iter().map(|(mac,)| Keyed { key_id: 0, mac }).collect())
+    Ok(rows.into_iter().map(|mac| Keyed { key_id: 0, mac }).collect())
 }
 
 /// The human a contact belongs to.
@@ -282,13 +282,13 @@ pub async fn ever_of_contact(tx: &mut Tx, id: i64) -> Result<Option<String>> {
 
 /// Of these contacts, those whose human has other numbers too.
 pub async fn of_several_numbers(tx: &mut Tx, contacts: &[i64]) -> Result<HashSet<i64>> {
-    let ids: Vec<(i64,)> = fetch_all!(
+    let ids: Vec<i64> = fetch_values!(
         tx,
         "SELECT c.id FROM contacts c WHERE c.id IN (SELECT CAST(j.value AS BIGINT) FROM EACH($1)) AND c.human IS NOT NULL
            AND EXISTS (SELECT 1 FROM contacts o WHERE o.controller = c.controller AND o.human = c.human AND o.id <> c.id)",
         json(contacts)
     )?;
-    Ok(ids.into_iter().map(|(id,)| id).collect())
+    Ok(ids.into_iter().collect())
 }
 
 /// A no that stands under another number of a human, or an id of theirs.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use super::{Result, Tx, execute, fetch_all, fetch_optional, fetch_values, json};
 use crate::clock::MINUTE;
 use crate::vault::{Keyed, USER};
 
@@ -36,7 +36,7 @@ pub async fn add_receipts(
     receipts: &[Matched<'_>],
     now: i64,
 ) -> Result<HashSet<String>> {
-    let rows: Vec<(String,)> = fetch_all!(
+    let rows: Vec<String> = fetch_values!(
         tx,
         "INSERT INTO receipts (controller, gateway, event_id, provider_id, reference, status, error, class, at, received_at, attempt_id)
          SELECT $2, $3, j.value->>'event_id', j.value->>'provider_id', j.value->>'reference', j.value->>'status', j.value->>'error',
@@ -49,7 +49,7 @@ pub async fn add_receipts(
         gateway,
         now
     )?;
-    Ok(rows.into_iter().map(|(event_id,)| event_id).collect())
+    Ok(rows.into_iter().collect())
 }
 
 /// Deletes receipts of no message that is known, received before `before`: what has not found its message by then never will.
@@ -237,17 +237,7 @@ pub async fn of_strangers(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Res
     )
 }
 
-/// Unclear replies that hold their person back until an operator decides.
-pub async fn held(tx: &mut Tx, controller: &str) -> Result<Vec<Inbound>> {
-    fetch_all!(
-        tx,
-        "SELECT id, contact_id, gateway, channel, to_sender, body_enc, intent, effect, at, received_at, resolved_at, resolved_by, verdict
-         FROM inbound_events WHERE controller = $1 AND effect = 'held' AND resolved_at IS NULL ORDER BY id",
-        controller
-    )
-}
-
-/// A held reply with what an operator needs beside it.
+/// An unclear reply that holds its person back until an operator decides, with what they need beside it.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Held {
     pub id: i64,

@@ -1,6 +1,6 @@
 //! The keys a database was written with, and the controller under whom.
 
-use super::{Result, Tx, execute, fetch_all, fetch_one, fetch_optional, json};
+use super::{Result, Tx, execute, fetch_all, fetch_optional, fetch_value, json};
 
 /// What each key has proved itself by.
 pub async fn proofs(tx: &mut Tx) -> Result<Vec<(i64, String)>> {
@@ -30,7 +30,7 @@ pub async fn some_numbers(tx: &mut Tx) -> Result<Vec<(String,)>> {
 
 /// Whether anything here can be found again by a key alone: people, noes, marks of asks.
 pub async fn is_in_use(tx: &mut Tx) -> Result<bool> {
-    let (used,): (i64,) = fetch_one!(
+    let used: i64 = fetch_value!(
         tx,
         "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM contacts) OR EXISTS (SELECT 1 FROM suppressions) OR EXISTS (SELECT 1 FROM asked_marks)
            THEN 1 ELSE 0 END AS BIGINT)"

@@ -130,8 +130,14 @@ pub async fn preferences(tx: &mut Tx, controller: &str, subject: &str) -> Result
         .collect()
 }
 
-/// What stands granted to this subject, and when the first yes to it was said; where its evidence is gone, when it was granted.
-pub async fn granted(tx: &mut Tx, controller: &str, subject: &str) -> Result<Vec<(Permission, i64)>> {
+/// What stands granted to this subject.
+pub async fn granted(tx: &mut Tx, controller: &str, subject: &str) -> Result<Vec<Permission>> {
+    let preferences = preferences(tx, controller, subject).await?;
+    Ok(preferences.into_iter().filter(|(_, state)| *state == Preference::Granted).map(|(permission, _)| permission).collect())
+}
+
+/// As [`granted`], and when the first yes to each was said; where its evidence is gone, when it was granted.
+pub async fn first_yeses(tx: &mut Tx, controller: &str, subject: &str) -> Result<Vec<(Permission, i64)>> {
     let rows: Vec<(String, String, i64, Option<String>)> = fetch_all!(
         tx,
         "SELECT p.channel, p.purpose, p.since, e.body FROM preferences p LEFT JOIN evidence e ON e.seq = p.seq

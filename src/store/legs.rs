@@ -1,7 +1,7 @@
 //! Legs of one ask over several channels, and sends of unknown outcome: which messages may move on, and by whose word one was settled.
 
 use super::messages::Route;
-use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use super::{Result, Tx, execute, fetch_all, fetch_value, fetch_values, json};
 use crate::domain::channel::Channel;
 use crate::domain::message::State;
 
@@ -33,7 +33,7 @@ pub async fn stranded(tx: &mut Tx, ids: &[i64], now: i64) -> Result<Vec<Stranded
 /// Takes asks between two legs that are of an earlier revision than the campaign's back to the leg that failed, for the new one to say what
 /// comes next. Answers which they are.
 pub async fn take_back(tx: &mut Tx, campaign: i64, now: i64) -> Result<Vec<i64>> {
-    let rows: Vec<(i64,)> = fetch_all!(
+    fetch_values!(
         tx,
         "UPDATE messages SET state = 'failed', changed_at = $2, channel = a.channel, gateway = a.gateway, sender = a.sender
          FROM attempts a
@@ -43,8 +43,7 @@ pub async fn take_back(tx: &mut Tx, campaign: i64, now: i64) -> Result<Vec<i64>>
          RETURNING messages.id",
         campaign,
         now
-    )?;
-    Ok(rows.into_iter().map(|(id,)| id).collect())
+    )
 }
 
 /// Plans the next leg of failed asks: the same messages on another channel, in a batch of their own. The open question of the leg
@@ -59,7 +58,7 @@ pub async fn next_leg(
     now: i64,
 ) -> Result<Option<i64>> {
     let (Some(lo), Some(hi)) = (ids.iter().min(), ids.iter().max()) else { return Ok(None) };
-    let batch: Option<(i64,)> = fetch_optional!(
+    let batch: i64 = fetch_value!(
         tx,
         "INSERT INTO batches (controller, campaign_id, gateway, sender, lo, hi, next_due, open) VALUES ($1, $2, $3, $4, $5, $6, $7, 1)
          RETURNING id",
@@ -71,7 +70,6 @@ pub async fn next_leg(
         *hi + 1,
         now
     )?;
-    let Some((batch,)) = batch else { return Ok(None) };
     let all = json(ids);
     execute!(
         tx,
@@ -98,14 +96,13 @@ pub async fn next_leg(
 
 /// Of these messages, those that a receipt has proved not to be on their channel while their own answer was still out.
 pub async fn proved_not_on_channel(tx: &mut Tx, ids: &[i64]) -> Result<Vec<i64>> {
-    let rows: Vec<(i64,)> = fetch_all!(
+    fetch_values!(
         tx,
         "SELECT DISTINCT m.id FROM EACH($1) THEN JOIN messages m ON m.id = CAST(j.value AS BIGINT) AND m.state = 'failed'
          THEN JOIN attempts a ON a.message_id = m.id AND a.channel = m.channel
          THEN JOIN receipts r ON r.attempt_id = a.id AND r.class = 'not-on-channel'",
         &json(ids)
-    )?;
-    Ok(rows.into_iter().map(|(id,)| id).collect())
+    )
 }
 
 /// A message of a campaign whose outcome is unknown, by its newest attempt.

@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Result, Tx, conversations, execute, fetch_all, fetch_optional, handed, json};
+use super::{Result, Tx, conversations, execute, fetch_all, fetch_optional, fetch_value, handed, json};
 use crate::clock::DAY;
 use crate::domain::channel::Channel;
-use crate::domain::message::{Kind, State};
+use crate::domain::message::{Kind, Outcome, State};
 use crate::vault::{Keyed, USER};
 
 /// Whether some attempt of a message (by the name it has in the statement) was accepted, or may have been.
@@ -55,7 +55,7 @@ pub async fn plan(tx: &mut Tx, controller: &str, route: &Route<'_>, new: &[New],
     let rows = json(new);
     // Answers to a person's own act do not wait for their campaign, so their batch is none of its.
     let paced = new.iter().all(|m| m.kind == Kind::Ask.code() || m.kind == Kind::Reminder.code());
-    let batch: Option<(i64,)> = fetch_optional!(
+    let batch: i64 = fetch_value!(
         tx,
         "INSERT INTO batches (controller, campaign_id, gateway, sender, lo, hi, next_due, open) VALUES ($1, $2, $3, $4, 0, 0, 0, 1) RETURNING id",
         controller,
@@ -63,7 +63,6 @@ pub async fn plan(tx: &mut Tx, controller: &str, route: &Route<'_>, new: &[New],
         route.gateway,
         route.sender
     )?;
-    let Some((batch,)) = batch else { return Ok(None) };
     execute!(
         tx,
         "INSERT INTO messages (controller, campaign_id, revision_id, batch_id, contact_id, country, family, person, kind, cause, channel,
@@ -110,6 +109,7 @@ pub async fn asks_of(
     family: &str,
     people: impl Iterator<Item = &str>,
 ) -> Result<Vec<(String, i64)>> {
+    // The first `kind` is said for SQLite, which takes a partial index (`messages_once`) where its condition stands in the statement as it is.
     fetch_all!(
         tx,
         "SELECT m.person, m.contact_id FROM EACH($1)
@@ -408,7 +408,7 @@ pub async fn put_off(tx: &mut Tx, rows: &[NotNow], now: i64) -> Result<()> {
 pub struct Settled {
     pub attempt: i64,
     pub message: i64,
-    /// accepted, not_accepted, refused, unknown
+    /// The code of an [`Outcome`].
     pub outcome: &'static str,
     pub provider_id: Option<String>,
     pub error: Option<String>,
@@ -459,7 +459,7 @@ pub async fn settle(tx: &mut Tx, rows: &[Settled], now: i64) -> Result<HashSet<i
         now
     )?;
     // Proved not accepted: the person was not asked. Marks and the conversation that the claim opened go with it.
-    let undone: Vec<i64> = rows.iter().filter(|r| matches!(r.outcome, "not_accepted" | "refused")).map(|r| r.message).collect();
+    let undone: Vec<i64> = rows.iter().filter(|r| Outcome::turned_down(Some(r.outcome))).map(|r| r.message).collect();
     if !undone.is_empty() {
         undo(tx, &json(undone)).await?;
     }
@@ -550,7 +550,7 @@ pub async fn release(tx: &mut Tx, attempts: &[i64]) -> Result<()> {
 const LONGEST_FLIGHT: i64 = 120_000_000;
 
 /// Attempts still in flight of workers that are gone: their outcome is not known and never will be by sending again.
-/// `worker`: `None` takes every worker without a live lease, `Some` all attempts but that worker's (a new start on SQLite).
+/// `sole`: `None` takes every worker without a live lease, `Some` all attempts but that worker's (a new start on SQLite).
 pub async fn abandon(tx: &mut Tx, lease_db: i64, sole: Option<&str>, now: i64) -> Result<u64> {
     let lost = match sole {
         Some(me) => execute!(
@@ -612,7 +612,7 @@ impl Attempt {
 
     /// Whether the gateway's answer said that it did not take it.
     pub fn was_turned_down(&self) -> bool {
-        matches!(self.outcome.as_deref(), Some("not_accepted" | "refused"))
+        Outcome::turned_down(self.outcome.as_deref())
     }
 }
 
@@ -734,11 +734,6 @@ pub async fn newest_attempt(tx: &mut Tx, message: i64) -> Result<Option<Attempt>
 pub async fn relink(tx: &mut Tx, attempt: i64, token_hash: &str) -> Result<()> {
     execute!(tx, "UPDATE attempts SET token_hash = $2 WHERE id = $1", attempt, token_hash)?;
     Ok(())
-}
-
-pub async fn state(tx: &mut Tx, message: i64) -> Result<Option<State>> {
-    let row: Option<(String,)> = fetch_optional!(tx, "SELECT state FROM messages WHERE id = $1", message)?;
-    Ok(row.and_then(|(state,)| State::parse(&state)))
 }
 
 /// A message's state and, where it has one, the reason for it.

@@ -1,7 +1,7 @@
 //! The two stores, SQLite and Postgres, behind one [`Store`] and one [`Tx`]. Each query is written once: SQLite takes
-//! `$1`, and the three things that differ have a word of ours: `EACH($1)` (the rows of a JSON array, as `j.value`), `THEN JOIN`
+//! `$1`, three things that differ have a word of ours: `EACH($1)` (the rows of a JSON array, as `j.value`), `THEN JOIN`
 //! (a join in this order: SQLite would rather begin with the whole controller) and `DBNOW()` (the database's own clock, for
-//! leases alone). One file per table's questions.
+//! leases alone), and `FOR UPDATE`, which SQLite with its one writer needs not, is left out there. One file per table's questions.
 
 mod sql;
 
@@ -43,7 +43,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub(crate) use sql::{execute, fetch_all, fetch_one, fetch_optional, statement};
+pub(crate) use sql::{execute, fetch_all, fetch_one, fetch_optional, fetch_value, fetch_values, statement};
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -396,7 +396,7 @@ impl Tx {
 
     /// The database's own clock, microseconds; for leases and heartbeats alone.
     pub async fn db_now(&mut self) -> Result<i64> {
-        let (now,): (i64,) = fetch_one!(self, "SELECT DBNOW()")?;
+        let now: i64 = fetch_value!(self, "SELECT DBNOW()")?;
         Ok(now)
     }
 }
@@ -439,5 +439,5 @@ fn each(sql: &str, table: impl Fn(&str) -> String) -> String {
 
 /// The JSON array `EACH` takes.
 pub(crate) fn json(rows: impl serde::Serialize) -> String {
-    serde_json::to_string(&rows).unwrap_or_else(|_| "[]".into())
+    serde_json::to_string(&rows).expect("rows of text and numbers are JSON")
 }

@@ -1,6 +1,6 @@
 //! The outbox of consent changes: written in the transaction of what it tells of, claimed by lease, told at least once.
 
-use super::{Result, Tx, execute, fetch_all, fetch_one, fetch_optional, json};
+use super::{Result, Tx, execute, fetch_all, fetch_optional, fetch_value, json};
 use crate::vault;
 
 /// One change of consent to be told.
@@ -45,7 +45,7 @@ pub async fn add(tx: &mut Tx, controller: &str, webhooks: &[&str], new: &New<'_>
 
 /// Whether this webhook has anything to be told by `now`, as far as a look without a lock can tell.
 pub async fn is_due(tx: &mut Tx, controller: &str, webhook: &str, now: i64) -> Result<bool> {
-    let (found,): (i64,) = fetch_one!(
+    let found: i64 = fetch_value!(
         tx,
         "SELECT COUNT(*) FROM (
            SELECT 1 FROM outbox WHERE controller = $1 AND webhook = $2 AND state = 'pending' AND next_at <= $3 AND lease_db < DBNOW()

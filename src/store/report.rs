@@ -1,7 +1,7 @@
 //! Counts for people: the report, the operator's pages, the metrics. They are read from `figures`, which the database's own
 //! triggers keep (migrations 0004, 0015 and 0024), never by scanning what they count; what `a` to `d` hold for each topic stands there.
 
-use super::{Result, Store, Tx, execute, fetch_all, fetch_one, fetch_optional};
+use super::{Result, Store, Tx, execute, fetch_all, fetch_one, fetch_optional, fetch_value};
 
 /// Sums of one topic of one campaign by these columns.
 macro_rules! of_campaign {
@@ -186,7 +186,7 @@ pub async fn fold(store: &Store) -> Result<()> {
         }
         Tx::Postgres(_) => {
             // Two workers that fold the same rows would wait for each other, so the second leaves it to the first.
-            let (mine,): (bool,) = fetch_one!(&mut tx, "SELECT pg_try_advisory_xact_lock(hashtext('permesso fold counters'))")?;
+            let mine: bool = fetch_value!(&mut tx, "SELECT pg_try_advisory_xact_lock(hashtext('permesso fold counters'))")?;
             if mine {
                 execute!(
                     &mut tx,
@@ -207,38 +207,6 @@ pub async fn fold(store: &Store) -> Result<()> {
         }
     }
     tx.commit().await
-}
-
-/// Every person's verdict in every campaign: (contact, outcome, code).
-pub async fn verdicts(tx: &mut Tx, controller: &str) -> Result<Vec<(i64, String, String)>> {
-    fetch_all!(
-        tx,
-        "SELECT contact_id, outcome, code FROM decisions WHERE controller = $1 AND stage = 'plan' ORDER BY contact_id, campaign_id",
-        controller
-    )
-}
-
-/// When each reference was claimed.
-pub async fn claims(tx: &mut Tx, controller: &str) -> Result<Vec<(String, i64)>> {
-    fetch_all!(tx, "SELECT reference, claimed_at FROM attempts WHERE controller = $1 ORDER BY id", controller)
-}
-
-/// Attempts whose outcome was not known when they ended, settled since or not.
-pub async fn unknown_outcomes(tx: &mut Tx, controller: &str) -> Result<i64> {
-    let rows: Vec<(i64,)> =
-        fetch_all!(tx, "SELECT COUNT(*) FROM attempts WHERE controller = $1 AND outcome = 'unknown'", controller)?;
-    Ok(rows.first().map_or(0, |(n,)| *n))
-}
-
-/// Messages that took a second channel after the first proved not to have the number.
-pub async fn fallbacks(tx: &mut Tx, controller: &str) -> Result<i64> {
-    let rows: Vec<(i64,)> = fetch_all!(
-        tx,
-        "SELECT COUNT(DISTINCT a.message_id) FROM attempts a JOIN messages m ON m.id = a.message_id
-         WHERE a.controller = $1 AND a.channel <> m.channel",
-        controller
-    )?;
-    Ok(rows.first().map_or(0, |(n,)| *n))
 }
 
 /// What shows whether the promises hold at this moment. Times are microseconds of our clock.
@@ -266,6 +234,37 @@ pub async fn gauges(tx: &mut Tx, controller: &str) -> Result<Gauges> {
            (SELECT MIN(claimed_at) FROM attempts WHERE outcome IS NULL) AS in_flight_since,
            (SELECT MIN(due_at) FROM messages WHERE state = 'planned'
              AND batch_id = (SELECT MIN(id) FROM batches WHERE controller = $1 AND open = 1)) AS due_since",
+        controller
+    )
+}
+
+// What follows is for the demo and the tests alone.
+
+/// Every person's verdict in every campaign: (contact, outcome, code).
+pub async fn verdicts(tx: &mut Tx, controller: &str) -> Result<Vec<(i64, String, String)>> {
+    fetch_all!(
+        tx,
+        "SELECT contact_id, outcome, code FROM decisions WHERE controller = $1 AND stage = 'plan' ORDER BY contact_id, campaign_id",
+        controller
+    )
+}
+
+/// When each reference was claimed.
+pub async fn claims(tx: &mut Tx, controller: &str) -> Result<Vec<(String, i64)>> {
+    fetch_all!(tx, "SELECT reference, claimed_at FROM attempts WHERE controller = $1 ORDER BY id", controller)
+}
+
+/// Attempts whose outcome was not known when they ended, settled since or not.
+pub async fn unknown_outcomes(tx: &mut Tx, controller: &str) -> Result<i64> {
+    fetch_value!(tx, "SELECT COUNT(*) FROM attempts WHERE controller = $1 AND outcome = 'unknown'", controller)
+}
+
+/// Messages that took a second channel after the first proved not to have the number.
+pub async fn fallbacks(tx: &mut Tx, controller: &str) -> Result<i64> {
+    fetch_value!(
+        tx,
+        "SELECT COUNT(DISTINCT a.message_id) FROM attempts a JOIN messages m ON m.id = a.message_id
+         WHERE a.controller = $1 AND a.channel <> m.channel",
         controller
     )
 }

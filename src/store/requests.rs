@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use super::{Result, Tx, execute, fetch_all, fetch_optional, fetch_values, json};
 use crate::vault::Keyed;
 
 /// A request as it is recorded, and as it goes over to a restored copy.
@@ -207,7 +207,7 @@ pub async fn of_number(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result
 /// Contacts of these numbers that are not restricted, though their number's newest word about that in the record that was carried out is a
 /// restriction: what was noted and answered in another way names no subject. That of somebody erased ended with the data.
 pub async fn restricted(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<Vec<i64>> {
-    let rows: Vec<(i64,)> = fetch_all!(
+    fetch_values!(
         tx,
         "SELECT DISTINCT c.id FROM EACH($2)
          THEN JOIN requests r ON r.controller = $1 AND r.kind = 'restriction' AND r.mac = j.value->>'mac'
@@ -223,8 +223,7 @@ pub async fn restricted(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Resul
          ORDER BY c.id",
         controller,
         json(keyed)
-    )?;
-    Ok(rows.into_iter().map(|(id,)| id).collect())
+    )
 }
 
 /// The providers' parts in a request.

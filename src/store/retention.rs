@@ -2,7 +2,7 @@
 
 use super::contacts::{human_is_held, of_human};
 use super::requests::has_open_request;
-use super::{Result, Tx, execute, fetch_all, fetch_optional, json};
+use super::{Result, Tx, execute, fetch_all, fetch_optional, fetch_value, fetch_values, json};
 use crate::domain::channel::Purpose;
 
 /// Contacts with a consent to this purpose that is older than `before`, after this one.
@@ -74,7 +74,7 @@ pub async fn silent(tx: &mut Tx, controller: &str, before: i64, day: &str, after
 /// kept.
 pub async fn old_replies(tx: &mut Tx, controller: &str, before: i64, after: i64, limit: i64) -> Result<Vec<i64>> {
     // Written so that ids lead: by an index on controllers SQLite would read and sort all of them for each chunk.
-    let rows: Vec<(i64,)> = fetch_all!(
+    fetch_values!(
         tx,
         "SELECT id FROM inbound_events WHERE NOT (controller <> $1) AND body_enc <> '' AND received_at < $2
            AND NOT (effect = 'held' AND resolved_at IS NULL) AND effect NOT IN ($3, $4) AND id > $5 ORDER BY id LIMIT $6",
@@ -84,8 +84,7 @@ pub async fn old_replies(tx: &mut Tx, controller: &str, before: i64, after: i64,
         super::inbound::TAP_WAITS,
         after,
         limit
-    )?;
-    Ok(rows.into_iter().map(|(id,)| id).collect())
+    )
 }
 
 /// Deletes the words of these replies, and by whom they were where it was nobody we know; what was read in them stays.
@@ -131,7 +130,7 @@ pub async fn delete_proof(tx: &mut Tx, controller: &str, subject: &str) -> Resul
 /// Requests done before `before`, after this one. A restriction, its end and a change of number say how somebody stands, for as long as there
 /// is a proof of theirs.
 pub async fn old_requests(tx: &mut Tx, controller: &str, before: i64, after: i64, limit: i64) -> Result<Vec<i64>> {
-    let rows: Vec<(i64,)> = fetch_all!(
+    fetch_values!(
         tx,
         "SELECT id FROM requests WHERE controller = $1 AND done_at < $2 AND (kind IN ('access', 'erasure', 'objection') OR subject IS NULL)
            AND id > $3 ORDER BY id LIMIT $4",
@@ -139,8 +138,7 @@ pub async fn old_requests(tx: &mut Tx, controller: &str, before: i64, after: i64
         before,
         after,
         limit
-    )?;
-    Ok(rows.into_iter().map(|(id,)| id).collect())
+    )
 }
 
 /// Deletes these requests, with the providers' parts in them.
@@ -161,9 +159,7 @@ pub struct Run {
 }
 
 pub async fn begin(tx: &mut Tx, controller: &str, now: i64) -> Result<i64> {
-    let row: Option<(i64,)> =
-        fetch_optional!(tx, "INSERT INTO retention_runs (controller, at) VALUES ($1, $2) RETURNING id", controller, now)?;
-    Ok(row.map_or(0, |(id,)| id))
+    fetch_value!(tx, "INSERT INTO retention_runs (controller, at) VALUES ($1, $2) RETURNING id", controller, now)
 }
 
 /// Takes a run for `lease_db` microseconds of the database's clock, or keeps the one whose lease ends at `held` (0: none is held).

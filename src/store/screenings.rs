@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Error, Result, Tx, execute, fetch_all, fetch_optional, json};
+use super::{Result, Tx, execute, fetch_all, fetch_optional, fetch_value, json};
 use crate::domain::register::Screened;
 use crate::vault::Keyed;
 
@@ -26,15 +26,14 @@ pub async fn newest(tx: &mut Tx, controller: &str, register: &str) -> Result<Opt
 
 /// Opens a screening, which covers nobody until [`finish`].
 pub async fn begin(tx: &mut Tx, controller: &str, register: &str, at: i64, file: &str) -> Result<i64> {
-    let row: Option<(i64,)> = fetch_optional!(
+    fetch_value!(
         tx,
         "INSERT INTO screenings (controller, register, at, file) VALUES ($1, $2, $3, $4) RETURNING id",
         controller,
         register,
         at,
         file
-    )?;
-    row.map(|(id,)| id).ok_or_else(|| Error::Corrupt("the screening was not stored".into()))
+    )
 }
 
 /// Whether what is listed was so by a screening that came before that of `$4`: as of an earlier time, or begun earlier as of the same.

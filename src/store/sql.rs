@@ -20,6 +20,9 @@ macro_rules! statement {
 macro_rules! fetch_all { ($tx:expr, $($rest:tt)*) => { $crate::store::statement!($tx, query_as, fetch_all, |rows| rows, $($rest)*) } }
 macro_rules! fetch_one { ($tx:expr, $($rest:tt)*) => { $crate::store::statement!($tx, query_as, fetch_one, |rows| rows, $($rest)*) } }
 macro_rules! fetch_optional { ($tx:expr, $($rest:tt)*) => { $crate::store::statement!($tx, query_as, fetch_optional, |rows| rows, $($rest)*) } }
+/// As `fetch_all!` and `fetch_one!`, of one column.
+macro_rules! fetch_values { ($tx:expr, $($rest:tt)*) => { $crate::store::statement!($tx, query_scalar, fetch_all, |rows| rows, $($rest)*) } }
+macro_rules! fetch_value { ($tx:expr, $($rest:tt)*) => { $crate::store::statement!($tx, query_scalar, fetch_one, |rows| rows, $($rest)*) } }
 /// Answers the number of rows it changed.
 macro_rules! execute { ($tx:expr, $($rest:tt)*) => { $crate::store::statement!($tx, query, execute, |done| done.rows_affected(), $($rest)*) } }
-pub(crate) use {execute, fetch_all, fetch_one, fetch_optional, statement};
+pub(crate) use {execute, fetch_all, fetch_one, fetch_optional, fetch_value, fetch_values, statement};

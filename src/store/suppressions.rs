@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::answers::{self, left, newest};
-use super::{Result, Tx, execute, fetch_all, fetch_optional, json, ledger};
+use super::{Result, Tx, execute, fetch_all, fetch_optional, fetch_values, json, ledger};
 use crate::domain::answer::{Answer, By};
 use crate::domain::suppression::Reason;
 use crate::vault::Keyed;
@@ -235,7 +235,7 @@ async fn answered_noes(tx: &mut Tx, controller: &str, contacts: &[i64]) -> Resul
 
 /// Which of these keyed numbers are left in peace already, by their hashes.
 pub async fn live_among(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<HashSet<String>> {
-    let known: Vec<(String,)> = fetch_all!(
+    let known: Vec<String> = fetch_values!(
         tx,
         "SELECT DISTINCT s.mac FROM EACH($1)
          THEN JOIN suppressions s ON s.controller = $2 AND s.mac = j.value->>'mac' AND s.key_id = CAST(j.value->>'key' AS BIGINT)
@@ -243,7 +243,7 @@ pub async fn live_among(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Resul
         &json(keyed),
         controller
     )?;
-    Ok(known.into_iter().map(|(mac,)| mac).collect())
+    Ok(known.into_iter().collect())
 }
 
 /// Whom a no by these keyed numbers reaches: the contacts, and by what else their humans are known (external ids, numbers that are no
@@ -270,14 +270,19 @@ pub async fn reach(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<(Ve
 /// Which of these hashes, of numbers or of external ids, are of somebody erased.
 pub async fn erased_among<'a>(tx: &mut Tx, controller: &str, macs: impl IntoIterator<Item = &'a str>) -> Result<HashSet<String>> {
     let macs = json(macs.into_iter().map(|mac| serde_json::json!({ "mac": mac })).collect::<Vec<_>>());
-    let known: Vec<(String,)> = fetch_all!(
+    let known: Vec<String> = fetch_values!(
         tx,
         "SELECT DISTINCT s.mac FROM EACH($1)
          THEN JOIN suppressions s ON s.controller = $2 AND s.mac = j.value->>'mac' AND s.reason = 'erased' AND s.lifted_at IS NULL",
         &macs,
         controller
     )?;
-    Ok(known.into_iter().map(|(mac,)| mac).collect())
+    Ok(known.into_iter().collect())
+}
+
+/// Whether one of these hashes is of somebody erased.
+pub async fn is_erased(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<bool> {
+    Ok(!erased_among(tx, controller, keyed.iter().map(|k| k.mac.as_str())).await?.is_empty())
 }
 
 /// What a no of this kind is as an answer, and as the state of a question that it closes.
@@ -365,7 +370,7 @@ pub async fn granted_alone(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Re
 }
 
 async fn granted_by(tx: &mut Tx, controller: &str, rows: &str) -> Result<Vec<i64>> {
-    let ids: Vec<(i64,)> = fetch_all!(
+    fetch_values!(
         tx,
         concat!(
             "SELECT DISTINCT c.id FROM (",
@@ -377,8 +382,7 @@ async fn granted_by(tx: &mut Tx, controller: &str, rows: &str) -> Result<Vec<i64
         ),
         rows,
         controller
-    )?;
-    Ok(ids.into_iter().map(|(id,)| id).collect())
+    )
 }
 
 /// Whether a no of this kind by these numbers reaches anybody with something granted or a question open: then it is more than said again.
@@ -485,7 +489,7 @@ pub async fn spread_over_humans(tx: &mut Tx, controller: &str, humans: &[String]
         controller,
         now
     )?;
-    let granted: Vec<(i64,)> = fetch_all!(
+    fetch_values!(
         tx,
         "SELECT DISTINCT c.id FROM EACH($1)
          THEN JOIN number_macs n ON n.controller = $2 AND n.mac = j.value->>'mac' AND n.key_id = CAST(j.value->>'key' AS BIGINT)
@@ -494,8 +498,7 @@ pub async fn spread_over_humans(tx: &mut Tx, controller: &str, humans: &[String]
          ORDER BY c.id",
         &rows,
         controller
-    )?;
-    Ok(granted.into_iter().map(|(id,)| id).collect())
+    )
 }
 
 /// The newest live no of this contact's human at or after `since`: a yes begun before it does not count. That another number of the
@@ -543,7 +546,7 @@ pub async fn lift(tx: &mut Tx, controller: &str, contact: i64, seq: i64, first_y
 
 /// Which of these keyed numbers are somebody else's by now, by their hashes: said to be wrong, or given up for another one.
 pub async fn wrong_among(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Result<HashSet<String>> {
-    let wrong: Vec<(String,)> = fetch_all!(
+    let wrong: Vec<String> = fetch_values!(
         tx,
         "SELECT DISTINCT s.mac FROM EACH($1)
          THEN JOIN suppressions s ON s.controller = $2 AND s.mac = j.value->>'mac' AND s.key_id = CAST(j.value->>'key' AS BIGINT)
@@ -551,13 +554,13 @@ pub async fn wrong_among(tx: &mut Tx, controller: &str, keyed: &[Keyed]) -> Resu
         &json(keyed),
         controller
     )?;
-    Ok(wrong.into_iter().map(|(mac,)| mac).collect())
+    Ok(wrong.into_iter().collect())
 }
 
 /// Which of these subjects are contacts that no live suppression keeps from being written to.
 pub async fn free_among(tx: &mut Tx, controller: &str, subjects: &[&str]) -> Result<HashSet<String>> {
     let wanted = json(subjects.iter().map(|subject| serde_json::json!({ "subject": subject })).collect::<Vec<_>>());
-    let free: Vec<(String,)> = fetch_all!(
+    let free: Vec<String> = fetch_values!(
         tx,
         "SELECT c.subject FROM EACH($1)
          THEN JOIN contacts c ON c.controller = $2 AND c.subject = j.value->>'subject' AND c.number_enc <> ''
@@ -567,7 +570,7 @@ pub async fn free_among(tx: &mut Tx, controller: &str, subjects: &[&str]) -> Res
         &wanted,
         controller
     )?;
-    Ok(free.into_iter().map(|(subject,)| subject).collect())
+    Ok(free.into_iter().collect())
 }
 
 /// Suppressions that were lifted, though no consent of the ledger says so.

@@ -1,5 +1,5 @@
 //! `POST /api/v1/intake`: the steps of a form for chatbots, one call each. The token of the form says which form is meant; the second step
-//! needs what the first one answered (compliance S2, S5).
+//! needs what the first one answered.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -11,16 +11,16 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
-use subtle::ConstantTimeEq;
 
-use super::desk::problem::Problem;
 use super::lang::Lang;
+use super::problem::Problem;
 use super::{Web, address, may_try};
 use crate::config::Form;
 use crate::domain::channel::Permission;
 use crate::engine::Engine;
 use crate::engine::confirm::Shown;
 use crate::engine::intake::{self, Given, Typed};
+use crate::vault;
 
 /// Largest body taken, bytes.
 const LARGEST: usize = 16 * 1024;
@@ -80,7 +80,7 @@ pub async fn take(
 
 /// How much of a token was right the time taken does not say.
 fn form_of<'a>(engine: &'a Engine, given: &str) -> Option<&'a Form> {
-    let is = |form: &&Form| form.token.as_ref().is_some_and(|t| t.expose().as_bytes().ct_eq(given.as_bytes()).into());
+    let is = |form: &&Form| form.token.as_ref().is_some_and(|t| vault::same(given, t.expose()));
     engine.config.forms.iter().find(is)
 }
 
@@ -165,7 +165,7 @@ async fn offer(engine: &Engine, form: &Form, locale: &str) -> Result<serde_json:
         .into_iter()
         .map(|p| json!({ "grant": p.code(), "purpose": lang.purpose(p.purpose), "hint": lang.purpose_hint(p.purpose), "channel": lang.channel(p.channel) }))
         .collect();
-    let url = format!("{}/notice/{locale}", config.public_url.as_str().trim_end_matches('/'));
+    let url = config.at(&format!("/notice/{locale}"));
     Ok(json!({
         "form": form.name,
         "brand": brand,

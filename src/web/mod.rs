@@ -1,8 +1,7 @@
 //! The two doors: the public one, for people and gateways, and the operator's, on loopback unless a token guards it.
-//! The routes read as a contents page; logs hold route templates, never a path, since a path holds a token (T9).
+//! The routes read as a contents page; logs hold route templates, never a path, since a path holds a token.
 
 pub mod desk;
-pub mod error;
 pub mod intake;
 pub mod join;
 pub mod lang;
@@ -11,6 +10,7 @@ pub mod mydata;
 pub mod mytable;
 pub mod pages;
 pub mod people;
+pub mod problem;
 pub mod webhooks;
 
 use std::net::{IpAddr, SocketAddr};
@@ -104,7 +104,7 @@ pub fn public(web: Web) -> Router {
 }
 
 /// What stands in the place of a part of a path that is no text (U+FFFD): no link, form or gateway is called that, so it is answered as any
-/// other that nobody has, and not by the router, which would tell them apart (T5).
+/// other that nobody has, and not by the router, which would tell them apart.
 const NO_TEXT: &str = "%EF%BF%BD";
 
 async fn legible(mut request: Request) -> Request {
@@ -290,7 +290,7 @@ async fn in_our_language(State(web): State<Web>, mut request: Request, next: Nex
     next.run(request).await
 }
 
-/// The people's pages (design section 9). `same-origin`, since with `no-referrer` browsers send `Origin: null` on our own
+/// The people's pages. `same-origin`, since with `no-referrer` browsers send `Origin: null` on our own
 /// form's POST.
 async fn people_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;

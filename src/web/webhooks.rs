@@ -9,17 +9,39 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use subtle::ConstantTimeEq;
 
-use super::error::Error;
 use super::{Web, address, contains};
 use crate::config::{GatewayConfig, Secret};
 use crate::engine::group;
 use crate::gateway::driver::id_of_content;
 use crate::gateway::{Callback, Event, Heard, WebhookError};
+use crate::vault;
 
 /// Largest body taken, bytes: Meta's go up to 3 MB (its webhook reference).
 pub const LARGEST: usize = 3 << 20;
+
+/// Why a call was not taken: a status and a line, with nothing of a number, token or text in it.
+#[derive(Debug)]
+pub struct Refused(StatusCode, String);
+
+impl Refused {
+    fn new(status: StatusCode, line: impl Into<String>) -> Refused {
+        Refused(status, line.into())
+    }
+}
+
+impl From<anyhow::Error> for Refused {
+    fn from(error: anyhow::Error) -> Refused {
+        tracing::error!(error = format!("{error:#}"), "A callback could not be stored");
+        Refused::new(StatusCode::SERVICE_UNAVAILABLE, "not possible just now; try again")
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, format!("{}\n", self.1)).into_response()
+    }
+}
 
 pub async fn receive(
     State(web): State<Web>,
@@ -29,7 +51,7 @@ pub async fn receive(
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Response, Error> {
+) -> Result<Response, Refused> {
     let call = Call { gateway, token: String::new(), peer, method, target: uri.to_string(), headers, body };
     take(&web, &call).await
 }
@@ -43,7 +65,7 @@ pub async fn receive_at(
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Response, Error> {
+) -> Result<Response, Refused> {
     let call = Call { gateway, token, peer, method, target: uri.to_string(), headers, body };
     take(&web, &call).await
 }
@@ -58,15 +80,15 @@ struct Call {
     body: Bytes,
 }
 
-async fn take(web: &Web, call: &Call) -> Result<Response, Error> {
+async fn take(web: &Web, call: &Call) -> Result<Response, Refused> {
     let (engine, name) = (&web.engine, call.gateway.as_str());
     let configured = engine.config.gateways.iter().find(|gateway| gateway.name() == name);
     let (Some(driver), Some(configured)) = (engine.gateways.get(name), configured) else {
         engine.refused.add("", "unknown gateway");
-        return Err(Error::new(StatusCode::NOT_FOUND, "no such gateway"));
+        return Err(Refused::new(StatusCode::NOT_FOUND, "no such gateway"));
     };
     if !configured.driver.calls_back() {
-        return Err(Error::new(StatusCode::NOT_FOUND, "this gateway is heard over its own session"));
+        return Err(Refused::new(StatusCode::NOT_FOUND, "this gateway is heard over its own session"));
     }
     let header = |name: &str| call.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let heard = guard(web, configured, call).and_then(|()| {
@@ -89,7 +111,7 @@ async fn take(web: &Web, call: &Call) -> Result<Response, Error> {
             WebhookError::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             WebhookError::Body(_) => StatusCode::BAD_REQUEST,
         };
-        Error::new(status, error.to_string())
+        Refused::new(status, error.to_string())
     })?;
     match heard {
         Heard::Events(events) => {
@@ -128,7 +150,7 @@ fn unread(call: &Call, error: &WebhookError) -> Event {
 /// Whether a call may be a provider's that signs nothing. For one that signs, the signature alone speaks.
 fn guard(web: &Web, gateway: &GatewayConfig, call: &Call) -> Result<(), (&'static str, WebhookError)> {
     let (token, password) = (gateway.account.callback_token.as_ref(), gateway.callback_password.as_ref());
-    let same = |given: &str, secret: &Secret| bool::from(given.as_bytes().ct_eq(secret.expose().as_bytes()));
+    let same = |given: &str, secret: &Secret| vault::same(given, secret.expose());
     match token {
         Some(token) if !same(&call.token, token) => return Err(("token", WebhookError::Forged)),
         None if !call.token.is_empty() => return Err(("token", WebhookError::Forged)),

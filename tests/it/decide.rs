@@ -207,8 +207,8 @@ fn what_is_cleared_may_leave_for_seconds_and_be_tried_until_the_window_closes() 
     let Decision::Send(cleared) = Case::good().decided() else { panic!("nothing speaks against it") };
     let now = Case::good().now;
     assert_eq!(
-        (cleared.contact(), cleared.send_before(), cleared.valid_until(), cleared.basis()),
-        (41, now + SEND_WITHIN_S * SECOND, open_until, Some(AskBasis::PriorConsent))
+        (cleared.send_before(), cleared.valid_until(), cleared.basis()),
+        (now + SEND_WITHIN_S * SECOND, open_until, Some(AskBasis::PriorConsent))
     );
     // The campaign's deadline and the end of the hours cut both short.
     let Decision::Send(cleared) = Case::with(|c| c.campaign.deadline = at("2026-12-01T09:45:02Z")).decided() else {
@@ -482,24 +482,22 @@ fn what_answers_a_persons_own_act_has_rules_of_its_own() {
     counted.register.spares_asks = false;
     assert_eq!(says(Cause::Form { asked_at: now, pack: Some(&counted) }, &|f| f.screened = listed(Some(1), Some(1))), send);
 
-    // An answer: within five minutes, one a day but for a new no and for a grant, which has one of its own, and not where the gateway has answered.
-    let answer =
-        |ago: i64, gateway_answered| Cause::Answer { received_at: now - ago, gateway_answered, new_no: false, grant: false };
-    let no = |ago: i64| Cause::Answer { received_at: now - ago, gateway_answered: false, new_no: true, grant: false };
-    let granted = Cause::Answer { received_at: now, gateway_answered: false, new_no: false, grant: true };
+    // An answer: within five minutes, one a day but for a new no and for a grant, which has one of its own.
+    let answer = |ago: i64| Cause::Answer { received_at: now - ago, new_no: false, grant: false };
+    let no = |ago: i64| Cause::Answer { received_at: now - ago, new_no: true, grant: false };
+    let granted = Cause::Answer { received_at: now, new_no: false, grant: true };
     assert_eq!(says(no(0), &|f| f.answers_today = 9), send);
     assert_eq!(says(granted, &|f| (f.answers_today, f.grants_told_today) = (9, 1)), send);
     assert_eq!(says(granted, &|f| (f.answers_today, f.grants_told_today) = (2, 2)), skip(DailyLimit));
     assert_eq!(says(no(5 * MINUTE + 1), &|_| {}), skip(TooLate));
     assert_eq!(says(no(0), &|f| f.restricted = true), skip(Restricted));
-    assert_eq!((says(no(0), &|f| f.noted = true), says(answer(0, false), &|f| f.noted = true)), (send, skip(Restricted)));
-    assert_eq!(says(answer(5 * MINUTE, false), &|_| {}), send);
-    assert_eq!(says(answer(5 * MINUTE + 1, false), &|_| {}), skip(TooLate));
-    assert_eq!(until(answer(MINUTE, false), &|_| {}), now + 4 * MINUTE);
-    assert_eq!(says(answer(0, true), &|_| {}), skip(GatewayAnswered));
-    assert_eq!(says(answer(0, false), &|f| f.answers_today = 1), send);
-    assert_eq!(says(answer(0, false), &|f| f.answers_today = 2), skip(DailyLimit));
-    assert_eq!(says(answer(0, true), &|f| f.restricted = true), skip(Restricted));
+    assert_eq!((says(no(0), &|f| f.noted = true), says(answer(0), &|f| f.noted = true)), (send, skip(Restricted)));
+    assert_eq!(says(answer(5 * MINUTE), &|_| {}), send);
+    assert_eq!(says(answer(5 * MINUTE + 1), &|_| {}), skip(TooLate));
+    assert_eq!(until(answer(MINUTE), &|_| {}), now + 4 * MINUTE);
+    assert_eq!(says(answer(0), &|f| f.answers_today = 1), send);
+    assert_eq!(says(answer(0), &|f| f.answers_today = 2), skip(DailyLimit));
+    assert_eq!(says(answer(0), &|f| f.restricted = true), skip(Restricted));
 
     // A test: to testers, in the hours.
     let open = Case::good().opening;

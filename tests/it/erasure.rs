@@ -623,6 +623,10 @@ both!(what_the_store_keeps_of_a_request, |app| {
     assert!(permesso::store::erase::of_wrong_numbers(&mut tx, &ours).await.unwrap().is_empty());
     let gone = contacts::by_subject(&mut tx, &ours, &contact.subject).await.unwrap().unwrap();
     assert!(gone.is_erased() && gone.restricted == 1, "{gone:?}");
+    assert!(!suppressions::is_erased(&mut tx, &ours, &keyed).await.unwrap());
+    let (erased, by) = (permesso::domain::suppression::Reason::Erased, permesso::domain::answer::By::Operator);
+    suppressions::suppress_alone(&mut tx, &ours, &keyed, erased, by, 9, 9).await.unwrap();
+    assert!(suppressions::is_erased(&mut tx, &ours, &keyed).await.unwrap());
     inbound::blank(&mut tx, 1).await.unwrap();
     tx.rollback().await.unwrap();
 });

@@ -583,7 +583,7 @@ both!(an_operator_can_say_stop_and_never_yes, |app| {
     let from = app.inbox(&number)[0].from.clone();
     app.reply(&number, &from, "yes if it is free").await;
     let mut tx = app.engine.store.write().await.unwrap();
-    let held = permesso::store::inbound::held(&mut tx, &app.engine.controller).await.unwrap();
+    let held = permesso::store::inbound::held_after(&mut tx, &app.engine.controller, 0, 9).await.unwrap();
     assert_eq!(held.len(), 1);
     let resolved = permesso::engine::receive::resolve(&mut tx, &app.engine, held[0].id, true, "op").await.unwrap();
     assert_eq!(resolved, permesso::engine::receive::Resolved::Done);
@@ -685,7 +685,7 @@ both!(an_unreadable_event_takes_no_neighbour_with_it, |app| {
     app.deliver().await;
     assert_eq!(app.asks(&number), 0);
     let mut tx = app.engine.store.read().await.unwrap();
-    assert_eq!(permesso::store::inbound::held(&mut tx, &app.engine.controller).await.unwrap().len(), 1);
+    assert_eq!(permesso::store::inbound::held_after(&mut tx, &app.engine.controller, 0, 9).await.unwrap().len(), 1);
     tx.rollback().await.unwrap();
 });
 

@@ -131,16 +131,11 @@ pub const DRIVER: Driver = Driver {
     open: |account, tools| Arc::new(Generic { account: account.clone(), http: tools.http.clone(), clock: tools.clock.clone() }),
 };
 
+#[derive(Debug)]
 pub struct Generic {
     account: Account,
     http: reqwest::Client,
     clock: Clock,
-}
-
-impl std::fmt::Debug for Generic {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Generic({})", self.account.name)
-    }
 }
 
 /// What a list of `WORD MEANING` says of a word.

@@ -129,7 +129,7 @@ impl Gateway for Mock {
         &self.name
     }
 
-    fn dedupes(&self) -> bool {
+    fn dedupes_on(&self, _channel: Channel) -> bool {
         self.dedupes
     }
 

@@ -14,12 +14,11 @@ use utoipa::{IntoParams, Modify, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::campaign::find;
+use super::campaign::{find, known};
 use super::consents::Wanted;
 use super::guard::Operator;
 use super::people::number_of;
 use super::preview;
-use super::problem::Problem;
 use crate::domain::campaign::CampaignState;
 use crate::domain::preview::Shown;
 use crate::engine::breakdown::{self, Breakdown, Timeline};
@@ -31,6 +30,7 @@ use crate::engine::report::{self, Overview, Report};
 use crate::engine::skipped::{self, Skipped};
 use crate::engine::{plan, requests, retention, steer};
 use crate::web::Web;
+use crate::web::problem::Problem;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -184,7 +184,7 @@ async fn preview_texts(State(web): State<Web>, Path(name): Path<String>) -> Answ
 #[utoipa::path(get, path = "/api/v1/campaigns/{name}/timeline", params(("name" = String, Path,)),
     responses((status = 200, body = Timeline), (status = 404, body = Problem)))]
 async fn timeline(State(web): State<Web>, Path(name): Path<String>) -> Answer<Timeline> {
-    find(&web.engine, &name).await?;
+    known(&web.engine, &name).await?;
     Ok(Json(breakdown::timeline(&web.engine, &name).await?))
 }
 
@@ -192,7 +192,7 @@ async fn timeline(State(web): State<Web>, Path(name): Path<String>) -> Answer<Ti
 #[utoipa::path(get, path = "/api/v1/campaigns/{name}/breakdown", params(("name" = String, Path,)),
     responses((status = 200, body = Breakdown), (status = 404, body = Problem)))]
 async fn breakdowns(State(web): State<Web>, Path(name): Path<String>) -> Answer<Breakdown> {
-    find(&web.engine, &name).await?;
+    known(&web.engine, &name).await?;
     Ok(Json(breakdown::breakdown(&web.engine, &name).await?))
 }
 
@@ -212,7 +212,7 @@ async fn skipped_people(
     Path((name, code)): Path<(String, String)>,
     Query(from): Query<Slice>,
 ) -> Answer<SkippedPeople> {
-    find(&web.engine, &name).await?;
+    known(&web.engine, &name).await?;
     let people = skipped::skipped(&web.engine, &name, &code, from.after, from.limit()).await?;
     let next = people.last().map(|p| p.id).filter(|_| people.len() as i64 == from.limit());
     Ok(Json(SkippedPeople { people, next }))
@@ -231,7 +231,7 @@ struct Steered {
 }
 
 async fn steered(web: &Web, name: &str, to: CampaignState) -> Answer<Steered> {
-    find(&web.engine, name).await?;
+    known(&web.engine, name).await?;
     let cancelled = plan::set_state(&web.engine, name, to).await?;
     Ok(Json(Steered { state: report::campaign(&web.engine, name).await?.state, cancelled }))
 }

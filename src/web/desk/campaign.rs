@@ -11,7 +11,6 @@ use axum::response::Response;
 use chrono::{DateTime, Duration, FixedOffset};
 use serde::Deserialize;
 
-use super::problem::{PageProblem, Problem};
 use super::sheet::FIGURES;
 use super::{Frame, Page, back_to, chart, filters, html, minute, sheet};
 use crate::domain::answer::By;
@@ -23,6 +22,7 @@ use crate::engine::report::{self, Report, Unsent};
 use crate::engine::{Engine, plan};
 use crate::store;
 use crate::web::Web;
+use crate::web::problem::{PageProblem, Problem};
 
 /// Hours up to which the chart draws each; a longer campaign is drawn by days.
 const HOURS: i64 = 96;
@@ -145,8 +145,14 @@ impl CampaignPage {
     }
 }
 
-/// The report of a campaign that exists, else 404.
+/// The report of a campaign that was started, else 404.
 pub async fn find(engine: &Engine, name: &str) -> Result<Report, Problem> {
+    known(engine, name).await?;
+    Ok(report::campaign(engine, name).await?)
+}
+
+/// As [`find`], without the report.
+pub async fn known(engine: &Engine, name: &str) -> Result<(), Problem> {
     let mut tx = engine.store.read().await?;
     let known = store::campaigns::by_name(&mut tx, &engine.controller, name).await?.is_some();
     tx.rollback().await?;
@@ -154,7 +160,7 @@ pub async fn find(engine: &Engine, name: &str) -> Result<Report, Problem> {
         let remedy = "`permesso campaign start` puts a planned campaign here; the overview lists all";
         return Err(Problem::not_found("no such campaign was ever started", remedy));
     }
-    Ok(report::campaign(engine, name).await?)
+    Ok(())
 }
 
 pub async fn show(State(web): State<Web>, Path(name): Path<String>) -> Page {
@@ -227,7 +233,7 @@ fn figures_mut(hour: &mut Hour) -> [&mut u64; 9] {
 }
 
 pub async fn timeline_sheet(State(web): State<Web>, Path(name): Path<String>) -> Result<Response, PageProblem> {
-    find(&web.engine, &name).await?;
+    known(&web.engine, &name).await?;
     let timeline = breakdown::timeline(&web.engine, &name).await?;
     let head = [
         "hour",
@@ -251,7 +257,7 @@ pub async fn timeline_sheet(State(web): State<Web>, Path(name): Path<String>) ->
 
 /// `countries.csv`, `channels.csv`, `purposes.csv`, `skipped.csv`; `skipped` is a part of the campaign's own page.
 pub async fn sheet(State(web): State<Web>, Path((name, by)): Path<(String, String)>) -> Result<Response, PageProblem> {
-    let report = find(&web.engine, &name).await?;
+    known(&web.engine, &name).await?;
     if by == "skipped" {
         return back_to(&format!("/campaigns/{name}#skipped"));
     }
@@ -273,6 +279,7 @@ pub async fn sheet(State(web): State<Web>, Path((name, by)): Path<(String, Strin
             let row = |(code, n): (&String, &u64)| {
                 vec![code.clone(), eligibility::sentence(code).unwrap_or_default().to_owned(), n.to_string()]
             };
+            let report = report::campaign(&web.engine, &name).await?;
             std::iter::once(head).chain(report.skipped.iter().map(row)).collect()
         }
         _ => return Err(Problem::not_found("there is no such page", "begin at the overview").into()),
@@ -325,7 +332,7 @@ pub async fn cancel(State(web): State<Web>, Path(name): Path<String>, Form(form)
 }
 
 async fn steer(engine: &Engine, name: &str, to: CampaignState) -> Page {
-    find(engine, name).await?;
+    known(engine, name).await?;
     plan::set_state(engine, name, to).await?;
     back_to(&format!("/campaigns/{name}"))
 }

@@ -11,13 +11,13 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::problem::{PageProblem, Problem};
 use super::{Frame, Page, filters, html, sheet};
 use crate::domain::channel::{Channel, Purpose};
 use crate::domain::status::Status;
 use crate::engine::Engine;
 use crate::engine::consents::{self, Filter, Matrix, Standing};
 use crate::web::Web;
+use crate::web::problem::{PageProblem, Problem};
 
 /// Rows a page.
 const PAGE: i64 = 50;
@@ -232,7 +232,7 @@ fn cells(as_of: &str, controller: &str, row: Standing) -> [String; 9] {
 }
 
 fn line(value: &impl serde::Serialize) -> Vec<u8> {
-    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    let mut line = serde_json::to_vec(value).expect("rows of text and numbers are JSON");
     line.push(b'\n');
     line
 }

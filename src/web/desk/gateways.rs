@@ -4,10 +4,10 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 
-use super::problem::PageProblem;
 use super::{Frame, Page, filters, html, sheet};
 use crate::engine::gateways::{self, GatewayReport, LOOK_BACK_H};
 use crate::web::Web;
+use crate::web::problem::PageProblem;
 
 #[derive(Template)]
 #[template(path = "desk/gateways.html")]

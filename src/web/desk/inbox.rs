@@ -8,10 +8,10 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::guard::Operator;
-use super::problem::Problem;
 use super::{Frame, Page, back_to, filters, html};
 use crate::engine::inbox::{self, Reading, Waiting};
 use crate::web::Web;
+use crate::web::problem::Problem;
 
 /// Replies a page.
 const PAGE: i64 = 25;

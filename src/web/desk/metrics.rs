@@ -6,11 +6,11 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-use super::problem::Problem;
 use crate::clock::SECOND;
 use crate::engine::report;
 use crate::store::{self, control};
 use crate::web::Web;
+use crate::web::problem::Problem;
 
 /// Ready = the database answers. Whether anything is sent is another question, answered by the overview.
 pub async fn ready(State(web): State<Web>) -> Result<&'static str, Problem> {

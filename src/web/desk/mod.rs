@@ -12,7 +12,6 @@ mod metrics;
 mod overview;
 mod people;
 mod preview;
-pub mod problem;
 mod requests;
 pub mod sheet;
 mod webhooks;
@@ -26,8 +25,8 @@ use axum::routing::{get, post};
 use axum::{Router, middleware};
 
 use self::guard::Gate;
-use self::problem::{PageProblem, Problem};
 use super::Web;
+use super::problem::{PageProblem, Problem};
 use crate::engine::Engine;
 use crate::store;
 

@@ -7,11 +7,11 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::guard::Operator;
-use super::problem::PageProblem;
 use super::{Frame, Page, back_to, chart, filters, html, sheet};
 use crate::engine::report::{self, Overview};
 use crate::engine::steer;
 use crate::web::Web;
+use crate::web::problem::PageProblem;
 
 #[derive(Template)]
 #[template(path = "desk/overview.html")]

@@ -10,7 +10,6 @@ use futures::stream;
 use serde::Deserialize;
 
 use super::campaign::find as find_campaign;
-use super::problem::{PageProblem, Problem};
 use super::{Frame, Page, back_to, filters, html, sheet};
 use crate::domain::eligibility;
 use crate::domain::phone::PhoneNumber;
@@ -18,6 +17,7 @@ use crate::engine::Engine;
 use crate::engine::explain::{self, Story};
 use crate::engine::skipped::{self, Skipped};
 use crate::web::Web;
+use crate::web::problem::{PageProblem, Problem};
 
 /// People a page.
 const PAGE: i64 = 50;

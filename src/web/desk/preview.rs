@@ -6,13 +6,13 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 
-use super::problem::Problem;
 use super::{Frame, Page, html};
 use crate::domain::money::Money;
 use crate::domain::preview::Shown;
 use crate::engine::Engine;
 use crate::store;
 use crate::web::Web;
+use crate::web::problem::Problem;
 
 #[derive(Template)]
 #[template(path = "desk/preview.html")]

@@ -4,12 +4,12 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 
-use super::problem::Problem;
 use super::{Frame, Page, back_to, filters, html};
 use crate::clock::instant;
 use crate::engine::notify::{self, Standing};
 use crate::store::outbox;
 use crate::web::Web;
+use crate::web::problem::Problem;
 
 /// Dead letters shown, the oldest first.
 const SHOWN: i64 = 100;

@@ -1,4 +1,5 @@
-//! What went wrong at the desk, in one form: what, and the remedy. JSON for the API, a page for a browser.
+//! What went wrong at the desk or in an intake's call, in one form: what, and the remedy. JSON for the APIs, a page for a browser. Nothing of a
+//! number, token or text gets into one.
 
 use askama::Template;
 use axum::Json;
@@ -9,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::store;
 
-/// The body of every answer of the API that is no success.
+/// The body of every answer of the APIs that is no success.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Problem {
     #[serde(skip)]
@@ -57,7 +58,7 @@ impl From<anyhow::Error> for Problem {
         match error.to_string().split_once("; remedy: ").filter(|_| !fault) {
             Some((what, remedy)) => Problem::new(StatusCode::CONFLICT, what, remedy),
             None => {
-                tracing::error!(error = format!("{error:#}"), "A request at the desk failed");
+                tracing::error!(error = format!("{error:#}"), "A request failed");
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not possible just now", "try again; the log says why")
             }
         }
@@ -70,7 +71,7 @@ impl From<store::Error> for Problem {
     }
 }
 
-/// The same, as a page.
+/// The same, as a page of the desk.
 #[derive(Debug)]
 pub struct PageProblem(pub Problem);
 
