@@ -74,7 +74,7 @@ pub async fn plan(
             },
     };
     let route = Route { campaign: from.campaign, revision: from.revision, gateway: from.gateway, sender: from.sender };
-    let Some(batch) = messages::plan(tx, &engine.controller, &route, &[new], now).await? else { return Ok(None) };
+    let Some((batch, message)) = messages::plan(tx, &engine.controller, &route, &[new], now).await? else { return Ok(None) };
     queue::push(tx, &Job::Deliver { batch }, Duration::ZERO).await?;
-    Ok(messages::batch(tx, batch).await?.map(|b| b.lo))
+    Ok(Some(message))
 }

@@ -186,8 +186,15 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
     let no_is_said = confirm::ends_nothing(&mut tx, engine, &keyed, suppressed).await?;
     let number_changed = rights::gave_way(&mut tx, engine, &keyed, &live).await?.is_some();
     let evidence = contacts::evidence_of(&mut tx, situation.contact.id).await?;
-    let joined = intakes::of_contact(&mut tx, situation.contact.id).await?;
-    let newest = conversations::newest_of(&mut tx, situation.contact.id).await?;
+    let source = match evidence.first() {
+        Some(imported) => Some(imported.source.clone()),
+        None => intakes::of_contact(&mut tx, situation.contact.id).await?.into_iter().next().map(|(source, _)| source),
+    };
+    // None is opened beside one that is open.
+    let newest = match &situation.conversation {
+        Some(open) => Some(open.clone()),
+        None => conversations::newest_of(&mut tx, situation.contact.id).await?,
+    };
     let code = code::look(&mut tx, engine, &situation, &vault::token_hash(token)).await?;
     let yes_waits = waiting::is_in(&mut tx, &situation).await?;
     let last = last(&mut tx, engine, &situation.contact).await?;
@@ -246,7 +253,7 @@ pub async fn look(engine: &Engine, token: &str) -> Result<Option<View>> {
             _ if lacking.is_some() => Door::Unready,
             _ => Door::Open,
         },
-        source: evidence.first().map(|e| e.source.clone()).or(joined.into_iter().next().map(|(source, _)| source)),
+        source,
         brand: campaign.as_deref().map_or_else(|| engine.config.controller.brand.clone(), |c| c.brand.clone()),
         notice,
         test: attempt.kind == Kind::Test.code(),
@@ -319,8 +326,8 @@ async fn try_submit(engine: &Engine, token: &str, choice: &Choice, spoken: &Spok
     if attempt.kind == Kind::Test.code() {
         return Ok(Submitted::Done);
     }
-    let Some(row) = contacts::lock(&mut tx, attempt.contact_id).await? else { return Ok(Submitted::Unknown) };
-    let mut situation = Situation::of(&mut tx, engine, row).await?;
+    let Some(contact) = contacts::lock(&mut tx, attempt.contact_id).await? else { return Ok(Submitted::Unknown) };
+    let mut situation = Situation::of(&mut tx, engine, contact).await?;
     let campaign = campaign_of(&mut tx, engine, &attempt).await?;
     let barred = contacts::barred(&mut tx, attempt.contact_id).await?.is_some();
     let can_grant = can_grant(engine, &attempt, campaign.as_deref());

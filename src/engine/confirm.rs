@@ -93,10 +93,17 @@ impl Situation {
     /// Reads where this person stands. The contact's row stays locked until the transaction ends.
     pub async fn read(tx: &mut Tx, engine: &Engine, contact: i64) -> Result<Situation> {
         let contact = contacts::lock(tx, contact).await?.context("the contact is gone")?;
-        Situation::of(tx, engine, contact).await
+        let mut situation = Situation::of(tx, engine, contact).await?;
+        if let Some(attempt) = situation.asked_by.take() {
+            let locale = attempt.locale.clone();
+            situation.asked(tx, attempt).await?;
+            situation.notice.1 = notices::hash(tx, &engine.controller, &situation.notice.0, &locale).await?;
+        }
+        Ok(situation)
     }
 
-    /// As [`Situation::read`], of a contact that the caller holds, or only looks at.
+    /// As [`Situation::read`], of a contact that the caller holds, or only looks at, and without what a proof needs: ask basis and hash of the
+    /// notice. [`Situation::on_page`] sets both.
     pub async fn of(tx: &mut Tx, engine: &Engine, contact: Contact) -> Result<Situation> {
         let conversation = conversations::open_of(tx, contact.id).await?;
         // A question that a form or a handed link opened has nothing to do with whatever campaign asked this person once.
@@ -113,25 +120,11 @@ impl Situation {
             None => None,
         };
         let notice = (engine.config.controller.notice_version.clone(), None);
-        let mut situation = Situation {
-            contact,
-            conversation,
-            campaign,
-            asked_by: None,
-            basis: None,
-            shown_in: None,
-            page: None,
-            notice,
-            form: None,
-        };
+        let mut situation =
+            Situation { contact, conversation, campaign, asked_by, basis: None, shown_in: None, page: None, notice, form: None };
         // Whoever answers a message was shown the notice of its campaign.
         if let Some(frozen) = situation.campaign.as_ref().and_then(|(_, c)| c.notice.clone()) {
             situation.notice.0 = frozen.version;
-        }
-        if let Some(attempt) = asked_by {
-            let locale = attempt.locale.clone();
-            situation.asked(tx, attempt).await?;
-            situation.notice.1 = notices::hash(tx, &engine.controller, &situation.notice.0, &locale).await?;
         }
         Ok(situation)
     }
@@ -160,7 +153,7 @@ impl Situation {
         }
         let shown = shown.as_ref();
         if let Some(words) = shown.and_then(Shown::wording) {
-            ledger::publish_wording(tx, &engine.controller, &[words], engine.now()).await?;
+            engine.publish_words(tx, words).await?;
         }
         self.shown_in = shown.map(|page| page.locale.to_owned());
         self.page = shown.and_then(|page| page.page.as_ref()).map(|words| words.hash.clone());
@@ -545,6 +538,9 @@ pub async fn take_back(
     deed: &Deed,
     mut gone: Vec<Permission>,
 ) -> Result<()> {
+    if gone.is_empty() {
+        return Ok(());
+    }
     let granted = ledger::granted(tx, &engine.controller, &situation.contact.subject).await?;
     let mut waits = pending_of(situation);
     gone.retain(|permission| granted.contains(permission) || waits.contains(permission));

@@ -124,7 +124,7 @@ async fn remind(engine: &Engine, row: &campaigns::Row) -> Result<()> {
             gateway: &ask.sender.gateway,
             sender: &ask.sender.id,
         };
-        if let Some(batch) = messages::plan(&mut tx, &engine.controller, &route, &new, now).await? {
+        if let Some((batch, _)) = messages::plan(&mut tx, &engine.controller, &route, &new, now).await? {
             queue::push(&mut tx, &Job::Deliver { batch }, Duration::ZERO).await?;
         }
     }

@@ -60,8 +60,8 @@ pub mod trial;
 pub mod verify;
 mod waiting;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::AtomicUsize;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -113,6 +113,10 @@ pub struct Engine {
     in_work: Mutex<HashMap<i64, Option<i64>>>,
     /// Revisions are immutable, so they are read once.
     revisions: Mutex<HashMap<i64, Arc<Campaign>>>,
+    /// The notice of the settings is known to be published: it stands for good, since the database lets none go.
+    notice_stands: AtomicBool,
+    /// Hashes of what pages say about the choice, of those known to be published: for good, as well.
+    words_published: Mutex<HashSet<String>>,
 }
 
 impl Engine {
@@ -145,6 +149,8 @@ impl Engine {
             calls: group::Group::default(),
             in_work: Mutex::default(),
             revisions: Mutex::default(),
+            notice_stands: AtomicBool::new(false),
+            words_published: Mutex::default(),
         }
     }
 
@@ -203,6 +209,19 @@ impl Engine {
     fn locale_of<'a>(&'a self, contact: &'a Contact) -> &'a str {
         let pack = || Some(self.config.packs.get(contact.country.as_deref()?)?.default_locale.as_str());
         contact.locale.as_deref().or_else(pack).unwrap_or(&self.config.default_locale)
+    }
+
+    /// Publishes what a page says about the choice: (hash, name, locale, body), unless it is known to stand there.
+    async fn publish_words(&self, tx: &mut Tx, words: (String, String, String, String)) -> Result<()> {
+        if self.words_published.lock().expect("no panic while held").contains(&words.0) {
+            return Ok(());
+        }
+        let hash = words.0.clone();
+        // What is new may yet be rolled back; what stood there may not.
+        if store::ledger::publish_wording(tx, &self.controller, &[words], self.now()).await? == 0 {
+            self.words_published.lock().expect("no panic while held").insert(hash);
+        }
+        Ok(())
     }
 
     /// The frozen campaign of a revision.

@@ -1,5 +1,7 @@
 //! The privacy notice: published once under each version, and without it no campaign is planned or started.
 
+use std::sync::atomic::Ordering;
+
 use anyhow::{Result, bail};
 use serde::Serialize;
 
@@ -118,7 +120,14 @@ pub fn warnings(engine: &Engine) -> Result<Vec<String>> {
 /// last, since nobody could prove what the text of another was (Art. 7(1) GDPR). Where nothing was published yet, that of the settings.
 pub async fn standing(tx: &mut Tx, engine: &Engine) -> Result<String> {
     let wanted = &engine.config.controller.notice_version;
-    Ok(notices::standing(tx, &engine.controller, wanted).await?.unwrap_or_else(|| wanted.clone()))
+    if engine.notice_stands.load(Ordering::Relaxed) {
+        return Ok(wanted.clone());
+    }
+    let standing = notices::standing(tx, &engine.controller, wanted).await?;
+    if standing.as_ref() == Some(wanted) {
+        engine.notice_stands.store(true, Ordering::Relaxed);
+    }
+    Ok(standing.unwrap_or_else(|| wanted.clone()))
 }
 
 /// What people read: version and text as published; as the settings have it where nothing was published yet.

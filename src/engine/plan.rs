@@ -394,7 +394,7 @@ pub async fn plan_next(engine: &Engine, campaign_id: i64) -> Result<bool> {
     for ((gateway, sender), new) in &new {
         let route = Route { campaign: Some(row.id), revision: Some(row.revision_id), gateway, sender };
         for chunk in new.chunks(BATCH) {
-            let batch = messages::plan(&mut tx, &engine.controller, &route, chunk, now).await?;
+            let batch = messages::plan(&mut tx, &engine.controller, &route, chunk, now).await?.map(|(batch, _)| batch);
             if let Some(batch) = batch {
                 let due = chunk.iter().map(|m| m.due_at).min().unwrap_or(now);
                 let delay = Duration::from_micros(u64::try_from(due - now).unwrap_or(0));

@@ -100,10 +100,9 @@ pub async fn plan(
         // A test is looked at while it is fresh.
         expires_at: due_at + HOUR,
     };
-    let batch =
+    let (batch, message) =
         messages::plan(&mut tx, &engine.controller, &route, &[new], now).await?.context("the test message was not planned")?;
     queue::push(&mut tx, &Job::Deliver { batch }, Duration::from_micros(u64::try_from(due_at - now).unwrap_or(0))).await?;
-    let message = messages::batch(&mut tx, batch).await?.context("the test message's batch is gone")?.lo;
     tx.commit().await?;
     Ok(Planned { message, gateway: ask.sender.gateway.clone(), waits_until: (due_at > now).then_some(due_at) })
 }

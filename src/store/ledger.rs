@@ -200,8 +200,8 @@ pub async fn all_preferences(tx: &mut Tx, controller: &str) -> Result<Vec<(Strin
     )
 }
 
-/// Publishes texts people may be shown: (hash, name, locale, body). A text already published stays as it is.
-pub async fn publish_wording(tx: &mut Tx, controller: &str, texts: &[(String, String, String, String)], now: i64) -> Result<()> {
+/// Publishes texts people may be shown: (hash, name, locale, body). A text already published stays as it is. Answers how many were new.
+pub async fn publish_wording(tx: &mut Tx, controller: &str, texts: &[(String, String, String, String)], now: i64) -> Result<u64> {
     let rows = json(
         texts
             .iter()
@@ -216,8 +216,7 @@ pub async fn publish_wording(tx: &mut Tx, controller: &str, texts: &[(String, St
         &rows,
         controller,
         now
-    )?;
-    Ok(())
+    )
 }
 
 /// Texts by their hashes: (hash, name, locale, body), those of them that were published.

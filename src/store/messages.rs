@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Result, Tx, conversations, execute, fetch_all, fetch_optional, fetch_value, handed, json};
+use super::{Result, Tx, conversations, execute, fetch_all, fetch_one, fetch_optional, fetch_value, handed, json};
 use crate::clock::DAY;
 use crate::domain::channel::Channel;
 use crate::domain::message::{Kind, Outcome, State};
@@ -47,8 +47,8 @@ pub struct Route<'a> {
 }
 
 /// Plans these messages as one batch. What the unique keys refuse (asked already, the same act twice) is left out.
-/// Answers the batch's id where at least one was planned.
-pub async fn plan(tx: &mut Tx, controller: &str, route: &Route<'_>, new: &[New], now: i64) -> Result<Option<i64>> {
+/// Answers the batch's id and that of its first message where at least one was planned.
+pub async fn plan(tx: &mut Tx, controller: &str, route: &Route<'_>, new: &[New], now: i64) -> Result<Option<(i64, i64)>> {
     if new.is_empty() {
         return Ok(None);
     }
@@ -63,7 +63,7 @@ pub async fn plan(tx: &mut Tx, controller: &str, route: &Route<'_>, new: &[New],
         route.gateway,
         route.sender
     )?;
-    execute!(
+    let planned = execute!(
         tx,
         "INSERT INTO messages (controller, campaign_id, revision_id, batch_id, contact_id, country, family, person, kind, cause, channel,
            gateway, sender, wording, locale, state, due_at, expires_at, created_at, changed_at)
@@ -81,18 +81,17 @@ pub async fn plan(tx: &mut Tx, controller: &str, route: &Route<'_>, new: &[New],
         route.sender,
         now
     )?;
-    let range: Option<(Option<i64>, Option<i64>, Option<i64>)> =
-        fetch_optional!(tx, "SELECT MIN(id), MAX(id), MIN(due_at) FROM messages WHERE batch_id = $1", batch)?;
-    match range {
-        Some((Some(lo), Some(hi), Some(due))) => {
-            execute!(tx, "UPDATE batches SET lo = $2, hi = $3, next_due = $4 WHERE id = $1", batch, lo, hi + 1, due)?;
-            Ok(Some(batch))
-        }
-        _ => {
-            execute!(tx, "DELETE FROM batches WHERE id = $1", batch)?;
-            Ok(None)
-        }
+    if planned == 0 {
+        execute!(tx, "DELETE FROM batches WHERE id = $1", batch)?;
+        return Ok(None);
     }
+    let (lo,): (i64,) = fetch_one!(
+        tx,
+        "UPDATE batches SET (lo, hi, next_due) = (SELECT MIN(id), MAX(id) + 1, MIN(due_at) FROM messages WHERE batch_id = $1)
+         WHERE id = $1 RETURNING lo",
+        batch
+    )?;
+    Ok(Some((batch, lo)))
 }
 
 /// Whom of these [`plan`] left out of the batch that it made of them, if it made one.

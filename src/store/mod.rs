@@ -259,9 +259,12 @@ impl Store {
                 .row_buffer_size(1_000)
                 .pragma("temp_store", "memory");
             // A full disk makes SQLite roll back by itself. sqlx believes then for good that the transaction is open and lets none begin:
-            // such a connection is closed and another opened.
+            // such a connection is closed and another opened. None needs to be asked whether it is alive: its other end is a thread of ours.
             let pool = |n| {
-                let pool = SqlitePoolOptions::new().max_connections(n).acquire_timeout(Duration::from_secs(60));
+                let pool = SqlitePoolOptions::new()
+                    .max_connections(n)
+                    .acquire_timeout(Duration::from_secs(60))
+                    .test_before_acquire(false);
                 pool.before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
             };
             // Negative: kilobytes. A campaign's indexes do not fit into the 2 MB that SQLite has by itself, and a checkpoint every 4 MB writes

@@ -129,9 +129,10 @@ fn route(campaign: Option<i64>) -> Route<'static> {
 
 /// One batch of messages and their ids.
 async fn planned(tx: &mut Tx, campaign: Option<i64>, new: &[New]) -> (Batch, Vec<i64>) {
-    let id = messages::plan(tx, C, &route(campaign), new, 5).await.unwrap().unwrap();
+    let (id, first) = messages::plan(tx, C, &route(campaign), new, 5).await.unwrap().unwrap();
     let batch = messages::batch(tx, id).await.unwrap().unwrap();
     let due = messages::due(tx, &batch, LATE, 100).await.unwrap();
+    assert_eq!((batch.lo, due[0].id), (first, first));
     (batch, due.iter().map(|d| d.id).collect())
 }
 
@@ -1605,8 +1606,7 @@ both!(an_accepted_confirmation_starts_its_second_step, |app| {
             ..message(person, MessageKind::Help, 0)
         };
         let route = messages::Route { campaign: None, revision: None, gateway: "g", sender: "s" };
-        let batch = messages::plan(&mut tx, C, &route, &[again], at).await.unwrap().unwrap();
-        let id = messages::batch(&mut tx, batch).await.unwrap().unwrap().lo;
+        let (_, id) = messages::plan(&mut tx, C, &route, &[again], at).await.unwrap().unwrap();
         for later in [10, 20] {
             conversations::confirmation_arrived(&mut tx, id, at + later).await.unwrap();
         }
@@ -1677,8 +1677,8 @@ both!(consents_since_lists_changes_in_order, |app| {
 both!(a_published_wording_stays_as_it_is, |app| {
     let mut tx = write(app).await;
     let text = |body: &str| [("hash".to_owned(), "ask".to_owned(), "it".to_owned(), body.to_owned())];
-    ledger::publish_wording(&mut tx, C, &text("first"), 5).await.unwrap();
-    ledger::publish_wording(&mut tx, C, &text("second"), 6).await.unwrap();
+    assert_eq!(ledger::publish_wording(&mut tx, C, &text("first"), 5).await.unwrap(), 1);
+    assert_eq!(ledger::publish_wording(&mut tx, C, &text("second"), 6).await.unwrap(), 0);
     tx.commit().await.unwrap();
     let kept = "SELECT COUNT(*) FROM wordings WHERE controller = 'contract' AND body = 'first' AND published_at = 5";
     assert_eq!(app.count(kept).await, 1);

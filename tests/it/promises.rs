@@ -765,7 +765,12 @@ both!(a_grant_carries_its_whole_proof, |app| {
     let number = TestApp::it(1);
     app.people(std::slice::from_ref(&number)).await;
     app.send(LINK).await;
-    app.submit(&app.link(&number), "chosen", &["sms.promotions", "call.profiling", "sms.nonsense"]).await;
+    // When and not what is no choice, and leaves nothing behind: what the page said is published with the one that is kept.
+    let link = app.link(&number);
+    let nonce = crate::app::field(&app.get(&link).await.1, "nonce");
+    let when = [("nonce", nonce), ("answer", "chosen".to_owned()), ("when", "1".to_owned()), ("part", "morning".to_owned())];
+    assert_eq!(app.post_form(&link, &when).await, 422);
+    app.submit(&link, "chosen", &["sms.promotions", "call.profiling", "sms.nonsense"]).await;
     app.advance(Duration::from_secs(60));
     app.reply(&number, REPLY_NUMBER, "sì, grazie").await;
     let mut tx = app.engine.store.read().await.unwrap();
