@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Subcommand;
 
 use super::Context;
@@ -87,7 +87,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
             let store = Store::open(&config.database).await?;
             let kept = async {
                 keys::belongs(&store, &config).await?;
-                keep(&store, &config.controller.id, to).await
+                keep(&store, &config.controller.id, super::clock(&context.dir)?.now(), to).await
             };
             let kept = kept.await;
             store.close().await;
@@ -105,10 +105,17 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
 }
 
 /// Writes what the database knows beside the file, and then puts it in its place.
-async fn keep(store: &Store, controller: &str, to: &Path) -> Result<()> {
+async fn keep(store: &Store, controller: &str, now: i64, to: &Path) -> Result<()> {
+    let written = restore::written(store, controller, now).await?;
+    // What one that is lost knew may be all there is of it.
+    if let Some(of) = written.made_at.and_then(|made_at| restore::begun(to).of_another(controller, made_at)) {
+        bail!(
+            "{of}, and stays as it is: it may be all that is left of that one; remedy: write to another file, or move this one away"
+        );
+    }
     // Of this process alone: two at a time write two files, and each is whole when it takes the place.
     let new = to.with_added_extension(format!("{}.new", std::process::id()));
-    let kept = restore::keep(store, controller, &new).await;
+    let kept = restore::keep(store, &written, &new).await;
     let done = match kept {
         Ok(true) => {
             backup::replace(&new, to).with_context(|| format!("cannot write {}; remedy: let permesso write there", to.display()))

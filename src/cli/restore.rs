@@ -7,10 +7,11 @@ use chrono::Utc;
 
 use super::{Context, clock, database, run};
 use crate::app;
+use crate::clock::{DAY, HOUR, MINUTE, instant};
 use crate::config::Config;
 use crate::domain::plural::counted;
 use crate::engine::keys;
-use crate::engine::restore::{self, Replayed};
+use crate::engine::restore::{self, Kept, Replayed, Written};
 use crate::store::alone::{self, Alone};
 use crate::store::{self, Store, backup, migrations};
 use crate::vault::Vault;
@@ -21,20 +22,22 @@ pub async fn run(context: &Context, config: Config, copy: &Path, kept: &[PathBuf
     }
     let folder = database::backups(&config);
     backup::make(&folder)?;
+    let given = kept.iter().map(|file| restore::kept(file)).collect::<Result<Vec<_>>>()?;
+    let now = clock(&context.dir)?.now();
     let stamp = Utc::now().format("%Y%m%dT%H%M%S%3fZ");
     let own = folder.join(format!("kept-{stamp}.jsonl"));
     let at_one_stroke = config.database.strip_prefix("sqlite:");
     let version = match at_one_stroke {
         Some(_) => 0,
-        None => of_postgres(&config, copy).await?,
+        None => of_postgres(&config, copy, &given).await?,
     };
-    let (alone, known) = known(&config, &own, kept, nothing_kept).await?;
+    let (alone, known) = known(&config, &own, now, kept, nothing_kept).await?;
     let done = match at_one_stroke {
         Some(path) => {
             let path = PathBuf::from(path.trim_start_matches("//"));
             let aside = folder.join(format!("aside-{stamp}.db"));
             let was_there = path.exists();
-            let done = sqlite(context, &config, copy, &path, &aside, &known, alone).await;
+            let done = sqlite(context, &config, copy, &path, &aside, (&known, &given), alone).await;
             done.map(|done| (was_there.then_some(aside), done))
         }
         None => postgres(context, &config, copy, version, &folder, &known, alone).await,
@@ -45,7 +48,12 @@ pub async fn run(context: &Context, config: Config, copy: &Path, kept: &[PathBuf
     }
     let (aside, done) = done?;
     if context.json {
-        println!("{}", serde_json::json!({ "restored": copy, "aside": aside, "kept": kept, "replayed": done }));
+        let written = given.iter().map(|kept| kept.written.as_ref().map(|written| instant(written.at).to_rfc3339()));
+        let written: Vec<_> = written.collect();
+        let told = serde_json::json!({
+            "restored": copy, "aside": aside, "kept": kept, "kept_written": written, "replayed": done
+        });
+        println!("{told}");
         return Ok(());
     }
     match &aside {
@@ -62,6 +70,17 @@ pub async fn run(context: &Context, config: Config, copy: &Path, kept: &[PathBuf
         counted(done.erased, "person erased", "people erased"),
     ];
     println!("learned of since: {}", since.join(", "));
+    for kept in &given {
+        let file = kept.file.display();
+        match &kept.written {
+            Some(written) => println!(
+                "learned from {file}, which was written on {}, {} before now, and knows of nothing later",
+                restore::moment(written.at),
+                ago(now - written.at)
+            ),
+            None => println!("learned from {file}, which does not say when it was written: an earlier version wrote it"),
+        }
+    }
     if known.is_empty() {
         println!("nothing was kept: import every list of noes you have (`permesso import suppressions`), now");
     }
@@ -76,10 +95,7 @@ pub async fn run(context: &Context, config: Config, copy: &Path, kept: &[PathBuf
 
 /// What the copy has to learn: what the database knows, written down now, and what somebody kept. It may know less than that, as one does
 /// whose disk was set back. From the moment at which it is written down nobody else writes to the database.
-async fn known(config: &Config, own: &Path, kept: &[PathBuf], nothing_kept: bool) -> Result<(Alone, Vec<PathBuf>)> {
-    for file in kept {
-        restore::check(file)?;
-    }
+async fn known(config: &Config, own: &Path, now: i64, kept: &[PathBuf], nothing_kept: bool) -> Result<(Alone, Vec<PathBuf>)> {
     let unread = match Store::open(&config.database).await {
         Ok(store) => {
             let free = free(&store, config).await;
@@ -94,7 +110,8 @@ async fn known(config: &Config, own: &Path, kept: &[PathBuf], nothing_kept: bool
     let alone = alone::take(&config.database, unread.is_none()).await?;
     let cannot = match &alone.store {
         Some(store) => {
-            let anything = restore::keep(store, &config.controller.id, own).await;
+            let written = Written { at: now, controller: config.controller.id.clone(), made_at: None };
+            let anything = restore::keep(store, &written, own).await;
             match anything {
                 Ok(true) if !nothing_kept => {
                     return Ok((alone, [own.to_owned()].into_iter().chain(kept.iter().cloned()).collect()));
@@ -127,6 +144,31 @@ async fn free(store: &Store, config: &Config) -> Result<()> {
     restore::nobody_runs(store, &config.controller.id).await
 }
 
+/// How long that is, in its largest unit.
+fn ago(micros: i64) -> String {
+    match micros {
+        at if at >= 2 * DAY => counted((at / DAY).unsigned_abs(), "day", "days"),
+        at if at >= 2 * HOUR => counted((at / HOUR).unsigned_abs(), "hour", "hours"),
+        at => counted((at.max(0) / MINUTE).unsigned_abs(), "minute", "minutes"),
+    }
+}
+
+/// # Errors
+/// Something that was given by --kept is of another database than the copy: it would teach it nothing, and the noes since would be lost.
+async fn of_one_database(config: &Config, copy: &Path, given: &[Kept]) -> Result<()> {
+    if given.is_empty() {
+        return Ok(());
+    }
+    let made_at = backup::made_at(&config.database, copy).await?;
+    match given.iter().find_map(|kept| kept.of_another(&config.controller.id, made_at)) {
+        Some(of) => bail!(
+            "{of}; the database is as it was: a copy learns nothing from what another one knew; remedy: --kept FILE with what `permesso db keep` \
+             wrote of the copy's own, or a copy of the file's"
+        ),
+        None => Ok(()),
+    }
+}
+
 /// The copy becomes ready under another name, and then takes the place of the database at one stroke.
 async fn sqlite(
     context: &Context,
@@ -134,11 +176,12 @@ async fn sqlite(
     copy: &Path,
     database: &Path,
     aside: &Path,
-    kept: &[PathBuf],
+    (kept, given): (&[PathBuf], &[Kept]),
     alone: Alone,
 ) -> Result<Replayed> {
     let ready = database.with_extension("restoring");
     backup::unpack(copy, &ready).await?;
+    of_one_database(config, &ready, given).await?;
     let done = make_ready(context, config, format!("sqlite:{}", ready.display()), kept).await?;
     backup::swap(&ready, database, aside)?;
     alone::end(alone).await?;
@@ -146,7 +189,7 @@ async fn sqlite(
 }
 
 /// The version of the database of before, where its copy can be put back at all.
-async fn of_postgres(config: &Config, copy: &Path) -> Result<i64> {
+async fn of_postgres(config: &Config, copy: &Path, given: &[Kept]) -> Result<i64> {
     if let Some(version) = backup::version_of(copy).filter(|version| !migrations::is_newest(*version)) {
         bail!(
             "{} was made before migration {}, and this program's tables would stand beside its; remedy: restore it by the version that made \
@@ -155,6 +198,7 @@ async fn of_postgres(config: &Config, copy: &Path) -> Result<i64> {
             version + 1
         );
     }
+    of_one_database(config, copy, given).await?;
     Ok(migrations::version(&config.database).await?)
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::confirm::{self, Deed, Situation};
 use super::{Engine, LEASE_DB, erase, import, receive, rights};
-use crate::clock::SECOND;
+use crate::clock::{SECOND, instant};
 use crate::domain::answer::By;
 use crate::domain::channel::{Channel, Permission, Purpose};
 use crate::domain::consent::Act;
@@ -23,7 +23,7 @@ use crate::domain::suppression::Reason;
 use crate::store::humans::{self, Tie};
 use crate::store::keep::{self, Answered, Asked, Chosen, Ended, Link, No, Pending, Resolved, Tied, Unclear};
 use crate::store::requests::{self, Part, Request};
-use crate::store::{self, Store, Tx, answers, consents, contacts, control, inbound, listed, suppressions};
+use crate::store::{self, Store, Tx, answers, consents, contacts, control, inbound, listed, migrations, suppressions};
 use crate::vault::Keyed;
 
 /// Rows read or written at once.
@@ -32,6 +32,8 @@ const PAGE: i64 = 2_000;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
+    /// The first one; a file of an earlier version has none.
+    Written(Written),
     Tied(Tied),
     No(No),
     Asked(Asked),
@@ -45,6 +47,44 @@ enum Line {
     Request(Request, Vec<Part>),
     /// The last one: a file without it is cut off.
     End(u64),
+}
+
+/// When a file was written down, and of which database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Microseconds.
+    pub at: i64,
+    pub controller: String,
+    /// When that database was made, microseconds, by which every copy of it is known. None in what a restore wrote down for itself: whatever
+    /// database gives way to a copy, it learns from it.
+    pub made_at: Option<i64>,
+}
+
+/// A file that somebody kept, whole.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    pub file: PathBuf,
+    pub written: Option<Written>,
+}
+
+impl Kept {
+    /// That it is of another database than this one, in words; none where it is not, or does not say.
+    pub fn of_another(&self, controller: &str, made_at: i64) -> Option<String> {
+        let Written { controller: of, made_at: Some(made), .. } = self.written.as_ref()? else { return None };
+        (of != controller || *made != made_at).then(|| {
+            format!(
+                "{} is of another database (of `{of}`, made on {}; this one is of `{controller}`, made on {})",
+                self.file.display(),
+                moment(*made),
+                moment(made_at)
+            )
+        })
+    }
+}
+
+/// `2026-12-01 09:45:00 UTC`
+pub fn moment(at: i64) -> String {
+    instant(at).format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// What a copy had not known.
@@ -83,9 +123,18 @@ pub async fn nobody_runs(store: &Store, controller: &str) -> Result<()> {
     Ok(())
 }
 
+/// Of which database a file would be written down now.
+pub async fn written(store: &Store, controller: &str, at: i64) -> Result<Written> {
+    let mut tx = store.read().await?;
+    let made_at = migrations::made_at(&mut tx).await?;
+    tx.rollback().await?;
+    Ok(Written { at, controller: controller.to_owned(), made_at: Some(made_at) })
+}
+
 /// Writes what the database knows into a new file, mode 0600: hashes and times, and encrypted replies; no number in the clear. Answers whether
 /// there is anything in the database at all.
-pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<bool> {
+pub async fn keep(store: &Store, written: &Written, file: &Path) -> Result<bool> {
+    let controller = written.controller.as_str();
     let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     let new = new.with_context(|| format!("cannot write {}; remedy: let permesso write there", file.display()))?;
     let mut out = BufWriter::new(new);
@@ -96,6 +145,7 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<bool> 
         lines += 1;
         Ok(out.write_all(b"\n")?)
     };
+    write(Line::Written(written.clone()))?;
     // Whose data are restricted, or no more, before who is tied to whom: a tie hands on what stands.
     // In the order in which they were done, which is not that of their ids: one may have been noted long before.
     let mut restrictions = Vec::new();
@@ -167,7 +217,7 @@ pub async fn keep(store: &Store, controller: &str, file: &Path) -> Result<bool> 
     serde_json::to_writer(&mut out, &Line::End(all))?;
     out.flush()?;
     out.get_ref().sync_all()?;
-    Ok(anybody || all > 0)
+    Ok(anybody || all > 1)
 }
 
 /// The lines of a file that [`keep()`] wrote; the last of them is an error where the file is cut off or none of ours.
@@ -203,9 +253,20 @@ fn lines_of(file: &Path) -> Result<impl Iterator<Item = Result<Line>>> {
     }))
 }
 
-/// Whether a file is what [`keep()`] wrote, and all of it.
-pub fn check(file: &Path) -> Result<()> {
-    lines_of(file)?.try_for_each(|line| line.map(drop))
+/// A file that somebody kept.
+///
+/// # Errors
+/// It is not what [`keep()`] wrote, or not all of it.
+pub fn kept(file: &Path) -> Result<Kept> {
+    lines_of(file)?.try_for_each(|line| line.map(drop))?;
+    Ok(begun(file))
+}
+
+/// As [`kept()`], whatever comes after its first line.
+pub fn begun(file: &Path) -> Kept {
+    let first = lines_of(file).ok().and_then(|mut lines| lines.next());
+    let written = if let Some(Ok(Line::Written(written))) = first { Some(written) } else { None };
+    Kept { file: file.to_owned(), written }
 }
 
 fn is_about_restriction(request: &Request) -> bool {
@@ -266,6 +327,7 @@ pub async fn replay(engine: &Engine, files: &[PathBuf], by: &str) -> Result<Repl
                     resolved.push(row);
                     continue;
                 }
+                Line::Written(_) => continue,
                 line => line,
             };
             let other = chunk.last().is_some_and(|last| std::mem::discriminant(last) != std::mem::discriminant(&line));
@@ -319,7 +381,7 @@ async fn write_back(tx: &mut Tx, engine: &Engine, chunk: Vec<Line>, done: &mut R
             Line::Times(row) => times.push(row),
             Line::Unclear(row) => unclear.push(row),
             Line::Request(request, parts) => wishes.push((request, parts)),
-            Line::Pending(_) | Line::Resolved(_) | Line::End(_) => {}
+            Line::Written(_) | Line::Pending(_) | Line::Resolved(_) | Line::End(_) => {}
         }
     }
     if !ties.is_empty() {

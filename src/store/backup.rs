@@ -7,14 +7,14 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, PgExecutor};
 use tokio::process::Command;
 use url::Url;
 
-use super::{Error, Result};
+use super::{Error, Result, migrations};
 use crate::crash;
 
 /// Copies the database into a folder under a name that says its version and the moment.
@@ -34,6 +34,40 @@ pub async fn copy_into(url: &str, folder: &Path, version: i64) -> Result<PathBuf
 pub fn version_of(copy: &Path) -> Option<i64> {
     let name = copy.file_name()?.to_str()?.strip_prefix("permesso-")?;
     name.split_once('-')?.0.parse().ok()
+}
+
+/// When the database was made of which this is a copy, as [`migrations::made_at`] answers it.
+///
+/// # Errors
+/// It is no such copy.
+pub async fn made_at(url: &str, copy: &Path) -> Result<i64> {
+    let at = match url.strip_prefix("sqlite:") {
+        Some(_) => of_sqlite(copy).await.map_err(|error| (error.to_string(), WHOLE)),
+        None => of_dump(copy).await,
+    };
+    let failed = |(why, remedy): Failure| Error::Restore(copy.display().to_string(), why, remedy.to_owned());
+    Ok(at.map_err(failed)?.timestamp_micros())
+}
+
+async fn of_sqlite(copy: &Path) -> sqlx::Result<DateTime<Utc>> {
+    let mut copy = SqliteConnectOptions::new().filename(copy).read_only(true).connect().await?;
+    let at = sqlx::query_scalar(migrations::MADE_AT).fetch_one(&mut copy).await?;
+    copy.close().await?;
+    Ok(at)
+}
+
+async fn of_dump(copy: &Path) -> std::result::Result<DateTime<Utc>, Failure> {
+    let mut read = Command::new("pg_restore");
+    read.args(["--data-only", "--table=_sqlx_migrations", "--file=-"]).arg(copy);
+    let rows = finished("pg_restore", read).await?;
+    // Version, description and time, as COPY has them.
+    let made = |row: &str| {
+        let mut columns = row.split('\t');
+        let version: i64 = columns.next()?.parse().ok()?;
+        Some((version, DateTime::parse_from_str(columns.nth(1)?, "%Y-%m-%d %H:%M:%S%.f%#z").ok()?.to_utc()))
+    };
+    let first = rows.lines().filter_map(made).min();
+    Ok(first.ok_or(("nothing in it says when its database was made".to_owned(), WHOLE))?.1)
 }
 
 /// Makes a folder for copies, which its owner alone may look into, where there is none.
@@ -65,6 +99,7 @@ pub async fn copy_to(url: &str, path: &Path) -> Result<()> {
 type Failure = (String, &'static str);
 
 const ROOM: &str = "make room for it, or name another place";
+const WHOLE: &str = "name a whole copy that `permesso db backup` made, and make room for it";
 
 fn unopened(error: &std::io::Error) -> Failure {
     match error.kind() {
@@ -105,10 +140,7 @@ async fn check(file: &str) -> sqlx::Result<String> {
 /// # Errors
 /// The copy is no whole SQLite database, or there is no room.
 pub async fn unpack(copy: &Path, to: &Path) -> Result<()> {
-    let failed = |why: String| {
-        let remedy = "name a whole copy that `permesso db backup` made, and make room for it";
-        Error::Restore(copy.display().to_string(), why, remedy.to_owned())
-    };
+    let failed = |why: String| Error::Restore(copy.display().to_string(), why, WHOLE.to_owned());
     for left in [to.to_owned(), beside(to, "-wal"), beside(to, "-shm")] {
         let _ = fs::remove_file(left);
     }
@@ -177,7 +209,7 @@ pub async fn put_back(url: &str, copy: &Path) -> Result<()> {
         statement(url, "CREATE TABLE restoring ()").await?;
     }
     let before = tables(url).await?;
-    let done = finished("pg_restore", restore).await.map_err(failed);
+    let done = finished("pg_restore", restore).await.map(drop).map_err(failed);
     // Whether a COMMIT that was in doubt was one the tables say: the copy's are new ones.
     if first && done.is_err() && tables(url).await? == before {
         ready(url).await?;
@@ -226,7 +258,7 @@ async fn connect(url: &str) -> Result<PgConnection> {
 async fn postgres(url: &str, to: &Path) -> std::result::Result<(), Failure> {
     let (mut dump, database) = tool("pg_dump", url)?;
     dump.args(["--format=custom", "--no-password", "--file"]).arg(to).env("PGDATABASE", database);
-    finished("pg_dump", dump).await
+    finished("pg_dump", dump).await.map(drop)
 }
 
 /// A program of Postgres' own that knows the way to the database, and the database's name.
@@ -259,7 +291,8 @@ fn tool(program: &str, url: &str) -> std::result::Result<(Command, String), Fail
     Ok((command, options.get_database().unwrap_or(options.get_username()).to_owned()))
 }
 
-async fn finished(program: &str, mut command: Command) -> std::result::Result<(), Failure> {
+/// What it says on its standard output.
+async fn finished(program: &str, mut command: Command) -> std::result::Result<String, Failure> {
     let done = command.output().await.map_err(|error| match error.kind() {
         ErrorKind::NotFound => (
             format!("there is no {program}"),
@@ -268,7 +301,7 @@ async fn finished(program: &str, mut command: Command) -> std::result::Result<()
         _ => (error.to_string(), ROOM),
     })?;
     match done.status.success() {
-        true => Ok(()),
+        true => Ok(String::from_utf8_lossy(&done.stdout).into_owned()),
         false => {
             let said = String::from_utf8_lossy(&done.stderr).trim().replace('\n', "; ");
             Err((format!("{program}: {said}"), "mend what it names; it must be of the server's version or newer"))

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 
-use super::{Error, Result, Store, backup};
+use super::{Error, Result, Store, Tx, backup, fetch_one};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -71,6 +72,15 @@ impl Store {
             Store::Postgres { pool, .. } => applied(&mut *pool.acquire().await?, "_sqlx_migrations").await?,
         })
     }
+}
+
+/// By what a database and every copy of it are told from others.
+pub(super) const MADE_AT: &str = "SELECT installed_on FROM _sqlx_migrations ORDER BY version LIMIT 1";
+
+/// When the database was made, microseconds: that of its first migration, which every copy has.
+pub async fn made_at(tx: &mut Tx) -> Result<i64> {
+    let (at,): (DateTime<Utc>,) = fetch_one!(tx, MADE_AT)?;
+    Ok(at.timestamp_micros())
 }
 
 fn known() -> BTreeSet<i64> {

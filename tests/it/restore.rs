@@ -9,7 +9,7 @@ use permesso::domain::ledger::Preference;
 use permesso::engine::{breakdown, deliver, expire, explain, inbox, receive, report, restore, rights, steer};
 use permesso::gateway::mock::faults::Faults;
 use permesso::store::keep::{self, Answered, Asked, Ended, Link, No, Resolved, Tied, Unclear};
-use permesso::store::{alone, answers, backup, control, inbound, ledger, listed, messages, suppressions};
+use permesso::store::{alone, answers, backup, control, inbound, ledger, listed, messages, migrations, suppressions};
 use permesso::vault::Keyed;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
@@ -56,6 +56,12 @@ async fn lose(app: &TestApp) {
 
 fn mode(file: &Path) -> u32 {
     std::fs::metadata(file).expect("a file").permissions().mode() & 0o777
+}
+
+/// What a field of a line of JSON has, a number.
+fn field_of(line: &str, name: &str) -> String {
+    let rest = line.split(&format!("\"{name}\":")).nth(1).expect("the field");
+    rest.chars().take_while(char::is_ascii_digit).collect()
 }
 
 /// What lies in the folder of copies, and who may read it.
@@ -430,7 +436,8 @@ both!(a_copy_that_cannot_be_made_ready_leaves_the_database_as_it_was, |app| {
     let (dir, letter) = (app.dir.path().to_owned(), app.dir.path().join("letter"));
     std::fs::write(&letter, "this is no database at all, but a letter to my aunt").unwrap();
     let kept = app.dir.path().join("kept");
-    assert!(restore::keep(&app.engine.store, &app.engine.controller.clone(), &kept).await.unwrap());
+    let written = restore::written(&app.engine.store, &app.engine.controller, app.clock.now()).await.unwrap();
+    assert!(restore::keep(&app.engine.store, &written, &kept).await.unwrap());
     stop_all(app).await;
     let restore = async |args: &[&str]| ask(&dir, &[&["db", "restore"], args].concat()).await;
     let (code, _, err) = restore(&[letter.to_str().unwrap()]).await;
@@ -480,6 +487,10 @@ both!(a_restore_that_dies_leaves_nothing_that_could_send, |app| {
                 assert!(code == 1 && err.contains("--kept"), "{command:?}: {err}");
             }
             let whole = std::fs::read_to_string(&kept).unwrap();
+            assert!(
+                whole.lines().next().unwrap().contains("\"made_at\":null"),
+                "whatever gave way to the copy, it learns from it"
+            );
             let (cut, _) = whole.trim_end().rsplit_once('\n').unwrap();
             let part = dir.join("cut");
             std::fs::write(&part, cut).unwrap();
@@ -613,14 +624,36 @@ both!(what_was_written_down_in_time_saves_the_noes_of_a_database_that_is_lost, |
     let copy = copy.to_str().unwrap();
     let (code, _, err) = ask(&dir, &["db", "restore", copy]).await;
     assert!(code == 1 && err.contains("db keep") && err.contains("--nothing-kept"), "{err}");
+    // One that another database wrote would teach it nothing, though it can be read.
+    let other = dir.join("other.jsonl");
+    let made = field_of(&text, "made_at");
+    let earlier = (made.parse::<i64>().unwrap() - 1_000_000).to_string();
+    std::fs::write(&other, text.replacen(&made, &earlier, 1)).unwrap();
+    let (code, out, err) = ask(&dir, &["db", "restore", copy, "--kept", other.to_str().unwrap()]).await;
+    assert!(code == 1 && err.contains("other.jsonl is of another database (of `default`, made on 20"), "{out}{err}");
+    assert!(err.contains("the database is as it was") && err.contains("remedy: --kept FILE"), "{err}");
     let (code, out, err) = ask(&dir, &["db", "restore", copy, "--kept", kept.to_str().unwrap()]).await;
     assert!(code == 0 && out.contains("1 no,"), "{out}{err}");
+    assert!(
+        out.contains("kept.jsonl, which was written on 2026-12-01 09:45:0") && out.contains(" UTC, 0 minutes before now"),
+        "{out}"
+    );
     open(app).await;
     app.listen().await;
     steer::resume(&app.engine, "test", Some("the provider's inbox was read")).await.unwrap();
     app.settle().await;
     assert_eq!((app.asks(&stops), app.asks(&later)), (0, 1));
+    // What is left of another one is not written over, and an earlier version's file says nothing of itself.
+    let (code, _, err) = ask(&dir, &["db", "keep", "--to", other.to_str().unwrap()]).await;
+    assert!(code == 1 && err.contains("is of another database") && err.contains("move this one away"), "{err}");
+    let (_, earlier) = text.split_once('\n').unwrap();
+    let (rest, _) = earlier.trim_end().rsplit_once('\n').unwrap();
+    std::fs::write(&other, format!("{rest}\n{{\"end\":{}}}", rest.lines().count())).unwrap();
     stop_all(app).await;
+    let (code, out, err) = ask(&dir, &["--json", "db", "restore", copy, "--kept", other.to_str().unwrap()]).await;
+    assert_eq!(code, 0, "{err}");
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(told["kept_written"], serde_json::json!([null]), "{told}");
     lose(app).await;
     // A new one in its place knows nothing, and takes no file's place.
     let (code, _, err) = ask(&dir, &["db", "migrate"]).await;
@@ -628,6 +661,8 @@ both!(what_was_written_down_in_time_saves_the_noes_of_a_database_that_is_lost, |
         let (code, _, err) = ask(&dir, &keep).await;
         assert!(code == 1 && err.contains("stays as it is"), "{err}");
         assert_eq!(std::fs::read_to_string(&kept).unwrap(), text);
+        let (code, _, err) = ask(&dir, &["db", "keep", "--to", dir.join("nothing.jsonl").to_str().unwrap()]).await;
+        assert!(code == 1 && err.contains("the database holds nobody and nothing"), "{err}");
     } else {
         assert_eq!(app.kind, Kind::Sqlite, "{err}");
     }
@@ -749,6 +784,9 @@ both!(what_is_kept_is_read_by_pages_and_written_back_once, |app| {
     assert!(keep::add_noes(&mut tx, C, &[No { at: 7, ..no(2) }], 9).await.unwrap().is_empty());
     let said = suppressions::of(&mut tx, C, &[Keyed { key_id: 1, mac: "m2".into() }]).await.unwrap();
     assert_eq!(said, [("stopped".to_owned(), 7, None)], "said again since");
+    let made_at = migrations::made_at(&mut tx).await.unwrap();
+    let copy = copy(app).await;
+    assert_eq!(backup::made_at(&app.engine.config.database, &copy).await.unwrap(), made_at, "a copy is of its database");
     let page = keep::noes_after(&mut tx, C, 0, 1).await.unwrap();
     assert_eq!(
         (page.len(), &page[0].no),
