@@ -325,7 +325,7 @@ async fn in_two_languages_a_phone_is_wide_enough_and_the_code_needs_no_mouse(bro
         let offered = browser.client.find_all(Locator::Css("header nav a")).await.expect("links");
         assert_eq!(offered.len(), Lang::ALL.len(), "every language is offered");
         look("choose").await;
-        browser.tab_to("input[value='sms.promotions']").await.send_keys(" ").await.expect("ticked");
+        browser.tab_to("input[type=checkbox][value='sms.promotions']").await.send_keys(" ").await.expect("ticked");
         browser.tab_to("button[value=chosen]").await.send_keys(&String::from(char::from(Key::Enter))).await.expect("submitted");
         browser.banner("pending").await;
         app.deliver().await;
@@ -433,7 +433,7 @@ async fn each_step_of_a_form(tour: &mut Tour<'_>) {
         hand.press("none", ".banner.declined").await;
         tour.look("join-declined", lang, ".banner.declined").await;
         client.goto(&format!("{form}/{lang}")).await.expect("the page");
-        hand.tick("input[value='sms.promotions']").await;
+        hand.tick("input[type=checkbox][value='sms.promotions']").await;
         hand.press("chosen", "#number").await;
         tour.look("join-number", lang, "#number").await;
         hand.fill("#number", "12").await;
@@ -623,7 +623,7 @@ async fn a_page_of_somebody_else_and_a_page_that_only_loads_can_do_nothing(brows
     browser.client.goto(&format!("{elsewhere}/embedded")).await.expect("the page");
     browser.client.wait().for_element(Locator::Css("#done")).await.expect("loaded");
     browser.client.enter_frame(0).await.expect("the frame");
-    hand.tick("input[value='sms.promotions']").await;
+    hand.tick("input[type=checkbox][value='sms.promotions']").await;
     hand.press("chosen", "#number").await;
     hand.fill("#number", &number).await;
     hand.press("number", "#code").await;
@@ -648,7 +648,7 @@ async fn a_person_ticks_confirms_and_takes_it_back(browser: &Browser) {
     for tick in &boxes {
         assert!(!tick.is_selected().await.expect("a state"), "nothing is ticked that was not granted");
     }
-    let sms = browser.client.find(Locator::Css("input[value='sms.promotions']")).await.expect("the box");
+    let sms = browser.client.find(Locator::Css("input[type=checkbox][value='sms.promotions']")).await.expect("the box");
     sms.click().await.expect("ticked");
     browser.client.find(Locator::Css("button[value=chosen]")).await.expect("the button").click().await.expect("submitted");
     let text = browser.banner("pending").await;
@@ -659,7 +659,7 @@ async fn a_person_ticks_confirms_and_takes_it_back(browser: &Browser) {
     app.advance(Duration::from_secs(60));
     app.reply(&number, REPLY_NUMBER, "SI").await;
     browser.client.refresh().await.expect("again");
-    let sms = browser.client.find(Locator::Css("input[value='sms.promotions']")).await.expect("the box");
+    let sms = browser.client.find(Locator::Css("input[type=checkbox][value='sms.promotions']")).await.expect("the box");
     assert!(sms.is_selected().await.expect("a state"), "what was granted is ticked");
     browser.picture("confirmed").await;
 

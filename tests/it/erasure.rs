@@ -402,7 +402,7 @@ both!(an_erasure_by_a_number_that_is_its_persons_no_more_says_whom_it_leaves, |a
     }
     for number in [&new, &own] {
         let story = app.story(number).await;
-        assert!(story.known && !story.verdict.contains("erased"), "{story:?}");
+        assert!(story.known && !story.verdict.contains("asked to be erased"), "{story:?}");
         let (code, out, err) = ask_then(app, &["contact", "erase", number]).await;
         assert!(code == 0 && out.contains("erased: 1 number") && !out.contains("left as it is"), "{out}{err}");
     }
