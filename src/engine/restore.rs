@@ -258,11 +258,16 @@ fn lines_of(file: &Path) -> Result<impl Iterator<Item = Result<Line>>> {
 /// # Errors
 /// It is not what [`keep()`] wrote, or not all of it.
 pub fn kept(file: &Path) -> Result<Kept> {
-    lines_of(file)?.try_for_each(|line| line.map(drop))?;
-    Ok(begun(file))
+    let mut written = None;
+    for line in lines_of(file)? {
+        if let Line::Written(of) = line? {
+            written = Some(of);
+        }
+    }
+    Ok(Kept { file: file.to_owned(), written })
 }
 
-/// As [`kept()`], whatever comes after its first line.
+/// As [`kept()`], by its first line alone: nothing where it has none, or another.
 pub fn begun(file: &Path) -> Kept {
     let first = lines_of(file).ok().and_then(|mut lines| lines.next());
     let written = if let Some(Ok(Line::Written(written))) = first { Some(written) } else { None };

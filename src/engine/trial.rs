@@ -78,7 +78,7 @@ pub async fn plan(
     let mut tx = engine.store.write().await?;
     humans::take_turn(&mut tx, &engine.controller).await?;
     let keyed = engine.vault.keyed_all(to);
-    if !suppressions::erased_among(&mut tx, &engine.controller, keyed.iter().map(|k| k.mac.as_str())).await?.is_empty() {
+    if suppressions::is_erased(&mut tx, &engine.controller, &keyed).await? {
         bail!(
             "whoever has this number was erased, and a test would bring them back; remedy: test with another number of `testers`, and take this one out of permesso.toml"
         );
