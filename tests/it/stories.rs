@@ -235,8 +235,8 @@ both!(of_a_large_campaign_all_is_cancelled_or_lapses_though_not_at_once, |app| {
     app.plan_as(LINK, |c| c.name = "terza".into()).await;
     app.advance(DAY * 300);
     expire::expire(&app.engine).await.unwrap();
-    app.deliver().await;
     assert_eq!(app.states().await, [("cancelled".to_owned(), 2200), ("lapsed".to_owned(), 1100)].into());
+    app.deliver().await;
     assert_eq!(app.gateway.stats().requests, 0);
 });
 
